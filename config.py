@@ -1,0 +1,304 @@
+"""Settings: a flag wins over the environment, the environment over the default. Logging and signal set-up.
+
+``Config.parse`` is called once, in each process's ``main``; everything else gets the frozen result as an argument.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from queue import Empty, SimpleQueue
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text) or not low <= float(text) <= high:
+            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}")
+        return float(text)
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be {' or '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError("must not be empty")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    return text
+
+
+def _queues(text: str) -> str:
+    parse_queues(text, 1)
+    return text
+
+
+def parse_queues(text: str, threads: int) -> dict[str, int]:
+    """Threads for each queue: ``default=6,email=2`` as it says; names alone share ``threads`` evenly."""
+    shares: dict[str, int] = {}
+    named = [part.partition("=") for part in text.split(",")]
+    for name, equals, number in named:
+        if not _NAME.fullmatch(name) or name in shares:
+            raise ValueError("must name queues once each, like default or default=6,email=2")
+        if bool(equals) != bool(named[0][1]):
+            raise ValueError("give a number of threads to every queue or to none")
+        shares[name] = _whole(1, 1000)(number) if equals else 0
+    if not named[0][1]:
+        more, extra = divmod(threads, len(shares))
+        shares = {name: max(1, more + (at < extra)) for at, name in enumerate(shares)}
+    return shares
+
+
+def _setting(default: Any, parse: Callable[[str], Any], help: str, flag: str = "", secret: bool = False) -> Any:
+    return field(default=default, metadata={"parse": parse, "help": help, "flag": flag, "secret": secret})
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is in effect. Each field is the environment variable of the same name in capitals."""
+
+    redis_url: str = _setting("redis://localhost:6379/0", _redis_url, "where Redis is", "--redis-url", secret=True)
+
+    api_host: str = _setting("127.0.0.1", _text, "address to listen on", "--host")
+    api_port: int = _setting(8000, _whole(1, 65535), "port to listen on", "--port")
+    # A request is one round trip to Redis: 16 wait side by side without holding each other up.
+    api_threads: int = _setting(16, _whole(1, 256), "requests served at the same time", "--threads")
+    max_body_bytes: int = _setting(2**20, _whole(1024, 2**30), "largest request body")
+    max_batch_bytes: int = _setting(8 * 2**20, _whole(1024, 2**30), "largest body of POST /jobs/batch")
+    max_result_bytes: int = _setting(2**20, _whole(16, 2**30), "largest result of a handler, as JSON")
+
+    worker_threads: int = _setting(8, _whole(1, 1000), "jobs run at the same time in one process", "--threads")
+    worker_processes: int = _setting(1, _whole(1, 256), "worker processes, for CPU-bound handlers", "--processes")
+    queues: str = _setting("default", _queues, "queues to serve: default, or default=6,email=2 threads", "--queues")
+    handlers: str = _setting("handlers", _text, "module with the job types", "--handlers")
+    # Below the 45 s that docker-compose.yml gives a container to stop.
+    drain_s: float = _setting(30.0, _seconds(0, 86400), "how long a stopping worker lets its jobs finish", "--drain")
+
+    # T: long enough for most jobs, short enough that a dead worker's jobs run again soon.
+    processing_timeout_s: float = _setting(10.0, _seconds(1, 86400), "default timeout of a job, and the lease length")
+    max_attempts: int = _setting(2, _whole(1, 100), "default number of attempts of a job")
+    backoff_s: float = _setting(1.0, _seconds(0, 86400), "default first delay between attempts; it doubles each time")
+
+    reaper_interval_s: float = _setting(1.0, _seconds(0.05, 60), "time between two ticks of the reaper", "--interval")
+    # At least a minute: a submit that is sent again by itself must find the job that its first copy stored.
+    result_ttl_s: int = _setting(86400, _whole(60, 10**9), "how long done and cancelled jobs are kept")
+    failed_ttl_s: int = _setting(604800, _whole(60, 10**9), "how long dead letters are kept")
+
+    durability: str = _setting("fast", _one_of("fast"), "what a 2xx waits for")
+    log_format: str = _setting("auto", _one_of("auto", "text", "json"), "auto: text on a terminal, else json")
+    # A line for each job costs more than a job that does nothing: turn it off where they come by the thousand.
+    log_jobs: str = _setting("all", _one_of("all", "failures"), "which ended attempts a worker logs")
+    simulated_work_s: float = _setting(1.0, _seconds(0, 3600), "scales the sleeps of the sample handlers")
+    simulated_failures: int = _setting(1, _whole(0, 1), "0 turns the random failures of the sample handlers off")
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, flags: Mapping[str, str] | None = None
+    ) -> Config:
+        """Read, check and freeze. ValueError names the variable or flag that is wrong."""
+        environment = os.environ if environment is None else environment
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            source, text = _source(setting, environment, flags or {})
+            if text is not None:
+                try:
+                    values[setting.name] = setting.metadata["parse"](text)
+                except ValueError as error:
+                    shown = "" if setting.metadata["secret"] else f" is {text[:100]!r}:"
+                    raise ValueError(f"{source}{shown} {error}") from None
+        return cls(**values)
+
+    @classmethod
+    def parse(
+        cls,
+        description: str,
+        names: Iterable[str],
+        extra: Callable[[argparse.ArgumentParser], None] | None = None,
+        arguments: list[str] | None = None,
+    ) -> tuple[Config, argparse.Namespace]:
+        """A process's command line: flags for the named settings, the rest from the environment. Exits 2 on a mistake."""
+        parser = argparse.ArgumentParser(description=description, epilog=_epilog(cls), formatter_class=_HelpFormatter)
+        settings = {setting.name: setting for setting in fields(cls)}
+        for name in ("redis_url", *names):
+            setting = settings[name]
+            default = "" if setting.metadata["secret"] else f", default {setting.default}"
+            parser.add_argument(
+                setting.metadata["flag"] or "--" + name.replace("_", "-"),
+                dest=name,
+                metavar=name.rpartition("_")[2].upper(),
+                help=f"{setting.metadata['help']} ({name.upper()}{default})",
+            )
+        if extra:
+            extra(parser)
+        options = parser.parse_args(arguments)
+        given = {name: value for name, value in vars(options).items() if name in settings and value is not None}
+        try:
+            return cls.from_environment(flags=given), options
+        except ValueError as error:
+            parser.error(str(error))
+
+    def policy(self) -> tuple[int, int, int]:
+        """Default max_attempts, timeout in ms and backoff in ms."""
+        return self.max_attempts, round(self.processing_timeout_s * 1000), round(self.backoff_s * 1000)
+
+    def in_effect(self) -> dict[str, Any]:
+        """All settings without secrets, for the log."""
+        shown = {setting.name: getattr(self, setting.name) for setting in fields(self)}
+        return shown | {"redis_url": without_password(self.redis_url)}
+
+
+def _source(setting: Field[Any], environment: Mapping[str, str], flags: Mapping[str, str]) -> tuple[str, str | None]:
+    variable = setting.name.upper()
+    if setting.name in flags:
+        return setting.metadata["flag"] or "--" + setting.name.replace("_", "-"), flags[setting.name]
+    if variable == "REDIS_URL" and not environment.get(variable):
+        host, port = environment.get("REDIS_HOST"), environment.get("REDIS_PORT")
+        return "REDIS_HOST, REDIS_PORT", f"redis://{host or 'localhost'}:{port or 6379}/0" if host or port else None
+    return variable, environment.get(variable) or None
+
+
+def _epilog(cls: type[Config]) -> str:
+    rows = [
+        f"  {setting.name.upper():22} {setting.metadata['help']} (default {setting.default})" for setting in fields(cls)
+    ]
+    return "environment, for all processes (a flag wins over it):\n" + "\n".join(rows)
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=110)
+
+
+def without_password(url: str) -> str:
+    """The URL with its credentials and query left out."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, ("***@" if "@" in parts.netloc else "") + host, parts.path, "", ""))
+
+
+# ---------------------------------------------------------------------------------------------------------- logging
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": _utc(record),
+            "level": record.levelname.lower(),
+            "process": record.name,
+            "message": record.getMessage(),
+        }
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        pairs = "".join(f" {name}={_plain(value)}" for name, value in getattr(record, "fields", {}).items())
+        level = "" if record.levelno == logging.INFO else record.levelname.lower() + ": "
+        line = f"{_utc(record)[11:23]} {record.name} {level}{_plain(record.getMessage())}{pairs}"
+        return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+
+
+def _plain(value: Any) -> str:
+    """On one line, whatever it holds: a log line must not be able to look like two."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _utc(record: logging.LogRecord) -> str:
+    from datetime import datetime, timezone
+
+    return (
+        datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
+
+
+class Log:
+    """``log("message", job=..., ms=...)``: one line to stderr, with fields."""
+
+    def __init__(self, process: str) -> None:
+        self._logger = logging.getLogger(process)
+
+    def __call__(self, message: str, **fields: Any) -> None:
+        self._logger.info(message, extra={"fields": fields})
+
+    def warning(self, message: str, **fields: Any) -> None:
+        self._logger.warning(message, extra={"fields": fields})
+
+    def failure(self, message: str, **fields: Any) -> None:
+        """With the traceback of the exception that is being handled."""
+        self._logger.error(message, exc_info=True, extra={"fields": fields})
+
+
+class Signals:
+    """SIGTERM and SIGINT as something that the main thread can wait for.
+
+    The handler only puts into a SimpleQueue, which is safe at any instant; setting a threading.Event there is not."""
+
+    def __init__(self) -> None:
+        self._arrived: SimpleQueue[int] = SimpleQueue()
+        self.count = 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.count += 1
+        self._arrived.put(number)
+
+    def stop(self) -> None:
+        """As if a signal had arrived; from any thread."""
+        self._arrived.put(0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until the next signal, or for ``timeout`` seconds. True when one arrived."""
+        try:
+            self._arrived.get(timeout=timeout)
+            return True
+        except Empty:
+            return False
+
+    def is_set(self) -> bool:
+        return self.count > 0
+
+
+def start_logging(config: Config, process: str) -> Log:
+    """Log to stderr in the configured format, and say once what is in effect."""
+    text = config.log_format == "text" or (config.log_format == "auto" and sys.stderr.isatty())
+    stream = logging.StreamHandler()
+    stream.setFormatter(_Text() if text else _Json())
+    logging.basicConfig(level=logging.INFO, handlers=[stream], force=True)
+    return Log(process)

@@ -1,0 +1,67 @@
+"""Fixtures for all tests. No test touches a Redis that it did not start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jobqueue import JobQueue
+from tests.harness import Server, System
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    report = yield
+    if report.when == "call":
+        item.stash[_FAILED] = report.failed
+    return report
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """A Redis that is empty; do not stop it."""
+    shared_server.client.flushall()
+    return shared_server
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A Redis for one test, which may kill it."""
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def queue(server: Server) -> JobQueue:
+    return JobQueue(server.url)
+
+
+def _system(server: Server, request: pytest.FixtureRequest) -> Iterator[System]:
+    system = System(server)
+    yield system
+    system.close(show_logs=request.node.stash.get(_FAILED, False))
+
+
+@pytest.fixture
+def system(server: Server, request: pytest.FixtureRequest) -> Iterator[System]:
+    """The project's programs on an empty Redis."""
+    yield from _system(server, request)
+
+
+@pytest.fixture
+def own_system(own_server: Server, request: pytest.FixtureRequest) -> Iterator[System]:
+    """The project's programs on a Redis that the test may kill: ``own_system.server``."""
+    yield from _system(own_server, request)

@@ -1,0 +1,1253 @@
+"""The queue: keys, records, errors, operations. The only file that knows Redis.
+
+    submit ─┬─> queued ──claim──> processing ──finish ok──────────────> done
+            └─> scheduled ─promote─┘ ^  │ ├──error, attempts left─> scheduled (backoff)
+                                     │  │ └──error, none left─────> failed ──retry──> queued
+                                     │  └──lease ran out: reap ────> queued, or failed when attempts are spent
+                                     └──release (drain, give back)
+    queued, scheduled, processing ──cancel──> cancelled
+
+Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each queue):
+
+    job:<id>           hash    the job: the truth. No TTL: the reaper trims it together with its index entry
+    queue              zset    queued ids by (9 - priority) * 2^43 + seq: strict priority, FIFO inside
+    scheduled          zset    id -> due time
+    leases             zset    ids in processing -> when the lease ends
+    done failed cancelled zset id -> when it ended; failed is the dead-letter queue
+    bell               list    at most one wake token: "look at the queue"
+    processing:<slot>  list    what one worker thread holds: BLMOVE's destination, then the ids it claimed
+    slots              hash    slot -> sequence number of its last claim
+    workers            zset    worker -> last beat
+    worker:<worker>    string  what it is and runs, JSON
+    types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
+    totals stats:<minute> hash counters, written inside the transitions
+    idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
+    meta               hash    seq, paused, reaper (its last tick)
+
+and one key belongs to no queue: ``jq:queues``, hash, queue -> number. A status is membership: each status has one index,
+each id is in exactly one.
+
+The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
+``lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: whoever
+no longer holds it is refused. Success is recorded at most once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import math
+import re
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.retry import Retry as RedisRetry
+
+__version__ = "0.1.0"
+
+STATUSES = ("queued", "scheduled", "processing", "done", "failed", "cancelled")
+INDEX_OF = {status: status for status in STATUSES} | {"queued": "queue", "processing": "leases"}
+PRIORITIES = {"low": 1, "normal": 5, "high": 9}
+DEFAULT_TYPE = "echo"
+DEFAULT_QUEUE = "default"
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+MAX_QUEUES = 4096  # 12 bits of a job id
+MAX_KEY_CHARS = 255
+MAX_DEPTH = 64
+MAX_PAYLOAD_BYTES = 2**20
+MAX_MESSAGE_CHARS = 8000
+MAX_ATTEMPTS = 100
+DAY_MS = 86_400_000
+MAX_DELAY_MS = 365 * DAY_MS
+IDEMPOTENCY_MS = DAY_MS
+REAPER_LOST_MS = 15_000
+JOBS_PER_SCRIPT = 250  # no script runs long
+PUBLISHED_KEPT_S = 2
+BLOCK_S = 2  # an idle slot looks at the queue at least this often, rung or not
+LINK_TIMEOUT_S = 5.0  # above BLOCK_S
+
+# Redis keeps a hash compact, at a third of the memory, while no value is longer than 64 bytes
+# (hash-max-listpack-value). Longer strings are stored in pieces, up to where the overhead stops mattering.
+PIECE_BYTES = 64
+MAX_IN_PIECES_BYTES = 512
+
+# Delays of a failed attempt, as in lua/prelude.lua.
+NEVER, BACKOFF, IN_PLACE = -3, -2, -1
+
+
+# ---------------------------------------------------------------------------------------------------------- errors
+
+
+class JobQueueError(Exception):
+    """Base of all errors of this module."""
+
+
+class Invalid(JobQueueError, ValueError):
+    """The request is wrong and nothing was stored. ``problems`` names each field by JSON pointer: correct them."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{pointer or 'the body'}: {detail}" for pointer, detail in self.problems))
+
+
+class NotFound(JobQueueError):
+    """There is no such job, or its retention has ended."""
+
+
+class Conflict(JobQueueError):
+    """The job's status forbids the operation. ``status`` is what it is now."""
+
+    def __init__(self, status: str, detail: str) -> None:
+        self.status = status
+        super().__init__(detail)
+
+
+class KeyReused(JobQueueError):
+    """The idempotency key was used with another request. Choose a new key, or repeat the first request exactly."""
+
+
+class Unavailable(JobQueueError):
+    """Redis cannot answer now. Whether a write arrived is unknown: repeat it, with the same key or token."""
+
+
+class Fail(Exception):
+    """Raised by a handler: the job has failed for good and is not retried."""
+
+
+class Retry(Exception):
+    """Raised by a handler: try again ``after`` seconds from now (default: the backoff), while attempts are left."""
+
+    def __init__(self, message: str = "the handler asked for a retry", *, after: float | None = None) -> None:
+        self.after = after
+        super().__init__(message)
+
+
+# ------------------------------------------------------------------------------------------------------- job types
+
+
+@dataclass(frozen=True)
+class JobType:
+    """What a worker knows of a type. None: the worker's own default."""
+
+    name: str
+    function: Callable[[Any, Any], Any]
+    timeout: float | None = None
+    max_attempts: int | None = None
+    backoff: float | None = None
+
+
+F = TypeVar("F", bound=Callable[[Any, Any], Any])
+
+
+def handler(
+    name: str, *, timeout: float | None = None, max_attempts: int | None = None, backoff: float | None = None
+) -> Callable[[F], F]:
+    """Mark ``def f(payload, ctx)`` as the handler of a job type; seconds. Several types may share a function."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"job type {name!r} must match {NAME.pattern}")
+    options = NewJob(type=name, timeout_s=timeout, max_attempts=max_attempts, backoff_s=backoff)  # checks the ranges
+
+    def mark(function: F) -> F:
+        job_type = JobType(options.type, function, timeout, max_attempts, backoff)
+        vars(function).setdefault("job_types", []).append(job_type)
+        return function
+
+    return mark
+
+
+def load_handlers(module_name: str) -> dict[str, JobType]:
+    """Import a module (or ``file.py``) and collect the functions that it marks with ``handler``."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    module = importlib.import_module(module_name.removesuffix(".py").replace("/", "."))
+    found: dict[str, JobType] = {}
+    for function in vars(module).values():
+        for job_type in getattr(function, "job_types", ()) if callable(function) else ():
+            if found.get(job_type.name, job_type) is not job_type:
+                raise ValueError(f"two handlers for the type {job_type.name!r} in {module_name}")
+            found[job_type.name] = job_type
+    if not found:
+        raise ValueError(f"{module_name} has no handlers: decorate a function with @handler('my.type')")
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------ strict JSON
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return number
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:50]!r} appears twice in one object")
+    return members
+
+
+def _depth(text: str) -> int:
+    deepest = depth = 0
+    for character in _STRING.sub("", text):
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def parse_json(raw: bytes) -> Any:
+    """The value of strict JSON: UTF-8 without BOM or lone surrogates, no NaN or Infinity, no key twice, depth <= 64."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Invalid([("", f"not valid UTF-8 at byte {error.start}")]) from None
+    if text.startswith("\ufeff"):
+        raise Invalid([("", "starts with a byte order mark; send plain UTF-8")])
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise Invalid([("", f"nested deeper than {MAX_DEPTH} levels")])
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_no_duplicates)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Invalid([("", f"not valid JSON: {error.msg} at {where}")]) from None
+    except UnicodeEncodeError:
+        raise Invalid([("", "a string holds half of a surrogate pair")]) from None
+    except ValueError as error:
+        raise Invalid([("", "a number has too many digits" if "digits" in str(error) else str(error))]) from None
+    return value
+
+
+def encode_json(value: Any, max_bytes: int, pointer: str = "") -> bytes:
+    """Strict JSON as bytes. Invalid, saying why, for anything that parse_json would not give back."""
+    try:
+        raw = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except RecursionError:
+        raise Invalid([(pointer, f"nested deeper than {MAX_DEPTH} levels")]) from None
+    except UnicodeEncodeError:
+        raise Invalid([(pointer, "a string holds half of a surrogate pair")]) from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Invalid([(pointer, f"not JSON: {error}")]) from None
+    if len(raw) > max_bytes:
+        raise Invalid([(pointer, f"{len(raw)} bytes of JSON are more than {max_bytes}")])
+    if b"{" in raw or b"[[" in raw:  # a dict may hold the keys 1 and "1"; depth
+        parse_json(raw)
+    return raw
+
+
+# --------------------------------------------------------------------------------------------------------- records
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often, how long and how far apart a job may run where neither it nor its type says so."""
+
+    max_attempts: int = 2
+    timeout_ms: int = 10_000
+    backoff_ms: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to submit. Seconds; None means the type's default. Invalid, with all problems, for what cannot be."""
+
+    type: str = DEFAULT_TYPE
+    payload: Any = None
+    queue: str = DEFAULT_QUEUE
+    priority: int | str = 5
+    delay_s: float | None = None
+    run_at: str | datetime | None = None
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    backoff_s: float | None = None
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise Invalid(problems)
+        if isinstance(self.priority, str):
+            object.__setattr__(self, "priority", PRIORITIES[self.priority])
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        for name in ("type", "queue"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not NAME.fullmatch(value):
+                yield f"/{name}", "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
+        if not (self.priority in PRIORITIES if isinstance(self.priority, str) else _integer(self.priority, 0, 9)):
+            yield "/priority", "must be 0 to 9, or low, normal or high"
+        if self.max_attempts is not None and not _integer(self.max_attempts, 1, MAX_ATTEMPTS):
+            yield "/max_attempts", f"must be a whole number from 1 to {MAX_ATTEMPTS}"
+        for name, low, high in (("delay_s", 0, MAX_DELAY_MS), ("timeout_s", 100, DAY_MS), ("backoff_s", 0, DAY_MS)):
+            value = getattr(self, name)
+            if value is not None and not _number(value, low / 1000, high / 1000):
+                yield f"/{name}", f"must be a number of seconds from {low / 1000:g} to {high / 1000:g}"
+        if self.run_at is not None:
+            if self.delay_s is not None:
+                yield "/run_at", "give either run_at or delay_s"
+            when = _epoch_ms(self.run_at)
+            if when is None:
+                yield "/run_at", "must be a time with its offset, like 2030-01-31T08:00:00Z"
+            elif when > time.time() * 1000 + MAX_DELAY_MS:
+                yield "/run_at", "must be within 365 days"
+
+    def due(self) -> str:
+        """When it runs, as lua/submit.lua takes it."""
+        if self.run_at is not None:
+            return str(_epoch_ms(self.run_at))
+        return f"+{round(self.delay_s * 1000)}" if self.delay_s else ""
+
+    def fields(self) -> list[str | bytes | int]:
+        """What its hash holds besides status, score and times: field, value ..."""
+        pairs: list[str | bytes | int] = ["type", self.type]
+        if self.max_attempts is not None:
+            pairs += ["max_attempts", self.max_attempts]
+        for name in ("timeout", "backoff"):
+            seconds = getattr(self, f"{name}_s")
+            if seconds is not None:
+                pairs += [f"{name}_ms", round(seconds * 1000)]
+        return pairs + _pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload"))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it is now. Times are ms since the epoch by Redis's clock."""
+
+    id: str
+    status: str
+    type: str
+    queue: str
+    priority: int
+    payload: Any
+    result: Any
+    attempts: int
+    max_attempts: int
+    timeout_ms: int
+    created_ms: int
+    started_ms: int | None = None
+    finished_ms: int | None = None
+    run_at_ms: int | None = None
+    position: int | None = None
+    worker: str | None = None
+    progress: dict[str, Any] | None = None
+    log: list[str] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The job in the words of the HTTP API."""
+        return {
+            "job_id": self.id,
+            "status": self.status,
+            "type": self.type,
+            "queue": self.queue,
+            "priority": self.priority,
+            "payload": self.payload,
+            "result": self.result,
+            "attempts": self.attempts,
+            "max_attempts": self.max_attempts,
+            "error": self.errors[-1]["message"] if self.errors and self.status != "done" else None,
+            "errors": self.errors,
+            "progress": self.progress,
+            "log": self.log,
+            "created_at": rfc3339(self.created_ms),
+            "started_at": rfc3339(self.started_ms),
+            "finished_at": rfc3339(self.finished_ms),
+            "run_at": rfc3339(self.run_at_ms),
+            "timeout_s": self.timeout_ms / 1000,
+            "position": self.position,
+            "worker": self.worker,
+        }
+
+
+class Submitted(NamedTuple):
+    """What became of one job of a submit: the job, or the error that kept it from being stored."""
+
+    job: Job | None
+    replayed: bool = False  # an earlier request under the same key had stored it
+    error: JobQueueError | None = None
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A job that a slot holds under a token. None: the type's default."""
+
+    id: str
+    token: str
+    type: str
+    payload: bytes
+    attempt: int
+    timeout_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of an attempt. ``outcome``: done, failed, cancelled or released (given back, not counted).
+
+    ``kind`` is one word; ``message`` may be followed by a NUL and a traceback."""
+
+    id: str
+    token: str
+    outcome: str
+    delay_ms: int = BACKOFF
+    kind: str = ""
+    message: str = ""
+    fields: list[str | bytes | int] = field(default_factory=list)
+
+    def args(self) -> list[str | bytes | int]:
+        message = self.message[:MAX_MESSAGE_CHARS].encode(errors="replace")
+        n = len(self.fields) // 2
+        return [self.id, self.token, self.outcome, self.delay_ms, self.kind, message, n, *self.fields]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A running attempt, as a beat reports it: ms left of its timeout, and what it wants to show."""
+
+    id: str
+    token: str
+    left_ms: int
+    fields: list[str | bytes | int] = field(default_factory=list)
+
+
+class Expired(NamedTuple):
+    id: str
+    token: bytes
+    lease_end: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """All counts of one queue at one instant."""
+
+    sizes: dict[str, int]
+    totals: dict[str, int]
+    bell: int
+    reaper_ms: int | None
+    now_ms: int
+
+    @property
+    def missing(self) -> int:
+        """submitted - (jobs there + deleted + trimmed): 0 when the books balance."""
+        totals = self.totals
+        gone = totals.get("deleted", 0) + totals.get("trimmed", 0)
+        return totals.get("submitted", 0) - gone - sum(self.sizes.values())
+
+    @property
+    def reaper_lives(self) -> bool:
+        return self.reaper_ms is not None and self.now_ms - self.reaper_ms < REAPER_LOST_MS
+
+
+def result_fields(value: Any, max_bytes: int) -> list[str | bytes | int]:
+    """A handler's result as fields of its hash. Invalid when it is not strict JSON or is too large."""
+    return _pieces("result", encode_json(value, max_bytes))
+
+
+def rfc3339(ms: int | None) -> str | None:
+    if ms is None:
+        return None
+    when = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=ms)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _integer(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _number(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _epoch_ms(when: Any) -> int | None:
+    try:
+        if isinstance(when, str):
+            parts = _RFC3339.fullmatch(when)
+            if not parts:
+                return None
+            day, clock, fraction, offset = parts.groups()
+            micros = f"{fraction or '.'}000000"[:7]
+            when = datetime.fromisoformat(f"{day}T{clock}{micros}{'+00:00' if offset in 'Zz' else offset}")
+        if isinstance(when, datetime) and when.tzinfo is not None:
+            return max(0, round(when.timestamp() * 1000))
+    except (ValueError, OverflowError):
+        pass
+    return None
+
+
+def _pieces(name: str, value: bytes) -> list[str | bytes | int]:
+    if not PIECE_BYTES < len(value) <= MAX_IN_PIECES_BYTES:
+        return [name, value]
+    pairs: list[str | bytes | int] = [name, value[:PIECE_BYTES]]
+    for number, start in enumerate(range(PIECE_BYTES, len(value), PIECE_BYTES), 1):
+        pairs += [f"{name}.{number}", value[start : start + PIECE_BYTES]]
+    return pairs
+
+
+def _joined(name: str, fields: dict[bytes, bytes]) -> bytes:
+    value, number = fields.get(name.encode(), b"null"), 1
+    while piece := fields.get(b"%s.%d" % (name.encode(), number)):
+        value, number = value + piece, number + 1
+    return value
+
+
+def _pairs(flat: Sequence[Any]) -> dict[Any, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _job(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: Sequence[int]) -> Job:
+    fields: dict[bytes, bytes] = _pairs(flat)
+
+    def number(name: bytes) -> int | None:
+        return int(fields[name]) if name in fields else None
+
+    status = fields[b"status"].decode()
+    token = fields.get(b"token", b"").decode()
+    progress = fields.get(b"progress")
+    max_attempts, timeout_ms, _ = policy
+    return Job(
+        id=job_id,
+        status=status,
+        type=fields.get(b"type", DEFAULT_TYPE.encode()).decode(),
+        queue=queue,
+        priority=9 - (number(b"score") or 0) // 2**43,
+        payload=json.loads(_joined("payload", fields)),
+        result=json.loads(_joined("result", fields)) if status == "done" else None,
+        attempts=number(b"attempts") or 0,
+        max_attempts=max_attempts,
+        timeout_ms=timeout_ms,
+        created_ms=number(b"created") or 0,
+        started_ms=number(b"started"),
+        finished_ms=number(b"finished") if status in ("done", "failed", "cancelled") else None,
+        run_at_ms=number(b"due"),
+        position=ahead + 1 if status == "queued" and ahead >= 0 else None,
+        worker=token.rpartition("-")[0] or None,
+        progress=json.loads(progress) if progress else None,
+        log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
+        errors=[_error(fields[name]) for name in _error_names(fields)],
+    )
+
+
+def _error_names(fields: dict[bytes, bytes]) -> list[bytes]:
+    return sorted((name for name in fields if name.startswith(b"error:")), key=lambda name: int(name[6:]))
+
+
+def _error(record: bytes) -> dict[str, Any]:
+    head, _, text = record.decode(errors="replace").partition("\n")
+    at, attempt, kind, worker = head.split(" ")
+    message, _, traceback = text.partition("\0")
+    return {
+        "attempt": int(attempt),
+        "at": rfc3339(int(at)),
+        "kind": kind,
+        "message": message,
+        "traceback": traceback or None,
+        "worker": None if worker == "-" else worker,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- ids
+
+
+def new_id(queue_number: int, bits: bytes | None = None) -> str:
+    """A UUID of version 8 (RFC 9562): random but for the 12 bits behind the version, the queue's number."""
+    n = int.from_bytes(bits or secrets.token_bytes(16), "big")
+    n &= ~(0xFFFF << 64 | 0x3 << 62)
+    return str(uuid.UUID(int=n | 0x8 << 76 | queue_number << 64 | 0x2 << 62))
+
+
+def queue_number_of(job_id: str) -> int | None:
+    """The queue's number in a job id; None for what cannot be one of ours."""
+    try:
+        parsed = uuid.UUID(job_id)
+    except ValueError:
+        return None
+    if str(parsed) != job_id or parsed.version != 8:
+        return None
+    return parsed.int >> 64 & 0xFFF
+
+
+# ----------------------------------------------------------------------------------------------------------- Redis
+
+
+class Script:
+    """One file of ``lua/`` behind the prelude, sent by its SHA-1."""
+
+    folder = Path(__file__).resolve().parent / "lua"
+
+    def __init__(self, name: str) -> None:
+        self.text = (self.folder / "prelude.lua").read_text() + (self.folder / f"{name}.lua").read_text()
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+class _Scripts(dict[str, Script]):
+    def __missing__(self, name: str) -> Script:
+        script = self[name] = Script(name)
+        return script
+
+
+@contextmanager
+def _weather() -> Iterator[None]:
+    """Whatever Redis or the way to it does wrong is Unavailable: the caller waits, or says 503."""
+    try:
+        yield
+    except (redis.RedisError, OSError) as error:
+        raise Unavailable(_reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:200]
+    return (
+        f"Redis does not answer: {text}"
+        if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError))
+        else f"Redis refused: {text}"
+    )
+
+
+Args = Iterable[str | bytes | int]
+
+
+class Link:
+    """One connection of one thread: no pool, no re-sends of its own. Its calls may be repeated by the caller."""
+
+    def __init__(self, connection: Any, scripts: _Scripts) -> None:
+        self._connection = connection
+        self._scripts = scripts
+        self.client_id: int | None = None
+
+    def run(self, name: str, prefix: str, args: Args) -> Any:
+        script = self._scripts[name]
+        with _weather():
+            try:
+                return self._call("EVALSHA", script.sha, 1, prefix, *args)
+            except redis.exceptions.NoScriptError:
+                return self._call("EVAL", script.text, 1, prefix, *args)
+
+    def wait_for_bell(self, prefix: str, slot: str) -> None:
+        """Block until the bell rings, BLOCK_S pass, or somebody unblocks ``client_id``."""
+        with _weather():
+            if self.client_id is None:
+                self._connection.connect()
+                self._identify()
+            try:
+                self._call("BLMOVE", f"{prefix}bell", f"{prefix}processing:{slot}", "RIGHT", "LEFT", BLOCK_S)
+            except redis.ResponseError as error:
+                if not str(error).startswith("UNBLOCKED"):
+                    raise
+
+    def close(self) -> None:
+        self.client_id = None
+        self._connection.disconnect()
+
+    def _identify(self) -> None:
+        try:
+            self.client_id = int(self._call("CLIENT", "ID"))
+        except redis.ResponseError:
+            self.client_id = 0  # not permitted: blocked calls then end by themselves
+
+    def _call(self, *args: str | bytes | int) -> Any:
+        connection = self._connection
+        try:
+            connection.send_packed_command(connection.pack_command(*args), check_health=False)
+            return connection.read_response(disable_decoding=True)
+        except redis.ResponseError:
+            raise
+        except BaseException:  # an answer may still be on its way: this connection must not be used again
+            self.close()
+            raise
+
+
+class Stop(Protocol):
+    """What a threading.Event gives: wait a while, or until it is set."""
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+    def is_set(self) -> bool: ...
+
+
+class JobQueue:
+    """The queues of one Redis. Thread-safe; every method may raise Unavailable."""
+
+    def __init__(
+        self,
+        url: str = "redis://localhost:6379/0",
+        *,
+        defaults: Policy | None = None,
+        timeout_s: float = 3.0,
+        retries: int = 2,
+    ) -> None:
+        policy = defaults or Policy()
+        self._defaults = (str(policy.max_attempts), str(policy.timeout_ms), str(policy.backoff_ms))
+        self.policy = policy
+        common = {"protocol": 2, "socket_keepalive": True, "client_name": "jobqueue"}
+        self._redis: Any = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=min(timeout_s, 2.0),
+            retry=RedisRetry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), retries),
+            **common,
+        )
+        self._link_pool = redis.ConnectionPool.from_url(
+            url, socket_timeout=LINK_TIMEOUT_S, socket_connect_timeout=2.0, retry=RedisRetry(NoBackoff(), 0), **common
+        )
+        self._scripts = _Scripts()
+        self._numbers: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        self._types: dict[str, tuple[float, dict[str, Policy]]] = {}
+
+    # -- submit
+
+    def submit(self, type: str = DEFAULT_TYPE, payload: Any = None, *, key: str | None = None, **options: Any) -> Job:
+        """Store one job and return it. ``options`` are those of NewJob; ``key`` makes a repeat harmless."""
+        return self.submit_one(NewJob(type, payload, **options), key).job  # type: ignore[return-value]
+
+    def submit_one(self, job: NewJob, key: str | None = None) -> Submitted:
+        """Store one job. Raises what ``Submitted.error`` would hold."""
+        submitted = self.submit_many([job], key=key)[0]
+        if submitted.error:
+            raise submitted.error
+        return submitted
+
+    def submit_many(self, jobs: Sequence[NewJob], *, key: str | None = None) -> list[Submitted]:
+        """Store jobs; for each queue, all of a chunk of 250 or none of it. Under a key, ids follow from it: repeating the
+        same call stores what is missing and gives back the rest. Errors are told for each job; none is raised."""
+        if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
+            raise Invalid([("/Idempotency-Key", f"must be 1 to {MAX_KEY_CHARS} characters")])
+        by_queue: dict[str, list[int]] = {}
+        for index, job in enumerate(jobs):
+            by_queue.setdefault(job.queue, []).append(index)
+        encoded = [job.fields() for job in jobs]  # everything is checked before anything is stored
+        answers = [Submitted(None)] * len(jobs)
+        for queue, indexes in by_queue.items():
+            for chunk, start in enumerate(range(0, len(indexes), JOBS_PER_SCRIPT)):
+                part = indexes[start : start + JOBS_PER_SCRIPT]
+                chunk_key = key and (key if chunk == 0 else f"{key}#{chunk}")
+                try:
+                    submitted = self._submit_chunk(
+                        queue, [jobs[i] for i in part], [encoded[i] for i in part], chunk_key
+                    )
+                except JobQueueError as error:
+                    submitted = [Submitted(None, error=error)] * len(part)
+                for index, answer in zip(part, submitted, strict=True):
+                    answers[index] = answer
+        return answers
+
+    def _submit_chunk(
+        self, queue: str, jobs: list[NewJob], encoded: list[list[str | bytes | int]], key: str | None
+    ) -> list[Submitted]:
+        number = self.register(queue)
+        args: list[str | bytes | int] = []
+        ids: list[str] = []
+        for index, (job, pairs) in enumerate(zip(jobs, encoded, strict=True)):
+            bits = hashlib.sha256(f"{queue}\0{key}\0{index}".encode(errors="replace")).digest()[:16] if key else None
+            ids.append(new_id(number, bits))
+            if key:
+                pairs = ["idem", key, *pairs]
+            args += [ids[-1], int(job.priority), job.due(), len(pairs) // 2, *pairs]
+        request = _fingerprint(jobs, encoded) if key else ""
+        answer = self._run("submit", queue, [key or "", request, len(jobs), *args])
+        if answer[0] == b"conflict":
+            raise KeyReused(
+                "this Idempotency-Key was used for another request; use a new one, or repeat the first exactly"
+            )
+        if answer[0] == b"replayed":  # without a key: redis-py sent it twice because the first answer was lost
+            return [self._stored_before(job_id, key) for job_id in ids]
+        now, ahead = int(answer[1]), int(answer[2])
+        published = self.published(queue)
+        return [
+            Submitted(_fresh(job_id, job, now, ahead, published.get(job.type, self.policy)))
+            for job_id, job in zip(ids, jobs, strict=True)
+        ]
+
+    def _stored_before(self, job_id: str, key: str | None) -> Submitted:
+        try:
+            return Submitted(self.get(job_id), replayed=key is not None)
+        except NotFound:
+            return Submitted(
+                None, error=NotFound(f"job {job_id}, submitted before under this key, is past its retention")
+            )
+
+    # -- read
+
+    def get(self, job_id: str) -> Job:
+        """The job. NotFound for any other id."""
+        queue = self.queue_of(job_id)
+        answer = self._run("get", queue, [job_id, *self._defaults])
+        if answer is None:
+            raise NotFound(f"there is no job {job_id}")
+        return _job(job_id, queue, answer[0], answer[1], answer[2:])
+
+    def page(self, queue: str, status: str, *, limit: int = 50, offset: int = 0) -> tuple[int, list[Job]]:
+        """How many jobs have the status, and one page of them: what ended newest first, what waits in its order."""
+        order = "newest" if status in ("done", "failed", "cancelled") else "next"
+        total, rows = self._run("list", queue, [INDEX_OF[status], order, offset, limit, *self._defaults])
+        return total, [_job(row[0].decode(), queue, row[1], row[2], row[3:]) for row in rows]
+
+    def published(self, queue: str) -> dict[str, Policy]:
+        """What the workers published of their types, at most PUBLISHED_KEPT_S old."""
+        read_at, types = self._types.get(queue, (-math.inf, {}))
+        if time.monotonic() - read_at > PUBLISHED_KEPT_S:
+            with _weather():
+                rows = self._redis.hgetall(f"{_prefix(queue)}types")
+            types = {name.decode(): Policy(*map(int, row.split())) for name, row in rows.items()}
+            self._types[queue] = time.monotonic(), types
+        return types
+
+    def books(self, queue: str) -> Books:
+        sizes, totals, bell, reaper, now = self._run("books", queue, [])
+        counts = {name.decode(): int(value) for name, value in _pairs(totals).items()}
+        return Books(dict(zip(STATUSES, sizes, strict=True)), counts, bell, int(reaper) if reaper else None, int(now))
+
+    def queues(self) -> list[str]:
+        """All queues that were ever used, by number."""
+        with _weather():
+            numbers = {name.decode(): int(number) for name, number in self._redis.hgetall("jq:queues").items()}
+        self._numbers, self._names = numbers, {number: name for name, number in numbers.items()}
+        return sorted(numbers, key=numbers.__getitem__)
+
+    def queue_of(self, job_id: str) -> str:
+        """The queue that a job id belongs to. NotFound when there is none."""
+        number = queue_number_of(job_id)
+        if number is not None and number not in self._names:
+            self.queues()
+        if number not in self._names:
+            raise NotFound(f"there is no job {job_id}")
+        return self._names[number]
+
+    def workers(self, queue: str) -> dict[str, dict[str, Any]]:
+        """What each worker of the queue said of itself at its last beat."""
+        prefix = _prefix(queue)
+        with _weather():
+            beats = self._redis.zrange(f"{prefix}workers", 0, -1, withscores=True)
+            infos = self._redis.mget([f"{prefix}worker:{name.decode()}" for name, _ in beats]) if beats else []
+        return {
+            name.decode(): json.loads(info) | {"beat_ms": int(beat)}
+            for (name, beat), info in zip(beats, infos, strict=True)
+            if info
+        }
+
+    # -- operate
+
+    def cancel(self, job_id: str) -> str:
+        """Cancel a job: 'cancelled' when it waited, 'asked' when its handler was asked to stop. Conflict when it has ended."""
+        return self._operate("cancel", job_id, [], ("cancelled", "asked"))
+
+    def retry(self, job_id: str) -> str:
+        """Queue a failed or cancelled job again with fresh attempts. Conflict for any other status."""
+        return self._operate("retry", job_id, [secrets.token_urlsafe(12)], ("queued",))
+
+    def _operate(self, script: str, job_id: str, args: Sequence[str], good: Sequence[str]) -> str:
+        answer = self._run(script, self.queue_of(job_id), [job_id, *args])
+        if answer is None:
+            raise NotFound(f"there is no job {job_id}")
+        status: str = answer.decode()
+        if status not in good:
+            raise Conflict(status, f"cannot {script} a job that is {status}")
+        return status
+
+    # -- work: what a worker's threads call
+
+    def link(self) -> Link:
+        """A connection for one thread."""
+        return Link(self._link_pool.connection_class(**self._link_pool.connection_kwargs), self._scripts)
+
+    def exchange(
+        self,
+        link: Link,
+        queue: str,
+        slot: str,
+        seq: int,
+        seen: int,
+        want: int,
+        lease_ms: int,
+        ended: Sequence[Settlement],
+    ) -> tuple[list[bool], list[Claimed]]:
+        """Settle attempts and claim up to ``want`` jobs under the token ``<slot>:<seq>``; seq 0 only settles.
+        Safe to repeat. Returns whether each attempt was accepted (its token was still the job's), and the jobs."""
+        args: list[str | bytes | int] = [slot, seq, seen, want, lease_ms, *self._defaults, len(ended)]
+        for settlement in ended:
+            args += settlement.args()
+        answer = link.run("exchange", _prefix(queue), args)
+        if not answer:
+            raise Unavailable("a newer claim of this slot has been made")
+        return [bool(accepted) for accepted in answer[0]], [_claimed(row, f"{slot}:{seq}") for row in answer[1]]
+
+    def wait_for_bell(self, link: Link, queue: str, slot: str) -> None:
+        link.wait_for_bell(_prefix(queue), slot)
+
+    def unblock(self, links: Iterable[Link]) -> None:
+        """End the waiting of other threads' links."""
+        with _weather():
+            for link in links:
+                if link.client_id:
+                    self._redis.execute_command("CLIENT", "UNBLOCK", link.client_id)
+
+    def beat(
+        self,
+        link: Link,
+        queue: str,
+        worker: str,
+        info: dict[str, Any],
+        lease_ms: int,
+        types: dict[str, Policy],
+        held: Sequence[Held],
+    ) -> tuple[bool, list[str]]:
+        """Say that a worker lives and renew its leases. Returns whether a reaper lives, and for each attempt
+        'ok', 'cancel' (asked to stop) or 'lost' (taken back)."""
+        args: list[str | bytes | int] = [worker, json.dumps(info), lease_ms, len(types)]
+        for name, policy in types.items():
+            args += [name, f"{policy.max_attempts} {policy.timeout_ms} {policy.backoff_ms}"]
+        for h in held:
+            args += [h.id, h.token, h.left_ms, len(h.fields) // 2, *h.fields]
+        now, reaper, answers = link.run("extend", _prefix(queue), args)
+        reaper_lives = bool(reaper) and int(now) - int(reaper) < REAPER_LOST_MS
+        return reaper_lives, [answer.decode() for answer in answers]
+
+    def leave(self, queue: str, worker: str, slots: Iterable[str], beat: bytes = b"") -> bool:
+        """Forget a worker whose slots hold nothing (``beat``: only if it has not beaten since)."""
+        return bool(self._run("leave", queue, [worker, beat, *slots]))
+
+    # -- recover: what a reaper calls
+
+    def expired(self, queue: str, limit: int) -> tuple[int, list[Expired], dict[str, bytes]]:
+        """Redis's time, leases that ran out, and the last beat of each worker."""
+        now, rows, beats = self._run("expired", queue, [limit])
+        expired = [Expired(row[0].decode(), row[1], row[2]) for row in rows]
+        return int(now), expired, {name.decode(): beat for name, beat in _pairs(beats).items()}
+
+    def recover(
+        self, queue: str, expired: Sequence[Expired], message: str, limit: int, retention_ms: dict[str, int]
+    ) -> tuple[list[str], int, int]:
+        """One transaction: promote due jobs, reap ``expired``, trim what is past its retention, ring.
+        Returns the outcome for each of ``expired``, and how many were promoted and trimmed (``limit`` of either: maybe more)."""
+        calls: list[tuple[str, list[Any]]] = [("promote", [limit])]
+        calls += [("trim", [status, ms, limit, IDEMPOTENCY_MS]) for status, ms in retention_ms.items()]
+        for start in range(0, len(expired), JOBS_PER_SCRIPT):
+            chunk = expired[start : start + JOBS_PER_SCRIPT]
+            calls.append(("reap", [*self._defaults, message, *(part for e in chunk for part in e)]))
+        answers = self._transaction(queue, calls)
+        outcomes = [outcome.decode() for answer in answers[1 + len(retention_ms) :] for outcome in answer]
+        return outcomes, answers[0], sum(answers[1 : 1 + len(retention_ms)])
+
+    def lower(self, queue: str, worker: str, beat: bytes) -> int:
+        """End the leases of a worker that has not beaten since ``beat``. Returns how many."""
+        return int(self._run("lower", queue, [worker, beat, *self.slots(queue, worker)]))
+
+    def slots(self, queue: str, worker: str) -> list[str]:
+        with _weather():
+            found = self._redis.hscan_iter(f"{_prefix(queue)}slots", match=f"{worker}-*", count=500)
+            return [slot.decode() for slot, _ in found]
+
+    # -- look after
+
+    def ping(self) -> None:
+        with _weather():
+            self._redis.ping()
+
+    def wait_until_ready(self, stop: Stop, say: Callable[[str], None]) -> None:
+        """Return when Redis answers or ``stop`` is set. Says once that it waits."""
+        waiting = False
+        while not stop.is_set():
+            try:
+                self.ping()
+                return
+            except Unavailable as error:
+                if not waiting:
+                    say(f"waiting for Redis: {error}")
+                waiting = True
+                stop.wait(0.5)
+
+    def server(self) -> dict[str, Any]:
+        """What Redis is and keeps, with ``warnings``: sentences on what that means for the jobs."""
+        with _weather():
+            info = self._redis.info()
+        report = {
+            "version": info.get("valkey_version") or info.get("redis_version"),
+            "role": info.get("role"),
+            "used_memory_bytes": info.get("used_memory"),
+            "maxmemory_bytes": info.get("maxmemory"),
+            "maxmemory_policy": info.get("maxmemory_policy"),
+            "appendonly": "yes" if info.get("aof_enabled") else "no",
+            "appendfsync": None,
+        }
+        try:
+            report["appendfsync"] = self._redis.config_get("appendfsync").get("appendfsync")
+        except redis.RedisError:
+            pass  # a user without CONFIG rights loses only this line
+        return report | {"warnings": _server_warnings(report)}
+
+    # -- check
+
+    def check(self, queue: str, *, repair: bool = False) -> list[str]:
+        """Sentences on what is wrong in a live queue; [] when every invariant holds. Reads in bounded steps."""
+        return _Checker(self, queue).run(repair)
+
+    # -- inside
+
+    def register(self, queue: str) -> int:
+        """Make a queue known, to the reaper too, and return its number."""
+        if queue not in self._numbers:
+            script = self._scripts["register"]
+            with _weather():
+                number = int(self._redis.eval(script.text, 1, "jq:queues", queue, MAX_QUEUES))
+            if number < 0:
+                raise Invalid([("/queue", f"there are {MAX_QUEUES} queues already")])
+            self._numbers[queue], self._names[number] = number, queue
+        return self._numbers[queue]
+
+    def _run(self, name: str, queue: str, args: Args) -> Any:
+        script = self._scripts[name]
+        with _weather():
+            try:
+                return self._redis.evalsha(script.sha, 1, _prefix(queue), *args)
+            except redis.exceptions.NoScriptError:
+                return self._redis.eval(script.text, 1, _prefix(queue), *args)
+
+    def _transaction(self, queue: str, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """Run scripts in one MULTI/EXEC. Where Redis has forgotten one, it is loaded and all run again: each may be sent twice."""
+        for last_try in (False, True):
+            with _weather():
+                pipe = self._redis.pipeline(transaction=True)
+                for name, args in calls:
+                    pipe.execute_command("EVALSHA", self._scripts[name].sha, 1, _prefix(queue), *args)
+                try:
+                    return pipe.execute()
+                except redis.exceptions.NoScriptError:
+                    if last_try:
+                        raise
+                    for name in {name for name, _ in calls}:
+                        self._redis.script_load(self._scripts[name].text)
+        raise AssertionError("unreachable")
+
+
+def _prefix(queue: str) -> str:
+    return f"jq:{{{queue}}}:"
+
+
+def _fingerprint(jobs: Sequence[NewJob], encoded: Sequence[Sequence[str | bytes | int]]) -> str:
+    digest = hashlib.sha256()
+    for job, pairs in zip(jobs, encoded, strict=True):
+        for part in (job.priority, job.due(), *pairs):
+            raw = part if isinstance(part, bytes) else str(part).encode()
+            digest.update(b"%d:%s" % (len(raw), raw))
+    return digest.hexdigest()[:32]
+
+
+def _fresh(job_id: str, job: NewJob, now: int, ahead: int, policy: Policy) -> Job:
+    """The job as lua/submit.lua has just stored it."""
+    due = job.due()
+    due_ms = now + int(due) if due.startswith("+") else int(due or 0)
+    waits = due_ms > now
+    return Job(
+        id=job_id,
+        status="scheduled" if waits else "queued",
+        type=job.type,
+        queue=job.queue,
+        priority=int(job.priority),
+        payload=job.payload,
+        result=None,
+        attempts=0,
+        max_attempts=job.max_attempts or policy.max_attempts,
+        timeout_ms=round(job.timeout_s * 1000) if job.timeout_s else policy.timeout_ms,
+        created_ms=now,
+        run_at_ms=due_ms if waits else None,
+        position=ahead + 1 if ahead >= 0 else None,
+    )
+
+
+def _claimed(row: Sequence[bytes], token: str) -> Claimed:
+    fields: dict[bytes, bytes] = dict(zip(row[1::2], row[2::2], strict=True))
+    timeout_ms = fields.get(b"timeout_ms")
+    return Claimed(
+        row[0].decode(),
+        token,
+        fields.get(b"type", DEFAULT_TYPE.encode()).decode(),
+        _joined("payload", fields),
+        int(fields.get(b"attempts", 0)) + 1,
+        int(timeout_ms) if timeout_ms else None,
+    )
+
+
+def _server_warnings(report: dict[str, Any]) -> list[str]:
+    warnings = []
+    if report["appendonly"] == "no":
+        warnings.append("Redis keeps no append-only file: jobs are lost when it stops. Set appendonly yes.")
+    elif report["appendfsync"] == "no":
+        warnings.append(
+            "Redis never syncs its append-only file: a power failure may lose the last half minute. Set appendfsync everysec."
+        )
+    if report["maxmemory_bytes"] and report["maxmemory_policy"] != "noeviction":
+        warnings.append(
+            f"Redis may delete jobs when memory is full ({report['maxmemory_policy']}). Set maxmemory-policy noeviction."
+        )
+    if report["role"] not in ("master", None):
+        warnings.append(f"this Redis is a {report['role']}: nothing can be written. Point REDIS_URL at the primary.")
+    if report["maxmemory_bytes"] and report["used_memory_bytes"] > 0.8 * report["maxmemory_bytes"]:
+        warnings.append("Redis uses more than 80 % of its maxmemory: when it is full, submits are refused.")
+    return warnings
+
+
+# --------------------------------------------------------------------------------------------------------- checker
+
+
+class _Checker:
+    """Compares every job of a queue with every index, in steps of SCAN_STEP keys.
+
+    A scan is not atomic but each look at some jobs is, and so is each transition: what is seen half-way was so at no
+    instant. A suspect is still looked at twice, because hands (and tests) also write to Redis without a script."""
+
+    SCAN_STEP = 500
+    LATE_MS = 60_000
+    AGAIN_S = 0.3
+
+    def __init__(self, queue: JobQueue, name: str) -> None:
+        self.queue, self.name, self.prefix = queue, name, _prefix(name)
+
+    def run(self, repair: bool) -> list[str]:
+        suspects = self._suspects(self._ids())
+        if suspects:
+            time.sleep(self.AGAIN_S)
+            suspects = self._suspects(iter(suspects))
+        wrong = [f"{self.name}: {problem}" for problems in suspects.values() for problem in problems]
+        missing = self.queue.books(self.name).missing
+        if missing:
+            wrong.append(f"{self.name}: the books do not balance: {missing:+d} submitted jobs are nowhere")
+        wrong += [f"{self.name}: {problem}" for problem in self._stray_lists(repair)]
+        if repair and (suspects or missing):
+            for ids in _chunks(iter([*suspects, ""]), self.SCAN_STEP):
+                self.queue._run(
+                    "repair", self.name, [int((not missing and not suspects) or ids[-1] == ""), *filter(None, ids)]
+                )
+        return wrong
+
+    def _ids(self) -> Iterator[str]:
+        """Every id in the hashes and in the indexes, many of them more than once."""
+        client = self.queue._redis
+        with _weather():
+            start = len(f"{self.prefix}job:")
+            for key in client.scan_iter(match=f"{self.prefix}job:*", count=self.SCAN_STEP):
+                yield key[start:].decode(errors="replace")
+            for index in INDEX_OF.values():
+                for member, _ in client.zscan_iter(f"{self.prefix}{index}", count=self.SCAN_STEP):
+                    yield member.decode(errors="replace")
+
+    def _suspects(self, ids: Iterator[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for chunk in _chunks(ids, self.SCAN_STEP):
+            for job_id, row in zip(chunk, self.queue._run("inspect", self.name, chunk), strict=True):
+                if problems := list(self._problems(job_id, row)):
+                    found[job_id] = problems
+        return found
+
+    def _problems(self, job_id: str, row: Sequence[Any]) -> Iterator[str]:
+        status, token, score = (part.decode() for part in row[:3])
+        attempts, max_attempts, now = int(row[3]), int(row[4]), int(row[5])
+        scores = {name: value for name, value in zip(STATUSES, row[6:12], strict=True) if value != b""}
+        held, shown = row[12], f"job {job_id}"
+        if not status:
+            yield from (f"{shown} is in {INDEX_OF[name]} but has no hash" for name in scores)
+            return
+        if list(scores) != [status]:
+            where = ", ".join(INDEX_OF[name] for name in scores) or "no index"
+            yield f"{shown} is {status} but stands in {where}"
+        if status == "queued" and scores.get("queued", score.encode()) != score.encode():
+            yield f"{shown} is queued at {scores['queued'].decode()} but its place is {score or 'unknown'}"
+        if status in ("queued", "scheduled") and 0 < max_attempts <= attempts:
+            yield f"{shown} waits with all of its {max_attempts} attempts spent"
+        if attempts < 0 or 0 < max_attempts < attempts:
+            yield f"{shown} has made {attempts} of {max_attempts} attempts"
+        if status in ("processing", "done") and attempts < 1:
+            yield f"{shown} is {status} without an attempt"
+        if status == "processing":
+            if held != 1:
+                yield f"{shown} runs under token {token!r} but stands {held} times in its slot's processing list"
+            if "processing" in scores and int(scores["processing"]) < now - self.LATE_MS:
+                yield f"{shown}: its lease ran out over a minute ago and nobody reaped it; is a reaper running?"
+
+    def _stray_lists(self, repair: bool) -> Iterator[str]:
+        """Processing lists of slots that no living worker owns, where the reaper cannot see them."""
+        client = self.queue._redis
+        with _weather():
+            start = len(f"{self.prefix}processing:")
+            for key in client.scan_iter(match=f"{self.prefix}processing:*", count=self.SCAN_STEP):
+                slot = key[start:].decode(errors="replace")
+                if client.hexists(f"{self.prefix}slots", slot):
+                    continue
+                time.sleep(self.AGAIN_S)
+                if client.exists(key) and not client.hexists(f"{self.prefix}slots", slot):
+                    yield f"the list processing:{slot} belongs to no slot"
+                    if repair:
+                        client.delete(key)
+
+
+T = TypeVar("T")
+
+
+def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    chunk: list[T] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python jobqueue.py check``: 0 and one line when all is well, else 1 and a line per violation."""
+    import argparse
+
+    from config import Config
+
+    parser = argparse.ArgumentParser(prog="jobqueue.py", description="Look after the queues of a live Redis.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="say whether every invariant holds and the books balance")
+    check.add_argument("--repair", action="store_true", help="put right what can be")
+    check.add_argument("--queue", action="append", help="only this queue (again for more)")
+    check.add_argument("--redis-url", help="default: REDIS_URL")
+    options = parser.parse_args(arguments)
+    queue = JobQueue(options.redis_url or Config.from_environment().redis_url)
+    try:
+        names = options.queue or queue.queues()
+        wrong = [line for name in names for line in queue.check(name, repair=options.repair)]
+        sizes = sum(sum(queue.books(name).sizes.values()) for name in names)
+    except Unavailable as error:
+        print(f"cannot check: {error}", file=sys.stderr)
+        return 2
+    for line in wrong:
+        print(line + ("  (repaired where possible; check again)" if options.repair else ""))
+    if not wrong:
+        print(f"ok: {sizes} jobs in {len(names)} queues, every invariant holds and the books balance")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    # Run as a script this module is __main__; its classes must be those that handlers and config import.
+    from jobqueue import main as imported_main
+
+    sys.exit(imported_main())

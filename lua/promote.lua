@@ -1,0 +1,22 @@
+-- Moves scheduled jobs that are due into the queue, each to the place it was given at its submit.
+-- KEYS  1 prefix
+-- ARGV  1 most jobs to move
+-- Also notes that a reaper lives. Returns how many ids it took from `scheduled`: as many as asked for means that more may be due.
+local now = now_ms()
+local ids = call('ZRANGEBYSCORE', key('scheduled'), '-inf', digits(now), 'LIMIT', 0, ARGV[1])
+local due = {}
+for _, id in ipairs(ids) do
+  local f = call('HMGET', key('job:' .. id), 'status', 'score')
+  if f[1] == 'scheduled' and f[2] then due[#due + 1] = { id, f[2] } end
+end
+if #ids > 0 then call('ZREM', key('scheduled'), unpack(ids)) end
+local queued = {}
+for _, d in ipairs(due) do
+  call('HSET', key('job:' .. d[1]), 'status', 'queued')
+  queued[#queued + 1], queued[#queued + 2] = d[2], d[1]
+end
+if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
+call('HDEL', key('meta'), 'reaper') -- a first write that a full Redis allows
+call('HSET', key('meta'), 'reaper', digits(now))
+ring()
+return #ids

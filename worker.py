@@ -1,0 +1,767 @@
+"""A worker process: N threads that claim, run and finish jobs.
+
+    thread      owns                                        stopped by
+    main        start, drain, exit                          SIGTERM or SIGINT; the second one hurries it
+    slot (N)    its Link, its batch and its seq             `stopping`, after the job it runs
+    watch       timeouts, overruns, hung slots, liveness    `closed`
+    beat        the control Link: leases, hand-backs        `closed`
+
+What two threads touch of a slot (`pending`, `running`, `ended`, `abandoned`) is guarded by the slot's lock. A slot
+settles what it ran and claims the next in one round trip; when there is nothing it waits in BLMOVE. A lost answer is
+asked for again under the same token, so an outage of Redis delays a result but never doubles it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import random
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jobqueue
+from config import Config, Log, Signals, parse_queues, start_logging
+from jobqueue import (
+    BACKOFF,
+    IN_PLACE,
+    NEVER,
+    Claimed,
+    Fail,
+    Held,
+    Invalid,
+    JobQueue,
+    JobType,
+    Policy,
+    Retry,
+    Settlement,
+    Unavailable,
+    load_handlers,
+    result_fields,
+)
+
+WATCH_S = 0.025
+BEATS_PER_LEASE = 10  # a stall of Redis may last nine tenths of a lease before a healthy job is taken back
+HUNG_S = 0.5  # after its timeout a handler has this long to yield; below the reaper's second of grace
+OVERRUN_S = 0.02  # a batch is expected to last 5 ms: past this, its neighbours are given back
+BATCH_S = 0.005
+MAX_BATCH = 64
+STALE_S = 15.0  # above the longest that one turn of a slot's loop can take: BLMOVE, or a call that times out
+LOG_LINES, LOG_LINE_CHARS = 100, 200
+REAPER_MISSED = 5  # beats without a reaper before the log says so: it may be starting
+SETTLE_S = 3.0  # how long an exiting worker tries to reach Redis
+LIVENESS = Path(tempfile.gettempdir()) / f"jobqueue-{os.getuid()}"
+
+
+class Interrupted(BaseException):
+    """Raised inside a handler by ``ctx.check()``. Not an Exception, so that ``except Exception`` lets it pass."""
+
+
+class TimedOut(Interrupted):
+    """Raised inside a handler at its timeout, by ``ctx.check()`` or between any two of its bytecodes."""
+
+
+class Context:
+    """What a handler can ask and tell about its job."""
+
+    def __init__(self, job: Claimed) -> None:
+        self.job_id, self.attempt = job.id, job.attempt
+        self.stopped_for: str | None = None  # timeout, cancelled or lost
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._changed: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Show how far the job is, 0 to 1. Stored with the next beat."""
+        shown = json.dumps({"fraction": min(1.0, max(0.0, float(fraction))), "note": str(note)[:LOG_LINE_CHARS]})
+        with self._lock:
+            self._changed["progress"] = shown
+
+    def log(self, text: str) -> None:
+        """Add a line to the job's log (the last 100 are kept). Stored with the next beat."""
+        with self._lock:
+            self._lines.append(" ".join(str(text).splitlines())[:LOG_LINE_CHARS])
+            self._changed["log"] = "\n".join(self._lines)
+
+    def check(self) -> None:
+        """Raise when the job was cancelled, has timed out or was taken back; return at once otherwise."""
+        if self.stopped_for == "timeout":
+            raise TimedOut
+        if self.stopped_for:
+            raise Interrupted
+
+    def changes(self) -> list[str | bytes | int]:
+        """What is new since the last call, as fields of the job's hash."""
+        if not self._changed:
+            return []
+        with self._lock:
+            changed, self._changed = self._changed, {}
+        return [part.encode(errors="replace") for pair in changed.items() for part in pair]
+
+
+class Run:
+    """One attempt while it runs. Monotonic seconds."""
+
+    def __init__(self, job: Claimed, timeout_s: float) -> None:
+        self.job, self.timeout_s = job, timeout_s
+        self.context = Context(job)
+        self.started = time.monotonic()
+        self.deadline = self.started + timeout_s
+        self.armed = False  # a TimedOut is on its way into the thread
+        self.over = False  # the handler has ended: nothing may be thrown into the thread any more
+
+
+class Slot:
+    """One thread: exchange, run, wait. Its id is never used again."""
+
+    _NOTHING = object()
+
+    def __init__(self, worker: Worker, number: int, queue: str) -> None:
+        self.worker, self.queue = worker, queue
+        self.id = f"{worker.id}-{number}"
+        self.link = worker.jobs.link()
+        self.lock = threading.Lock()
+        self.pending: deque[Claimed] = deque()  # claimed, not started
+        self.running: Run | None = None
+        self.ended: list[Settlement] = []
+        self.abandoned = False  # its handler hangs: another slot has taken its place
+        self.thread_id = 0
+        self.seq = self.seen = 0
+        self.batch = 1
+        self.turned = time.monotonic()
+        self.idle = False
+
+    def loop(self) -> None:
+        self.thread_id = threading.get_ident()
+        try:
+            while not self.abandoned and not (self.worker.stopping.is_set() and not self.ended):
+                try:
+                    self._turn()
+                except Unavailable as error:  # BLMOVE only; an exchange is repeated inside
+                    self.worker.outage.begin(error)
+                    self.worker.hurry.wait(_jitter(0.2))
+                except Exception:
+                    self.worker.log.failure("a slot went wrong and goes on", slot=self.id)
+                    self.worker.hurry.wait(_jitter(1.0))
+        finally:
+            self.link.close()
+
+    def _turn(self) -> None:
+        jobs = self._exchange()
+        self.idle = not jobs
+        if jobs:
+            self._run_batch(jobs)
+        elif self.worker.burst and self.worker.nothing_left():
+            self.worker.signals.stop()
+            self.worker.stopping.wait()
+        elif not self.worker.stopping.is_set():
+            self.worker.jobs.wait_for_bell(self.link, self.queue, self.id)
+
+    def _exchange(self) -> list[Claimed]:
+        worker = self.worker
+        with self.lock:
+            ended, self.ended = self.ended, []
+        self.seq += 1
+        delay = 0.05
+        while True:
+            self.turned = time.monotonic()
+            want = 0 if worker.stopping.is_set() else self.batch
+            try:
+                accepted, jobs = worker.jobs.exchange(
+                    self.link, self.queue, self.id, self.seq, self.seen, want, worker.lease_ms, ended
+                )
+                break
+            except Unavailable as error:
+                worker.outage.begin(error)
+                if worker.hurry.wait(_jitter(delay)):
+                    self.ended = ended  # for main, which makes a last attempt
+                    return []
+                delay = min(delay * 2, 2.0)
+        self.seen = self.seq
+        worker.outage.end()
+        worker.report_refused(ended, accepted)
+        if jobs and worker.stopping.is_set():
+            self.ended = [Settlement(job.id, job.token, "released") for job in jobs]
+            return []
+        return jobs
+
+    def _run_batch(self, jobs: list[Claimed]) -> None:
+        """Run jobs one after the other, until one overruns and `watch` has given the rest back."""
+        began = time.monotonic()
+        with self.lock:
+            self.pending.extend(jobs)
+        ran = 0
+        while True:
+            with self.lock:
+                if self.abandoned or not self.pending:
+                    break
+                if self.worker.stopping.is_set():
+                    self.ended += [Settlement(job.id, job.token, "released") for job in self.pending]
+                    self.pending.clear()
+                    break
+                job = self.pending.popleft()
+                run = self.running = Run(job, self.worker.timeout_s(job))
+            settlement = self._attempt(run)
+            ran += 1
+            with self.lock:
+                self.running = None
+                if self.abandoned:
+                    self.worker.log("a handler that hung has ended; its result is dropped", job=job.id)
+                    return
+                if settlement:
+                    self.ended.append(settlement)
+            self.worker.report(run, settlement)
+        mean = (time.monotonic() - began) / max(ran, 1)
+        self.batch = max(1, min(self.batch * 2, MAX_BATCH, int(BATCH_S / max(mean, 1e-6))))
+
+    def _attempt(self, run: Run) -> Settlement | None:
+        """Run the handler, whatever it does. None when the job was taken back meanwhile."""
+        worker, job = self.worker, run.job
+        job_type = worker.types.get(job.type)
+        if job_type is None:
+            known = ", ".join(sorted(worker.types))
+            message = f"no handler for the type {job.type!r}; this worker has {known}"
+            return self._failed(run, "no_handler", message)
+        result, error = self._call(run, job_type)
+        if os.getpid() != worker.pid:
+            os._exit(0)  # the handler forked and its child came back here: only the parent goes on
+        if error is None:
+            try:
+                fields = result_fields(result, worker.config.max_result_bytes)
+            except Invalid as invalid:
+                return self._failed(run, "bad_result", f"the result cannot be stored: {invalid.problems[0][1]}")
+            return Settlement(job.id, job.token, "done", fields=fields + run.context.changes())
+        return self._unsuccessful(run, error)
+
+    def _call(self, run: Run, job_type: JobType) -> tuple[Any, BaseException | None]:
+        """The handler's result or exception. A TimedOut thrown by `watch` lands inside the outer try or not at all."""
+        result, error, called = self._NOTHING, None, False
+        while True:
+            try:
+                if not called:
+                    called = True
+                    try:
+                        result = job_type.function(json.loads(run.job.payload), run.context)
+                    except BaseException as raised:
+                        error = raised
+                with self.lock:
+                    run.over = True  # from here on nobody arms
+                if run.armed:
+                    _throw(self.thread_id, None)  # take back what has not landed yet
+                break
+            except TimedOut:
+                pass  # it came as the handler ended, or was its end: told apart below
+        if result is self._NOTHING and error is None:
+            error = TimedOut()
+        return result, error
+
+    def _unsuccessful(self, run: Run, error: BaseException) -> Settlement | None:
+        reason = run.context.stopped_for
+        if isinstance(error, TimedOut):
+            return self.worker.timed_out(run)
+        if isinstance(error, Interrupted):
+            return Settlement(run.job.id, run.job.token, "cancelled") if reason == "cancelled" else None
+        if isinstance(error, Fail):
+            return self._failed(run, "Fail", str(error), NEVER)
+        if isinstance(error, Retry):
+            delay = BACKOFF if error.after is None else max(0, round(error.after * 1000))
+            return self._failed(run, "Retry", str(error), delay)
+        kind = "".join(c for c in type(error).__name__ if c.isalnum() or c == "_")[:64] or "error"
+        return self._failed(run, kind, _described(error))
+
+    def _failed(self, run: Run, kind: str, message: str, delay_ms: int = BACKOFF) -> Settlement:
+        return Settlement(run.job.id, run.job.token, "failed", delay_ms, kind, message, run.context.changes())
+
+
+def _described(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be shown)"
+    lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-8)
+    return f"{type(error).__name__}: {text}"[:2000] + "\0" + "".join(lines)[-5000:]
+
+
+def _throw(thread_id: int, exception: type[BaseException] | None) -> None:
+    """Make a thread raise at its next bytecode; None takes back what has not been raised yet."""
+    argument = ctypes.py_object(exception) if exception else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), argument)
+
+
+def _jitter(seconds: float) -> float:
+    return seconds * random.uniform(0.5, 1.0)
+
+
+class Outage:
+    """Logs an outage of Redis twice: when it begins, and when it ends, with its length."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self._since, self._lock = log, 0.0, threading.Lock()
+
+    def begin(self, error: Unavailable) -> None:
+        with self._lock:
+            if not self._since:
+                self._since = time.monotonic()
+                self._log.warning(f"no work until Redis is back: {error}")
+
+    def end(self) -> None:
+        if self._since:
+            with self._lock:
+                if self._since:
+                    self._log("Redis is back", after_s=round(time.monotonic() - self._since, 1))
+                    self._since = 0.0
+
+
+class Worker:
+    """Starts the threads, watches them, and takes them down in order."""
+
+    def __init__(
+        self, config: Config, jobs: JobQueue, types: dict[str, JobType], log: Log, signals: Signals, burst: bool
+    ) -> None:
+        self.config, self.jobs, self.types, self.log, self.signals, self.burst = (
+            config,
+            jobs,
+            types,
+            log,
+            signals,
+            burst,
+        )
+        self.id = secrets.token_urlsafe(16)  # 128 random bits: tokens are never reused
+        self.pid = os.getpid()
+        self.lease_ms = round(config.processing_timeout_s * 1000)
+        self.shares = parse_queues(config.queues, config.worker_threads)
+        threads = sum(self.shares.values())
+        self.spare = threads
+        self.pool = ThreadPoolExecutor(threads + self.spare, thread_name_prefix="slot")
+        self.slots: list[Slot] = []  # changed by main before, and by watch after the start
+        self.futures: dict[Slot, Future[None]] = {}
+        self.numbers = 0
+        self.outage = Outage(log)
+        self.control = jobs.link()  # of the beat thread
+        self.handing_back: list[tuple[str, list[Settlement]]] = []  # by watch, taken by beat
+        self.wake_beat = threading.Event()
+        self.stopping, self.hurry, self.closed = threading.Event(), threading.Event(), threading.Event()
+        self.exit_code = 0
+        self.reaper_missed = 0  # beats in a row
+        self.parent = int(os.environ.get("JOBQUEUE_PARENT") or 0)
+        self.policies = {name: self._policy(job_type) for name, job_type in types.items()}
+
+    def _policy(self, job_type: JobType) -> Policy:
+        default = self.jobs.policy
+        return Policy(
+            job_type.max_attempts or default.max_attempts,
+            round(job_type.timeout * 1000) if job_type.timeout else default.timeout_ms,
+            default.backoff_ms if job_type.backoff is None else round(job_type.backoff * 1000),
+        )
+
+    def timeout_s(self, job: Claimed) -> float:
+        policy = self.policies.get(job.type, self.jobs.policy)
+        return (job.timeout_ms or policy.timeout_ms) / 1000
+
+    # -- main
+
+    def run(self) -> int:
+        for queue, threads in self.shares.items():
+            self._persist(lambda queue=queue: self.jobs.register(queue))
+            for _ in range(threads):
+                self._start_slot(queue)
+        helpers = [threading.Thread(target=target, daemon=True) for target in (self._watch, self._beat)]
+        for helper in helpers:
+            helper.start()
+        self.signals.wait()
+        self._drain()
+        self.closed.set()
+        self.wake_beat.set()
+        for helper in helpers:
+            helper.join(SETTLE_S)
+        self._leave()
+        return self.exit_code
+
+    def _start_slot(self, queue: str, ended: list[Settlement] | None = None) -> None:
+        self.numbers += 1
+        slot = Slot(self, self.numbers, queue)
+        slot.ended = ended or []
+        self.slots.append(slot)
+        self.futures[slot] = self.pool.submit(slot.loop)
+
+    def nothing_left(self) -> bool:
+        """For --burst: every slot has looked in vain, and none runs a job that may still bring work."""
+        return all(slot.idle or slot.abandoned for slot in self.slots)
+
+    def _drain(self) -> None:
+        self.stopping.set()
+        deadline = time.monotonic() + self.config.drain_s
+        running = [slot for slot in self.slots if slot.running]
+        if running:
+            self.log("draining", running=len(running), at_most_s=self.config.drain_s)
+        while self._busy() and time.monotonic() < deadline and self.signals.count < 2:
+            self._unblock()
+            self.signals.wait(0.02)
+        self.hurry.set()
+        for slot in self._busy():
+            self._take_back(slot)
+
+    def _busy(self) -> list[Slot]:
+        return [slot for slot in self.slots if not slot.abandoned and not self.futures[slot].done()]
+
+    def _unblock(self) -> None:
+        try:
+            self.jobs.unblock(slot.link for slot in self._busy() if slot.idle)
+        except Unavailable:
+            pass  # then nothing is blocked for long: BLMOVE ends with its connection or its timeout
+
+    def _take_back(self, slot: Slot) -> None:
+        """Settle for a slot that does not end in time: its job goes back as an interrupted attempt, the rest unharmed."""
+        with slot.lock:
+            slot.abandoned = True
+            ended = slot.ended + [Settlement(job.id, job.token, "released") for job in slot.pending]
+            slot.pending.clear()
+            if run := slot.running:
+                message = "the worker was told to stop before the handler had finished"
+                ended.append(Settlement(run.job.id, run.job.token, "failed", IN_PLACE, "interrupted", message))
+                self.report(run, ended[-1])
+        if ended:
+            self.handing_back.append((slot.queue, ended))
+
+    def _leave(self) -> None:
+        self._persist(self._hand_back)
+        for queue in self.shares:
+            slots = [slot.id for slot in self.slots if slot.queue == queue]
+            self._persist(lambda queue=queue, slots=slots: self.jobs.leave(queue, self.id, slots))
+        (LIVENESS / str(self.pid)).unlink(missing_ok=True)
+
+    def _persist(self, action: Any) -> None:
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            try:
+                action()
+                return
+            except Unavailable as error:
+                if time.monotonic() > deadline:
+                    self.log.warning(f"leaving without a word to Redis; the reaper will recover what is left: {error}")
+                    return
+                self.signals.wait(0.1)
+
+    # -- watch: never waits for the network
+
+    def _watch(self) -> None:
+        ticks_per_s = round(1 / WATCH_S)
+        tick = 0
+        while not self.closed.wait(WATCH_S):
+            try:
+                for slot in list(self.slots):
+                    self._watch_slot(slot, time.monotonic())
+                if tick % ticks_per_s == 0:
+                    self._watch_threads()
+                    self._show_life()
+            except Exception:
+                self.log.failure("the watch went wrong and goes on")
+            tick += 1
+
+    def _watch_slot(self, slot: Slot, now: float) -> None:
+        run = slot.running
+        if run is None or slot.abandoned:
+            return
+        if now >= run.deadline and not run.armed:
+            with slot.lock:
+                if slot.running is run and not run.over:
+                    run.armed = True
+                    run.context.stopped_for = "timeout"
+                    _throw(slot.thread_id, TimedOut)
+        elif now >= run.deadline + HUNG_S:
+            self._replace(slot, run)
+        elif now >= run.started + OVERRUN_S and (slot.pending or slot.ended):
+            with slot.lock:
+                back = slot.ended + [Settlement(job.id, job.token, "released") for job in slot.pending]
+                slot.ended = []
+                slot.pending.clear()
+                self.handing_back.append((slot.queue, back))
+            self.wake_beat.set()
+
+    def _replace(self, slot: Slot, run: Run) -> None:
+        """A handler that does not yield keeps its thread; its job and its place go to a new slot."""
+        with slot.lock:
+            if slot.running is not run:
+                return
+            slot.abandoned = True
+            ended = slot.ended + [Settlement(job.id, job.token, "released") for job in slot.pending]
+            slot.pending.clear()
+        hung = sum(not self.futures[s].done() for s in self.slots if s.abandoned)
+        self.log.warning(
+            "a handler does not yield after its timeout; its thread is lost",
+            job=run.job.id,
+            type=run.job.type,
+            lost=hung,
+        )
+        late = self.timed_out(run)
+        self.report(run, late)
+        self._start_slot(slot.queue, [*ended, late])
+        if hung >= self.spare:
+            self.log.warning("too many handlers hang: leaving, so that a new worker starts afresh")
+            self.exit_code = 1
+            self.signals.stop()
+
+    def _watch_threads(self) -> None:
+        for slot in list(self.slots):
+            if self.futures[slot].done() and not slot.abandoned and not self.stopping.is_set():
+                self.log.warning("a slot ended unasked; a new one takes its place", slot=slot.id)
+                self._start_slot(slot.queue)
+                slot.abandoned = True
+        if self.parent and os.getppid() != self.parent:
+            self.log.warning("the parent is gone: draining")
+            self.parent = 0
+            self.signals.stop()
+
+    def _show_life(self) -> None:
+        """Note the time for --check, when every slot has turned lately or runs a job within its timeout."""
+        now = time.monotonic()
+        for slot in self.slots:
+            run = slot.running
+            if (
+                not slot.abandoned
+                and now - slot.turned > STALE_S
+                and not (run and now < run.deadline + STALE_S)
+                and not self.stopping.is_set()
+            ):
+                return
+        try:
+            LIVENESS.mkdir(mode=0o700, exist_ok=True)
+            fresh = LIVENESS / f"{self.pid}.new"
+            fresh.write_text(f"{now:.3f}")
+            fresh.replace(LIVENESS / str(self.pid))
+        except OSError:
+            pass  # a read-only file system: --check says that there is no worker
+
+    # -- beat: the only helper that talks to Redis
+
+    def _beat(self) -> None:
+        every = self.config.processing_timeout_s / BEATS_PER_LEASE
+        next_beat = 0.0
+        while not self.closed.is_set():
+            try:
+                self._hand_back()
+                if time.monotonic() >= next_beat:
+                    next_beat = time.monotonic() + every
+                    self._beat_once()
+            except Unavailable as error:
+                self.outage.begin(error)
+            except Exception:
+                self.log.failure("the beat went wrong and goes on")
+            self.wake_beat.wait(max(0.0, next_beat - time.monotonic()))
+            self.wake_beat.clear()
+
+    def _hand_back(self) -> None:
+        """Settle for slots that are busy. Repeated until it has arrived."""
+        while self.handing_back:
+            queue, ended = self.handing_back[0]
+            accepted, _ = self.jobs.exchange(self.control, queue, f"{self.id}-0", 0, 0, 0, self.lease_ms, ended)
+            self.handing_back.pop(0)
+            self.report_refused(ended, accepted)
+
+    def _beat_once(self) -> None:
+        for queue in self.shares:
+            runs, held = self._held(queue)
+            info = {
+                "host": socket.gethostname(),
+                "pid": self.pid,
+                "version": jobqueue.__version__,
+                "threads": self.shares[queue],
+                "types": sorted(self.types),
+                "running": [
+                    {"job_id": run.job.id, "type": run.job.type, "for_s": round(time.monotonic() - run.started, 1)}
+                    for run in runs
+                ],
+            }
+            reaper_lives, answers = self.jobs.beat(
+                self.control, queue, self.id, info, self.lease_ms, self.policies, held
+            )
+            self.outage.end()
+            for run, answer in zip(runs, answers, strict=False):
+                if answer != "ok" and not run.context.stopped_for:
+                    run.context.stopped_for = "cancelled" if answer == "cancel" else "lost"
+            self._tell_of_reaper(reaper_lives)
+
+    def _held(self, queue: str) -> tuple[list[Run], list[Held]]:
+        """What runs, and its leases followed by those of what waits in a batch."""
+        runs: list[Run] = []
+        waiting: list[Held] = []
+        for slot in list(self.slots):
+            if slot.queue == queue and not slot.abandoned:
+                with slot.lock:
+                    runs += [slot.running] if slot.running else []
+                    waiting += [Held(job.id, job.token, round(self.timeout_s(job) * 1000)) for job in slot.pending]
+        now = time.monotonic()
+        held = [
+            Held(run.job.id, run.job.token, round((run.deadline - now) * 1000), run.context.changes()) for run in runs
+        ]
+        return runs, held + waiting
+
+    def _tell_of_reaper(self, lives: bool) -> None:
+        if lives:
+            if self.reaper_missed > REAPER_MISSED:
+                self.log("a reaper is running")
+            self.reaper_missed = 0
+            return
+        self.reaper_missed += 1
+        if self.reaper_missed == REAPER_MISSED + 1:
+            self.log.warning(
+                "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
+            )
+
+    # -- reports
+
+    def timed_out(self, run: Run) -> Settlement:
+        job, policy = run.job, self.policies.get(run.job.type)
+        if job.timeout_ms:
+            advice = "its timeout_s; submit it with a longer one"
+        elif policy and policy.timeout_ms != self.jobs.policy.timeout_ms:
+            advice = f"the timeout of the type {job.type}; give the type a longer one"
+        else:
+            advice = "the default PROCESSING_TIMEOUT_S; give the type a longer timeout"
+        message = f"stopped after {run.timeout_s:g} s, {advice}"
+        return Settlement(job.id, job.token, "failed", BACKOFF, "timeout", message, run.context.changes())
+
+    def report(self, run: Run, end: Settlement | None) -> None:
+        job = run.job
+        ms = round((time.monotonic() - run.started) * 1000, 1)
+        if end is None:
+            self.log("stopped: the job had been taken back", job=job.id, type=job.type, attempt=job.attempt, ms=ms)
+        elif end.outcome == "failed":
+            error = end.message.partition("\0")[0][:500]
+            self.log("failed", job=job.id, type=job.type, attempt=job.attempt, ms=ms, kind=end.kind, error=error)
+        elif end.outcome != "done" or self.config.log_jobs == "all":
+            self.log(end.outcome, job=job.id, type=job.type, attempt=job.attempt, ms=ms)
+
+    def report_refused(self, ended: list[Settlement], accepted: list[bool]) -> None:
+        for settlement, ok in zip(ended, accepted, strict=True):
+            if not ok and settlement.outcome != "released":
+                self.log.warning(
+                    "a late result was refused: the job had been taken back",
+                    job=settlement.id,
+                    token=settlement.token,
+                    outcome=settlement.outcome,
+                )
+
+
+# ------------------------------------------------------------------------------------------------- parent and check
+
+
+class Parent:
+    """Runs worker processes in sessions of their own: starts them again when they die or when a file changes."""
+
+    def __init__(self, config: Config, options: argparse.Namespace, log: Log, signals: Signals) -> None:
+        self.log, self.signals, self.burst = log, signals, options.burst
+        self.files = self._modified() if options.reload else None
+        given = [argument for argument in sys.argv[1:] if argument != "--reload"]
+        self.command = [sys.executable, os.path.abspath(__file__), *given, "--processes", "1"]
+        self.children = [self._start() for _ in range(config.worker_processes)]
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"JOBQUEUE_PARENT": str(os.getpid())}
+        return subprocess.Popen(self.command, env=environment, start_new_session=True)
+
+    def run(self) -> int:
+        while not self.signals.wait(0.5):
+            if self.files is not None and self._modified() != self.files:
+                self.files = self._modified()
+                self.log("a file has changed: restarting")
+                self._terminate()
+            for at, child in enumerate(self.children):
+                if child.poll() is None or (self.burst and child.returncode == 0):
+                    continue
+                if self.files is None:
+                    self.log.warning("a worker ended; starting another", pid=child.pid, code=child.returncode)
+                self.children[at] = self._start()
+            if self.burst and all(child.poll() == 0 for child in self.children):
+                return 0
+        return self._stop()
+
+    def _terminate(self) -> None:
+        for child in self.children:
+            if child.poll() is None:
+                child.terminate()
+
+    def _stop(self) -> int:
+        self._terminate()
+        hurried = False
+        while any(child.poll() is None for child in self.children):
+            self.signals.wait(0.1)
+            if self.signals.count > 1 and not hurried:
+                hurried = True
+                self._terminate()
+        return max(abs(child.returncode) for child in self.children)
+
+    def _modified(self) -> dict[Path, float]:
+        files = (path for path in Path.cwd().rglob("*.py") if not any(part.startswith(".") for part in path.parts))
+        return {path: path.stat().st_mtime for path in files}
+
+
+def check_life() -> int:
+    """For liveness probes: 0 when the loops of every worker process here have turned in the last seconds."""
+    workers = [path for path in LIVENESS.glob("*") if path.name.isdigit() and _runs(int(path.name))]
+    if not workers:
+        print("no worker is running here", file=sys.stderr)
+        return 1
+    for path in workers:
+        age = time.monotonic() - float(path.read_text())
+        if age > STALE_S:
+            print(f"worker {path.name} last turned {age:.0f} s ago", file=sys.stderr)
+            return 1
+    return 0
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return True
+    except OSError:
+        return False
+
+
+def _flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--burst", action="store_true", help="end when the queue is empty")
+    parser.add_argument("--reload", action="store_true", help="for development: restart when a .py file here changes")
+    parser.add_argument(
+        "--check", action="store_true", help="liveness probe: exit 0 when the worker's loops here really turn"
+    )
+
+
+def main() -> int:
+    names = ("worker_threads", "queues", "handlers", "worker_processes", "drain_s", "processing_timeout_s")
+    config, options = Config.parse("Runs jobs.", names, _flags)
+    if options.check:
+        return check_life()
+    log, signals = start_logging(config, "worker"), Signals()
+    if config.worker_processes > 1 or options.reload:
+        return Parent(config, options, log, signals).run()
+    try:
+        types = load_handlers(config.handlers)
+    except (ImportError, ValueError) as error:
+        print(f"worker.py: --handlers {config.handlers}: {error}", file=sys.stderr)
+        return 2
+    log("starting", **config.in_effect())
+    jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
+    jobs.wait_until_ready(signals, log.warning)
+    if signals.is_set():
+        return 0
+    worker = Worker(config, jobs, types, log, signals, options.burst)
+    log("ready", worker=worker.id, types=sorted(types), queues=worker.shares)
+    code = worker.run()
+    log("stopped", code=code)
+    sys.stderr.flush()
+    os._exit(code)  # threads that hang in a handler would be joined for ever
+
+
+if __name__ == "__main__":
+    sys.exit(main())
