@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from queue import Empty, SimpleQueue
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -55,8 +56,30 @@ def _text(text: str) -> str:
 
 
 def _redis_url(text: str) -> str:
-    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
+    if text.partition("://")[0] not in ("redis", "rediss", "unix"):
         raise ValueError("must start with redis://, rediss:// or unix://")
+    try:
+        parts = urlsplit(text)
+        if parts.port == 0 or (parts.scheme != "unix" and "@" in parts.path + parts.fragment):
+            raise ValueError
+    except ValueError:  # urlsplit's text may hold a part of the password
+        raise ValueError("has no valid host and port; in a password, write / ? # @ as %2F %3F %23 %40") from None
+    return text
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("must be an IP address") from None
+
+
+def _api_keys(text: str) -> str:
+    for entry in text.split(","):
+        if not re.fullmatch(r"\s*[\w.-]{1,64}:(read|submit|admin):[0-9a-f]{64}\s*", entry):
+            raise ValueError(
+                "must be name:scope:sha256 (scopes read, submit, admin), comma-separated; see api.py --new-key"
+            )
     return text
 
 
@@ -95,6 +118,20 @@ class Config:
     api_port: int = _setting(8000, _whole(1, 65535), "port to listen on", "--port")
     # A request is one round trip to Redis: 16 wait side by side without holding each other up.
     api_threads: int = _setting(16, _whole(1, 256), "requests served at the same time", "--threads")
+    api_processes: int = _setting(
+        1, _whole(1, 64), "processes that share the port, for machines with more cores", "--processes"
+    )
+    api_keys: str = _setting(
+        "", _api_keys, "name:scope:sha256, comma-separated; scopes read, submit, admin", secret=True
+    )
+    api_insecure: int = _setting(0, _whole(0, 1), "1 lets it listen beyond this machine without keys")
+    allowed_hosts: str = _setting(
+        "", _text, "host names it is called by, comma-separated; * for any (default: loopback names)"
+    )
+    trusted_proxy: str = _setting("", _address, "address of the proxy whose X-Forwarded-For is believed")
+    # Enough for a busy service, low enough that one runaway client does not fill Redis within minutes.
+    rate_limit_max: int = _setting(6000, _whole(0, 100_000), "POSTs of one client in a window; 0 is no limit")
+    rate_limit_window_s: int = _setting(60, _whole(1, 3600), "length of that window in seconds")
     max_body_bytes: int = _setting(2**20, _whole(1024, 2**30), "largest request body")
     max_batch_bytes: int = _setting(8 * 2**20, _whole(1024, 2**30), "largest body of POST /jobs/batch")
     max_result_bytes: int = _setting(2**20, _whole(16, 2**30), "largest result of a handler, as JSON")
@@ -119,7 +156,9 @@ class Config:
     durability: str = _setting("fast", _one_of("fast"), "what a 2xx waits for")
     log_format: str = _setting("auto", _one_of("auto", "text", "json"), "auto: text on a terminal, else json")
     # A line for each job costs more than a job that does nothing: turn it off where they come by the thousand.
-    log_jobs: str = _setting("all", _one_of("all", "failures"), "which ended attempts a worker logs")
+    log_jobs: str = _setting(
+        "all", _one_of("all", "failures"), "failures: no log lines for attempts and requests that went well"
+    )
     simulated_work_s: float = _setting(1.0, _seconds(0, 3600), "scales the sleeps of the sample handlers")
     simulated_failures: int = _setting(1, _whole(0, 1), "0 turns the random failures of the sample handlers off")
 
@@ -149,7 +188,9 @@ class Config:
         arguments: list[str] | None = None,
     ) -> tuple[Config, argparse.Namespace]:
         """A process's command line: flags for the named settings, the rest from the environment. Exits 2 on a mistake."""
-        parser = argparse.ArgumentParser(description=description, epilog=_epilog(cls), formatter_class=_HelpFormatter)
+        parser = argparse.ArgumentParser(
+            description=description, epilog=_epilog(cls), formatter_class=_HelpFormatter, allow_abbrev=False
+        )
         settings = {setting.name: setting for setting in fields(cls)}
         for name in ("redis_url", *names):
             setting = settings[name]
@@ -176,7 +217,8 @@ class Config:
     def in_effect(self) -> dict[str, Any]:
         """All settings without secrets, for the log."""
         shown = {setting.name: getattr(self, setting.name) for setting in fields(self)}
-        return shown | {"redis_url": without_password(self.redis_url)}
+        keys = [entry.strip().rpartition(":")[0] for entry in self.api_keys.split(",")] if self.api_keys else []
+        return shown | {"redis_url": without_password(self.redis_url), "api_keys": keys}
 
 
 def _source(setting: Field[Any], environment: Mapping[str, str], flags: Mapping[str, str]) -> tuple[str, str | None]:
@@ -202,10 +244,12 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def without_password(url: str) -> str:
-    """The URL with its credentials and query left out."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, ("***@" if "@" in parts.netloc else "") + host, parts.path, "", ""))
+    """The URL with its credentials and query left out, even where a password was not quoted as it should be."""
+    scheme, _, rest = url.partition("://")
+    place = re.split("[?#]", rest)[0]
+    if "@" in rest[len(place) :]:  # nobody can say where the password ends
+        return f"{scheme}://***"
+    return f"{scheme}://" + ("***@" if "@" in place else "") + place.rpartition("@")[2]
 
 
 # ---------------------------------------------------------------------------------------------------------- logging
@@ -301,4 +345,9 @@ def start_logging(config: Config, process: str) -> Log:
     stream = logging.StreamHandler()
     stream.setFormatter(_Text() if text else _Json())
     logging.basicConfig(level=logging.INFO, handlers=[stream], force=True)
-    return Log(process)
+    log, shown = Log(process), config.in_effect()
+    if text:  # for people: the rest is as the manual says
+        usual = Config().in_effect()
+        shown = {name: value for name, value in shown.items() if name == "redis_url" or value != usual[name]}
+    log("starting", **shown)
+    return log

@@ -22,9 +22,11 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
     totals stats:<minute> hash counters, written inside the transitions
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
+    unique:<key>       string  the job that holds a unique key, whether or not it has ended
+    tag:<tag>          zset    ids with a tag -> when they were submitted
     meta               hash    seq, paused, reaper (its last tick)
 
-and one key belongs to no queue: ``jq:queues``, hash, queue -> number. A status is membership: each status has one index,
+and two belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:rate:<client>``, list, times of its last requests. A status is membership: each status has one index,
 each id is in exactly one.
 
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
@@ -34,6 +36,7 @@ no longer holds it is refused. Success is recorded at most once.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib
 import json
@@ -59,26 +62,34 @@ __version__ = "0.1.0"
 STATUSES = ("queued", "scheduled", "processing", "done", "failed", "cancelled")
 INDEX_OF = {status: status for status in STATUSES} | {"queued": "queue", "processing": "leases"}
 PRIORITIES = {"low": 1, "normal": 5, "high": 9}
+FAILURES = ("error", "timeout", "lease_expired", "interrupted", "dropped", "no_handler", "bad_result")  # of attempts
 DEFAULT_TYPE = "echo"
 DEFAULT_QUEUE = "default"
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 MAX_QUEUES = 4096  # 12 bits of a job id
 MAX_KEY_CHARS = 255
+MAX_TAGS = 10
 MAX_DEPTH = 64
 MAX_PAYLOAD_BYTES = 2**20
 MAX_MESSAGE_CHARS = 8000
 MAX_ATTEMPTS = 100
 DAY_MS = 86_400_000
 MAX_DELAY_MS = 365 * DAY_MS
-IDEMPOTENCY_MS = DAY_MS
+PAGE_STEP = 200  # jobs that a page reads at most
+LOOK_STEP = 2000  # jobs that a page with a filter looks at in one script
+LOOKS = 5  # such scripts for one page
+REQUEUE_STEP = 200
 REAPER_LOST_MS = 15_000
+BEAT_LOST_MS = 15_000
+# Upper bounds of the histograms of waiting and running times.
+BUCKETS_MS = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 1_800_000)
 JOBS_PER_SCRIPT = 250  # no script runs long
 PUBLISHED_KEPT_S = 2
 BLOCK_S = 2  # an idle slot looks at the queue at least this often, rung or not
 LINK_TIMEOUT_S = 5.0  # above BLOCK_S
 
-# Redis keeps a hash compact, at a third of the memory, while no value is longer than 64 bytes
+# Redis keeps a hash compact, at half of the memory, while no value is longer than 64 bytes
 # (hash-max-listpack-value). Longer strings are stored in pieces, up to where the overhead stops mattering.
 PIECE_BYTES = 64
 MAX_IN_PIECES_BYTES = 512
@@ -185,7 +196,8 @@ def load_handlers(module_name: str) -> dict[str, JobType]:
 
 # ------------------------------------------------------------------------------------------------------ strict JSON
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A string without its end matches too: the search must not start again at each of its quotes.
+_STRING = re.compile(r'"(?:[^"\\]|\\.?)*"?', re.DOTALL)
 
 
 def _refuse_constant(name: str) -> float:
@@ -202,9 +214,11 @@ def _finite(text: str) -> float:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:50]!r} appears twice in one object")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"the key {name[:50]!r} appears twice in one object")
+            seen.add(name)
     return members
 
 
@@ -243,10 +257,13 @@ def parse_json(raw: bytes) -> Any:
     return value
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def encode_json(value: Any, max_bytes: int, pointer: str = "") -> bytes:
     """Strict JSON as bytes. Invalid, saying why, for anything that parse_json would not give back."""
     try:
-        raw = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        raw = _to_json(value).encode()
     except RecursionError:
         raise Invalid([(pointer, f"nested deeper than {MAX_DEPTH} levels")]) from None
     except UnicodeEncodeError:
@@ -255,8 +272,11 @@ def encode_json(value: Any, max_bytes: int, pointer: str = "") -> bytes:
         raise Invalid([(pointer, f"not JSON: {error}")]) from None
     if len(raw) > max_bytes:
         raise Invalid([(pointer, f"{len(raw)} bytes of JSON are more than {max_bytes}")])
-    if b"{" in raw or b"[[" in raw:  # a dict may hold the keys 1 and "1"; depth
-        parse_json(raw)
+    if b"{" in raw or raw.count(b"[") > MAX_DEPTH:  # a dict may hold the keys 1 and "1"; depth
+        try:
+            parse_json(raw)
+        except Invalid as error:
+            raise Invalid([(pointer, error.problems[0][1])]) from None
     return raw
 
 
@@ -285,6 +305,8 @@ class NewJob:
     max_attempts: int | None = None
     timeout_s: float | None = None
     backoff_s: float | None = None
+    unique_key: str | None = None
+    tags: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -300,6 +322,11 @@ class NewJob:
                 yield f"/{name}", "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
         if not (self.priority in PRIORITIES if isinstance(self.priority, str) else _integer(self.priority, 0, 9)):
             yield "/priority", "must be 0 to 9, or low, normal or high"
+        if self.unique_key is not None and not (
+            isinstance(self.unique_key, str) and 1 <= len(self.unique_key) <= MAX_KEY_CHARS
+        ):
+            yield "/unique_key", f"must be 1 to {MAX_KEY_CHARS} characters"
+        yield from self._tag_problems()
         if self.max_attempts is not None and not _integer(self.max_attempts, 1, MAX_ATTEMPTS):
             yield "/max_attempts", f"must be a whole number from 1 to {MAX_ATTEMPTS}"
         for name, low, high in (("delay_s", 0, MAX_DELAY_MS), ("timeout_s", 100, DAY_MS), ("backoff_s", 0, DAY_MS)):
@@ -311,9 +338,17 @@ class NewJob:
                 yield "/run_at", "give either run_at or delay_s"
             when = _epoch_ms(self.run_at)
             if when is None:
-                yield "/run_at", "must be a time with its offset, like 2030-01-31T08:00:00Z"
+                yield "/run_at", "must be a time with its offset, like 2027-01-31T08:00:00Z"
             elif when > time.time() * 1000 + MAX_DELAY_MS:
                 yield "/run_at", "must be within 365 days"
+
+    def _tag_problems(self) -> Iterator[tuple[str, str]]:
+        if not isinstance(self.tags, (list, tuple)) or len(self.tags) > MAX_TAGS:
+            yield "/tags", f"must be a list of at most {MAX_TAGS} tags"
+            return
+        for number, tag in enumerate(self.tags):
+            if not isinstance(tag, str) or not NAME.fullmatch(tag):
+                yield f"/tags/{number}", "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
 
     def due(self) -> str:
         """When it runs, as lua/submit.lua takes it."""
@@ -356,6 +391,7 @@ class Job:
     progress: dict[str, Any] | None = None
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The job in the words of the HTTP API."""
@@ -380,6 +416,7 @@ class Job:
             "timeout_s": self.timeout_ms / 1000,
             "position": self.position,
             "worker": self.worker,
+            "tags": self.tags,
         }
 
 
@@ -387,7 +424,8 @@ class Submitted(NamedTuple):
     """What became of one job of a submit: the job, or the error that kept it from being stored."""
 
     job: Job | None
-    replayed: bool = False  # an earlier request under the same key had stored it
+    replayed: bool = False  # an earlier request under the same idempotency key had stored it
+    existing: bool = False  # it is another job, which lives under the same unique key
     error: JobQueueError | None = None
 
 
@@ -401,6 +439,7 @@ class Claimed:
     payload: bytes
     attempt: int
     timeout_ms: int | None
+    waited_ms: int | None = None  # from when it could run to this claim; None when it has run before
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,6 +472,24 @@ class Held:
     fields: list[str | bytes | int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs to list. None: any."""
+
+    status: str | None = None
+    type: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+
+
+class Page(NamedTuple):
+    """Some of the jobs that match. ``total`` is None where only a scan could tell; ``cursor`` is None at the end."""
+
+    jobs: list[Job]
+    total: int | None
+    cursor: str | None
+
+
 class Expired(NamedTuple):
     id: str
     token: bytes
@@ -447,6 +504,8 @@ class Books:
     totals: dict[str, int]
     bell: int
     reaper_ms: int | None
+    paused: bool
+    oldest_ms: int | None  # when the job was submitted that has waited longest in the queue
     now_ms: int
 
     @property
@@ -459,6 +518,12 @@ class Books:
     @property
     def reaper_lives(self) -> bool:
         return self.reaper_ms is not None and self.now_ms - self.reaper_ms < REAPER_LOST_MS
+
+
+def times(kind: str, ms: float) -> tuple[tuple[str, int], tuple[str, int]]:
+    """What a duration adds to the counters: 1 to its bucket's (``<kind>:<upper bound in ms>``), itself to the sum."""
+    bucket = next((bound for bound in BUCKETS_MS if ms <= bound), "inf")
+    return (f"{kind}:{bucket}", 1), (f"{kind}:sum", round(ms))
 
 
 def result_fields(value: Any, max_bytes: int) -> list[str | bytes | int]:
@@ -550,6 +615,7 @@ def _job(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: Seq
         progress=json.loads(progress) if progress else None,
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
         errors=[_error(fields[name]) for name in _error_names(fields)],
+        tags=fields.get(b"tags", b"").decode().split(),
     )
 
 
@@ -703,7 +769,9 @@ class JobQueue:
         policy = defaults or Policy()
         self._defaults = (str(policy.max_attempts), str(policy.timeout_ms), str(policy.backoff_ms))
         self.policy = policy
-        common = {"protocol": 2, "socket_keepalive": True, "client_name": "jobqueue"}
+        common: dict[str, Any] = {"protocol": 2, "client_name": "jobqueue"}
+        if not url.startswith("unix:"):
+            common["socket_keepalive"] = True
         self._redis: Any = redis.Redis.from_url(
             url,
             socket_timeout=timeout_s,
@@ -717,6 +785,7 @@ class JobQueue:
         self._scripts = _Scripts()
         self._numbers: dict[str, int] = {}
         self._names: dict[int, str] = {}
+        self._numbered_at = -math.inf
         self._types: dict[str, tuple[float, dict[str, Policy]]] = {}
 
     # -- submit
@@ -737,29 +806,46 @@ class JobQueue:
         same call stores what is missing and gives back the rest. Errors are told for each job; none is raised."""
         if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
             raise Invalid([("/Idempotency-Key", f"must be 1 to {MAX_KEY_CHARS} characters")])
+        answers: dict[int, Submitted] = {}
+        encoded: dict[int, list[str | bytes | int]] = {}
         by_queue: dict[str, list[int]] = {}
-        for index, job in enumerate(jobs):
-            by_queue.setdefault(job.queue, []).append(index)
-        encoded = [job.fields() for job in jobs]  # everything is checked before anything is stored
-        answers = [Submitted(None)] * len(jobs)
+        for index, job in enumerate(jobs):  # all of them are checked before any is stored
+            try:
+                encoded[index] = job.fields()
+                by_queue.setdefault(job.queue, []).append(index)
+            except Invalid as error:
+                answers[index] = Submitted(None, error=error)
+        away: Unavailable | None = None
         for queue, indexes in by_queue.items():
-            for chunk, start in enumerate(range(0, len(indexes), JOBS_PER_SCRIPT)):
-                part = indexes[start : start + JOBS_PER_SCRIPT]
-                chunk_key = key and (key if chunk == 0 else f"{key}#{chunk}")
-                try:
-                    submitted = self._submit_chunk(
-                        queue, [jobs[i] for i in part], [encoded[i] for i in part], chunk_key
-                    )
-                except JobQueueError as error:
-                    submitted = [Submitted(None, error=error)] * len(part)
-                for index, answer in zip(part, submitted, strict=True):
-                    answers[index] = answer
-        return answers
+            if away:  # one timeout is enough: a batch may name as many queues as it has jobs
+                stored = [Submitted(None, error=away)] * len(indexes)
+            else:
+                stored = self._submit_to(queue, [jobs[i] for i in indexes], [encoded[i] for i in indexes], key)
+            if isinstance(stored[-1].error, Unavailable):
+                away = stored[-1].error
+            answers.update(zip(indexes, stored, strict=True))
+        return [answers[index] for index in range(len(jobs))]
 
-    def _submit_chunk(
+    def _submit_to(
         self, queue: str, jobs: list[NewJob], encoded: list[list[str | bytes | int]], key: str | None
     ) -> list[Submitted]:
+        """Store the jobs of one queue, chunk by chunk. What stops a chunk stops those behind it."""
+        stored: list[Submitted] = []
+        request = _fingerprint(jobs, encoded) if key else ""
+        for number, start in enumerate(range(0, len(jobs), JOBS_PER_SCRIPT)):
+            chunk = slice(start, start + JOBS_PER_SCRIPT)
+            chunk_key = f"{key}\0{number}" if key and number else key  # no header can hold a NUL: nobody's own key
+            try:
+                stored += self._submit_chunk(queue, jobs[chunk], encoded[chunk], chunk_key, request)
+            except JobQueueError as error:
+                return stored + [Submitted(None, error=error)] * (len(jobs) - start)
+        return stored
+
+    def _submit_chunk(
+        self, queue: str, jobs: list[NewJob], encoded: list[list[str | bytes | int]], key: str | None, request: str
+    ) -> list[Submitted]:
         number = self.register(queue)
+        published = self.published(queue)  # before the script: it must not fail after the jobs are stored
         args: list[str | bytes | int] = []
         ids: list[str] = []
         for index, (job, pairs) in enumerate(zip(jobs, encoded, strict=True)):
@@ -767,29 +853,31 @@ class JobQueue:
             ids.append(new_id(number, bits))
             if key:
                 pairs = ["idem", key, *pairs]
-            args += [ids[-1], int(job.priority), job.due(), len(pairs) // 2, *pairs]
-        request = _fingerprint(jobs, encoded) if key else ""
+            tags = " ".join(dict.fromkeys(job.tags))
+            args += [ids[-1], int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2, *pairs]
         answer = self._run("submit", queue, [key or "", request, len(jobs), *args])
         if answer[0] == b"conflict":
             raise KeyReused(
                 "this Idempotency-Key was used for another request; use a new one, or repeat the first exactly"
             )
-        if answer[0] == b"replayed":  # without a key: redis-py sent it twice because the first answer was lost
-            return [self._stored_before(job_id, key) for job_id in ids]
-        now, ahead = int(answer[1]), int(answer[2])
-        published = self.published(queue)
-        return [
-            Submitted(_fresh(job_id, job, now, ahead, published.get(job.type, self.policy)))
-            for job_id, job in zip(ids, jobs, strict=True)
-        ]
+        # Replayed without a key: redis-py sent it twice because the first answer was lost.
+        stored, now, ahead, replayed = answer[0] == b"stored", int(answer[1]), int(answer[2]), key is not None
+        submitted = []
+        for job_id, job, existing in zip(ids, jobs, answer[3], strict=True):
+            if existing:
+                submitted.append(self._found(existing.decode(), replayed and not stored, existing=True))
+            elif stored:
+                policy = published.get(job.type, self.policy)
+                submitted.append(Submitted(_fresh(job_id, job, now, ahead, policy)))
+            else:
+                submitted.append(self._found(job_id, replayed))
+        return submitted
 
-    def _stored_before(self, job_id: str, key: str | None) -> Submitted:
+    def _found(self, job_id: str, replayed: bool, existing: bool = False) -> Submitted:
         try:
-            return Submitted(self.get(job_id), replayed=key is not None)
+            return Submitted(self.get(job_id), replayed, existing)
         except NotFound:
-            return Submitted(
-                None, error=NotFound(f"job {job_id}, submitted before under this key, is past its retention")
-            )
+            return Submitted(None, error=NotFound(f"job {job_id}, submitted before, is past its retention"))
 
     # -- read
 
@@ -801,11 +889,38 @@ class JobQueue:
             raise NotFound(f"there is no job {job_id}")
         return _job(job_id, queue, answer[0], answer[1], answer[2:])
 
-    def page(self, queue: str, status: str, *, limit: int = 50, offset: int = 0) -> tuple[int, list[Job]]:
-        """How many jobs have the status, and one page of them: what ended newest first, what waits in its order."""
-        order = "newest" if status in ("done", "failed", "cancelled") else "next"
-        total, rows = self._run("list", queue, [INDEX_OF[status], order, offset, limit, *self._defaults])
-        return total, [_job(row[0].decode(), queue, row[1], row[2], row[3:]) for row in rows]
+    def page(
+        self, wanted: Filter | None = None, *, limit: int = 50, offset: int = 0, cursor: str | None = None
+    ) -> Page:
+        """One page of the jobs that match: what runs, what waits in its order, then what ended, newest first; of a tag, all
+        newest first. ``cursor`` continues a page and stays valid while jobs come and go. Invalid for another's cursor."""
+        wanted = wanted or Filter()
+        if cursor is None and offset:
+            return self._skip(wanted, limit, offset)
+        queues = self._queues_of(wanted)
+        return _Pager(self, wanted, queues, cursor).page(limit)._replace(total=self._total(wanted, queues))
+
+    def _skip(self, wanted: Filter, limit: int, offset: int) -> Page:
+        page = self.page(wanted, limit=min(offset, PAGE_STEP))
+        left = offset - len(page.jobs)
+        while left > 0 and page.cursor:
+            page = self.page(wanted, limit=min(left, PAGE_STEP), cursor=page.cursor)
+            left -= len(page.jobs)
+        return self.page(wanted, limit=limit, cursor=page.cursor) if page.cursor else Page([], page.total, None)
+
+    def _queues_of(self, wanted: Filter) -> list[str]:
+        queues = self.queues()
+        return [queue for queue in queues if wanted.queue in (None, queue)]
+
+    def _total(self, wanted: Filter, queues: list[str]) -> int | None:
+        """From the sizes of the indexes, never from a scan."""
+        if wanted.type or (wanted.tag and wanted.status):
+            return None
+        if wanted.tag:
+            with _weather():
+                return sum(self._redis.zcard(f"{_prefix(queue)}tag:{wanted.tag}") for queue in queues)
+        sizes = [self.books(queue).sizes for queue in queues]
+        return sum(n for size in sizes for status, n in size.items() if wanted.status in (None, status))
 
     def published(self, queue: str) -> dict[str, Policy]:
         """What the workers published of their types, at most PUBLISHED_KEPT_S old."""
@@ -818,21 +933,29 @@ class JobQueue:
         return types
 
     def books(self, queue: str) -> Books:
-        sizes, totals, bell, reaper, now = self._run("books", queue, [])
-        counts = {name.decode(): int(value) for name, value in _pairs(totals).items()}
-        return Books(dict(zip(STATUSES, sizes, strict=True)), counts, bell, int(reaper) if reaper else None, int(now))
+        sizes, totals, bell, reaper, paused, oldest, now = self._run("books", queue, [])
+        return Books(
+            dict(zip(STATUSES, sizes, strict=True)),
+            {name.decode(): int(value) for name, value in _pairs(totals).items()},
+            bell,
+            int(reaper) if reaper else None,
+            bool(paused),
+            int(oldest) if oldest else None,
+            int(now),
+        )
 
     def queues(self) -> list[str]:
         """All queues that were ever used, by number."""
         with _weather():
             numbers = {name.decode(): int(number) for name, number in self._redis.hgetall("jq:queues").items()}
         self._numbers, self._names = numbers, {number: name for name, number in numbers.items()}
+        self._numbered_at = time.monotonic()
         return sorted(numbers, key=numbers.__getitem__)
 
     def queue_of(self, job_id: str) -> str:
         """The queue that a job id belongs to. NotFound when there is none."""
         number = queue_number_of(job_id)
-        if number is not None and number not in self._names:
+        if number is not None and (number not in self._names or self._registry_is_old()):
             self.queues()
         if number not in self._names:
             raise NotFound(f"there is no job {job_id}")
@@ -850,6 +973,22 @@ class JobQueue:
             if info
         }
 
+    def living_workers(self, queue: str, now_ms: int) -> dict[str, dict[str, Any]]:
+        return {name: info for name, info in self.workers(queue).items() if now_ms - info["beat_ms"] < BEAT_LOST_MS}
+
+    def minutes(self, queue: str, now_ms: int, count: int = 60) -> list[dict[str, Any]]:
+        """The counters of the last minutes, oldest first, this one last."""
+        last = now_ms // 60_000
+        with _weather():
+            pipe = self._redis.pipeline(transaction=False)
+            for minute in range(last - count + 1, last + 1):
+                pipe.hgetall(f"{_prefix(queue)}stats:{minute}")
+            rows = pipe.execute()
+        return [
+            {"minute": rfc3339((last - count + 1 + at) * 60_000)} | {name.decode(): int(n) for name, n in row.items()}
+            for at, row in enumerate(rows)
+        ]
+
     # -- operate
 
     def cancel(self, job_id: str) -> str:
@@ -857,8 +996,44 @@ class JobQueue:
         return self._operate("cancel", job_id, [], ("cancelled", "asked"))
 
     def retry(self, job_id: str) -> str:
-        """Queue a failed or cancelled job again with fresh attempts. Conflict for any other status."""
-        return self._operate("retry", job_id, [secrets.token_urlsafe(12)], ("queued",))
+        """Queue a failed or cancelled job again with fresh attempts: 'retried'. Conflict for any other status."""
+        return self._operate("retry", job_id, [secrets.token_urlsafe(12)], ("retried",))
+
+    def run_now(self, job_id: str) -> str:
+        """Make a scheduled job due now: 'queued'. Conflict for a job that has started or ended."""
+        return self._operate("run", job_id, [], ("queued",))
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job. Conflict while it is processing."""
+        self._operate("delete", job_id, [], ("deleted",))
+
+    def requeue_dead(self, queue: str, *, most: int = 10_000) -> tuple[int, int]:
+        """Retry the queue's dead letters, oldest first, in bounded steps. Returns how many, and how many are left."""
+        books, done, request = self.books(queue), 0, secrets.token_urlsafe(12)
+        while done < most:
+            queued, looked_at = self._run("requeue", queue, [books.now_ms, min(REQUEUE_STEP, most - done), request])
+            done += queued
+            if looked_at < REQUEUE_STEP or not queued:
+                break
+        return done, self.books(queue).sizes["failed"]
+
+    def pause(self, queue: str, paused: bool = True) -> None:
+        """Stop a queue from giving out jobs, or let it go on. NotFound for a queue that was never used."""
+        if queue not in self.queues():
+            raise NotFound(f"there is no queue {queue}")
+        self._run("pause", queue, [int(paused)])
+
+    def admit(self, client: str, limit: int, window_ms: int) -> tuple[bool, int, int]:
+        """Count a client's request against its limit. Returns whether it is within it, how many are left, and ms until
+        there is room for another."""
+        script = self._scripts["rate"]
+        key = f"jq:rate:{client}"
+        with _weather():
+            try:
+                answer = self._redis.evalsha(script.sha, 1, key, limit, window_ms)
+            except redis.exceptions.NoScriptError:
+                answer = self._redis.eval(script.text, 1, key, limit, window_ms)
+        return bool(answer[0]), int(answer[1]), int(answer[2])
 
     def _operate(self, script: str, job_id: str, args: Sequence[str], good: Sequence[str]) -> str:
         answer = self._run(script, self.queue_of(job_id), [job_id, *args])
@@ -866,6 +1041,8 @@ class JobQueue:
             raise NotFound(f"there is no job {job_id}")
         status: str = answer.decode()
         if status not in good:
+            if status == "taken":
+                raise Conflict("taken", "another job that has not ended has its unique key")
             raise Conflict(status, f"cannot {script} a job that is {status}")
         return status
 
@@ -915,12 +1092,16 @@ class JobQueue:
         lease_ms: int,
         types: dict[str, Policy],
         held: Sequence[Held],
+        counts: dict[str, int] | None = None,
     ) -> tuple[bool, list[str]]:
-        """Say that a worker lives and renew its leases. Returns whether a reaper lives, and for each attempt
+        """Say that a worker lives, renew its leases and add to the counters. Returns whether a reaper lives, and for each attempt
         'ok', 'cancel' (asked to stop) or 'lost' (taken back)."""
         args: list[str | bytes | int] = [worker, json.dumps(info), lease_ms, len(types)]
         for name, policy in types.items():
             args += [name, f"{policy.max_attempts} {policy.timeout_ms} {policy.backoff_ms}"]
+        args.append(len(counts or {}))
+        for name, n in (counts or {}).items():
+            args += [name, n]
         for h in held:
             args += [h.id, h.token, h.left_ms, len(h.fields) // 2, *h.fields]
         now, reaper, answers = link.run("extend", _prefix(queue), args)
@@ -945,7 +1126,7 @@ class JobQueue:
         """One transaction: promote due jobs, reap ``expired``, trim what is past its retention, ring.
         Returns the outcome for each of ``expired``, and how many were promoted and trimmed (``limit`` of either: maybe more)."""
         calls: list[tuple[str, list[Any]]] = [("promote", [limit])]
-        calls += [("trim", [status, ms, limit, IDEMPOTENCY_MS]) for status, ms in retention_ms.items()]
+        calls += [("trim", [status, ms, limit]) for status, ms in retention_ms.items()]
         for start in range(0, len(expired), JOBS_PER_SCRIPT):
             chunk = expired[start : start + JOBS_PER_SCRIPT]
             calls.append(("reap", [*self._defaults, message, *(part for e in chunk for part in e)]))
@@ -984,14 +1165,17 @@ class JobQueue:
     def server(self) -> dict[str, Any]:
         """What Redis is and keeps, with ``warnings``: sentences on what that means for the jobs."""
         with _weather():
-            info = self._redis.info()
+            try:
+                info = self._redis.info()
+            except redis.ResponseError:  # a user without the right to ask: every line of the report is unknown
+                info = {}
         report = {
             "version": info.get("valkey_version") or info.get("redis_version"),
             "role": info.get("role"),
             "used_memory_bytes": info.get("used_memory"),
             "maxmemory_bytes": info.get("maxmemory"),
             "maxmemory_policy": info.get("maxmemory_policy"),
-            "appendonly": "yes" if info.get("aof_enabled") else "no",
+            "appendonly": {1: "yes", 0: "no"}.get(info.get("aof_enabled")),
             "appendfsync": None,
         }
         try:
@@ -1010,6 +1194,8 @@ class JobQueue:
 
     def register(self, queue: str) -> int:
         """Make a queue known, to the reaper too, and return its number."""
+        if self._registry_is_old():
+            self.queues()
         if queue not in self._numbers:
             script = self._scripts["register"]
             with _weather():
@@ -1018,6 +1204,10 @@ class JobQueue:
                 raise Invalid([("/queue", f"there are {MAX_QUEUES} queues already")])
             self._numbers[queue], self._names[number] = number, queue
         return self._numbers[queue]
+
+    def _registry_is_old(self) -> bool:
+        """A Redis that has lost data numbers its queues anew: nobody may go by the old numbers for long."""
+        return time.monotonic() - self._numbered_at > PUBLISHED_KEPT_S
 
     def _run(self, name: str, queue: str, args: Args) -> Any:
         script = self._scripts[name]
@@ -1036,6 +1226,8 @@ class JobQueue:
                     pipe.execute_command("EVALSHA", self._scripts[name].sha, 1, _prefix(queue), *args)
                 try:
                     return pipe.execute()
+                except redis.exceptions.OutOfMemoryError:  # a full Redis refuses even to queue what would drain it
+                    return [self._run(name, queue, args) for name, args in calls]
                 except redis.exceptions.NoScriptError:
                     if last_try:
                         raise
@@ -1051,7 +1243,7 @@ def _prefix(queue: str) -> str:
 def _fingerprint(jobs: Sequence[NewJob], encoded: Sequence[Sequence[str | bytes | int]]) -> str:
     digest = hashlib.sha256()
     for job, pairs in zip(jobs, encoded, strict=True):
-        for part in (job.priority, job.due(), *pairs):
+        for part in (job.priority, job.due(), job.unique_key or "", " ".join(job.tags), *pairs):
             raw = part if isinstance(part, bytes) else str(part).encode()
             digest.update(b"%d:%s" % (len(raw), raw))
     return digest.hexdigest()[:32]
@@ -1076,19 +1268,20 @@ def _fresh(job_id: str, job: NewJob, now: int, ahead: int, policy: Policy) -> Jo
         created_ms=now,
         run_at_ms=due_ms if waits else None,
         position=ahead + 1 if ahead >= 0 else None,
+        tags=list(dict.fromkeys(job.tags)),
     )
 
 
 def _claimed(row: Sequence[bytes], token: str) -> Claimed:
-    fields: dict[bytes, bytes] = dict(zip(row[1::2], row[2::2], strict=True))
-    timeout_ms = fields.get(b"timeout_ms")
+    job_id, job_type, attempts, timeout_ms, waited_ms, *payload = row
     return Claimed(
-        row[0].decode(),
+        job_id.decode(),
         token,
-        fields.get(b"type", DEFAULT_TYPE.encode()).decode(),
-        _joined("payload", fields),
-        int(fields.get(b"attempts", 0)) + 1,
+        job_type.decode() or DEFAULT_TYPE,
+        b"".join(payload),
+        int(attempts) + 1,
         int(timeout_ms) if timeout_ms else None,
+        int(waited_ms) if waited_ms else None,
     )
 
 
@@ -1106,9 +1299,103 @@ def _server_warnings(report: dict[str, Any]) -> list[str]:
         )
     if report["role"] not in ("master", None):
         warnings.append(f"this Redis is a {report['role']}: nothing can be written. Point REDIS_URL at the primary.")
-    if report["maxmemory_bytes"] and report["used_memory_bytes"] > 0.8 * report["maxmemory_bytes"]:
+    if report["maxmemory_bytes"] and (report["used_memory_bytes"] or 0) > 0.8 * report["maxmemory_bytes"]:
         warnings.append("Redis uses more than 80 % of its maxmemory: when it is full, submits are refused.")
     return warnings
+
+
+# ----------------------------------------------------------------------------------------------------------- pages
+
+LISTED = ("processing", "queued", "scheduled", "failed", "cancelled", "done")
+NEWEST_FIRST = ("done", "failed", "cancelled")
+
+
+class _Pager:
+    """Reads one index after the other, each merged over all queues. A cursor is the number of the index and, for each queue,
+    the place from which to read on."""
+
+    END = ""
+
+    def __init__(self, jobs: JobQueue, wanted: Filter, queues: list[str], cursor: str | None) -> None:
+        self.jobs, self.wanted, self.queues = jobs, wanted, queues
+        if wanted.tag:
+            self.indexes = [(f"tag:{wanted.tag}", True)]
+        else:
+            statuses = [wanted.status] if wanted.status else LISTED
+            self.indexes = [(INDEX_OF[status], status in NEWEST_FIRST) for status in statuses]
+        self.at: int = 0
+        self.places: dict[str, str] = {}
+        if cursor:
+            self._read(cursor)
+
+    def page(self, limit: int) -> Page:
+        found: list[Job] = []
+        for _ in range(LOOKS + len(self.indexes)):
+            if len(found) == limit or self.at == len(self.indexes):
+                break
+            found += self._rows(limit - len(found))
+            if all(self.places.get(queue) == self.END for queue in self.queues):
+                self.at, self.places = self.at + 1, {}
+        return Page(found, None, self._cursor() if self.at < len(self.indexes) else None)
+
+    def _rows(self, want: int) -> list[Job]:
+        """The next jobs of the index over all queues."""
+        _, newest = self.indexes[self.at]
+        following: dict[str, str] = {}
+        rows: list[tuple[float, str, str, str, Job]] = []
+        for queue in self.queues:
+            place = self.places.get(queue, "0")
+            if place != self.END:
+                following[queue], found = self._look(queue, place, want)
+                rows += [
+                    (-score if newest else score, job.id, queue, f"{score:.0f} {job.id}", job) for score, job in found
+                ]
+        rows.sort(key=lambda row: row[0])
+        for queue, further in following.items():
+            shown = [place for _, _, q, place, _ in rows[:want] if q == queue]
+            if len(shown) == sum(q == queue for _, _, q, _, _ in rows):
+                self.places[queue] = further
+            elif shown:
+                self.places[queue] = shown[-1]
+        return [row[-1] for row in rows[:want]]
+
+    def _look(self, queue: str, place: str, want: int) -> tuple[str, list[tuple[float, Job]]]:
+        index, newest = self.indexes[self.at]
+        wanted, filtered = self.wanted, self.wanted.type or self.wanted.tag
+        status = wanted.status or "" if wanted.tag else ""
+        args = [
+            index,
+            "newest" if newest else "next",
+            want,
+            LOOK_STEP if filtered else want,
+            place,
+            status,
+            wanted.type or "",
+        ]
+        further, rows = self.jobs._run("page", queue, [*args, *self.jobs._defaults])
+        in_queue = index == INDEX_OF["queued"]
+        return further.decode(), [
+            (float(row[1]), _job(row[0].decode(), queue, row[2], row[3] if in_queue else -1, row[4:])) for row in rows
+        ]
+
+    def _cursor(self) -> str:
+        raw = json.dumps([self.at, self.places], separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+    def _read(self, cursor: str) -> None:
+        try:
+            at, places = parse_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+            good = _integer(at, 0, len(self.indexes) - 1) and all(
+                isinstance(queue, str) and _PLACE.fullmatch(place) for queue, place in places.items()
+            )
+        except (ValueError, TypeError, AttributeError):
+            good = False
+        if not good:
+            raise Invalid([("/cursor", "is not one that this list has given out")])
+        self.at, self.places = at, places
+
+
+_PLACE = re.compile(r"|0|[0-9]{1,17} [0-9a-f-]{36}")
 
 
 # --------------------------------------------------------------------------------------------------------- checker
@@ -1138,10 +1425,8 @@ class _Checker:
             wrong.append(f"{self.name}: the books do not balance: {missing:+d} submitted jobs are nowhere")
         wrong += [f"{self.name}: {problem}" for problem in self._stray_lists(repair)]
         if repair and (suspects or missing):
-            for ids in _chunks(iter([*suspects, ""]), self.SCAN_STEP):
-                self.queue._run(
-                    "repair", self.name, [int((not missing and not suspects) or ids[-1] == ""), *filter(None, ids)]
-                )
+            for ids in _chunks(iter([*suspects, ""]), self.SCAN_STEP):  # "" ends the last step, which closes the books
+                self.queue._run("repair", self.name, [int(ids[-1] == ""), *filter(None, ids)])
         return wrong
 
     def _ids(self) -> Iterator[str]:
@@ -1185,7 +1470,7 @@ class _Checker:
         if status == "processing":
             if held != 1:
                 yield f"{shown} runs under token {token!r} but stands {held} times in its slot's processing list"
-            if "processing" in scores and int(scores["processing"]) < now - self.LATE_MS:
+            if "processing" in scores and float(scores["processing"]) < now - self.LATE_MS:
                 yield f"{shown}: its lease ran out over a minute ago and nobody reaped it; is a reaper running?"
 
     def _stray_lists(self, repair: bool) -> Iterator[str]:
@@ -1200,8 +1485,8 @@ class _Checker:
                 time.sleep(self.AGAIN_S)
                 if client.exists(key) and not client.hexists(f"{self.prefix}slots", slot):
                     yield f"the list processing:{slot} belongs to no slot"
-                    if repair:
-                        client.delete(key)
+                    if repair and not self.queue.leave(self.name, "", [slot]):  # it runs a job: the reaper must see it
+                        client.hsetnx(f"{self.prefix}slots", slot, 0)
 
 
 T = TypeVar("T")
@@ -1231,7 +1516,11 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--queue", action="append", help="only this queue (again for more)")
     check.add_argument("--redis-url", help="default: REDIS_URL")
     options = parser.parse_args(arguments)
-    queue = JobQueue(options.redis_url or Config.from_environment().redis_url)
+    try:
+        flags = {"redis_url": options.redis_url} if options.redis_url else {}
+        queue = JobQueue(Config.from_environment(flags=flags).redis_url)
+    except ValueError as error:
+        parser.error(str(error))
     try:
         names = options.queue or queue.queues()
         wrong = [line for name in names for line in queue.check(name, repair=options.repair)]

@@ -3,11 +3,13 @@
 -- KEYS  1 prefix
 -- ARGV  1 slot   2 seq of this claim; 0 settles only   3 highest seq whose answer the slot has seen   4 most jobs to claim
 --       5 lease in ms   6-8 default max_attempts, timeout_ms, backoff_ms   9 number of attempts to settle
---       (its own, or those of a slot that it replaces), then for each: id, token, outcome, delay in ms (or the special values of the prelude), kind, message,
---       number of field-value pairs to store, field, value ...
+--       (its own, or those of a slot that it replaces), then for each: id, token, outcome, delay in ms (or the special
+--       values of the prelude), kind, message, number of field-value pairs to store, field, value ...
 --       outcome: done | failed | cancelled | released (attempt not counted, place kept)
--- Returns {settled, claimed}: settled has 1 or 0 (refused: the token is no longer the job's) for each attempt;
--- claimed has {id, field, value ...} for each job, as it was before the claim. A seq below the slot's last: {}.
+-- Returns {settled, claimed}: settled has 1 or 0 (refused: the token is no longer the job's) for each attempt; claimed has
+-- {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
+-- it ...} for each job.
+-- A seq below the slot's last, a copy delayed on its way: {}.
 local slot, seq, seen, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local lease_ms, defaults, n = tonumber(ARGV[5]), { ARGV[6], ARGV[7], ARGV[8] }, tonumber(ARGV[9])
 local TIMEOUT_GRACE_MS = 1000 -- a worker's own timeout comes before the reaper's
@@ -16,18 +18,34 @@ local SPARE = 8               -- stale ids that one claim can step over
 local last = tonumber(call('HGET', key('slots'), slot) or 0)
 if seq > 0 and seq < last then return {} end
 local now = now_ms()
+local now_text = digits(now)
 local held_key = key('processing:' .. slot)
+
+local function less(attempts) return digits(attempts - 1) end
+
+-- Gives back an attempt whose handler never started.
+local function release(id, job)
+  if job.cancel then
+    call('HSET', key('job:' .. id), 'status', 'cancelled', 'attempts', less(job.attempts), 'finished', now_text)
+    call('ZADD', key('cancelled'), now_text, id)
+    return 'cancelled'
+  end
+  call('HSET', key('job:' .. id), 'status', 'queued', 'attempts', less(job.attempts))
+  call('ZADD', key('queue'), job.score, id)
+  return 'released'
+end
 
 -- 1. Settle: look at every attempt, then write.
 local attempts, at = {}, 10
 for i = 1, n do
   local a = { id = ARGV[at], token = ARGV[at + 1], outcome = ARGV[at + 2], delay = tonumber(ARGV[at + 3]),
     kind = ARGV[at + 4], message = ARGV[at + 5], first = at + 7, last = at + 6 + 2 * tonumber(ARGV[at + 6]) }
-  local f = call('HMGET', key('job:' .. a.id), 'status', 'token', 'attempts', 'score', 'cancel', 'errors', 'type', 'max_attempts', 'backoff_ms')
-  a.job = { status = f[1], token = f[2], attempts = f[3], score = f[4], cancel = f[5], errors = f[6], type = f[7], max_attempts = f[8], backoff_ms = f[9] }
-  if a.outcome == 'failed' then
-    local max_attempts, _, backoff_ms = policy_of(a.job, defaults)
-    a.policy = { max_attempts = max_attempts, backoff_ms = backoff_ms }
+  if a.outcome == 'done' then
+    local f = call('HMGET', key('job:' .. a.id), 'status', 'token')
+    a.job = { status = f[1], token = f[2] }
+  else
+    a.job = job_of(a.id) or {}
+    if a.outcome == 'failed' then a.policy = retry_policy_of(a.job, defaults) end
   end
   attempts[i] = a
   at = a.last + 1
@@ -36,39 +54,31 @@ end
 local settled, mine, counts, done = {}, {}, {}, {}
 local function tally(name) counts[name] = (counts[name] or 0) + 1 end
 for i, a in ipairs(attempts) do
-  mine[a.id] = true
+  local job_key = key('job:' .. a.id)
   if a.job.token ~= a.token then
     settled[i] = 0
-    call('LREM', key('processing:' .. slot_of(a.token)), 0, a.id) -- a first write that a full Redis allows
+    call('LREM', held_key, 0, '') -- removes nothing: a first write that a full Redis allows
     if a.outcome ~= 'released' then tally('refused') end
-  elseif a.job.status ~= 'processing' then
-    settled[i] = 1 -- this very attempt was settled by an earlier copy of the call
+  elseif a.job.status ~= 'processing' or mine[a.id] then
+    settled[i] = 1 -- an earlier copy of this call settled it
   else
-    settled[i] = 1
+    settled[i], mine[a.id] = 1, true
     call('ZREM', key('leases'), a.id)
-    if slot_of(a.token) ~= slot or seq == 0 then call('LREM', key('processing:' .. slot_of(a.token)), 0, a.id) end
+    if seq == 0 or slot_of(a.token) ~= slot then call('LREM', key('processing:' .. slot_of(a.token)), 0, a.id) end
     if a.outcome == 'done' then
-      call('HSET', key('job:' .. a.id), 'status', 'done', 'finished', digits(now), unpack(ARGV, a.first, a.last))
-      done[#done + 1], done[#done + 2] = digits(now), a.id
+      call('HSET', job_key, 'status', 'done', 'finished', now_text, unpack(ARGV, a.first, a.last))
+      done[#done + 1], done[#done + 2] = now_text, a.id
       tally('done')
     elseif a.outcome == 'cancelled' then
-      call('HSET', key('job:' .. a.id), 'status', 'cancelled', 'finished', digits(now), unpack(ARGV, a.first, a.last))
-      call('ZADD', key('cancelled'), digits(now), a.id)
+      call('HSET', job_key, 'status', 'cancelled', 'finished', now_text, unpack(ARGV, a.first, a.last))
+      call('ZADD', key('cancelled'), now_text, a.id)
       tally('cancelled')
     elseif a.outcome == 'released' then
-      if a.job.cancel then
-        call('HSET', key('job:' .. a.id), 'status', 'cancelled', 'attempts', a.job.attempts - 1, 'finished', digits(now))
-        call('ZADD', key('cancelled'), digits(now), a.id)
-        tally('cancelled')
-      else
-        call('HSET', key('job:' .. a.id), 'status', 'queued', 'attempts', a.job.attempts - 1)
-        call('ZADD', key('queue'), a.job.score, a.id)
-        tally('released')
-      end
+      tally(release(a.id, a.job))
     else
       local status = fail(a.id, a.job, a.policy, a, now, { unpack(ARGV, a.first, a.last) })
-      tally('errors')
-      tally(status == 'failed' and 'failed' or status == 'cancelled' and 'cancelled' or 'retried')
+      tally('errors:' .. reason_of(a.kind))
+      tally((status == 'failed' or status == 'cancelled') and status or 'retried')
     end
   end
 end
@@ -79,18 +89,32 @@ if seq == 0 then
   return { settled, {} }
 end
 
+-- What a claim answers for a job. `f`: what read_row read.
+local function row_of(id, f, started)
+  local first = not f[3] or f[3] == '0'
+  local waited = first and digits(math.max(0, started - (f[8] or f[7] or started))) or ''
+  local row = { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null' }
+  if f[6] then
+    row[7] = f[6]
+    local more = call('HMGET', key('job:' .. id), 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7')
+    for i = 1, 6 do row[7 + i] = more[i] or nil end
+  end
+  return row
+end
+local function read_row(id)
+  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'payload.1', 'created', 'due')
+end
+
 -- 2. The same claim again: the same jobs, attempts untouched.
 local held = call('LRANGE', held_key, 0, -1)
+local token = slot .. ':' .. seq
 if seq == last then
   local again = {}
   for _, id in ipairs(held) do
-    local flat = id ~= BELL_TOKEN and not mine[id] and call('HGETALL', key('job:' .. id)) or {}
-    local job = table_of(flat)
-    if job and job.status == 'processing' and job.token == slot .. ':' .. seq then
-      job.attempts = job.attempts - 1
-      local row = { id }
-      for field, value in pairs(job) do row[#row + 1], row[#row + 2] = field, tostring(value) end
-      again[#again + 1] = row
+    if id ~= BELL_TOKEN and not mine[id] and call('HGET', key('job:' .. id), 'token') == token then
+      local f = read_row(id)
+      f[3] = less(f[3])
+      if f[1] == 'processing' then again[#again + 1] = row_of(id, f, call('HGET', key('job:' .. id), 'started')) end
     end
   end
   return { settled, again }
@@ -101,60 +125,58 @@ local orphans = {}
 for _, id in ipairs(held) do
   local job = id ~= BELL_TOKEN and not mine[id] and job_of(id)
   if job and job.status == 'processing' and job.token and slot_of(job.token) == slot then
-    local max_attempts, _, backoff_ms = policy_of(job, defaults)
-    orphans[#orphans + 1] = { id = id, job = job, policy = { max_attempts = max_attempts, backoff_ms = backoff_ms } }
+    orphans[#orphans + 1] = { id = id, job = job, policy = retry_policy_of(job, defaults) }
   end
 end
 call('DEL', held_key)
 for _, o in ipairs(orphans) do
   call('ZREM', key('leases'), o.id)
-  if tonumber(string.match(o.job.token, ':(%d+)$')) > seen and not o.job.cancel then
-    call('HSET', key('job:' .. o.id), 'status', 'queued', 'attempts', o.job.attempts - 1)
-    call('ZADD', key('queue'), o.job.score, o.id)
-    count('released', 1, now)
+  call('HDEL', key('job:' .. o.id), 'token') -- from here on a late result is refused
+  local outcome
+  if tonumber(string.match(o.job.token, ':(%d+)$')) > seen then
+    outcome = release(o.id, o.job)
   else
-    local status = fail(o.id, o.job, o.policy, { delay = IN_PLACE, kind = 'dropped', message = 'the worker dropped the job without a result' }, now)
-    count(status == 'queued' and 'retried' or status, 1, now)
+    local crash = { delay = IN_PLACE, kind = 'dropped', message = 'the worker dropped the job without a result' }
+    outcome = fail(o.id, o.job, o.policy, crash, now)
+    count('errors:dropped', 1, now)
+    if outcome == 'queued' then outcome = 'retried' end
   end
+  count(outcome, 1, now)
 end
 
 -- 4. Claim. A job that has failed before is claimed alone, so that what it does to its worker hits nobody else's batch.
-local taken, stale, leases, ids, types = {}, {}, {}, {}, {}
+local ids, attempts_now, claimed, leases, stale, timeouts = {}, {}, {}, {}, {}, {}
 if want > 0 and call('HGET', key('meta'), 'paused') ~= '1' then
   for _, id in ipairs(call('ZRANGE', key('queue'), 0, want + SPARE - 1)) do
-    local flat = call('HGETALL', key('job:' .. id))
-    local job = table_of(flat)
-    if not job or job.status ~= 'queued' then
+    local f = read_row(id)
+    if f[1] ~= 'queued' then
       stale[#stale + 1] = id
     else
-      local again = tonumber(job.attempts or 0) > 0
-      if again and #taken > 0 then break end
-      local timeout_ms = job.timeout_ms or types[job.type]
+      local again = f[3] and f[3] ~= '0'
+      if again and #ids > 0 then break end
+      local timeout_ms = tonumber(f[4]) or timeouts[f[2]]
       if not timeout_ms then
-        local _, t = policy_of(job, defaults)
-        timeout_ms, types[job.type or ''] = t, t
+        local _, of_type = policy_of({ type = f[2] }, defaults)
+        timeout_ms, timeouts[f[2]] = of_type, of_type
       end
+      ids[#ids + 1] = id
+      attempts_now[#ids] = digits((f[3] or 0) + 1)
+      claimed[#ids] = row_of(id, f, now)
       leases[#leases + 1] = digits(now + math.min(lease_ms, timeout_ms + TIMEOUT_GRACE_MS))
       leases[#leases + 1] = id
-      ids[#ids + 1] = id
-      table.insert(flat, 1, id)
-      taken[#taken + 1] = { flat = flat, attempts = (job.attempts or 0) + 1 }
-      if again or #taken == want then break end
+      if again or #ids == want then break end
     end
   end
 end
 if #stale > 0 then call('ZREM', key('queue'), unpack(stale)) end
-local claimed = {}
-if #taken > 0 then
+if #ids > 0 then
   call('ZREM', key('queue'), unpack(ids))
-  local token, started = slot .. ':' .. seq, digits(now)
-  for i, t in ipairs(taken) do
-    call('HSET', key('job:' .. ids[i]), 'status', 'processing', 'token', token, 'started', started, 'attempts', t.attempts)
-    claimed[i] = t.flat
+  for i, id in ipairs(ids) do
+    call('HSET', key('job:' .. id), 'status', 'processing', 'token', token, 'started', now_text, 'attempts', attempts_now[i])
   end
   call('ZADD', key('leases'), unpack(leases))
   call('RPUSH', held_key, unpack(ids))
 end
-call('HSET', key('slots'), slot, seq)
-if want > 0 then ring() end
+call('HSET', key('slots'), slot, ARGV[2])
+ring()
 return { settled, claimed }

@@ -7,7 +7,13 @@ local BELL_TOKEN = '!'
 local STATS_KEPT_S = 10800
 local NEVER, BACKOFF, IN_PLACE = -3, -2, -1 -- special values of a delay in ms
 local MAX_DELAY_MS = 31536000000
+local MIDDLE = '35184372088832' -- the place of a job that has none: first of the normal priority
 local ERRORS_KEPT = 100
+local IDEMPOTENCY_MS = 86400000
+local PRIORITY_STEP = 2 ^ 43
+local INDEX = {
+  queued = 'queue', scheduled = 'scheduled', processing = 'leases', done = 'done', failed = 'failed', cancelled = 'cancelled'
+}
 
 local function key(name) return PREFIX .. name end
 
@@ -33,15 +39,47 @@ local function slot_of(token) return string.match(token, '^(.*):') end
 local function count(name, n, now)
   call('HINCRBY', key('totals'), name, n)
   local minute = key('stats:' .. digits(math.floor(now / 60000)))
-  if call('HINCRBY', minute, name, n) == n then call('EXPIRE', minute, STATS_KEPT_S) end
+  if call('HINCRBY', minute, name, n) == tonumber(n) then call('EXPIRE', minute, STATS_KEPT_S) end
 end
 
 -- One token in the bell is enough: whoever it wakes rings again if it leaves work behind.
 local function ring()
-  if call('LLEN', key('bell')) == 0 and call('ZCARD', key('queue')) > 0 then
+  if call('LLEN', key('bell')) == 0 and call('ZCARD', key('queue')) > 0 and call('HGET', key('meta'), 'paused') ~= '1' then
     call('LTRIM', key('bell'), 0, 0) -- a first write that a full Redis allows
     call('LPUSH', key('bell'), BELL_TOKEN)
   end
+end
+
+local function lives(id)
+  local status = call('HGET', key('job:' .. id), 'status')
+  return status == 'queued' or status == 'scheduled' or status == 'processing'
+end
+
+-- Deletes a job's hash and what else knows of it but its status's index. Its idempotency key lives as long as the last of its
+-- jobs, and at least IDEMPOTENCY_MS.
+local function erase(id, job, now)
+  call('DEL', key('job:' .. id))
+  for tag in string.gmatch(job.tags or '', '%S+') do call('ZREM', key('tag:' .. tag), id) end
+  if job.unique and call('GET', key('unique:' .. job.unique)) == id then call('DEL', key('unique:' .. job.unique)) end
+  if job.idem and call('HINCRBY', key('idem:' .. job.idem), 'jobs', -1) <= 0 then
+    call('PEXPIRE', key('idem:' .. job.idem), digits(math.max(1, (tonumber(job.created) or 0) + IDEMPOTENCY_MS - now)))
+  end
+end
+
+-- Queues an ended job again, last of its priority, with a new count of attempts. The caller has removed it from its index.
+local function start_anew(id, job, request)
+  local seq = call('HINCRBY', key('meta'), 'seq', 1)
+  local score = digits(math.floor(job.score / PRIORITY_STEP) * PRIORITY_STEP + seq)
+  call('HDEL', key('job:' .. id), 'token', 'cancel', 'finished', 'started')
+  call('HSET', key('job:' .. id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request)
+  if job.unique then call('SET', key('unique:' .. job.unique), id) end
+  call('ZADD', key('queue'), score, id)
+end
+
+-- Another job that has not ended holds this one's unique key.
+local function unique_taken(id, job)
+  local holder = job.unique and call('GET', key('unique:' .. job.unique))
+  return holder and holder ~= id and lives(holder)
 end
 
 -- max_attempts, timeout_ms, backoff_ms: what the job names, else its type's, else the caller's defaults (three strings).
@@ -58,6 +96,16 @@ local function policy_of(job, defaults)
   return tonumber(attempts), tonumber(timeout), tonumber(backoff)
 end
 
+-- The part of it that decides what follows a failed attempt.
+local function retry_policy_of(job, defaults)
+  local max_attempts, _, backoff_ms = policy_of(job, defaults)
+  return { max_attempts = max_attempts, backoff_ms = backoff_ms }
+end
+
+-- Failures of the system by their kind, everything that a handler may raise as one: counters have few names.
+local REASONS = { timeout = true, lease_expired = true, interrupted = true, dropped = true, no_handler = true, bad_result = true }
+local function reason_of(kind) return REASONS[kind] and kind or 'error' end
+
 -- Ends an attempt that did not succeed: a cancelled job is cancelled, one with attempts left waits `delay` ms
 -- (or as BACKOFF, IN_PLACE, NEVER say), any other becomes a dead letter. The caller has removed it from `leases`.
 -- Returns the new status. `extra` (fields and values) is stored with it.
@@ -70,7 +118,7 @@ local function fail(id, job, policy, failure, now, extra)
     status, index = 'cancelled', 'cancelled'
   elseif failure.delay ~= NEVER and attempts < policy.max_attempts then
     if failure.delay == IN_PLACE then
-      status, index, score, when = 'queued', 'queue', job.score, nil
+      status, index, score, when = 'queued', 'queue', job.score or MIDDLE, nil
     else
       local delay = failure.delay
       if delay == BACKOFF then delay = policy.backoff_ms * 2 ^ math.min(attempts - 1, 62) end
@@ -79,7 +127,7 @@ local function fail(id, job, policy, failure, now, extra)
   end
   if type(score) == 'number' then score = digits(score) end
   local record = digits(now) .. ' ' .. attempts .. ' ' .. failure.kind .. ' ' .. worker .. '\n' .. failure.message
-  call('HSET', key('job:' .. id), 'status', status, 'errors', number, 'error:' .. number, record, unpack(extra or {}))
+  call('HSET', key('job:' .. id), 'status', status, 'errors', digits(number), 'error:' .. number, record, unpack(extra or {}))
   if when then call('HSET', key('job:' .. id), when, score) end
   if number > ERRORS_KEPT then call('HDEL', key('job:' .. id), 'error:' .. (number - ERRORS_KEPT)) end
   call('ZADD', key(index), score, id)

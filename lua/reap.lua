@@ -18,10 +18,7 @@ for at = 5, #ARGV, 3 do
     answer = 'changed'
   end
   local l = { id = id, job = job, answer = answer }
-  if answer == 'reap' then
-    local max_attempts, _, backoff_ms = policy_of(job, defaults)
-    l.policy = { max_attempts = max_attempts, backoff_ms = backoff_ms }
-  end
+  if answer == 'reap' then l.policy = retry_policy_of(job, defaults) end
   looked[#looked + 1] = l
 end
 
@@ -37,6 +34,7 @@ for i, l in ipairs(looked) do
     end
     answers[i] = fail(l.id, l.job, l.policy, { delay = IN_PLACE, kind = 'lease_expired', message = ARGV[4] }, now)
     count('reaped', 1, now)
+    count('errors:lease_expired', 1, now)
     count(answers[i] == 'queued' and 'retried' or answers[i], 1, now)
   end
 end

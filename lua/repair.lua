@@ -1,34 +1,49 @@
--- Puts jobs back into the one index that their hash names, and removes ids that have no hash.
+-- Puts jobs right: each into the one index that its hash names, with no more attempts than it may make and, while it runs,
+-- once into its slot's list. Ids that have no hash are removed.
 -- KEYS  1 prefix
 -- ARGV  1 1 to make the books balance afterwards   2... ids
--- Returns how many jobs it changed.
-local INDEX = { queued = 'queue', scheduled = 'scheduled', processing = 'leases', done = 'done', failed = 'failed', cancelled = 'cancelled' }
-local TIME = { scheduled = 'due', done = 'finished', failed = 'finished', cancelled = 'finished' }
-local now, changed = now_ms(), 0
+-- Returns how many of the ids are jobs.
+local WHEN = { scheduled = 'due', done = 'finished', failed = 'finished', cancelled = 'finished' }
+local now, jobs = now_ms(), 0
+
+local function holder(job) return string.match(job.token or '', '^(.*):(%d+)$') end
+
+local function repair_hash(id, job)
+  local function set(field, value)
+    job[field] = value
+    call('HSET', key('job:' .. id), field, value)
+  end
+  if not job.score then set('score', digits(4 * 2 ^ 43 + call('HINCRBY', key('meta'), 'seq', 1))) end
+  if job.status == 'processing' and not holder(job) then set('status', 'queued') end -- nobody can finish it
+  local attempts, most = tonumber(job.attempts or 0) or 0, tonumber(job.max_attempts) or math.huge
+  local least = (job.status == 'processing' or job.status == 'done') and 1 or 0
+  set('attempts', digits(math.max(least, math.min(attempts, most))))
+  local spent = (job.status == 'queued' or job.status == 'scheduled') and attempts >= most
+  if spent or not INDEX[job.status] then -- where nobody can say what it was, an operator looks among the dead letters
+    set('status', 'failed')
+    set('finished', digits(now))
+  end
+end
+
 for i = 2, #ARGV do
   local id = ARGV[i]
   local job = job_of(id)
-  local right, touched = job and INDEX[job.status], false
-  for _, index in pairs(INDEX) do
-    if index ~= right and call('ZREM', key(index), id) == 1 then touched = true end
-  end
-  if job and not right then -- nobody can say what it was: keep it where an operator looks
-    right, touched = 'failed', true
-    call('HSET', key('job:' .. id), 'status', 'failed', 'finished', digits(now))
-  end
-  if right == 'queue' and not job.score then
-    job.score = digits(4 * 2 ^ 43 + call('HINCRBY', key('meta'), 'seq', 1))
-    call('HSET', key('job:' .. id), 'score', job.score)
-  end
-  if right then
-    local score = right == 'queue' and job.score or job[TIME[job.status]] or digits(now) -- a lease ends now: the reaper takes over
-    local stored = call('ZSCORE', key(right), id)
-    if not stored or (right == 'queue' and stored ~= score) then
-      call('ZADD', key(right), score, id)
-      touched = true
+  if job then
+    jobs = jobs + 1
+    repair_hash(id, job)
+    local right = INDEX[job.status]
+    local score = right == 'queue' and job.score or job[WHEN[job.status]] or digits(now) -- a lease ends now: the reaper takes over
+    if right == 'queue' or not call('ZSCORE', key(right), id) then call('ZADD', key(right), score, id) end
+    if right == 'leases' then
+      local slot, seq = holder(job)
+      call('LREM', key('processing:' .. slot), 0, id)
+      call('RPUSH', key('processing:' .. slot), id)
+      call('HSETNX', key('slots'), slot, seq)
     end
   end
-  if touched then changed = changed + 1 end
+  for _, index in pairs(INDEX) do
+    if not job or index ~= INDEX[job.status] then call('ZREM', key(index), id) end
+  end
 end
 if ARGV[1] == '1' then
   local totals = call('HMGET', key('totals'), 'deleted', 'trimmed')
@@ -37,4 +52,4 @@ if ARGV[1] == '1' then
   call('HSET', key('totals'), 'submitted', digits(sum))
 end
 ring()
-return changed
+return jobs

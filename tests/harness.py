@@ -115,6 +115,11 @@ class Program:
         self.signal(signal.SIGTERM)
         return self.process.wait(within_s)
 
+    def exits(self, within_s: float = 15.0) -> int:
+        """Wait until it ends by itself and return the exit code."""
+        eventually(self.process.poll, equals=lambda code: code is not None, within_s=within_s)
+        return self.process.returncode
+
     def kill(self) -> None:
         if self.process.poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
@@ -154,6 +159,12 @@ class System:
 
     def reaper(self, **environment: str) -> Program:
         return self.start("reaper.py", "--interval", "0.2", **environment)
+
+    def check(self) -> str:
+        """What ``python jobqueue.py check`` says; fails unless every invariant holds and the books balance."""
+        checker = self.start("jobqueue.py", "check")
+        assert checker.exits(60) == 0, checker.log
+        return checker.log
 
     def post(self, path: str, body: Any = None, **headers: str) -> requests.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -1,0 +1,45 @@
+-- Reads one page of the jobs in an index. Its cost depends on the page alone: with a filter it looks at a bounded number of
+-- jobs, and may answer fewer than asked for while there are more.
+-- KEYS  1 prefix
+-- ARGV  1 index   2 'newest' first or 'next' first   3 most jobs to answer   4 most jobs to look at
+--       5 where to start: a number of jobs to skip, or '<score> <id>' of the job after which the page begins
+--       6 status or ''   7 type or ''   8-10 default max_attempts, timeout_ms, backoff_ms
+-- Returns {where the next page starts: '<score> <id>', or '' at the end,
+-- jobs: {id, score, fields and values, rank in the index, max_attempts, timeout_ms, backoff_ms}}.
+local index, newest, want, most = key(ARGV[1]), ARGV[2] == 'newest', tonumber(ARGV[3]), tonumber(ARGV[4])
+local status, job_type, defaults = ARGV[6], ARGV[7], { ARGV[8], ARGV[9], ARGV[10] }
+
+-- The first rank of the page. Where the job that it follows has left the index, the place is looked for among those of its
+-- score: Redis orders them by their ids.
+local range = newest and 'ZREVRANGE' or 'ZRANGE'
+local start = tonumber(ARGV[5])
+if not start then
+  local score, after = string.match(ARGV[5], '^(%S+) (%S+)$')
+  if call('ZSCORE', index, after) == score then
+    start = call(newest and 'ZREVRANK' or 'ZRANK', index, after) + 1
+  else
+    start = newest and call('ZCOUNT', index, '(' .. score, '+inf') or call('ZCOUNT', index, '-inf', '(' .. score)
+    local stop = start + call('ZCOUNT', index, score, score)
+    while start < stop do
+      local middle = math.floor((start + stop) / 2)
+      local id = call(range, index, middle, middle)[1]
+      if (newest and id > after) or (not newest and id < after) then start = middle + 1 else stop = middle end
+    end
+  end
+end
+
+local rows, position = {}, ''
+local ids = call(range, index, start, start + most - 1, 'WITHSCORES')
+for i = 1, #ids, 2 do
+  local id, score = ids[i], ids[i + 1]
+  position = score .. ' ' .. id
+  local f = call('HMGET', key('job:' .. id), 'status', 'type')
+  local wanted = f[1] and (status == '' or f[1] == status) and (job_type == '' or f[2] == job_type)
+  if wanted then
+    local flat = call('HGETALL', key('job:' .. id))
+    rows[#rows + 1] = { id, score, flat, start + (i - 1) / 2, policy_of(table_of(flat), defaults) }
+    if #rows == want then break end
+  end
+end
+local more = #rows == want or #ids == 2 * most
+return { more and position or '', rows }
