@@ -94,7 +94,6 @@ def main() -> int:
         "Takes back expired jobs, promotes delayed ones, trims old ones.", ("reaper_interval_s", "processing_timeout_s")
     )
     log, signals = start_logging(config, "reaper"), Signals()
-    log("starting", **config.in_effect())
     jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
     jobs.wait_until_ready(signals, log.warning)
     retention_ms = {

@@ -16,17 +16,17 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import math
 import os
 import random
 import secrets
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,9 @@ from jobqueue import (
     Unavailable,
     load_handlers,
     result_fields,
+    times,
 )
+from processes import MISTAKE, Parent, is_orphan
 
 WATCH_S = 0.025
 BEATS_PER_LEASE = 10  # a stall of Redis may last nine tenths of a lease before a healthy job is taken back
@@ -59,8 +61,8 @@ BATCH_S = 0.005
 MAX_BATCH = 64
 STALE_S = 15.0  # above the longest that one turn of a slot's loop can take: BLMOVE, or a call that times out
 LOG_LINES, LOG_LINE_CHARS = 100, 200
-REAPER_MISSED = 5  # beats without a reaper before the log says so: it may be starting
-SETTLE_S = 3.0  # how long an exiting worker tries to reach Redis
+REAPER_MISSED_S = 5.0  # without a reaper for so long, the log says so: it may be starting
+SETTLE_S = 3.0  # how long an exiting worker that has no result to deliver tries to reach Redis
 LIVENESS = Path(tempfile.gettempdir()) / f"jobqueue-{os.getuid()}"
 
 
@@ -119,7 +121,7 @@ class Run:
         self.started = time.monotonic()
         self.deadline = self.started + timeout_s
         self.armed = False  # a TimedOut is on its way into the thread
-        self.over = False  # the handler has ended: nothing may be thrown into the thread any more
+        self.inside = False  # the handler runs: only now may something be thrown into the thread
 
 
 class Slot:
@@ -139,6 +141,7 @@ class Slot:
         self.thread_id = 0
         self.seq = self.seen = 0
         self.batch = 1
+        self.counts: Counter[str] = Counter()  # waiting and running times, until the next beat takes them
         self.turned = time.monotonic()
         self.idle = False
 
@@ -148,16 +151,17 @@ class Slot:
             while not self.abandoned and not (self.worker.stopping.is_set() and not self.ended):
                 try:
                     self._turn()
-                except Unavailable as error:  # BLMOVE only; an exchange is repeated inside
-                    self.worker.outage.begin(error)
+                except Unavailable:  # BLMOVE only; the next exchange tells whether this is an outage
                     self.worker.hurry.wait(_jitter(0.2))
                 except Exception:
                     self.worker.log.failure("a slot went wrong and goes on", slot=self.id)
+                    self.link.close()  # it may hold an answer to something else
                     self.worker.hurry.wait(_jitter(1.0))
         finally:
             self.link.close()
 
     def _turn(self) -> None:
+        self.idle = False  # what this exchange brings counts for --burst before it is here
         jobs = self._exchange()
         self.idle = not jobs
         if jobs:
@@ -171,9 +175,9 @@ class Slot:
     def _exchange(self) -> list[Claimed]:
         worker = self.worker
         with self.lock:
-            ended, self.ended = self.ended, []
+            ended = list(self.ended)  # stays there until it has arrived, for main to hand in at the end of an outage
         self.seq += 1
-        delay = 0.05
+        delay, failures = 0.05, 0
         while True:
             self.turned = time.monotonic()
             want = 0 if worker.stopping.is_set() else self.batch
@@ -183,11 +187,16 @@ class Slot:
                 )
                 break
             except Unavailable as error:
-                worker.outage.begin(error)
-                if worker.hurry.wait(_jitter(delay)):
-                    self.ended = ended  # for main, which makes a last attempt
+                failures += 1
+                worker.outage.begin(error, failures)
+                if worker.hurry.wait(_jitter(delay)) or (not ended and worker.stopping_for_s() > SETTLE_S):
                     return []
                 delay = min(delay * 2, 2.0)
+            except Exception:
+                self.ended = []  # it may be the cause: the next claim gives these attempts up as dropped
+                raise
+        with self.lock:
+            self.ended = self.ended[len(ended) :]
         self.seen = self.seq
         worker.outage.end()
         worker.report_refused(ended, accepted)
@@ -221,9 +230,15 @@ class Slot:
                     return
                 if settlement:
                     self.ended.append(settlement)
+                self._count(run)
             self.worker.report(run, settlement)
         mean = (time.monotonic() - began) / max(ran, 1)
         self.batch = max(1, min(self.batch * 2, MAX_BATCH, int(BATCH_S / max(mean, 1e-6))))
+
+    def _count(self, run: Run) -> None:
+        waited = times("wait", run.job.waited_ms) if run.job.waited_ms is not None else ()
+        for name, n in (*waited, *times("run", (time.monotonic() - run.started) * 1000)):
+            self.counts[name] += n
 
     def _attempt(self, run: Run) -> Settlement | None:
         """Run the handler, whatever it does. None when the job was taken back meanwhile."""
@@ -234,15 +249,15 @@ class Slot:
             message = f"no handler for the type {job.type!r}; this worker has {known}"
             return self._failed(run, "no_handler", message)
         result, error = self._call(run, job_type)
-        if os.getpid() != worker.pid:
-            os._exit(0)  # the handler forked and its child came back here: only the parent goes on
-        if error is None:
-            try:
-                fields = result_fields(result, worker.config.max_result_bytes)
-            except Invalid as invalid:
-                return self._failed(run, "bad_result", f"the result cannot be stored: {invalid.problems[0][1]}")
+        try:
+            if error is not None:
+                return self._unsuccessful(run, error)
+            fields = result_fields(result, worker.config.max_result_bytes)
             return Settlement(job.id, job.token, "done", fields=fields + run.context.changes())
-        return self._unsuccessful(run, error)
+        except Invalid as invalid:
+            return self._failed(run, "bad_result", f"the result cannot be stored: {invalid.problems[0][1]}")
+        except BaseException as odd:  # code of the handler's classes: __str__ of an exception, items() of a result
+            return self._failed(run, "bad_result", f"what the handler gave back cannot be read: {type(odd).__name__}")
 
     def _call(self, run: Run, job_type: JobType) -> tuple[Any, BaseException | None]:
         """The handler's result or exception. A TimedOut thrown by `watch` lands inside the outer try or not at all."""
@@ -250,13 +265,15 @@ class Slot:
         while True:
             try:
                 if not called:
-                    called = True
+                    called = run.inside = True
                     try:
                         result = job_type.function(json.loads(run.job.payload), run.context)
                     except BaseException as raised:
                         error = raised
+                if os.getpid() != self.worker.pid:
+                    os._exit(0)  # a child that the handler forked; it may wait for ever for a lock held at the fork
                 with self.lock:
-                    run.over = True  # from here on nobody arms
+                    run.inside = False  # from here on nobody arms
                 if run.armed:
                     _throw(self.thread_id, None)  # take back what has not landed yet
                 break
@@ -304,14 +321,16 @@ def _jitter(seconds: float) -> float:
 
 
 class Outage:
-    """Logs an outage of Redis twice: when it begins, and when it ends, with its length."""
+    """Logs an outage of Redis twice: when it begins, and when it ends, with its length.
+
+    The first failure of a thread is none yet: its connection may have broken while nobody used it."""
 
     def __init__(self, log: Log) -> None:
         self._log, self._since, self._lock = log, 0.0, threading.Lock()
 
-    def begin(self, error: Unavailable) -> None:
+    def begin(self, error: Unavailable, failures: int) -> None:
         with self._lock:
-            if not self._since:
+            if failures > 1 and not self._since:
                 self._since = time.monotonic()
                 self._log.warning(f"no work until Redis is back: {error}")
 
@@ -353,8 +372,10 @@ class Worker:
         self.wake_beat = threading.Event()
         self.stopping, self.hurry, self.closed = threading.Event(), threading.Event(), threading.Event()
         self.exit_code = 0
-        self.reaper_missed = 0  # beats in a row
-        self.parent = int(os.environ.get("JOBQUEUE_PARENT") or 0)
+        self.reaper_seen = time.monotonic()
+        self.reaper_missed = False
+        self.orphaned = False
+        self.stopping_since = math.inf
         self.policies = {name: self._policy(job_type) for name, job_type in types.items()}
 
     def _policy(self, job_type: JobType) -> Policy:
@@ -372,34 +393,47 @@ class Worker:
     # -- main
 
     def run(self) -> int:
+        self._persist(self._introduce)
         for queue, threads in self.shares.items():
-            self._persist(lambda queue=queue: self.jobs.register(queue))
             for _ in range(threads):
                 self._start_slot(queue)
         helpers = [threading.Thread(target=target, daemon=True) for target in (self._watch, self._beat)]
         for helper in helpers:
             helper.start()
-        self.signals.wait()
+        if not self.signals.is_set():
+            self.signals.wait()
         self._drain()
         self.closed.set()
         self.wake_beat.set()
         for helper in helpers:
             helper.join(SETTLE_S)
+        self.control = self.jobs.link()  # the beat thread may still wait for an answer on the old one
         self._leave()
         return self.exit_code
+
+    def _introduce(self) -> None:
+        """Before the first claim, whose attempts and timeouts follow from what the beat publishes of the types."""
+        for queue in self.shares:
+            self.jobs.register(queue)
+        self._beat_once()
 
     def _start_slot(self, queue: str, ended: list[Settlement] | None = None) -> None:
         self.numbers += 1
         slot = Slot(self, self.numbers, queue)
         slot.ended = ended or []
-        self.slots.append(slot)
         self.futures[slot] = self.pool.submit(slot.loop)
+        self.slots.append(slot)  # from here on others see it, and look up its future
+
+    def stopping_for_s(self) -> float:
+        return time.monotonic() - self.stopping_since
 
     def nothing_left(self) -> bool:
         """For --burst: every slot has looked in vain, and none runs a job that may still bring work."""
-        return all(slot.idle or slot.abandoned for slot in self.slots)
+        started = len(self.slots) >= sum(self.shares.values())
+        return started and all(slot.idle or slot.abandoned for slot in self.slots)
 
     def _drain(self) -> None:
+        self.stopping_since = time.monotonic()
         self.stopping.set()
         deadline = time.monotonic() + self.config.drain_s
         running = [slot for slot in self.slots if slot.running]
@@ -436,6 +470,7 @@ class Worker:
 
     def _leave(self) -> None:
         self._persist(self._hand_back)
+        self._persist(self._beat_once)  # what was counted since the last one
         for queue in self.shares:
             slots = [slot.id for slot in self.slots if slot.queue == queue]
             self._persist(lambda queue=queue, slots=slots: self.jobs.leave(queue, self.id, slots))
@@ -449,7 +484,7 @@ class Worker:
                 return
             except Unavailable as error:
                 if time.monotonic() > deadline:
-                    self.log.warning(f"leaving without a word to Redis; the reaper will recover what is left: {error}")
+                    self.log.warning(f"going on without a word to Redis; the reaper recovers what is left: {error}")
                     return
                 self.signals.wait(0.1)
 
@@ -475,7 +510,7 @@ class Worker:
             return
         if now >= run.deadline and not run.armed:
             with slot.lock:
-                if slot.running is run and not run.over:
+                if slot.running is run and run.inside:
                     run.armed = True
                     run.context.stopped_for = "timeout"
                     _throw(slot.thread_id, TimedOut)
@@ -518,9 +553,9 @@ class Worker:
                 self.log.warning("a slot ended unasked; a new one takes its place", slot=slot.id)
                 self._start_slot(slot.queue)
                 slot.abandoned = True
-        if self.parent and os.getppid() != self.parent:
+        if is_orphan() and not self.orphaned:
             self.log.warning("the parent is gone: draining")
-            self.parent = 0
+            self.orphaned = True
             self.signals.stop()
 
     def _show_life(self) -> None:
@@ -547,17 +582,22 @@ class Worker:
 
     def _beat(self) -> None:
         every = self.config.processing_timeout_s / BEATS_PER_LEASE
-        next_beat = 0.0
+        next_beat, failures = 0.0, 0
         while not self.closed.is_set():
             try:
                 self._hand_back()
                 if time.monotonic() >= next_beat:
                     next_beat = time.monotonic() + every
                     self._beat_once()
+                failures = 0
             except Unavailable as error:
-                self.outage.begin(error)
+                failures += 1
+                self.outage.begin(error, failures)
+                if failures == 1:
+                    next_beat = 0.0  # at once, on a new connection
             except Exception:
                 self.log.failure("the beat went wrong and goes on")
+                self.control.close()  # it may hold an answer to something else
             self.wake_beat.wait(max(0.0, next_beat - time.monotonic()))
             self.wake_beat.clear()
 
@@ -572,6 +612,7 @@ class Worker:
     def _beat_once(self) -> None:
         for queue in self.shares:
             runs, held = self._held(queue)
+            counts = self._counted(queue)
             info = {
                 "host": socket.gethostname(),
                 "pid": self.pid,
@@ -584,13 +625,23 @@ class Worker:
                 ],
             }
             reaper_lives, answers = self.jobs.beat(
-                self.control, queue, self.id, info, self.lease_ms, self.policies, held
+                self.control, queue, self.id, info, self.lease_ms, self.policies, held, counts
             )
             self.outage.end()
             for run, answer in zip(runs, answers, strict=False):
                 if answer != "ok" and not run.context.stopped_for:
                     run.context.stopped_for = "cancelled" if answer == "cancel" else "lost"
             self._tell_of_reaper(reaper_lives)
+
+    def _counted(self, queue: str) -> Counter[str]:
+        """What the queue's slots have counted since the last beat. A beat that fails loses it: nothing hangs on it."""
+        counted: Counter[str] = Counter()
+        for slot in list(self.slots):
+            if slot.queue == queue:
+                with slot.lock:
+                    counted += slot.counts
+                    slot.counts = Counter()
+        return counted
 
     def _held(self, queue: str) -> tuple[list[Run], list[Held]]:
         """What runs, and its leases followed by those of what waits in a batch."""
@@ -608,16 +659,17 @@ class Worker:
         return runs, held + waiting
 
     def _tell_of_reaper(self, lives: bool) -> None:
+        now = time.monotonic()
         if lives:
-            if self.reaper_missed > REAPER_MISSED:
-                self.log("a reaper is running")
-            self.reaper_missed = 0
-            return
-        self.reaper_missed += 1
-        if self.reaper_missed == REAPER_MISSED + 1:
+            self.reaper_seen = now
+        missed = now - self.reaper_seen > REAPER_MISSED_S
+        if missed and not self.reaper_missed:
             self.log.warning(
                 "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
             )
+        if self.reaper_missed and not missed:
+            self.log("a reaper is running")
+        self.reaper_missed = missed
 
     # -- reports
 
@@ -657,56 +709,6 @@ class Worker:
 # ------------------------------------------------------------------------------------------------- parent and check
 
 
-class Parent:
-    """Runs worker processes in sessions of their own: starts them again when they die or when a file changes."""
-
-    def __init__(self, config: Config, options: argparse.Namespace, log: Log, signals: Signals) -> None:
-        self.log, self.signals, self.burst = log, signals, options.burst
-        self.files = self._modified() if options.reload else None
-        given = [argument for argument in sys.argv[1:] if argument != "--reload"]
-        self.command = [sys.executable, os.path.abspath(__file__), *given, "--processes", "1"]
-        self.children = [self._start() for _ in range(config.worker_processes)]
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        environment = os.environ | {"JOBQUEUE_PARENT": str(os.getpid())}
-        return subprocess.Popen(self.command, env=environment, start_new_session=True)
-
-    def run(self) -> int:
-        while not self.signals.wait(0.5):
-            if self.files is not None and self._modified() != self.files:
-                self.files = self._modified()
-                self.log("a file has changed: restarting")
-                self._terminate()
-            for at, child in enumerate(self.children):
-                if child.poll() is None or (self.burst and child.returncode == 0):
-                    continue
-                if self.files is None:
-                    self.log.warning("a worker ended; starting another", pid=child.pid, code=child.returncode)
-                self.children[at] = self._start()
-            if self.burst and all(child.poll() == 0 for child in self.children):
-                return 0
-        return self._stop()
-
-    def _terminate(self) -> None:
-        for child in self.children:
-            if child.poll() is None:
-                child.terminate()
-
-    def _stop(self) -> int:
-        self._terminate()
-        hurried = False
-        while any(child.poll() is None for child in self.children):
-            self.signals.wait(0.1)
-            if self.signals.count > 1 and not hurried:
-                hurried = True
-                self._terminate()
-        return max(abs(child.returncode) for child in self.children)
-
-    def _modified(self) -> dict[Path, float]:
-        files = (path for path in Path.cwd().rglob("*.py") if not any(part.startswith(".") for part in path.parts))
-        return {path: path.stat().st_mtime for path in files}
-
-
 def check_life() -> int:
     """For liveness probes: 0 when the loops of every worker process here have turned in the last seconds."""
     workers = [path for path in LIVENESS.glob("*") if path.name.isdigit() and _runs(int(path.name))]
@@ -714,7 +716,10 @@ def check_life() -> int:
         print("no worker is running here", file=sys.stderr)
         return 1
     for path in workers:
-        age = time.monotonic() - float(path.read_text())
+        try:
+            age = time.monotonic() - float(path.read_text())
+        except OSError:
+            continue  # it has just left
         if age > STALE_S:
             print(f"worker {path.name} last turned {age:.0f} s ago", file=sys.stderr)
             return 1
@@ -727,6 +732,15 @@ def _runs(pid: int) -> bool:
         return True
     except OSError:
         return False
+
+
+def _mistake(error: Exception) -> str:
+    """On one line, with the place in the module."""
+    text = " ".join(str(error).split())
+    if isinstance(error, (ImportError, SyntaxError, ValueError)):
+        return text
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {text} ({place.filename}, line {place.lineno})"
 
 
 def _flags(parser: argparse.ArgumentParser) -> None:
@@ -744,13 +758,12 @@ def main() -> int:
         return check_life()
     log, signals = start_logging(config, "worker"), Signals()
     if config.worker_processes > 1 or options.reload:
-        return Parent(config, options, log, signals).run()
+        return Parent(__file__, config.worker_processes, log, signals, burst=options.burst, reload=options.reload).run()
     try:
         types = load_handlers(config.handlers)
-    except (ImportError, ValueError) as error:
-        print(f"worker.py: --handlers {config.handlers}: {error}", file=sys.stderr)
-        return 2
-    log("starting", **config.in_effect())
+    except Exception as error:  # whatever the module does while it is imported
+        print(f"worker.py: --handlers {config.handlers}: {_mistake(error)}", file=sys.stderr)
+        return MISTAKE
     jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
     jobs.wait_until_ready(signals, log.warning)
     if signals.is_set():

@@ -1,0 +1,208 @@
+"""Handlers that behave as handlers should not, and some that tests can steer: ``--handlers tests.odd_handlers``."""
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from jobqueue import Fail, Retry, handler
+
+
+@handler("hold", timeout=60)
+def hold(payload, ctx):
+    """Note the start as a line of ``<gate>.starts``, then wait until the file ``gate`` exists. Returns the process id."""
+    _started(payload, ctx)
+    while not Path(payload["gate"]).exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@handler("hold.politely", timeout=60)
+def hold_politely(payload, ctx):
+    """As hold, but asks all the time whether it should go on."""
+    _started(payload, ctx)
+    while not Path(payload["gate"]).exists():
+        ctx.check()
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def _started(payload, ctx):
+    with open(payload["gate"] + ".starts", "a") as starts:
+        starts.write(f"{ctx.job_id} {ctx.attempt} {os.getpid()}\n")
+
+
+@handler("tell", timeout=60)
+def tell(payload, ctx):
+    """Say what the payload holds, then hold."""
+    ctx.progress(payload["progress"], payload["note"])
+    for line in payload["lines"]:
+        ctx.log(line)
+    return hold(payload, ctx)
+
+
+@handler("say")
+def say(payload, ctx):
+    return payload
+
+
+@handler("noop")
+def noop(payload, ctx):
+    return None
+
+
+@handler("sleep", timeout=60)
+def sleep(payload, ctx):
+    """Blocks in C: no interrupt reaches it before its end."""
+    time.sleep(payload)
+    return payload
+
+
+@handler("spin")
+@handler("spin.briefly", timeout=0.3)
+def spin(payload, ctx):
+    """A loop in Python without an end."""
+    while True:
+        random.random()
+
+
+@handler("spin.stubborn", timeout=60)
+def spin_stubborn(payload, ctx):
+    """As spin, and whatever is thrown into it is swallowed, until the file ``gate`` exists."""
+    while True:
+        try:
+            while not Path(payload["gate"]).exists():
+                pass
+            return "nobody waits for this"
+        except BaseException:
+            pass
+
+
+class OfItsOwn(BaseException):
+    """Like what some libraries raise to unwind a whole thread."""
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class MuteFail(Fail):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+EXCEPTIONS = {
+    "SystemExit": lambda: SystemExit(3),
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "GeneratorExit": GeneratorExit,
+    "OfItsOwn": lambda: OfItsOwn("gone"),
+    "Mute": Mute,
+    "MuteFail": MuteFail,
+    "StopIteration": StopIteration,
+    "MemoryError": MemoryError,
+    "Surrogate": lambda: ValueError("half \ud800 of a pair\nand\0more"),
+    "RetrySoon": lambda: Retry(after="soon"),
+    "RetryNever": lambda: Retry(after=float("inf")),
+}
+
+
+@handler("raise")
+def raises(payload, ctx):
+    if payload == "sys.exit":
+        sys.exit("leaving")
+    raise EXCEPTIONS[payload]()
+
+
+class EvilDict(dict):
+    def items(self):
+        raise KeyError("no items")
+
+
+def _endless():
+    inside = []
+    inside.append(inside)
+    return inside
+
+
+def _deep():
+    value = None
+    for _ in range(100):
+        value = [value]
+    return value
+
+
+RESULTS = {
+    "bytes": lambda: b"raw",
+    "set": lambda: {1, 2},
+    "NaN": lambda: [float("nan")],
+    "infinity": lambda: float("inf"),
+    "object": object,
+    "large": lambda: "x" * 2**20,
+    "endless": _endless,
+    "deep": _deep,
+    "surrogate": lambda: {"text": "\udc00"},
+    "key twice": lambda: {1: "a", "1": "b"},
+    "evil dict": lambda: EvilDict(a=1),
+    "function": lambda: noop,
+}
+
+
+@handler("return")
+def returns(payload, ctx):
+    return RESULTS[payload]()
+
+
+@handler("fail", backoff=0)
+def fail(payload, ctx):
+    raise RuntimeError(f"attempt {ctx.attempt} failed")
+
+
+@handler("fail.for.good", max_attempts=5)
+def fail_for_good(payload, ctx):
+    raise Fail("no use in trying again")
+
+
+@handler("retry.after", max_attempts=2, backoff=3600)
+def retry_after(payload, ctx):
+    if ctx.attempt == 1:
+        raise Retry("not yet", after=payload)
+    return "now"
+
+
+@handler("fork")
+def fork(payload, ctx):
+    """The child returns as if the job were its own."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+    return os.getpid()
+
+
+@handler("close.files", max_attempts=5, backoff=0)
+def close_files(payload, ctx):
+    """As a daemonising library does on its first run."""
+    if ctx.attempt == 1:
+        os.closerange(3, 10)
+    return "closed"
+
+
+@handler("meddle")
+def meddle(payload, ctx):
+    """Change what belongs to the whole process."""
+    os.chdir("/")
+    threading.Thread(target=time.sleep, args=(3600,), daemon=False).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            signal.signal(number, signal.SIG_IGN)
+        except ValueError as error:
+            return str(error)
+    return "signals changed"
+
+
+@handler("die", backoff=0)
+def die(payload, ctx):
+    os._exit(payload)
