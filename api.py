@@ -1,32 +1,52 @@
 """HTTP: parse, call the queue, map its errors. Bottle served by waitress.
 
-Every answer is JSON; every error is application/problem+json (RFC 9457) with a stable ``code``. A request touches Redis in one
-round trip and is refused before anything is stored when it is wrong.
+Every answer is JSON; every error is application/problem+json (RFC 9457) with a stable ``code``, also those that Bottle and
+waitress find by themselves. A wrong request is refused before anything is stored; a right one costs one round trip to Redis,
+and every 2 s a few more for what is kept (queues, types, advice).
+
+    waitress: _Channel, _Parser ──> Front ──> Bottle ──> Api ──> JobQueue
+            └─ _ProblemTask          id, log      └─ App.default_error_handler
 """
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import http.client
+import io
+import itertools
 import json
 import logging
 import re
 import secrets
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import bottle
+from waitress import wasyncore
 from waitress.channel import HTTPChannel
-from waitress.server import create_server
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.server import TcpWSGIServer, create_server
 from waitress.task import ErrorTask
 
+import dialects
 import jobqueue
+import metrics
+import openapi
 from config import Config, Log, Signals, start_logging
 from jobqueue import (
+    STATUSES,
+    Books,
     Conflict,
+    Filter,
     Invalid,
+    Job,
     JobQueue,
     JobQueueError,
     KeyReused,
@@ -36,297 +56,628 @@ from jobqueue import (
     Submitted,
     Unavailable,
     parse_json,
+    rfc3339,
 )
+from processes import MISTAKE, Parent, is_child, is_orphan
+from security import HEADERS, Gate, Refused, is_loopback, new_key
 
-JOB_FIELDS = ("type", "payload", "queue", "priority", "delay_s", "run_at", "max_attempts", "timeout_s", "backoff_s")
+JOB_FIELDS = tuple(field.name for field in dataclasses.fields(NewJob))
 MAX_BATCH_JOBS = 1000
+MAX_PROBLEMS = 20  # fields named in one answer
 HEALTH_S = 1.0
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s
 ADVICE_KEPT_S = 2.0
-BEAT_LOST_MS = 15_000
 DRAIN_S = 5.0
+ENDED = ("done", "failed", "cancelled")
+MAX_PAGE = 200
+MAX_OFFSET = 10_000  # further on, a cursor
+MAX_WAIT_S = 20.0
+WAIT_STEP_S = 0.1
+PAGES = {"/": "docs.html", "/docs": "docs.html", "/redoc": "redoc.html"}
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+STATIC = Path(__file__).resolve().parent / "static"
+VISIBLE = re.compile(r"[ -~]+")
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 # Our limits in front of waitress's own, which are a gigabyte of body and a quarter megabyte of headers.
 SERVER = {
     "ident": None,
     "max_request_header_size": 16 * 1024,
-    "connection_limit": 1000,  # idle keep-alive clients are cheap; its default of 100 lets them lock others out
+    "connection_limit": 900,  # idle clients are cheap (the default of 100 lets them lock others out), open files are 1,024
     "channel_timeout": 20,
     "cleanup_interval": 10,
     "asyncore_use_poll": True,  # select() cannot watch more than 1,024 sockets
-    "clear_untrusted_proxy_headers": True,
+    "clear_untrusted_proxy_headers": False,  # security.py reads X-Forwarded-For; on a malformed one waitress answers by itself
     "expose_tracebacks": False,
 }
 
 
+# ---------------------------------------------------------------------------------------------------------- errors
+
+# The one table from errors to HTTP: the queue's by class, those that Bottle and waitress find by status.
+HTTP = {
+    Invalid: (422, "invalid_request"),
+    KeyReused: (422, "idempotency_key_reused"),
+    NotFound: (404, "job_not_found"),
+    Conflict: (409, "wrong_status"),
+    Unavailable: (503, "redis_unavailable"),
+    Exception: (500, "internal_error"),
+}
+CODES = {
+    400: "bad_request",
+    404: "no_such_route",
+    405: "method_not_allowed",
+    413: "too_large",
+    431: "headers_too_large",
+    500: "internal_error",
+    501: "not_implemented",
+}
+PROBLEM_JSON = "application/problem+json"
+OURS_TO_FIND = "something went wrong here; the log has the request id"
+
+
 class Problem(Exception):
-    """An error answer. ``errors`` are {pointer, detail} for fields."""
+    """An error answer. ``fields`` are (pointer, detail); ``headers`` have _ for -."""
 
     def __init__(
-        self, status: int, code: str, detail: str, errors: list[dict[str, str]] | None = None, **headers: str
+        self, status: int, code: str, detail: str, fields: Sequence[tuple[str, str]] = (), **headers: str
     ) -> None:
-        self.status, self.headers = status, {name.replace("_", "-"): value for name, value in headers.items()}
-        self.body = {
+        super().__init__(detail)
+        self.status, self.headers = status, headers
+        self.body: dict[str, Any] = {
             "type": "about:blank",
             "title": http.client.responses[status],
             "status": status,
             "code": code,
             "detail": detail,
         }
-        if errors:
-            self.body["errors"] = errors
-        super().__init__(detail)
+        if fields:
+            self.body["errors"] = [{"pointer": pointer, "detail": detail} for pointer, detail in fields]
 
 
-def problem_of(error: JobQueueError) -> Problem:
-    """The one table from the queue's errors to HTTP."""
+def problem_of(error: Exception) -> Problem:
+    """What HTTP says of an error."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Refused):
+        return Problem(error.status, error.code, str(error), (), **error.headers)
+    status, code = next(answer for kind, answer in HTTP.items() if isinstance(error, kind))
     if isinstance(error, Invalid):
-        errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.problems]
-        return Problem(422, "invalid_job", str(error), errors)
-    if isinstance(error, NotFound):
-        return Problem(404, "job_not_found", str(error))
-    if isinstance(error, Conflict):
-        return Problem(409, "wrong_status", str(error))
-    if isinstance(error, KeyReused):
-        return Problem(422, "idempotency_key_reused", str(error))
-    detail = f"{error}. Repeat the request; with an Idempotency-Key that is always safe."
-    return Problem(503, "redis_unavailable", detail, Retry_After="2")
+        shown, more = error.problems[:MAX_PROBLEMS], len(error.problems) - MAX_PROBLEMS
+        return Problem(status, code, str(Invalid(shown)) + (f"; and {more} more" if more > 0 else ""), shown)
+    if isinstance(error, Unavailable):  # behind the colon stands the address of Redis: that is for the log
+        reason = str(error).partition(":")[0]
+        return Problem(status, code, f"{reason}. Try again; under an Idempotency-Key that is safe.", Retry_After="2")
+    return Problem(status, code, OURS_TO_FIND if status == 500 else str(error))
 
 
 class App(bottle.Bottle):
-    """Bottle's own errors, as problems."""
+    """Bottle, with its own errors as problems and an answer to OPTIONS."""
 
-    def default_error_handler(self, error: bottle.HTTPError) -> str:
-        status = error.status_code
-        code = {404: "no_such_route", 405: "method_not_allowed"}.get(
-            status, "http_error" if status < 500 else "internal_error"
-        )
-        allow = error.get_header("Allow")
-        detail = {
-            404: "there is no such address here",
-            405: f"this address takes {allow}",
-        }.get(status, "something went wrong here; the log has the request id" if status >= 500 else str(error.body))
-        return _problem_body(Problem(status, code, detail))
+    def default_error_handler(self, error: bottle.HTTPError) -> bytes:
+        status, allowed = error.status_code, error.get_header("Allow")
+        if allowed:
+            path = bottle.request.path  # /jobs/batch is an address of its own, not the job of that name
+            own = [method for method, routes in self.router.static.items() if path in routes] or allowed.split(",")
+            methods = {*own, "OPTIONS"} | ({"HEAD"} if "GET" in own else set())
+            allowed = ", ".join(sorted(methods))
+            bottle.response.set_header("Allow", allowed)
+        if allowed and bottle.request.method == "OPTIONS":
+            bottle.response.status = 204
+            return b""
+        detail = {404: "there is no such address here", 405: f"this address takes {allowed}"}.get(status, OURS_TO_FIND)
+        return _refusal(Problem(status, CODES.get(status, "internal_error"), detail))
 
 
-def _problem_body(problem: Problem) -> str:
+def _refusal(problem: Problem) -> bytes:
     bottle.response.status = problem.status
-    bottle.response.content_type = "application/problem+json"
+    bottle.response.content_type = PROBLEM_JSON
     for name, value in problem.headers.items():
-        bottle.response.set_header(name, value)
-    return json.dumps(problem.body)
+        bottle.response.set_header(name.replace("_", "-"), value)
+    return json.dumps(problem.body).encode()
+
+
+class Front:
+    """The WSGI application: Bottle, and around it what every answer has: a request id, safe headers, a line in the log."""
+
+    def __init__(self, app: bottle.Bottle, log: Log, *, log_all: bool) -> None:
+        self.app, self.log, self.log_all = app, log, log_all
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        began = time.monotonic()
+        request_id = environ["jobqueue.request_id"] = _request_id(environ.get("HTTP_X_REQUEST_ID", ""))
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            environ["jobqueue.status"] = int(status[:3])
+            return start_response(status, [*headers, ("X-Request-ID", request_id), *HEADERS], exc_info)
+
+        answer: Iterable[bytes] = self.app(environ, start)
+        self._log(environ, began)
+        return answer
+
+    def _log(self, environ: dict[str, Any], began: float) -> None:
+        method, status = environ["REQUEST_METHOD"], environ["jobqueue.status"]
+        if status < 400 and (method in ("GET", "HEAD") or not self.log_all):  # people poll
+            return
+        reason = {"reason": environ["jobqueue.reason"]} if "jobqueue.reason" in environ else {}
+        self.log(
+            "request",
+            method=method,
+            path=environ["PATH_INFO"][:200],
+            status=status,
+            ms=round((time.monotonic() - began) * 1000, 1),
+            request_id=environ["jobqueue.request_id"],
+            **reason,
+        )
+
+
+def _request_id(given: str) -> str:
+    return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+# ------------------------------------------------------------------------------------------------------ the routes
 
 
 class Api:
-    """The routes. ``jobs`` answers requests; ``probe``, impatient, answers /health."""
+    """The routes. ``jobs`` answers requests; ``probe``, which asks only once, answers /health."""
 
-    def __init__(self, config: Config, jobs: JobQueue, probe: JobQueue, log: Log) -> None:
+    def __init__(
+        self, config: Config, jobs: JobQueue, probe: JobQueue, log: Log, stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         self.config, self.jobs, self.probe, self.log = config, jobs, probe, log
-        self.advice = Advice(jobs)
-        self.app = App()
-        self.app.add_hook("before_request", self._begin)
-        self.app.add_hook("after_request", self._end)
-        for method, path, call in (
-            ("POST", "/jobs", self.submit),
-            ("POST", "/jobs/batch", self.submit_batch),
-            ("GET", "/jobs/<job_id>", self.get),
-            ("GET", "/metrics", self.metrics),
-            ("GET", "/health", self.health),
-            ("GET", "/livez", self.livez),
-        ):
-            self.app.route(path, method, self._answer(call))
+        self.advice, self.gate, fuse = Advice(jobs), Gate(config, jobs), Fuse()
+        self.stopping = stopping
+        self.waiters = threading.BoundedSemaphore(max(1, config.api_threads // 2))
+        app = App()
+        app.uninstall(True)  # Bottle's own JSON
+        for method, path, scope, call in (*self._routes(), *dialects.routes(self)):
+            app.route(path, method, self._answering(fuse.around(self._guarded(call, scope))))
+        for method, path, call in (("GET", "/health", self.health), ("GET", "/livez", self.livez)):
+            app.route(path, method, self._answering(call))
+        app.route("/openapi.json", "GET", self._answering(self._on_our_hosts(openapi.description)))
+        self.files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in TYPES}
+        for path, name in PAGES.items():
+            app.route(path, "GET", self._answering(self._on_our_hosts(partial(self.file, name))))
+        app.route("/static/<name>", "GET", self._answering(self._on_our_hosts(self.file)))
+        self.app, self.application = app, Front(app, log, log_all=config.log_jobs == "all")
 
-    # -- around every request
+    def _routes(self) -> list[tuple[str, str, str, Callable[..., Any]]]:
+        """Method, path, the scope that a key needs, and what answers."""
+        return [
+            ("POST", "/jobs", "submit", self.submit),
+            ("POST", "/jobs/batch", "submit", self.submit_batch),
+            ("GET", "/jobs", "read", self.list),
+            ("GET", "/jobs/<job_id>", "read", self.get),
+            ("DELETE", "/jobs/<job_id>", "admin", self.delete),
+            ("POST", "/jobs/<job_id>/retry", "admin", self.retry),
+            ("POST", "/jobs/<job_id>/cancel", "admin", self.cancel),
+            ("POST", "/jobs/<job_id>/run", "admin", self.run_now),
+            ("GET", "/dlq", "read", self.dead_letters),
+            ("POST", "/dlq/requeue", "admin", self.requeue_all),
+            ("POST", "/dlq/<job_id>/requeue", "admin", self.retry),
+            ("GET", "/queues", "read", self.queues),
+            ("POST", "/queues/<queue>/pause", "admin", self.pause),
+            ("POST", "/queues/<queue>/resume", "admin", self.resume),
+            ("GET", "/workers", "read", self.workers),
+            ("GET", "/metrics", "read", self.metrics),
+            ("GET", "/stats", "read", self.stats),
+        ]
 
-    def _begin(self) -> None:
-        given = bottle.request.environ.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        bottle.request.environ["jobqueue.request"] = request_id, time.monotonic()
-        bottle.response.set_header("X-Request-ID", request_id)
-        bottle.response.set_header("X-Content-Type-Options", "nosniff")
-        bottle.response.set_header("Cache-Control", "no-store")
+    def _guarded(self, call: Callable[..., Any], scope: str) -> Callable[..., Any]:
+        def guarded(**arguments: str) -> Any:
+            for name, value in self.gate.check(bottle.request.environ, scope).items():
+                bottle.response.set_header(name.replace("_", "-"), value)
+            return call(**arguments)
 
-    def _end(self) -> None:
-        request_id, began = bottle.request.environ["jobqueue.request"]
-        status = bottle.response.status_code
-        if bottle.request.method != "GET" or status >= 400:
-            ms = round((time.monotonic() - began) * 1000, 1)
-            self.log(
-                "request",
-                method=bottle.request.method,
-                path=bottle.request.path,
-                status=status,
-                ms=ms,
-                request_id=request_id,
-            )
+        return guarded
 
-    def _answer(self, call: Callable[..., Any]) -> Callable[..., str]:
-        def answer(**arguments: str) -> str:
+    def _on_our_hosts(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def served(**arguments: str) -> Any:
+            self.gate.check_host(bottle.request.environ)
+            return call(**arguments)
+
+        return served
+
+    def _answering(self, call: Callable[..., Any]) -> Callable[..., bytes]:
+        def answer(**arguments: str) -> bytes:
             try:
                 body = call(**arguments)
-            except Problem as problem:
-                return _problem_body(problem)
-            except JobQueueError as error:
-                return _problem_body(problem_of(error))
-            except Exception:
-                self.log.failure("a request went wrong", request_id=bottle.request.environ["jobqueue.request"][0])
-                return _problem_body(
-                    Problem(500, "internal_error", "something went wrong here; the log has the request id")
-                )
-            bottle.response.content_type = "application/json"
-            return json.dumps(body, ensure_ascii=False)
+                if isinstance(body, bytes):  # a file, which has set its type
+                    return body
+                raw = body.encode() if isinstance(body, str) else to_json(body).encode()
+            except Exception as error:
+                return _refusal(self._told(error))
+            if bottle.response.status_code == 204:
+                return b""
+            bottle.response.content_type = metrics.CONTENT_TYPE if isinstance(body, str) else "application/json"
+            return raw
 
         return answer
 
-    # -- the routes
+    def _told(self, error: Exception) -> Problem:
+        """The problem, after the log has got what only we should read."""
+        problem, environ = problem_of(error), bottle.request.environ
+        if problem.status == 500:
+            self.log.failure("a request went wrong", request_id=environ["jobqueue.request_id"])
+        elif problem.status == 503:
+            environ["jobqueue.reason"] = str(error)
+        return problem
+
+    def body(self) -> Any:
+        """What was sent, as JSON."""
+        return _body(self.config.max_body_bytes)
+
+    def submit_new(self, job: NewJob) -> Job:
+        """Store a job under the request's idempotency key, and say so in status and headers."""
+        stored = self.jobs.submit_one(job, _idempotency_key())
+        assert stored.job is not None
+        bottle.response.status = 200 if stored.replayed or stored.existing else 201
+        bottle.response.set_header("Location", f"/jobs/{stored.job.id}")
+        if stored.replayed:
+            bottle.response.set_header("Idempotent-Replayed", "true")
+        if stored.existing:
+            bottle.response.set_header("Unique-Existing", "true")
+        return stored.job
 
     def submit(self) -> dict[str, Any]:
-        key = _idempotency_key()
-        submitted = self.jobs.submit_one(_new_job(_body(self.config.max_body_bytes)), key)
-        job = _job_of(submitted)
-        bottle.response.status = 200 if submitted.replayed else 201
-        bottle.response.set_header("Location", f"/jobs/{job['job_id']}")
-        if submitted.replayed:
-            bottle.response.set_header("Idempotent-Replayed", "true")
-        elif warning := self.advice.on(job["queue"], job["type"]):
-            job["warning"] = warning
-        return job
+        answer = self.submit_new(job := _new_job(self.body())).as_dict()
+        if bottle.response.status_code == 201 and (warnings := self.advice.on([job])):
+            answer["warning"] = warnings[0]
+        return answer
 
     def submit_batch(self) -> dict[str, Any]:
-        """201 when every job was stored; 207 and a status for each when some were not."""
-        key = _idempotency_key()
-        rows = [_checked(row) for row in _batch(self.config)]
+        """201 when all jobs were stored, 200 when all had been before, else 207; an error when none is there."""
+        rows = [_checked(row) for row in _rows(self.config.max_batch_bytes)]
         good = [row for row in rows if isinstance(row, NewJob)]
-        stored = iter(self.jobs.submit_many(good, key=key))
-        results = [_result(next(stored) if isinstance(row, NewJob) else Submitted(None, error=row)) for row in rows]
+        stored = iter(self.jobs.submit_many(good, key=_idempotency_key()))
+        answers = [next(stored) if isinstance(row, NewJob) else Submitted(None, error=row) for row in rows]
+        answers = [_placed(answer, index) for index, answer in enumerate(answers)]
+        if not any(answer.job for answer in answers):
+            raise _in_one([answer.error for answer in answers if answer.error])
+        results = [_result(answer) for answer in answers]
         statuses = {result["status"] for result in results}
-        if statuses <= {503}:
-            raise problem_of(Unavailable("Redis took none of the jobs"))
-        bottle.response.status = 201 if statuses == {201} else 200 if statuses == {200} else 207
-        if statuses == {200}:
+        bottle.response.status = statuses.pop() if len(statuses) == 1 else 207
+        if all(answer.replayed for answer in answers):
             bottle.response.set_header("Idempotent-Replayed", "true")
-        return {"results": results}
+        fresh = [answer.job for answer in answers if answer.job and not (answer.replayed or answer.existing)]
+        return {"results": results, "warnings": self.advice.on(fresh)}
+
+    def list(self) -> dict[str, Any]:
+        query = _query("status", "type", "queue", "tag", "limit", "offset", "cursor")
+        if query.get("status", STATUSES[0]) not in STATUSES:
+            raise Invalid([("/status", f"must be one of {', '.join(STATUSES)}")])
+        return self._page(Filter(**{name: query.get(name) for name in ("status", "type", "queue", "tag")}), query)
+
+    def dead_letters(self) -> dict[str, Any]:
+        query = _query("type", "queue", "limit", "offset", "cursor")
+        return self._page(Filter("failed", query.get("type"), query.get("queue")), query)
+
+    def _page(self, wanted: Filter, query: dict[str, str]) -> dict[str, Any]:
+        limit = _whole(query, "limit", 50, 1, MAX_PAGE)
+        offset = _whole(query, "offset", 0, 0, MAX_OFFSET)
+        page = self.jobs.page(wanted, limit=limit, offset=offset, cursor=query.get("cursor"))
+        return {"jobs": [job.as_dict() for job in page.jobs], "total": page.total, "next_cursor": page.cursor}
 
     def get(self, job_id: str) -> dict[str, Any]:
+        """The job; with ``wait_s``, as soon as it has ended or that time has passed."""
+        wait_s = _seconds(_query("wait_s"), "wait_s", MAX_WAIT_S)
+        job = self.jobs.get(job_id)
+        if wait_s and job.status not in ENDED and self.waiters.acquire(blocking=False):
+            try:
+                job = self._wait(job_id, time.monotonic() + wait_s)
+            finally:
+                self.waiters.release()
+        return job.as_dict()
+
+    def _wait(self, job_id: str, deadline: float) -> Job:
+        pause = threading.Event()
+        while True:
+            job = self.jobs.get(job_id)
+            left = deadline - time.monotonic()
+            if job.status in ENDED or left <= 0 or self.stopping():
+                return job
+            pause.wait(min(left, WAIT_STEP_S))
+
+    def retry(self, job_id: str) -> dict[str, Any]:
+        _no_body()
+        self.jobs.retry(job_id)
         return self.jobs.get(job_id).as_dict()
 
-    def metrics(self) -> dict[str, Any]:
-        """Counts over all queues, and each queue's own."""
-        queues = {queue: self.jobs.books(queue) for queue in self.jobs.queues()}
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        _no_body()
+        if self.jobs.cancel(job_id) == "asked":
+            bottle.response.status = 202
+        return self.jobs.get(job_id).as_dict()
 
-        def sizes(status: str) -> int:
-            return sum(books.sizes[status] for books in queues.values())
+    def run_now(self, job_id: str) -> dict[str, Any]:
+        _no_body()
+        self.jobs.run_now(job_id)
+        return self.jobs.get(job_id).as_dict()
 
-        def totals(name: str) -> int:
-            return sum(books.totals.get(name, 0) for books in queues.values())
+    def delete(self, job_id: str) -> None:
+        self.jobs.delete(job_id)
+        bottle.response.status = 204
 
+    def requeue_all(self) -> dict[str, Any]:
+        """Retry dead letters of all queues, a bounded number: again while some are left."""
+        _no_body()
+        moved = [self.jobs.requeue_dead(queue) for queue in self.jobs.queues()]
+        return {"requeued": sum(done for done, _ in moved), "left": sum(left for _, left in moved)}
+
+    def queues(self) -> dict[str, Any]:
+        return {"queues": [self._queue(queue, self.jobs.books(queue)) for queue in self.jobs.queues()]}
+
+    def _queue(self, queue: str, books: Books) -> dict[str, Any]:
         return {
-            "total_jobs": totals("submitted"),
-            "active_jobs": sizes("processing"),
-            "completed_jobs": totals("done"),
-            "failed_jobs": totals("failed"),
-            "dead_letter_jobs": sizes("failed"),
-            "queue_length": sizes("queued"),
-            "retry_queue_length": sizes("scheduled"),
-            "dlq_length": sizes("failed"),
-            "cancelled_jobs": totals("cancelled"),
-            "retried_attempts": totals("retried"),
-            "reaped_attempts": totals("reaped"),
-            "late_results_refused": totals("refused"),
-            "queues": {queue: {"jobs": books.sizes, "totals": books.totals} for queue, books in queues.items()},
+            "queue": queue,
+            "paused": books.paused,
+            "jobs": books.sizes,
+            "totals": {name: n for name, n in books.totals.items() if ":" not in name},
+            "oldest_queued_at": rfc3339(books.oldest_ms),
+            "reaper": books.reaper_lives,
+        }
+
+    def pause(self, queue: str, paused: bool = True) -> dict[str, Any]:
+        _no_body()
+        self.jobs.pause(queue, paused)
+        return self._queue(queue, self.jobs.books(queue))
+
+    def resume(self, queue: str) -> dict[str, Any]:
+        return self.pause(queue, False)
+
+    def workers(self) -> dict[str, Any]:
+        rows = [(queue, name, info) for queue in self.jobs.queues() for name, info in self.jobs.workers(queue).items()]
+        return {"workers": [_worker(queue, name, info) for queue, name, info in rows]}
+
+    def metrics(self) -> dict[str, Any] | str:
+        queues = {queue: self.jobs.books(queue) for queue in self.jobs.queues()}
+        return metrics.as_prometheus(self.jobs, queues) if _wants_text() else metrics.as_json(queues)
+
+    def stats(self) -> dict[str, Any]:
+        """Queues, workers and the counters of the last hour in one answer."""
+        books = {queue: self.jobs.books(queue) for queue in self.jobs.queues()}
+        return {
+            "queues": [self._queue(queue, each) for queue, each in books.items()],
+            "minutes": {queue: self.jobs.minutes(queue, each.now_ms) for queue, each in books.items()},
+            **self.workers(),
         }
 
     def health(self) -> dict[str, Any]:
         """200 while Redis answers within a second. ``?verbose`` adds what it found and what that means."""
         self.probe.ping()
-        body: dict[str, Any] = {"status": "ok", "version": jobqueue.__version__}
+        answer: dict[str, Any] = {"status": "ok", "version": jobqueue.__version__}
         if "verbose" in bottle.request.query:
-            server = self.probe.server()
-            warnings = list(server.pop("warnings"))
-            for queue in self.probe.queues():
-                warnings += self.advice.on_queue(queue)
-            body |= {"redis": server, "queues": self.probe.queues(), "warnings": warnings}
-        return body
+            self.gate.check(bottle.request.environ, "read")
+            server, queues = self.probe.server(), self.probe.queues()
+            warnings = server.pop("warnings") + [text for queue in queues for text in self.advice.on_queue(queue)]
+            answer |= {"redis": server, "queues": queues, "warnings": warnings}
+        return answer
+
+    def file(self, name: str) -> bytes:
+        """A page, or what belongs to one."""
+        if name not in self.files:
+            raise Problem(404, CODES[404], "there is no such address here")
+        bottle.response.content_type = TYPES[Path(name).suffix]
+        return self.files[name]
 
     def livez(self) -> dict[str, Any]:
         """200 while this process serves; does not ask Redis."""
         return {"status": "ok"}
 
 
+class Fuse:
+    """Refuses requests for a moment after Redis was silent.
+
+    Each of them would hold a thread until its timeout, and soon none would be left, not even for /livez."""
+
+    BLOWN_S = 1.0
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(**arguments: str) -> Any:
+            began = time.monotonic()
+            if began < self._until:
+                raise Unavailable("Redis does not answer")
+            try:
+                return call(**arguments)
+            except Unavailable:
+                now = time.monotonic()
+                if now - began >= ANSWER_S:  # sooner, it was an answer or a refused connection: nobody is held up
+                    self._until = now + self.BLOWN_S
+                raise
+
+        return guarded
+
+
+class Outlook(NamedTuple):
+    """Who would do the jobs of a queue."""
+
+    seen_at: float
+    reaper: bool
+    workers: bool
+    types: set[str]
+    waiting: int
+
+
+class Advice:
+    """What a newcomer would not find out by himself: that no process is there to do what he asked for."""
+
+    NO_REAPER = "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
+
+    def __init__(self, jobs: JobQueue) -> None:
+        self.jobs = jobs
+        self._kept: dict[str, Outlook] = {}
+
+    def on(self, jobs: Iterable[NewJob | Job]) -> list[str]:
+        """A sentence for each queue and type, of the first few, whose jobs will not be done."""
+        kinds = sorted({(job.queue, job.type) for job in jobs})[:MAX_PROBLEMS]
+        try:
+            return [text for queue, job_type in kinds if (text := self._on(queue, job_type))]
+        except Unavailable:
+            return []
+
+    def on_queue(self, queue: str) -> list[str]:
+        look = self._look(queue)
+        said = []
+        if look.waiting and not look.workers:
+            said.append(f"{look.waiting} jobs wait in the queue {queue}: {_none(queue)}")
+        elif look.waiting:
+            said += self.on(self.jobs.page(Filter("queued", queue=queue), limit=MAX_PROBLEMS).jobs)
+        return said if look.reaper or self.NO_REAPER in said else [*said, f"queue {queue}: {self.NO_REAPER}"]
+
+    def _on(self, queue: str, job_type: str) -> str | None:
+        look = self._look(queue)
+        if not look.workers:
+            return _none(queue)
+        if job_type not in look.types:
+            return f"no worker of the queue {queue} has a handler for the type {job_type}: its attempts will fail"
+        return None if look.reaper else self.NO_REAPER
+
+    def _look(self, queue: str) -> Outlook:
+        look = self._kept.get(queue)
+        if look is None or time.monotonic() - look.seen_at > ADVICE_KEPT_S:
+            books = self.jobs.books(queue)
+            living = self.jobs.living_workers(queue, books.now_ms)
+            types = {name for worker in living.values() for name in worker["types"]}
+            look = Outlook(time.monotonic(), books.reaper_lives, bool(living), types, books.sizes["queued"])
+            self._kept[queue] = look
+        return look
+
+
+def _none(queue: str) -> str:
+    return f"no worker serves the queue {queue}: start one (python worker.py --queues {queue})"
+
+
 # ------------------------------------------------------------------------------------------------- reading requests
+
+
+def _query(*known: str) -> dict[str, str]:
+    try:
+        query = bottle.request.query.decode()
+    except UnicodeDecodeError:
+        raise Invalid([("", "the parameters are not UTF-8")]) from None
+    unknown = [(f"/{name[:64]}", "is not a parameter of this call") for name in query if name not in known]
+    twice = [(f"/{name}", "is given more than once") for name in known if len(query.getall(name)) > 1]
+    if unknown or twice:
+        raise Invalid(unknown + twice)
+    return dict(query)
+
+
+def _whole(query: dict[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = query.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+        raise Invalid([(f"/{name}", f"must be a whole number from {low} to {high}")])
+    return int(text)
+
+
+def _seconds(query: dict[str, str], name: str, high: float) -> float:
+    text = query.get(name, "0")
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", text) or float(text) > high:
+        raise Invalid([(f"/{name}", f"must be a number of seconds from 0 to {high:g}")])
+    return float(text)
+
+
+def _no_body() -> None:
+    """For calls that say everything in their address. A body would be ignored: better to refuse it."""
+    if int(bottle.request.environ.get("CONTENT_LENGTH") or 0) > 2:
+        raise Invalid([("", "this call takes no body")])
+
+
+def _wants_text() -> bool:
+    """Prometheus asks for text/plain or OpenMetrics; everybody else gets JSON."""
+    asked = _query("format").get("format")
+    if asked not in (None, "json", "prometheus"):
+        raise Invalid([("/format", "must be json or prometheus")])
+    accept = bottle.request.environ.get("HTTP_ACCEPT", "")
+    text = "application/json" not in accept and ("text/plain" in accept or "openmetrics" in accept)
+    return asked == "prometheus" or (asked is None and text)
 
 
 def _idempotency_key() -> str | None:
     key: str | None = bottle.request.environ.get("HTTP_IDEMPOTENCY_KEY")
+    if key and not VISIBLE.fullmatch(key):
+        raise Invalid([("/Idempotency-Key", "must be visible ASCII characters")])
     return key
 
 
 def _content_type() -> str:
-    raw = bottle.request.environ.get("CONTENT_TYPE", "")
-    kind, _, parameters = raw.partition(";")
+    environ = bottle.request.environ
+    kind, _, parameters = environ.get("CONTENT_TYPE", "").partition(";")
     charset = re.search(r'charset\s*=\s*"?([^\s";]+)', parameters, re.IGNORECASE)
     if charset and charset[1].lower() not in ("utf-8", "utf8"):
-        raise Problem(415, "wrong_content_type", f"JSON is sent as UTF-8, not {charset[1]}")
-    return kind.strip().lower()
+        raise Problem(415, "wrong_content_type", f"JSON is sent as UTF-8, not {charset[1][:50]}")
+    if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+        raise Problem(415, "wrong_content_type", "send the body as it is, without a Content-Encoding")
+    return str(kind.strip().lower())
 
 
 def _raw_body(limit: int) -> bytes:
-    length = int(bottle.request.environ.get("CONTENT_LENGTH") or 0)  # waitress has checked it, and unpacked chunks
+    environ = bottle.request.environ
+    length = int(environ.get("CONTENT_LENGTH") or 0)  # waitress has checked it, and unpacked chunks
     if length > limit:
         raise Problem(413, "too_large", f"the body is {length} bytes; {limit} are allowed here")
-    raw: bytes = bottle.request.environ["wsgi.input"].read(length)
+    raw: bytes = environ["wsgi.input"].read(length)
     return raw
 
 
 def _body(limit: int) -> Any:
-    if _content_type() != "application/json":
+    raw = _raw_body(limit)
+    if raw and _content_type() != "application/json":
         raise Problem(415, "wrong_content_type", "send JSON, with the header Content-Type: application/json")
-    return _parsed(_raw_body(limit))
+    return _parsed(raw, "the body")
 
 
-def _parsed(raw: bytes) -> Any:
+def _parsed(raw: bytes, what: str) -> Any:
     try:
         return parse_json(raw)
     except Invalid as error:
-        raise Problem(400, "not_json", f"the body: {error.problems[0][1]}" if raw else "the body is empty") from None
+        raise Problem(400, "not_json", f"{what}: {error.problems[0][1]}" if raw else f"{what} is empty") from None
 
 
-def _batch(config: Config) -> list[Any]:
-    kind = _content_type()
-    if kind == "application/x-ndjson":
-        lines = _raw_body(config.max_batch_bytes).split(b"\n")
-        jobs = [_parsed(line) for line in lines if line.strip()]
-    else:
-        body = _body(config.max_batch_bytes)
-        if not isinstance(body, dict) or body.keys() != {"jobs"} or not isinstance(body["jobs"], list):
-            raise problem_of(Invalid([("", 'must be {"jobs": [...]} and nothing else')]))
-        jobs = body["jobs"]
-    if not 1 <= len(jobs) <= MAX_BATCH_JOBS:
-        raise Problem(
-            413 if jobs else 422,
-            "wrong_batch_size",
-            f"a batch has 1 to {MAX_BATCH_JOBS} jobs; this one has {len(jobs)}",
-        )
-    return jobs
+def _rows(limit: int) -> list[Any]:
+    """The jobs of a batch as they came: {"jobs": [...]}, or one on each line."""
+    rows = _lines(_raw_body(limit)) if _content_type() == "application/x-ndjson" else _jobs_of(_body(limit))
+    if not rows:
+        raise Invalid([("/jobs", f"must hold 1 to {MAX_BATCH_JOBS} jobs")])
+    if len(rows) > MAX_BATCH_JOBS:
+        raise Problem(413, "too_large", f"a batch has at most {MAX_BATCH_JOBS} jobs: send several")
+    return rows
+
+
+def _lines(raw: bytes) -> list[Any]:
+    """The values of NDJSON; one more than allowed is enough to refuse them all."""
+    lines = (line for line in io.BytesIO(raw) if not line.isspace())
+    return [_parsed(line, f"job {n}") for n, line in enumerate(itertools.islice(lines, MAX_BATCH_JOBS + 1), 1)]
+
+
+def _jobs_of(body: Any) -> list[Any]:
+    if not isinstance(body, dict) or body.keys() != {"jobs"} or not isinstance(body["jobs"], list):
+        raise Invalid([("", 'must be {"jobs": [...]} and nothing else')])
+    return body["jobs"]
 
 
 def _new_job(body: Any) -> NewJob:
     if not isinstance(body, dict):
         raise Invalid([("", "must be a JSON object")])
-    unknown = [(_pointer(name), "is not a field of a job") for name in body if name not in JOB_FIELDS]
-    missing = [] if "payload" in body else [("/payload", "is required; it may be null")]
-    # None stands for "not given" in NewJob, so an explicit null is told apart here.
-    nulls = [
-        (f"/{name}", "must not be null; leave it out")
-        for name in JOB_FIELDS
-        if name != "payload" and name in body and body[name] is None
-    ]
-    problems = [*unknown, *missing, *nulls]
+    problems = [(_pointer(name), "is not a field of a job") for name in body if name not in JOB_FIELDS]
+    if "payload" not in body:
+        problems.append(("/payload", "is required; it may be null"))
+    given = {name: body[name] for name in JOB_FIELDS if name in body}
+    # NewJob takes None for "not given", so an explicit null is told apart here.
+    nulls = [name for name, value in given.items() if value is None and name != "payload"]
+    problems += [(f"/{name}", "must not be null; leave it out") for name in nulls]
     try:
-        job = NewJob(**{name: body[name] for name in JOB_FIELDS if body.get(name) is not None})
+        job = NewJob(**{name: value for name, value in given.items() if name not in nulls})
     except Invalid as error:
-        problems += error.problems
+        raise Invalid(problems + error.problems) from None
     if problems:
         raise Invalid(problems)
     return job
@@ -343,113 +694,214 @@ def _checked(row: Any) -> NewJob | Invalid:
         return error
 
 
-def _job_of(submitted: Submitted) -> dict[str, Any]:
-    assert submitted.job is not None
-    return submitted.job.as_dict()
+def _placed(answer: Submitted, index: int) -> Submitted:
+    """With the row in the pointers of its error."""
+    if not isinstance(answer.error, Invalid):
+        return answer
+    problems = [(f"/jobs/{index}{pointer}", detail) for pointer, detail in answer.error.problems]
+    return Submitted(None, error=Invalid(problems))
 
 
-def _result(submitted: Submitted) -> dict[str, Any]:
-    if submitted.error:
-        problem = problem_of(submitted.error)
+def _in_one(errors: Sequence[JobQueueError]) -> JobQueueError:
+    """One error for a batch of which no job was stored."""
+    invalid = [error for error in errors if isinstance(error, Invalid)]
+    if len(invalid) < len(errors):
+        return next(error for error in errors if not isinstance(error, Invalid))
+    return Invalid([problem for error in invalid for problem in error.problems])
+
+
+def _result(answer: Submitted) -> dict[str, Any]:
+    if answer.error:
+        problem = problem_of(answer.error)
         return {"status": problem.status, "error": problem.body}
-    return {"status": 200 if submitted.replayed else 201, "job": _job_of(submitted)}
+    return {"status": 200 if answer.replayed or answer.existing else 201, "job": _job_of(answer)}
 
 
-class Advice:
-    """What a newcomer would not find out by himself: that no process is there to do what he asked for."""
-
-    def __init__(self, jobs: JobQueue) -> None:
-        self.jobs = jobs
-        self._kept: dict[str, tuple[float, bool, set[str], bool]] = {}
-
-    def on(self, queue: str, job_type: str) -> str | None:
-        """One sentence about a job that has just been submitted, or None."""
-        try:
-            reaper_lives, types, workers = self._look(queue)
-        except Unavailable:
-            return None
-        if not workers:
-            return f"no worker serves the queue {queue}: start one (python worker.py --queues {queue})"
-        if job_type not in types:
-            return f"no worker of the queue {queue} has a handler for the type {job_type}: its attempts will fail"
-        return None if reaper_lives else _NO_REAPER
-
-    def on_queue(self, queue: str) -> list[str]:
-        reaper_lives, _, workers = self._look(queue)
-        none = (
-            []
-            if workers or not self.jobs.books(queue).sizes["queued"]
-            else [f"jobs wait in the queue {queue} and no worker serves it"]
-        )
-        return none + ([] if reaper_lives else [f"queue {queue}: {_NO_REAPER}"])
-
-    def _look(self, queue: str) -> tuple[bool, set[str], bool]:
-        kept = self._kept.get(queue)
-        if kept is None or time.monotonic() - kept[0] > ADVICE_KEPT_S:
-            books = self.jobs.books(queue)
-            living = [w for w in self.jobs.workers(queue).values() if books.now_ms - w["beat_ms"] < BEAT_LOST_MS]
-            types = {name for worker in living for name in worker["types"]}
-            kept = self._kept[queue] = time.monotonic(), books.reaper_lives, types, bool(living)
-        return kept[1:]
+def _worker(queue: str, name: str, info: dict[str, Any]) -> dict[str, Any]:
+    return {"worker": name, "queue": queue, "last_beat_at": rfc3339(info["beat_ms"]), **info}
 
 
-_NO_REAPER = (
-    "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
-)
+def _job_of(answer: Submitted) -> dict[str, Any]:
+    assert answer.job is not None  # without an error there is a job
+    return answer.job.as_dict()
 
 
 # ----------------------------------------------------------------------------------------------------- the process
 
 
+ENCODINGS = re.compile(rb"^transfer-encoding:(.*)", re.IGNORECASE | re.MULTILINE)
+
+
+class _Parser(HTTPRequestParser):
+    """Waitress's, without what it stumbles over."""
+
+    path = ""  # read when a client hangs up on a refusal, whose address may never have been parsed
+
+    def received(self, data: bytes) -> int:
+        consumed: int = super().received(data)
+        if self.completed:  # refused, or without a body: waitress would still ask for one, and wait for it
+            self.expect_continue = False
+        return consumed
+
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)
+        except ValueError:  # "http://[", a Content-Length of 5,000 digits
+            raise ParsingError("a number or an address in the header is malformed") from None
+        # Two opinions on where the body ends, one of them perhaps a proxy's, are a way to smuggle a second request.
+        if "TRANSFER_ENCODING" in self.headers or (self.chunked and "CONTENT_LENGTH" in self.headers):
+            raise ParsingError("Transfer-Encoding belongs to HTTP/1.1 and goes without Content-Length")
+        if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
+            raise ParsingError("a header goes on one line")
+        if self.chunked and b",".join(ENCODINGS.findall(header_plus)).strip().lower() != b"chunked":
+            raise ParsingError("a body is chunked once")
+
+
 class _ProblemTask(ErrorTask):
-    """Waitress's own errors (400, 413, 431, 500), as problems."""
+    """What waitress refuses by itself, as a problem."""
 
     def execute(self) -> None:
-        error = self.request.error
-        code = {413: "too_large", 431: "headers_too_large"}.get(
-            error.code, "bad_request" if error.code < 500 else "internal_error"
-        )
-        detail = str(error.body) if error.code < 500 else "something went wrong here"
-        body = json.dumps(Problem(error.code, code, detail).body).encode()
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers += [("Content-Type", "application/problem+json"), ("Cache-Control", "no-store")]
+        status, request_id = self.request.error.code, _request_id(self.request.headers.get("X_REQUEST_ID", ""))
+        problem = Problem(status, CODES.get(status, "internal_error"), self._detail(status))
+        body = json.dumps(problem.body).encode()
+        self.status = f"{status} {problem.body['title']}"
+        self.response_headers += [("Content-Type", PROBLEM_JSON), ("X-Request-ID", request_id), *HEADERS]
+        self.request.headers.pop("CONNECTION", None)  # HTTP/1.0 would be promised what it asks for
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
+        # Without waitress's words: they may quote a header that is a secret.
+        Log("api")("refused before it was read", status=status, request_id=request_id)
+
+    def _detail(self, status: int) -> str:
+        adj = self.channel.adj
+        if status == 413:
+            return f"the body is larger than {adj.max_request_body_size - 1} bytes"
+        if status == 431:
+            return f"the headers are larger than {adj.max_request_header_size} bytes"
+        return OURS_TO_FIND if status == 500 else str(self.request.error.body)[:200]
 
 
 class _Channel(HTTPChannel):
+    parser_class = _Parser
     error_task_class = _ProblemTask
 
+    def busy(self) -> bool:
+        return bool(self.requests or self.request is not None or self.total_outbufs_len)
 
-def serve(app: bottle.Bottle, config: Config, log: Log, signals: Signals) -> None:
-    """Serve until a signal; then take no more connections, answer what has come in, and return."""
+
+class _LastChannel(_Channel):
+    """When the server has stopped to listen: only what has begun is read to its end.
+
+    A class of its own because waitress asks ``readable`` of every connection each time it looks at one."""
+
+    def readable(self) -> bool:
+        return bool(super().readable() and self.request is not None)
+
+
+def _shared_sockets(config: Config) -> list[socket.socket]:
+    """A socket of our own for the port that our sister processes listen on too: the kernel shares out the connections."""
+    family, kind, protocol, _, address = socket.getaddrinfo(config.api_host, config.api_port, type=socket.SOCK_STREAM)[
+        0
+    ]
+    shared = socket.socket(family, kind, protocol)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    shared.bind(address)
+    return [shared]
+
+
+def listen(app: Front, config: Config) -> tuple[Any, list[TcpWSGIServer]]:
+    """Waitress, and its listening sockets: localhost has two. OSError or ValueError: it cannot listen there."""
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns for every request that waits for a thread
-    limit = max(config.max_batch_bytes, config.max_body_bytes)
+    sockets: dict[int, Any] = {}
+    where = {"sockets": _shared_sockets(config)} if is_child() else {"host": config.api_host, "port": config.api_port}
     server = create_server(
         app,
-        host=config.api_host,
-        port=config.api_port,
+        map=sockets,
+        **where,
         threads=config.api_threads,
-        max_request_body_size=limit,
+        max_request_body_size=max(config.max_batch_bytes, config.max_body_bytes) + 1,  # the first size that is refused
         **SERVER,
     )
-    server.channel_class = _Channel
-    threading.Thread(target=server.run, daemon=True).start()
-    log("listening", url=f"http://{config.api_host}:{config.api_port}")
-    signals.wait()
-    server.trigger.pull_trigger(lambda: server.asyncore.dispatcher.close(server))
+    listeners = [listener for listener in sockets.values() if isinstance(listener, TcpWSGIServer)]
+    for listener in listeners:
+        listener.channel_class = _Channel
+    return server, listeners
+
+
+def serve(server: Any, listeners: Sequence[TcpWSGIServer], signals: Signals) -> None:
+    """Serve until a signal; then take no more requests, answer what has come in, and return."""
+    threading.Thread(target=_loop, args=(server, signals), daemon=True).start()
+    while not signals.wait(1.0) and not is_orphan():
+        pass
+    for listener in listeners:
+        listener.trigger.pull_trigger(partial(_close, listener))
     deadline = time.monotonic() + DRAIN_S
-    while time.monotonic() < deadline and signals.count < 2:
-        if not any(channel.requests or channel.total_outbufs_len for channel in list(server.active_channels.values())):
-            break
-        signals.wait(0.02)
+    # The wait comes first: the loop may be reading a request that arrived just before it heard of the end.
+    while not signals.wait(0.02) and _busy(listeners) and time.monotonic() < deadline:
+        pass
+
+
+def _close(listener: TcpWSGIServer) -> None:
+    """In waitress's own thread."""
+    wasyncore.dispatcher.close(listener)
+    for channel in listener.active_channels.values():
+        channel.__class__ = _LastChannel
+
+
+def _loop(server: Any, signals: Signals) -> None:
+    try:
+        server.run()
+    finally:
+        signals.stop()  # it does not end by itself: better no process than a deaf one
+
+
+def _busy(listeners: Sequence[TcpWSGIServer]) -> bool:
+    channels = [channel for listener in listeners for channel in list(listener.active_channels.values())]
+    return any(listener.accepting for listener in listeners) or any(channel.busy() for channel in channels)
+
+
+NO_KEYS = """api.py: refusing to listen on {host}, where others can reach it, without API keys. Do one of these:
+    make keys        python api.py --new-key my-service submit     and set API_KEYS to the line that it prints
+    stay at home     python api.py --host 127.0.0.1
+    really do it     python api.py --insecure                      anybody who can reach it may do anything"""
+
+
+def _flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--insecure", action="store_true", help="listen beyond this machine without API keys (API_INSECURE=1)"
+    )
+    parser.add_argument(
+        "--new-key",
+        nargs=2,
+        metavar=("NAME", "SCOPE"),
+        help="print a new API key (scopes read, submit, admin) and exit",
+    )
+
+
+def _print_key(name: str, scope: str) -> int:
+    try:
+        key, entry = new_key(name, scope)
+    except ValueError as error:
+        print(f"api.py: {error}", file=sys.stderr)
+        return 2
+    print(f"The key, for {name} alone; it is shown only now:\n    {key}\nAdd this to API_KEYS:\n    {entry}")
+    return 0
 
 
 def main() -> int:
-    config, _ = Config.parse("Serves the HTTP API.", ("api_host", "api_port", "api_threads"))
+    config, options = Config.parse(
+        "Serves the HTTP API.", ("api_host", "api_port", "api_threads", "api_processes"), _flags
+    )
+    if options.new_key:
+        return _print_key(*options.new_key)
+    if not (config.api_keys or config.api_insecure or options.insecure or is_loopback(config.api_host)):
+        print(NO_KEYS.format(host=config.api_host), file=sys.stderr)
+        return 1
     log, signals = start_logging(config, "api"), Signals()
-    log("starting", **config.in_effect())
+    if config.api_processes > 1 and not is_child():
+        return Parent(__file__, config.api_processes, log, signals).run()
     defaults = Policy(*config.policy())
     jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1)
     probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0)
@@ -458,13 +910,16 @@ def main() -> int:
             log.warning(warning)
     except Unavailable as error:
         log.warning(f"serving without Redis: {error}; requests get 503 until it is back")
+    at = f"[{config.api_host}]:{config.api_port}" if ":" in config.api_host else f"{config.api_host}:{config.api_port}"
     try:
-        serve(Api(config, jobs, probe, log).app, config, log, signals)
-    except OSError as error:
-        print(f"api.py: cannot listen on {config.api_host}:{config.api_port}: {error.strerror}", file=sys.stderr)
-        return 1
+        server, listeners = listen(Api(config, jobs, probe, log, signals.is_set).application, config)
+    except (OSError, ValueError) as error:  # a port in use, a host that is none
+        print(f"api.py: cannot listen on {at}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        return MISTAKE if is_child() else 1
+    log("listening", url=f"http://{at}")
+    serve(server, listeners, signals)
     log("stopped")
-    return 0
+    return 0 if signals.is_set() else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""What schemathesis cannot read in the description: values that are right only here and now (``SCHEMATHESIS_HOOKS``)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import schemathesis
+from hypothesis import strategies
+
+KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
+NOW = datetime.now(timezone.utc)
+
+# Jobs may be planned for the next 365 days.
+times = strategies.integers(-(10**6), 10**7).map(
+    lambda s: (NOW + timedelta(seconds=s)).isoformat(timespec="milliseconds")
+)
+schemathesis.openapi.format("date-time", times)
+
+# The place before the first job is one that every list has.
+cursor = base64.urlsafe_b64encode(json.dumps([0, {}]).encode()).decode().rstrip("=")
+schemathesis.openapi.format("cursor", strategies.just(cursor))
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, **_: Any) -> None:
+    """A new idempotency key for each call: the same one with another body is refused, as it should be."""
+    key = (case.headers or {}).get("Idempotency-Key")
+    if isinstance(key, str) and 0 < len(key) <= 255 and KEY.fullmatch(key):
+        case.headers["Idempotency-Key"] = secrets.token_hex(8)
+    wait_s = (case.query or {}).get("wait_s")
+    if isinstance(wait_s, (int, float)) and 0.1 < wait_s <= 20:
+        case.query["wait_s"] = 0.1  # nobody here waits that long
+    body = case.body if isinstance(case.body, dict) else {}
+    for job in (body, *(body["jobs"] if isinstance(body.get("jobs"), list) else ())):
+        _without_whole_floats(job)
+
+
+def _without_whole_floats(job: Any) -> None:
+    """JSON Schema takes 5.0 for an integer; the API does not."""
+    for name in ("priority", "max_attempts"):
+        if isinstance(job, dict) and isinstance(job.get(name), float) and job[name].is_integer():
+            job[name] = int(job[name])
