@@ -1,0 +1,18 @@
+# One image for all three programs; docker-compose.yml says which one a container runs. Built anew, it gets the security
+# fixes of this Python and this Debian.
+FROM python:3.12-slim-bookworm
+
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+
+COPY requirements.txt ./
+RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore -r requirements.txt
+
+COPY api.py config.py dialects.py handlers.py jobqueue.py metrics.py openapi.py processes.py reaper.py security.py worker.py ./
+COPY lua lua/
+COPY static static/
+
+USER 10001:10001
+STOPSIGNAL SIGTERM
+EXPOSE 8000
+CMD ["python", "api.py"]

