@@ -39,7 +39,7 @@ import dialects
 import jobqueue
 import metrics
 import openapi
-from config import Config, Log, Signals, start_logging
+from config import Config, Log, Signals, announce, start_logging
 from jobqueue import (
     STATUSES,
     Books,
@@ -902,6 +902,7 @@ def main() -> int:
     log, signals = start_logging(config, "api"), Signals()
     if config.api_processes > 1 and not is_child():
         return Parent(__file__, config.api_processes, log, signals).run()
+    announce(config, log)
     defaults = Policy(*config.policy())
     jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1)
     probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0)

@@ -339,15 +339,22 @@ class Signals:
         return self.count > 0
 
 
+def _for_people(config: Config) -> bool:
+    return config.log_format == "text" or (config.log_format == "auto" and sys.stderr.isatty())
+
+
 def start_logging(config: Config, process: str) -> Log:
-    """Log to stderr in the configured format, and say once what is in effect."""
-    text = config.log_format == "text" or (config.log_format == "auto" and sys.stderr.isatty())
+    """Log to stderr in the configured format."""
     stream = logging.StreamHandler()
-    stream.setFormatter(_Text() if text else _Json())
+    stream.setFormatter(_Text() if _for_people(config) else _Json())
     logging.basicConfig(level=logging.INFO, handlers=[stream], force=True)
-    log, shown = Log(process), config.in_effect()
-    if text:  # for people: the rest is as the manual says
+    return Log(process)
+
+
+def announce(config: Config, log: Log) -> None:
+    """Say once what is in effect; to people, only what is not as usual."""
+    shown = config.in_effect()
+    if _for_people(config):
         usual = Config().in_effect()
         shown = {name: value for name, value in shown.items() if name == "redis_url" or value != usual[name]}
     log("starting", **shown)
-    return log

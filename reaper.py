@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 
-from config import Config, Log, Signals, start_logging
+from config import Config, Log, Signals, announce, start_logging
 from jobqueue import Expired, JobQueue, Policy, Unavailable
 
 LIMIT = 500  # ids that one script looks at
@@ -94,6 +94,7 @@ def main() -> int:
         "Takes back expired jobs, promotes delayed ones, trims old ones.", ("reaper_interval_s", "processing_timeout_s")
     )
     log, signals = start_logging(config, "reaper"), Signals()
+    announce(config, log)
     jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
     jobs.wait_until_ready(signals, log.warning)
     retention_ms = {

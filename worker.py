@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import jobqueue
-from config import Config, Log, Signals, parse_queues, start_logging
+from config import Config, Log, Signals, announce, parse_queues, start_logging
 from jobqueue import (
     BACKOFF,
     IN_PLACE,
@@ -764,6 +764,7 @@ def main() -> int:
     except Exception as error:  # whatever the module does while it is imported
         print(f"worker.py: --handlers {config.handlers}: {_mistake(error)}", file=sys.stderr)
         return MISTAKE
+    announce(config, log)
     jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
     jobs.wait_until_ready(signals, log.warning)
     if signals.is_set():
