@@ -58,7 +58,7 @@ from jobqueue import (
     parse_json,
     rfc3339,
 )
-from processes import MISTAKE, Parent, is_child, is_orphan
+from processes import MISTAKE, Parent, is_child, is_orphan, keep_to_one_core
 from security import HEADERS, Gate, Refused, is_loopback, new_key
 
 JOB_FIELDS = tuple(field.name for field in dataclasses.fields(NewJob))
@@ -903,6 +903,8 @@ def main() -> int:
     if config.api_processes > 1 and not is_child():
         return Parent(__file__, config.api_processes, log, signals).run()
     announce(config, log)
+    if config.one_core:
+        keep_to_one_core()
     defaults = Policy(*config.policy())
     jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1)
     probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0)

@@ -153,6 +153,10 @@ class Config:
     result_ttl_s: int = _setting(86400, _whole(60, 10**9), "how long done and cancelled jobs are kept")
     failed_ttl_s: int = _setting(604800, _whole(60, 10**9), "how long dead letters are kept")
 
+    # Python runs one thread at a time; handing over to a thread on another core costs more than a small job.
+    one_core: int = _setting(
+        0, _whole(0, 1), "1 keeps each API and worker process on one core: faster for many small jobs"
+    )
     durability: str = _setting("fast", _one_of("fast"), "what a 2xx waits for")
     log_format: str = _setting("auto", _one_of("auto", "text", "json"), "auto: text on a terminal, else json")
     # A line for each job costs more than a job that does nothing: turn it off where they come by the thousand.

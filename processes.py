@@ -23,6 +23,13 @@ def is_orphan() -> bool:
     return is_child() and os.getppid() != int(os.environ[PARENT])
 
 
+def keep_to_one_core() -> None:
+    """Threads that start after this stay on one core, another for each process; a handler's C code cannot use a second one."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+
+
 class Parent:
     """Runs processes of one script in sessions of their own: starts them again when they die, or (``reload``) when a file
     changes; with ``burst`` it ends when they have all ended well."""

@@ -51,7 +51,7 @@ from jobqueue import (
     result_fields,
     times,
 )
-from processes import MISTAKE, Parent, is_orphan
+from processes import MISTAKE, Parent, is_orphan, keep_to_one_core
 
 WATCH_S = 0.025
 BEATS_PER_LEASE = 10  # a stall of Redis may last nine tenths of a lease before a healthy job is taken back
@@ -765,6 +765,8 @@ def main() -> int:
         print(f"worker.py: --handlers {config.handlers}: {_mistake(error)}", file=sys.stderr)
         return MISTAKE
     announce(config, log)
+    if config.one_core:
+        keep_to_one_core()
     jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
     jobs.wait_until_ready(signals, log.warning)
     if signals.is_set():

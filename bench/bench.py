@@ -9,6 +9,8 @@ Prints a table in Markdown. Nothing here is asserted: quote ratios of one run, n
 from __future__ import annotations
 
 import argparse
+import http.client
+import json
 import os
 import platform
 import statistics
@@ -18,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +28,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import bottle
 import redis
-import requests
-import waitress
 
 from jobqueue import JobQueue, NewJob, Settlement, __version__, result_fields
 from tests.harness import Server, System, eventually
@@ -46,13 +47,14 @@ def fresh() -> Iterator[System]:
         system.server.close()
 
 
-def start_worker(system: System, batch: int) -> subprocess.Popen[bytes]:
+def start_worker(system: System, batch: int, one_core: bool = False) -> subprocess.Popen[bytes]:
     """One process with 8 threads; ``batch`` is the most jobs that it may claim in one round trip."""
     environment = os.environ | {
         "REDIS_URL": system.server.url,
         "HANDLERS": "bench_handlers",
         "PYTHONPATH": f"{ROOT}:{ROOT / 'bench'}",
         "LOG_JOBS": "failures",
+        "ONE_CORE": str(int(one_core)),
     }
     return subprocess.Popen(
         [sys.executable, "-c", WORKER.format(batch=batch)], env=environment, stderr=subprocess.DEVNULL
@@ -70,11 +72,11 @@ def used_bytes(system: System) -> int:
     return int(system.server.client.info("memory")["used_memory"])
 
 
-def drain(jobs: int, batch: int) -> float:
+def drain(jobs: int, batch: int, one_core: bool = False) -> float:
     """Jobs per second from the first one done to the last."""
     with fresh() as system:
         queue = fill(system, jobs)
-        process = start_worker(system, batch)
+        process = start_worker(system, batch, one_core)
         done: Callable[[], int] = lambda: system.server.client.zcard("jq:{default}:done")  # noqa: E731
         first = eventually(done, equals=lambda n: n > 0, within_s=20)
         began = time.perf_counter()
@@ -89,14 +91,20 @@ def drain(jobs: int, batch: int) -> float:
 def submits(jobs: int, threads: int, batch: int) -> float:
     """Jobs per second accepted over HTTP by one API process, from ``threads`` clients that keep their connections."""
     with fresh() as system:
-        api = system.api(LOG_FORMAT="json")
+        api = system.api(LOG_JOBS="failures", RATE_LIMIT_MAX="0")
         body = {"type": "noop", "payload": PAYLOAD}
+        path, sent = (
+            ("/jobs", json.dumps(body)) if batch == 1 else ("/jobs/batch", json.dumps({"jobs": [body] * batch}))
+        )
 
         def client(requests_to_make: int) -> None:
-            with requests.Session() as session:
-                for _ in range(requests_to_make):
-                    path, sent = ("/jobs", body) if batch == 1 else ("/jobs/batch", {"jobs": [body] * batch})
-                    assert session.post(system.api_url + path, json=sent).status_code == 201
+            link = http.client.HTTPConnection("127.0.0.1", int(system.api_url.rpartition(":")[2]))
+            for _ in range(requests_to_make):
+                link.request("POST", path, sent, {"Content-Type": "application/json"})
+                answer = link.getresponse()
+                answer.read()
+                assert answer.status == 201, answer.status
+            link.close()
 
         client(5)
         clients = [threading.Thread(target=client, args=(jobs // batch // threads,)) for _ in range(threads)]
@@ -185,7 +193,7 @@ def main() -> None:
     )
     print(
         f"jobqueue {__version__}, Python {platform.python_version()}, Redis {server_version} (AOF everysec), redis-py {redis.__version__}, "
-        f"bottle {bottle.__version__}, waitress {waitress.__version__ if hasattr(waitress, '__version__') else ''}; "
+        f"bottle {bottle.__version__}, waitress {version('waitress')}; "
         f"{os.cpu_count()} cores of {model}; median (min–max) of {RUNS} runs\n".replace(" ;", ";")
     )
     print("| what | figure |\n|---|---|", flush=True)
@@ -194,7 +202,9 @@ def main() -> None:
         print(f"| {what} | {figure} |", flush=True)
 
     row("no-op jobs/s, one worker process, 8 threads, one job a round trip", several(lambda: drain(20_000 // scale, 1)))
-    row("the same, in batches chosen by the worker", several(lambda: drain(100_000 // scale, 64)))
+    row("the same, ONE_CORE=1", several(lambda: drain(20_000 // scale, 1, one_core=True)))
+    row("in batches chosen by the worker", several(lambda: drain(100_000 // scale, 64)))
+    row("the same, ONE_CORE=1", several(lambda: drain(100_000 // scale, 64, one_core=True)))
     row("submits/s over HTTP, one by one, 1 client", several(lambda: submits(3_000 // scale, 1, 1)))
     row("submits/s over HTTP, one by one, 8 clients", several(lambda: submits(6_000 // scale, 8, 1)))
     row("submits/s over HTTP, batches of 100, 1 client", several(lambda: submits(30_000 // scale, 1, 100)))

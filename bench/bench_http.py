@@ -34,8 +34,9 @@ RIVAL = ROOT / ".venv/fastapi"
 PACKAGES = ("fastapi", "uvicorn[standard]", "redis[hiredis]")
 BODY = '{"type": "noop", "payload": "' + "x" * 98 + '"}'
 POST = f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [[{BODY}]]\n"
-OURS, PLAIN, COMPILED = "jobqueue", "FastAPI, uvicorn", "FastAPI, uvicorn[standard]"
-SERVICES = (OURS, PLAIN, COMPILED)
+OURS, OURS_ONE_CORE = "jobqueue", "jobqueue, ONE_CORE=1"
+PLAIN, COMPILED = "FastAPI, uvicorn", "FastAPI, uvicorn[standard]"
+SERVICES = (OURS, OURS_ONE_CORE, PLAIN, COMPILED)
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -56,7 +57,7 @@ def install() -> None:
 
 
 def command(name: str, port: int, processes: int) -> list[str]:
-    if name == OURS:
+    if name in (OURS, OURS_ONE_CORE):
         return [sys.executable, str(ROOT / "api.py"), "--port", str(port), "--processes", str(processes)]
     where = ["--app-dir", str(ROOT / "bench"), "--port", str(port), "--workers", str(processes)]
     how = ["--loop", "asyncio", "--http", "h11"] if name == PLAIN else ["--loop", "uvloop", "--http", "httptools"]
@@ -75,7 +76,12 @@ def command(name: str, port: int, processes: int) -> list[str]:
 def service(name: str, processes: int) -> Iterator[tuple[str, list[int]]]:
     """The address, and all process ids whose time counts."""
     server, port = Server(), free_port()
-    settings = {"REDIS_URL": server.url, "LOG_JOBS": "failures", "RATE_LIMIT_MAX": "0"}
+    settings = {
+        "REDIS_URL": server.url,
+        "LOG_JOBS": "failures",
+        "RATE_LIMIT_MAX": "0",
+        "ONE_CORE": str(int(name == OURS_ONE_CORE)),
+    }
     process = subprocess.Popen(command(name, port, processes), env=os.environ | settings, stderr=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"

@@ -61,7 +61,7 @@ def test_each_setting_is_the_variable_of_its_name(name: str) -> None:
         "api_keys": f"me:read:{'0' * 64}",
     }
     text = other.get(name) or (
-        str(default + 1 if name not in ("simulated_failures", "api_insecure") else 1 - default)
+        str(default + 1 if name not in ("simulated_failures", "api_insecure", "one_core") else 1 - default)
         if default != str(default)
         else "a"
     )

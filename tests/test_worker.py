@@ -432,6 +432,15 @@ def test_neighbours_of_a_slow_job_in_a_batch_are_handed_back(odd, queue, gate):
 # ------------------------------------------------------------------------------------------------- the command line
 
 
+def test_a_worker_can_be_kept_on_one_core(odd, queue):
+    worker = odd(ONE_CORE="1")
+    cores = {
+        os.sched_getaffinity(int(task)) == os.sched_getaffinity(worker.pid)
+        for task in os.listdir(f"/proc/{worker.pid}/task")
+    }
+    assert cores == {True} and len(os.sched_getaffinity(worker.pid)) == 1
+
+
 def test_burst_ends_when_the_queue_is_empty(system, queue, odd):
     assert odd("--burst").exits() == 0
     jobs = [queue.submit("say", n) for n in range(100)]
