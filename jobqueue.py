@@ -26,8 +26,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     tag:<tag>          zset    ids with a tag -> when they were submitted
     meta               hash    seq, paused, reaper (its last tick)
 
-and two belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:rate:<client>``, list, times of its last requests. A status is membership: each status has one index,
-each id is in exactly one.
+and two belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:rate:<client>``, list, times of its last requests.
+A status is membership: each status has one index, each id is in exactly one.
 
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
 ``lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: whoever
