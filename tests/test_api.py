@@ -767,7 +767,7 @@ def is_open(system: System) -> bool:
     try:
         connect(system).close()
         return True
-    except ConnectionRefusedError:
+    except ConnectionError:  # refused, or reset in the queue of a socket that was just closed
         return False
 
 
