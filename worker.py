@@ -573,7 +573,7 @@ class Worker:
         try:
             LIVENESS.mkdir(mode=0o700, exist_ok=True)
             fresh = LIVENESS / f"{self.pid}.new"
-            fresh.write_text(f"{now:.3f}")
+            fresh.write_text(f"{now:.3f} {_started(self.pid)}")
             fresh.replace(LIVENESS / str(self.pid))
         except OSError:
             pass  # a read-only file system: --check says that there is no worker
@@ -711,27 +711,35 @@ class Worker:
 
 def check_life() -> int:
     """For liveness probes: 0 when the loops of every worker process here have turned in the last seconds."""
-    workers = [path for path in LIVENESS.glob("*") if path.name.isdigit() and _runs(int(path.name))]
+    workers = [worker for path in LIVENESS.glob("*") if path.name.isdigit() and (worker := _life(path))]
     if not workers:
         print("no worker is running here", file=sys.stderr)
         return 1
-    for path in workers:
-        try:
-            age = time.monotonic() - float(path.read_text())
-        except OSError:
-            continue  # it has just left
+    for pid, turned in workers:
+        age = time.monotonic() - turned
         if age > STALE_S:
-            print(f"worker {path.name} last turned {age:.0f} s ago", file=sys.stderr)
+            print(f"worker {pid} last turned {age:.0f} s ago", file=sys.stderr)
             return 1
     return 0
 
 
-def _runs(pid: int) -> bool:
+def _life(path: Path) -> tuple[int, float] | None:
+    """A worker and when its loops last turned. None when it has gone, or another process got its number."""
+    pid = int(path.name)
     try:
         os.kill(pid, 0)
-        return True
+        turned, started = path.read_text().split(" ")
     except OSError:
-        return False
+        return None
+    return (pid, float(turned)) if started == _started(pid) else None
+
+
+def _started(pid: int) -> str:
+    """When a process started, in the kernel's ticks; '' where there is no /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
 
 
 def _mistake(error: Exception) -> str:
