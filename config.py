@@ -312,6 +312,9 @@ class Log:
         self._logger.error(message, exc_info=True, extra={"fields": fields})
 
 
+WAKE_S = 0.5
+
+
 class Signals:
     """SIGTERM and SIGINT as something that the main thread can wait for.
 
@@ -332,12 +335,17 @@ class Signals:
         self._arrived.put(0)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until the next signal, or for ``timeout`` seconds. True when one arrived."""
-        try:
-            self._arrived.get(timeout=timeout)
-            return True
-        except Empty:
-            return False
+        """Block until the next signal, or for ``timeout`` seconds. True when one arrived.
+
+        Never for long at a time: the kernel may hand a signal to another thread, which does not wake this one, and its
+        handler runs here alone."""
+        while True:
+            try:
+                self._arrived.get(timeout=WAKE_S if timeout is None else timeout)
+                return True
+            except Empty:
+                if timeout is not None:
+                    return False
 
     def is_set(self) -> bool:
         return self.count > 0

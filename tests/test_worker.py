@@ -385,6 +385,13 @@ def test_a_second_signal_hurries(odd, queue):
     assert last_error(queue.get(job.id))[0] == "interrupted"
 
 
+def test_a_signal_that_the_kernel_gives_to_another_thread_is_heard(odd):
+    worker = odd("--threads", "4")
+    others = [int(task) for task in os.listdir(f"/proc/{worker.pid}/task") if int(task) != worker.pid]
+    os.kill(others[0], signal.SIGTERM)  # for the process, and this thread is the first that may take it
+    assert worker.exits() == 0
+
+
 def test_workers_that_come_and_go_leave_nothing_behind(odd, queue, server, system):
     """Each wave is told to leave while submits ring the bell that its threads wait for."""
     submitting, stop = list[str](), threading.Event()
