@@ -65,3 +65,14 @@ def system(server: Server, request: pytest.FixtureRequest) -> Iterator[System]:
 def own_system(own_server: Server, request: pytest.FixtureRequest) -> Iterator[System]:
     """The project's programs on a Redis that the test may kill: ``own_system.server``."""
     yield from _system(own_server, request)
+
+
+@pytest.fixture(scope="module")
+def api(request: pytest.FixtureRequest) -> Iterator[System]:
+    """One API, for all tests of a file that do not mind what the others left."""
+    server = Server()
+    system = System(server)
+    system.api()
+    yield system
+    system.close(show_logs=request.session.testsfailed > 0)
+    server.close()

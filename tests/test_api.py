@@ -28,17 +28,6 @@ JOB = {"payload": 1}
 MIB = 2**20
 
 
-@pytest.fixture(scope="module")
-def api(request: pytest.FixtureRequest) -> Iterator[System]:
-    """One API for all tests that do not mind what the others left."""
-    server = Server()
-    system = System(server)
-    system.api()
-    yield system
-    system.close(show_logs=request.session.testsfailed > 0)
-    server.close()
-
-
 @pytest.fixture
 def nothing_stored(api: System) -> Iterator[None]:
     before = stored(api)

@@ -10,7 +10,7 @@ import pytest
 
 from security import new_key
 from tests.browser import Browser, browser
-from tests.harness import Server, System, eventually
+from tests.harness import System, eventually
 
 SHOWN = "document.querySelectorAll('article').length > 0"
 
@@ -19,16 +19,6 @@ SHOWN = "document.querySelectorAll('article').length > 0"
 def tab() -> Iterator[Browser]:
     with browser() as opened:
         yield opened
-
-
-@pytest.fixture(scope="module")
-def api(request: pytest.FixtureRequest) -> Iterator[System]:
-    server = Server()
-    system = System(server)
-    system.api()
-    yield system
-    system.close(show_logs=request.session.testsfailed > 0)
-    server.close()
 
 
 def operations(system: System) -> dict[str, Any]:
