@@ -10,13 +10,14 @@ MADE := $(VENV)/made
 RUNTIME := $(VENV)/runtime
 TOOLS := $(VENV)/tools
 
-.PHONY: help run test lint bench redis clean
+.PHONY: help run test lint bench chaos redis clean
 
 help:
 	@echo 'make run     start Redis (if none answers), API, worker and reaper in this terminal'
 	@echo 'make test    run every test, on Redis servers of their own'
 	@echo 'make lint    check style and types'
 	@echo 'make bench   measure'
+	@echo 'make chaos   break everything at random for a minute and see what is lost: make chaos SECONDS=600 SEED=7'
 	@echo 'make clean   remove what these have installed (not the jobs in data/)'
 	@echo
 	@echo 'Needs Python 3.10 or newer: make run PYTHON=python3.12'
@@ -34,6 +35,9 @@ lint: $(TOOLS)
 
 bench: $(RUNTIME) redis
 	@$(VENV)/bin/python bench/bench.py
+
+chaos: $(TOOLS) redis
+	@$(VENV)/bin/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis __pycache__ */__pycache__

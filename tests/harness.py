@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +50,32 @@ def eventually(read: Callable[[], Any], *, equals: Any = True, within_s: float =
 class Server:
     """A Redis with an append-only file in a folder of its own; it can be killed and started again on the same port."""
 
-    def __init__(self, *settings: str) -> None:
+    def __init__(
+        self, *settings: str, environment: dict[str, str] | None = None, ignore: Sequence[int] = (), start: bool = True
+    ) -> None:
+        """``ignore``: signals that it shall not hear of."""
+        self.environment, self.ignore = environment or {}, ignore
         self.folder = tempfile.mkdtemp(prefix="jobqueue-redis-")
         self.port = free_port()
         self.settings = settings
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client: Any = redis.Redis(port=self.port, decode_responses=True)
-        self.start()
+        self.process: Any = None
+        if start:
+            self.start()
 
-    def start(self) -> None:
+    def start(self, within_s: float = 10.0) -> None:
         keep = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction")
         base = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, *keep)
         log = open(Path(self.folder) / "log", "a")  # noqa: SIM115
-        self.process = subprocess.Popen([redis_binary(), *base, *self.settings], stdout=log, stderr=log)
-        eventually(self.answers)
+        self.process = subprocess.Popen(
+            [redis_binary(), *base, *self.settings],
+            stdout=log,
+            stderr=log,
+            env=os.environ | self.environment,
+            preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in self.ignore] and None,
+        )
+        eventually(self.answers, within_s=within_s)
 
     def answers(self) -> bool:
         try:

@@ -72,9 +72,9 @@ class Proxy:
         self.replies.set()
         self.refusing = False  # new connections
         self.seen: list[Message] = []
-        self.struck = threading.Event()
+        self.struck, self.strikes = threading.Event(), 0
         self._nth: Counter[str] = Counter()
-        self._lock = threading.Lock()  # guards the three above and _links
+        self._lock = threading.Lock()  # guards the counts, `seen` and `_links`
         self._links: dict[int, tuple[socket.socket, socket.socket]] = {}
         self._deaf: set[int] = set()
         self._closed = threading.Event()
@@ -201,6 +201,8 @@ class Proxy:
 
     def _strike(self, strike: Strike) -> None:
         strike.act()
+        with self._lock:
+            self.strikes += 1
         self.struck.set()
 
     def _travel(self, gate: threading.Event, number: int) -> None:

@@ -1,0 +1,21 @@
+"""A few rows of the fault table, each for some seconds, and a short chaos. ``make chaos`` and tests/faults/table.py play longer."""
+
+import pytest
+
+from tests.faults import chaos
+from tests.faults.rows import ROWS
+
+SECONDS = 4
+
+
+@pytest.mark.parametrize("name", ["F1", "F7", "F13", "F26", "F28", "F34", "F36", "F40", "F42", "F59"])
+def test_no_acknowledged_job_is_lost_or_done_twice_under(name):
+    verdict, passed = ROWS[name].play(SECONDS, seed=1)
+    print(verdict, *verdict.violations, sep="\n")
+    assert passed
+
+
+def test_nothing_is_lost_in_a_short_chaos():
+    verdict, _ = chaos.run(15, seed=4)
+    print(verdict, *verdict.violations, sep="\n")
+    assert verdict.good
