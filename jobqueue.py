@@ -24,7 +24,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
-    meta               hash    seq, paused, reaper (its last tick)
+    meta               hash    seq, paused, reaper (its last tick), confirmed (a write to wait for)
 
 and two belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:rate:<client>``, list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
@@ -41,21 +41,27 @@ import hashlib
 import importlib
 import json
 import math
+import random
 import re
 import secrets
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import parse_url
+from redis.crc import key_slot
 from redis.retry import Retry as RedisRetry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 __version__ = "0.1.0"
 
@@ -88,6 +94,10 @@ JOBS_PER_SCRIPT = 250  # no script runs long
 PUBLISHED_KEPT_S = 2
 BLOCK_S = 2  # an idle slot looks at the queue at least this often, rung or not
 LINK_TIMEOUT_S = 5.0  # above BLOCK_S
+CONNECT_S = 2.0
+SENTINEL_S = 0.5  # a Sentinel that does not answer sooner is passed over
+CONFIRM_MS = 1500  # above the second that appendfsync everysec takes
+DURABILITY_KEPT_S = 3.0  # how long what Redis said of its settings is believed
 
 # Redis keeps a hash compact, at half of the memory, while no value is longer than 64 bytes
 # (hash-max-listpack-value). Longer strings are stored in pieces, up to where the overhead stops mattering.
@@ -392,6 +402,9 @@ class Job:
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
+    durability: str | None = (
+        None  # what a submit has confirmed: fast, fsync or replicated; None for a job that was read
+    )
 
     def as_dict(self) -> dict[str, Any]:
         """The job in the words of the HTTP API."""
@@ -427,6 +440,7 @@ class Submitted(NamedTuple):
     replayed: bool = False  # an earlier request under the same idempotency key had stored it
     existing: bool = False  # it is another job, which lives under the same unique key
     error: JobQueueError | None = None
+    unconfirmed: str = ""  # it is stored, but what JobQueue.durability asks for is not confirmed: why
 
 
 @dataclass(slots=True)
@@ -682,7 +696,7 @@ def _weather() -> Iterator[None]:
     """Whatever Redis or the way to it does wrong is Unavailable: the caller waits, or says 503."""
     try:
         yield
-    except (redis.RedisError, OSError) as error:
+    except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as error:
         raise Unavailable(_reason(error)) from error
 
 
@@ -696,56 +710,327 @@ def _reason(error: BaseException) -> str:
 
 
 Args = Iterable[str | bytes | int]
+R = TypeVar("R")
+
+
+# ----------------------------------------------------------------------------------------------------- connections
+
+# What REDIS_URL names is one Redis, the primary of which Sentinels know, or a Cluster. A *place* is one server of it: ""
+# where there is but one. ``call`` gives the pooled client of the place that holds a key to a function; ``connect`` makes a
+# connection for one thread; ``note`` hears what went wrong at a place, so that the next call may go elsewhere.
+
+
+class _OneServer:
+    """A Redis of its own, or the primary that Sentinels name: each new connection asks them again."""
+
+    def __init__(self, client: Any, links: redis.ConnectionPool, kind: str = "standalone") -> None:
+        self._client, self._links, self.kind = client, links, kind
+
+    def call(self, key: str, function: Callable[[Any, str], R]) -> R:
+        try:
+            return function(self._client, key)
+        except redis.ResponseError as error:
+            if "READONLY" in str(error):  # it is no longer the primary, and what else is connected to it is as wrong
+                self._client.connection_pool.disconnect(inuse_connections=False)
+            raise
+
+    def owner(self, key: str) -> str:
+        return ""
+
+    def client(self, place: str) -> Any:
+        return self._client
+
+    def primaries(self) -> dict[str, Any]:
+        return {"": self._client}
+
+    def connect(self, place: str, timeout_s: float) -> Any:
+        connection = self._links.connection_class(**self._links.connection_kwargs | {"socket_timeout": timeout_s})
+        connection.connect()
+        return connection
+
+    def note(self, place: str, error: Exception) -> None:
+        pass
+
+
+class _Cluster:
+    """A Redis Cluster. redis-py's client keeps the map of its slots; the calls are made here.
+
+    An ASK is not followed. While a slot moves, what it holds is spread over two nodes, and a script that ran on one of
+    them would see a part of its queue. Every script names the queue's prefix as its key, which never exists, so Redis
+    answers ASK from the first moment of a move to the last: the queue stands still, and is all there afterwards."""
+
+    kind = "cluster"
+
+    def __init__(self, nodes: Sequence[tuple[str, int]], options: dict[str, Any], timeouts: _Timeouts) -> None:
+        self._nodes, self._options, self._timeouts = nodes, options, timeouts
+        self._lock = threading.Lock()
+        self._cluster: Any = None
+        self._failed = ""  # a place that did not answer: the map is read anew before it is used again
+
+    def call(self, key: str, function: Callable[[Any, str], R]) -> R:
+        for left in range(self._timeouts.retries, -1, -1):
+            place = self.owner(key)
+            try:
+                return function(self.client(place), key)
+            except _ELSEWHERE as error:
+                self.note(place, error)
+                if not left:
+                    raise
+                time.sleep(random.uniform(0.05, 0.1))
+        raise AssertionError("unreachable")
+
+    def owner(self, key: str) -> str:
+        slots = self._map()
+        return str(slots.get_node_from_slot(key_slot(key.encode())).name)
+
+    def client(self, place: str) -> Any:
+        node = self._map().get_node(node_name=place)
+        if node is None:
+            raise redis.ConnectionError(f"{place} has left the Cluster")
+        return self._cluster.get_redis_connection(node)
+
+    def primaries(self) -> dict[str, Any]:
+        self._map()
+        return {node.name: self._cluster.get_redis_connection(node) for node in self._cluster.get_primaries()}
+
+    def connect(self, place: str, timeout_s: float) -> Any:
+        host, _, port = place.rpartition(":")
+        kind = redis.SSLConnection if self._options.get("ssl") else redis.Connection
+        options = {name: value for name, value in self._options.items() if name != "ssl"}
+        connection = kind(host=host, port=int(port), **options, **self._timeouts.of_a_link(timeout_s))
+        connection.connect()
+        return connection
+
+    def note(self, place: str, error: Exception) -> None:
+        if isinstance(error, redis.exceptions.MovedError):
+            with suppress(KeyError):  # of a slot that the map does not have just now
+                self._map().move_slot(error)
+        elif isinstance(error, (OSError, redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError)):
+            self._failed = place
+
+    def _map(self) -> Any:
+        """Which node has which slots. Made when it is first asked for: the Cluster may come up after us."""
+        with self._lock:
+            if self._cluster is None:
+                self._cluster = RedisCluster(
+                    startup_nodes=[ClusterNode(host, port) for host, port in self._nodes],
+                    require_full_coverage=False,  # the queues of the other shards go on
+                    **self._options,
+                    **self._timeouts.of_a_client(),
+                )
+            elif self._failed:
+                self._cluster.nodes_manager.initialize(last_failed_node_name=self._failed)
+                self._failed = ""
+            return self._cluster.nodes_manager
+
+
+_ELSEWHERE = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.AskError,  # and MOVED, which is one
+    redis.exceptions.TryAgainError,
+    redis.exceptions.ClusterDownError,
+)
+
+
+class _Sentinels(Sentinel):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._lock = threading.Lock()
+
+    def discover_master(self, service_name: str) -> Any:
+        with self._lock:  # it puts the one that answered first in its list, and two threads at once could lose one
+            return super().discover_master(service_name)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class _Timeouts:
+    """How long a call of the pooled client may take, and how often it is tried again."""
+
+    timeout_s: float
+    retries: int
+
+    def of_a_client(self) -> dict[str, Any]:
+        backoff = ExponentialWithJitterBackoff(cap=0.5, base=0.05)
+        return self._common(self.timeout_s, RedisRetry(backoff, self.retries))
+
+    def of_a_link(self, timeout_s: float = LINK_TIMEOUT_S) -> dict[str, Any]:
+        return self._common(timeout_s, RedisRetry(NoBackoff(), 0))
+
+    def _common(self, timeout_s: float, retry: RedisRetry) -> dict[str, Any]:
+        return {
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": min(timeout_s, CONNECT_S),
+            "retry": retry,
+            "protocol": 2,
+            "client_name": "jobqueue",
+        }
+
+
+def _servers(url: str, timeouts: _Timeouts) -> _OneServer | _Cluster:
+    """What a REDIS_URL leads to. Asks nothing yet. ValueError for a URL that is none."""
+    scheme = url.partition("://")[0]
+    if "+" not in scheme:
+        keepalive = {} if scheme == "unix" else {"socket_keepalive": True}
+        return _OneServer(
+            redis.Redis.from_url(url, **keepalive, **timeouts.of_a_client()),
+            redis.ConnectionPool.from_url(url, **keepalive, **timeouts.of_a_link()),
+        )
+    nodes, service, options = _addresses(url)
+    if scheme.endswith("+cluster"):
+        return _Cluster(nodes, options, timeouts)
+    login = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    tls = {name: value for name, value in options.items() if name.startswith("ssl")}
+    sentinels: Any = _Sentinels(nodes, sentinel_kwargs={**timeouts.of_a_link(SENTINEL_S), **login, **tls}, **options)
+    primary = sentinels.master_for(service, **timeouts.of_a_client())
+    return _OneServer(
+        primary, SentinelConnectionPool(service, sentinels, **options, **timeouts.of_a_link()), kind="sentinel"
+    )
+
+
+def _addresses(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
+    """The addresses, the name of the service and the connection's options in the URL of Sentinels or a Cluster."""
+    scheme, _, rest = url.partition("://")
+    rest, _, query = rest.partition("?")
+    hosts, _, path = rest.partition("/")
+    login, at, hosts = hosts.rpartition("@")
+    service, _, db = path.partition("/")
+    options = parse_url(f"redis://{login}{at}localhost/{db}?{query}")
+    for name in ("host", "port"):
+        options.pop(name, None)
+    if scheme.startswith("rediss"):
+        options["ssl"] = True
+    nodes = [(host.strip("[]"), int(port)) for host, _, port in (each.rpartition(":") for each in hosts.split(","))]
+    return nodes, service, {"socket_keepalive": True, **options}
 
 
 class Link:
-    """One connection of one thread: no pool, no re-sends of its own. Its calls may be repeated by the caller."""
+    """Connections of one thread, one to each place it needs: no pool, no re-sends of its own. Its calls may be repeated by
+    the caller; after an error the next one may go to another server."""
 
-    def __init__(self, connection: Any, scripts: _Scripts) -> None:
-        self._connection = connection
-        self._scripts = scripts
-        self.client_id: int | None = None
+    def __init__(self, servers: _OneServer | _Cluster, scripts: _Scripts, timeout_s: float = LINK_TIMEOUT_S) -> None:
+        self._servers, self._scripts, self._timeout_s = servers, scripts, timeout_s
+        self._connections: dict[str, Any] = {}
+        self.blocked_as: tuple[str, int] | None = None  # where it waits for the bell, and its client id there
 
     def run(self, name: str, prefix: str, args: Args) -> Any:
-        script = self._scripts[name]
         with _weather():
-            try:
-                return self._call("EVALSHA", script.sha, 1, prefix, *args)
-            except redis.exceptions.NoScriptError:
-                return self._call("EVAL", script.text, 1, prefix, *args)
+            return self._run(self._servers.owner(prefix), name, prefix, args)
+
+    def run_and_confirm(self, name: str, prefix: str, args: Args, confirm: Sequence[str | int]) -> tuple[Any, Any]:
+        """A script, and then on the same connection WAIT or WAITAOF: the script's answer, and the counts or why there are none."""
+        with _weather():
+            place = self._servers.owner(prefix)
+            answer = self._run(place, name, prefix, args)
+            connection = self._connections[place]
+        try:
+            # A repeated submit writes nothing, and there would be nothing to wait for.
+            self._call(place, "HSET", f"{prefix}meta", "confirmed", "1")
+            if self._connections.get(place) is connection:  # another connection would wait for another server's writes
+                return answer, self._call(place, *confirm)
+        except (redis.RedisError, OSError) as error:
+            return answer, _reason(error)
+        return answer, "the connection was lost"
 
     def wait_for_bell(self, prefix: str, slot: str) -> None:
-        """Block until the bell rings, BLOCK_S pass, or somebody unblocks ``client_id``."""
+        """Block until the bell rings, BLOCK_S pass, or somebody unblocks ``blocked_as``."""
         with _weather():
-            if self.client_id is None:
-                self._connection.connect()
-                self._identify()
+            place = self._servers.owner(prefix)
+            if self.blocked_as is None or self.blocked_as[0] != place:
+                self._identify(place)
             try:
-                self._call("BLMOVE", f"{prefix}bell", f"{prefix}processing:{slot}", "RIGHT", "LEFT", BLOCK_S)
+                self._call(place, "BLMOVE", f"{prefix}bell", f"{prefix}processing:{slot}", "RIGHT", "LEFT", BLOCK_S)
             except redis.ResponseError as error:
                 if not str(error).startswith("UNBLOCKED"):
                     raise
 
     def close(self) -> None:
-        self.client_id = None
-        self._connection.disconnect()
+        self.blocked_as = None
+        while self._connections:
+            self._connections.popitem()[1].disconnect()
 
-    def _identify(self) -> None:
+    def _identify(self, place: str) -> None:
         try:
-            self.client_id = int(self._call("CLIENT", "ID"))
+            self.blocked_as = place, int(self._call(place, "CLIENT", "ID"))
         except redis.ResponseError:
-            self.client_id = 0  # not permitted: blocked calls then end by themselves
+            self.blocked_as = place, 0  # not permitted: blocked calls then end by themselves
 
-    def _call(self, *args: str | bytes | int) -> Any:
-        connection = self._connection
+    def _run(self, place: str, name: str, prefix: str, args: Args) -> Any:
+        script = self._scripts[name]
         try:
+            return self._call(place, "EVALSHA", script.sha, 1, prefix, *args)
+        except redis.exceptions.NoScriptError:
+            return self._call(place, "EVAL", script.text, 1, prefix, *args)
+
+    def _call(self, place: str, *args: str | bytes | int) -> Any:
+        try:
+            connection = self._connections.get(place)
+            if connection is None:
+                connection = self._connections[place] = self._servers.connect(place, self._timeout_s)
             connection.send_packed_command(connection.pack_command(*args), check_health=False)
             return connection.read_response(disable_decoding=True)
-        except redis.ResponseError:
+        except redis.ResponseError as error:
+            self._servers.note(place, error)
+            if "READONLY" in str(error):  # it is no longer the primary
+                self.close()
             raise
-        except BaseException:  # an answer may still be on its way: this connection must not be used again
+        except BaseException as error:  # an answer may still be on its way: this connection must not be used again
             self.close()
+            if isinstance(error, Exception):
+                self._servers.note(place, error)
             raise
+
+
+class _Durability:
+    """What a submit waits for before it is answered: nothing (fast), an fsync, or a replica (replicated)."""
+
+    def __init__(self, wanted: str, servers: _OneServer | _Cluster) -> None:
+        self.wanted, self._servers = wanted, servers
+        self._kept: dict[str, tuple[float, tuple[str | int, ...], str]] = {}
+
+    def means(self, place: str) -> tuple[tuple[str | int, ...], str]:
+        """The command whose answer confirms (none: a write's own answer does), or why nothing can."""
+        if self.wanted == "fast":
+            return (), ""
+        seen_at, command, why_not = self._kept.get(place, (-math.inf, (), ""))
+        if time.monotonic() - seen_at > DURABILITY_KEPT_S:
+            command, why_not = self._look(self._servers.client(place))
+            self._kept[place] = time.monotonic(), command, why_not
+        return command, why_not
+
+    def _look(self, client: Any) -> tuple[tuple[str | int, ...], str]:
+        try:
+            version = str(client.info("server")["redis_version"])
+            settings = client.config_get("*append*")
+        except redis.ResponseError:
+            return ((), _NO_RIGHT) if self.wanted == "fsync" else (("WAIT", 1, CONFIRM_MS), "")
+        new = tuple(int(part) for part in version.split(".")[:2]) >= (7, 2)
+        logged = settings.get("appendonly") == "yes"
+        if self.wanted == "replicated":
+            return (("WAITAOF", 1, 1, CONFIRM_MS) if new and logged else ("WAIT", 1, CONFIRM_MS)), ""
+        if not logged:
+            return (), "Redis keeps no append-only file; set appendonly yes"
+        if new:
+            return ("WAITAOF", 1, 0, CONFIRM_MS), ""
+        if settings.get("appendfsync") != "always" or settings.get("no-appendfsync-on-rewrite") != "no":
+            return (
+                (),
+                f"Redis {version} can only confirm an fsync under appendfsync always (from 7.2 on, under everysec too)",
+            )
+        return (), ""
+
+    def missing(self, command: Sequence[str | int], counts: Any) -> str:
+        """Why the answer to ``command`` confirms nothing; '' when it does."""
+        if isinstance(counts, str):
+            return counts
+        counts = counts if isinstance(counts, list) else [counts]
+        if all(count >= asked for count, asked in zip(counts, command[1:-1], strict=True)):
+            return ""
+        who = "no replica has it" if self.wanted == "replicated" else "it is not on disk"
+        return f"{who} after {CONFIRM_MS / 1000:g} s"
+
+
+_NO_RIGHT = "this user of Redis may not ask for its version and settings (INFO, CONFIG GET)"
 
 
 class Stop(Protocol):
@@ -765,23 +1050,17 @@ class JobQueue:
         defaults: Policy | None = None,
         timeout_s: float = 3.0,
         retries: int = 2,
+        durability: str = "fast",
     ) -> None:
+        """``url``: redis://, rediss://, unix://, or redis+sentinel://, redis+cluster:// and their rediss+ forms.
+        ``durability``: what submits wait for, fast, fsync or replicated; see Submitted.unconfirmed."""
         policy = defaults or Policy()
         self._defaults = (str(policy.max_attempts), str(policy.timeout_ms), str(policy.backoff_ms))
         self.policy = policy
-        common: dict[str, Any] = {"protocol": 2, "client_name": "jobqueue"}
-        if not url.startswith("unix:"):
-            common["socket_keepalive"] = True
-        self._redis: Any = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=min(timeout_s, 2.0),
-            retry=RedisRetry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), retries),
-            **common,
-        )
-        self._link_pool = redis.ConnectionPool.from_url(
-            url, socket_timeout=LINK_TIMEOUT_S, socket_connect_timeout=2.0, retry=RedisRetry(NoBackoff(), 0), **common
-        )
+        self._timeout_s, self._retries = timeout_s, retries
+        self._servers = _servers(url, _Timeouts(timeout_s, retries))
+        self._durability = _Durability(durability, self._servers)
+        self._confirming: list[Link] = []  # idle links of submits that wait for more than the script
         self._scripts = _Scripts()
         self._numbers: dict[str, int] = {}
         self._names: dict[int, str] = {}
@@ -855,7 +1134,7 @@ class JobQueue:
                 pairs = ["idem", key, *pairs]
             tags = " ".join(dict.fromkeys(job.tags))
             args += [ids[-1], int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2, *pairs]
-        answer = self._run("submit", queue, [key or "", request, len(jobs), *args])
+        answer, unconfirmed = self._run_durably("submit", queue, [key or "", request, len(jobs), *args])
         if answer[0] == b"conflict":
             raise KeyReused(
                 "this Idempotency-Key was used for another request; use a new one, or repeat the first exactly"
@@ -871,7 +1150,13 @@ class JobQueue:
                 submitted.append(Submitted(_fresh(job_id, job, now, ahead, policy)))
             else:
                 submitted.append(self._found(job_id, replayed))
-        return submitted
+        return [self._told(each, unconfirmed) for each in submitted]
+
+    def _told(self, submitted: Submitted, unconfirmed: str) -> Submitted:
+        if not submitted.job:
+            return submitted
+        job = replace(submitted.job, durability="fast" if unconfirmed else self._durability.wanted)
+        return submitted._replace(job=job, unconfirmed=unconfirmed)
 
     def _found(self, job_id: str, replayed: bool, existing: bool = False) -> Submitted:
         try:
@@ -917,8 +1202,8 @@ class JobQueue:
         if wanted.type or (wanted.tag and wanted.status):
             return None
         if wanted.tag:
-            with _weather():
-                return sum(self._redis.zcard(f"{_prefix(queue)}tag:{wanted.tag}") for queue in queues)
+            keys = [f"{_prefix(queue)}tag:{wanted.tag}" for queue in queues]
+            return sum(self._at(key, lambda client, key: client.zcard(key)) for key in keys)
         sizes = [self.books(queue).sizes for queue in queues]
         return sum(n for size in sizes for status, n in size.items() if wanted.status in (None, status))
 
@@ -926,8 +1211,7 @@ class JobQueue:
         """What the workers published of their types, at most PUBLISHED_KEPT_S old."""
         read_at, types = self._types.get(queue, (-math.inf, {}))
         if time.monotonic() - read_at > PUBLISHED_KEPT_S:
-            with _weather():
-                rows = self._redis.hgetall(f"{_prefix(queue)}types")
+            rows = self._at(f"{_prefix(queue)}types", lambda client, key: client.hgetall(key))
             types = {name.decode(): Policy(*map(int, row.split())) for name, row in rows.items()}
             self._types[queue] = time.monotonic(), types
         return types
@@ -946,8 +1230,8 @@ class JobQueue:
 
     def queues(self) -> list[str]:
         """All queues that were ever used, by number."""
-        with _weather():
-            numbers = {name.decode(): int(number) for name, number in self._redis.hgetall("jq:queues").items()}
+        rows = self._at("jq:queues", lambda client, key: client.hgetall(key))
+        numbers = {name.decode(): int(number) for name, number in rows.items()}
         self._numbers, self._names = numbers, {number: name for name, number in numbers.items()}
         self._numbered_at = time.monotonic()
         return sorted(numbers, key=numbers.__getitem__)
@@ -964,9 +1248,9 @@ class JobQueue:
     def workers(self, queue: str) -> dict[str, dict[str, Any]]:
         """What each worker of the queue said of itself at its last beat."""
         prefix = _prefix(queue)
-        with _weather():
-            beats = self._redis.zrange(f"{prefix}workers", 0, -1, withscores=True)
-            infos = self._redis.mget([f"{prefix}worker:{name.decode()}" for name, _ in beats]) if beats else []
+        beats = self._at(f"{prefix}workers", lambda client, key: client.zrange(key, 0, -1, withscores=True))
+        names = [f"{prefix}worker:{name.decode()}" for name, _ in beats]
+        infos = self._at(prefix, lambda client, _: client.mget(names)) if beats else []
         return {
             name.decode(): json.loads(info) | {"beat_ms": int(beat)}
             for (name, beat), info in zip(beats, infos, strict=True)
@@ -979,11 +1263,14 @@ class JobQueue:
     def minutes(self, queue: str, now_ms: int, count: int = 60) -> list[dict[str, Any]]:
         """The counters of the last minutes, oldest first, this one last."""
         last = now_ms // 60_000
-        with _weather():
-            pipe = self._redis.pipeline(transaction=False)
+
+        def read(client: Any, prefix: str) -> list[dict[bytes, bytes]]:
+            pipe = client.pipeline(transaction=False)
             for minute in range(last - count + 1, last + 1):
-                pipe.hgetall(f"{_prefix(queue)}stats:{minute}")
-            rows = pipe.execute()
+                pipe.hgetall(f"{prefix}stats:{minute}")
+            return list(pipe.execute())
+
+        rows = self._at(_prefix(queue), read)
         return [
             {"minute": rfc3339((last - count + 1 + at) * 60_000)} | {name.decode(): int(n) for name, n in row.items()}
             for at, row in enumerate(rows)
@@ -1026,13 +1313,7 @@ class JobQueue:
     def admit(self, client: str, limit: int, window_ms: int) -> tuple[bool, int, int]:
         """Count a client's request against its limit. Returns whether it is within it, how many are left, and ms until
         there is room for another."""
-        script = self._scripts["rate"]
-        key = f"jq:rate:{client}"
-        with _weather():
-            try:
-                answer = self._redis.evalsha(script.sha, 1, key, limit, window_ms)
-            except redis.exceptions.NoScriptError:
-                answer = self._redis.eval(script.text, 1, key, limit, window_ms)
+        answer = self._run_at(f"jq:rate:{client}", "rate", [limit, window_ms])
         return bool(answer[0]), int(answer[1]), int(answer[2])
 
     def _operate(self, script: str, job_id: str, args: Sequence[str], good: Sequence[str]) -> str:
@@ -1050,7 +1331,7 @@ class JobQueue:
 
     def link(self) -> Link:
         """A connection for one thread."""
-        return Link(self._link_pool.connection_class(**self._link_pool.connection_kwargs), self._scripts)
+        return Link(self._servers, self._scripts)
 
     def exchange(
         self,
@@ -1079,9 +1360,9 @@ class JobQueue:
     def unblock(self, links: Iterable[Link]) -> None:
         """End the waiting of other threads' links."""
         with _weather():
-            for link in links:
-                if link.client_id:
-                    self._redis.execute_command("CLIENT", "UNBLOCK", link.client_id)
+            for place, client_id in [link.blocked_as for link in links if link.blocked_as]:
+                if client_id:
+                    self._servers.client(place).execute_command("CLIENT", "UNBLOCK", client_id)
 
     def beat(
         self,
@@ -1139,15 +1420,24 @@ class JobQueue:
         return int(self._run("lower", queue, [worker, beat, *self.slots(queue, worker)]))
 
     def slots(self, queue: str, worker: str) -> list[str]:
-        with _weather():
-            found = self._redis.hscan_iter(f"{_prefix(queue)}slots", match=f"{worker}-*", count=500)
-            return [slot.decode() for slot, _ in found]
+        def scan(client: Any, key: str) -> list[str]:
+            return [slot.decode() for slot, _ in client.hscan_iter(key, match=f"{worker}-*", count=500)]
+
+        return self._at(f"{_prefix(queue)}slots", scan)
 
     # -- look after
 
     def ping(self) -> None:
+        """Return when Redis answers; of a Cluster, any primary."""
         with _weather():
-            self._redis.ping()
+            clients = list(self._servers.primaries().values())
+            for left, client in zip(range(len(clients) - 1, -1, -1), clients, strict=True):
+                try:
+                    client.ping()
+                    return
+                except (redis.RedisError, OSError):
+                    if not left:
+                        raise
 
     def wait_until_ready(self, stop: Stop, say: Callable[[str], None]) -> None:
         """Return when Redis answers or ``stop`` is set. Says once that it waits."""
@@ -1163,26 +1453,27 @@ class JobQueue:
                 stop.wait(0.5)
 
     def server(self) -> dict[str, Any]:
-        """What Redis is and keeps, with ``warnings``: sentences on what that means for the jobs."""
+        """What Redis is and keeps (of a Cluster, all primaries together), with ``warnings``: sentences on what that means for
+        the jobs."""
         with _weather():
+            clients = self._servers.primaries()
+        reports, warnings = [], list[str]()
+        for place, client in clients.items():
             try:
-                info = self._redis.info()
-            except redis.ResponseError:  # a user without the right to ask: every line of the report is unknown
-                info = {}
-        report = {
-            "version": info.get("valkey_version") or info.get("redis_version"),
-            "role": info.get("role"),
-            "used_memory_bytes": info.get("used_memory"),
-            "maxmemory_bytes": info.get("maxmemory"),
-            "maxmemory_policy": info.get("maxmemory_policy"),
-            "appendonly": {1: "yes", 0: "no"}.get(info.get("aof_enabled")),
-            "appendfsync": None,
-        }
-        try:
-            report["appendfsync"] = self._redis.config_get("appendfsync").get("appendfsync")
-        except redis.RedisError:
-            pass  # a user without CONFIG rights loses only this line
-        return report | {"warnings": _server_warnings(report)}
+                with _weather():
+                    reports.append(_report(client, self._servers.kind))
+            except Unavailable as error:
+                if len(clients) == 1:
+                    raise
+                warnings.append(f"{place}: {error}; the queues of this shard wait.")
+                continue
+            if why_not := self._durability.means(place)[1]:
+                reports[-1]["warnings"].append(f"no submit is confirmed as {self._durability.wanted}: {why_not}.")
+            told = reports[-1].pop("warnings")
+            warnings += [f"{place}: {text}" for text in told] if len(clients) > 1 else told
+        if not reports:
+            raise Unavailable("Redis does not answer: " + "; ".join(warnings))
+        return _together(reports) | {"primaries": len(clients), "warnings": warnings}
 
     # -- check
 
@@ -1197,43 +1488,90 @@ class JobQueue:
         if self._registry_is_old():
             self.queues()
         if queue not in self._numbers:
-            script = self._scripts["register"]
-            with _weather():
-                number = int(self._redis.eval(script.text, 1, "jq:queues", queue, MAX_QUEUES))
+            number = self._registered(queue)
             if number < 0:
                 raise Invalid([("/queue", f"there are {MAX_QUEUES} queues already")])
             self._numbers[queue], self._names[number] = number, queue
         return self._numbers[queue]
+
+    def _registered(self, queue: str) -> int:
+        """On a Cluster the registry may live on another shard: what waits for a replica must not hang on a number that has
+        none. Elsewhere it is older than the job, and replicas copy in order."""
+        if self._servers.kind != "cluster" or self._durability.wanted == "fast":
+            return int(self._run_at("jq:queues", "register", [queue, MAX_QUEUES]))
+        number, unconfirmed = self._confirmed_at("jq:queues", "register", [queue, MAX_QUEUES])
+        if unconfirmed:
+            raise Unavailable(f"the new queue is not confirmed: {unconfirmed}")
+        return int(number)
 
     def _registry_is_old(self) -> bool:
         """A Redis that has lost data numbers its queues anew: nobody may go by the old numbers for long."""
         return time.monotonic() - self._numbered_at > PUBLISHED_KEPT_S
 
     def _run(self, name: str, queue: str, args: Args) -> Any:
+        return self._run_at(_prefix(queue), name, args)
+
+    def _run_at(self, key: str, name: str, args: Args) -> Any:
         script = self._scripts[name]
-        with _weather():
+
+        def run(client: Any, key: str) -> Any:
             try:
-                return self._redis.evalsha(script.sha, 1, _prefix(queue), *args)
+                return client.evalsha(script.sha, 1, key, *args)
             except redis.exceptions.NoScriptError:
-                return self._redis.eval(script.text, 1, _prefix(queue), *args)
+                return client.eval(script.text, 1, key, *args)
+
+        return self._at(key, run)
+
+    def _at(self, key: str, function: Callable[[Any, str], R]) -> R:
+        """Call ``function`` with the client of the Redis that holds a key, and the key."""
+        with _weather():
+            return self._servers.call(key, function)
+
+    def _run_durably(self, name: str, queue: str, args: Args) -> tuple[Any, str]:
+        """The script's answer, and why it is not as durable as wanted; '' when it is."""
+        if self._durability.wanted == "fast":
+            return self._run(name, queue, args), ""
+        return self._confirmed_at(_prefix(queue), name, args)
+
+    def _confirmed_at(self, key: str, name: str, args: Args) -> tuple[Any, str]:
+        with _weather():
+            command, why_not = self._durability.means(self._servers.owner(key))
+        if not command:
+            return self._run_at(key, name, args), why_not
+        link = self._confirming.pop() if self._confirming else self._confirming_link()
+        try:
+            for left in range(self._retries, -1, -1):
+                try:
+                    answer, counts = link.run_and_confirm(name, key, args, command)
+                    return answer, self._durability.missing(command, counts)
+                except Unavailable:
+                    if not left:
+                        raise
+                    time.sleep(random.uniform(0.05, 0.1))
+            raise AssertionError("unreachable")
+        finally:
+            self._confirming.append(link)
+
+    def _confirming_link(self) -> Link:
+        return Link(self._servers, self._scripts, self._timeout_s + CONFIRM_MS / 1000)
 
     def _transaction(self, queue: str, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
-        """Run scripts in one MULTI/EXEC. Where Redis has forgotten one, it is loaded and all run again: each may be sent twice."""
-        for last_try in (False, True):
+        """Run scripts in one MULTI/EXEC; each may be sent twice."""
+
+        def run(client: Any, prefix: str) -> list[Any]:
+            pipe = client.pipeline(transaction=True)
+            for name, args in calls:
+                pipe.execute_command("EVALSHA", self._scripts[name].sha, 1, prefix, *args)
+            return list(pipe.execute())
+
+        try:
             with _weather():
-                pipe = self._redis.pipeline(transaction=True)
-                for name, args in calls:
-                    pipe.execute_command("EVALSHA", self._scripts[name].sha, 1, _prefix(queue), *args)
-                try:
-                    return pipe.execute()
-                except redis.exceptions.OutOfMemoryError:  # a full Redis refuses even to queue what would drain it
-                    return [self._run(name, queue, args) for name, args in calls]
-                except redis.exceptions.NoScriptError:
-                    if last_try:
-                        raise
-                    for name in {name for name, _ in calls}:
-                        self._redis.script_load(self._scripts[name].text)
-        raise AssertionError("unreachable")
+                return self._servers.call(_prefix(queue), run)
+        except Unavailable as error:
+            # A full Redis refuses even to queue what would drain it, and one that has forgotten a script is told it again.
+            if isinstance(error.__cause__, (redis.exceptions.OutOfMemoryError, redis.exceptions.NoScriptError)):
+                return [self._run(name, queue, args) for name, args in calls]
+            raise
 
 
 def _prefix(queue: str) -> str:
@@ -1283,6 +1621,62 @@ def _claimed(row: Sequence[bytes], token: str) -> Claimed:
         int(timeout_ms) if timeout_ms else None,
         int(waited_ms) if waited_ms else None,
     )
+
+
+def _report(client: Any, kind: str) -> dict[str, Any]:
+    """What one Redis is and keeps, with its warnings. What its user has no right to ask is None."""
+
+    def setting(name: str) -> str | None:
+        try:
+            value: str | None = client.config_get(name).get(name)
+            return value
+        except redis.RedisError:
+            return None
+
+    try:
+        info = client.info()
+    except redis.ResponseError:
+        info = {}
+    report = {
+        "kind": kind,
+        "version": info.get("valkey_version") or info.get("redis_version"),
+        "role": info.get("role"),
+        "replicas": info.get("connected_slaves"),
+        "used_memory_bytes": info.get("used_memory"),
+        "maxmemory_bytes": info.get("maxmemory"),
+        "maxmemory_policy": info.get("maxmemory_policy"),
+        "appendonly": {1: "yes", 0: "no"}.get(info.get("aof_enabled")),
+        "appendfsync": setting("appendfsync"),
+        "min_replicas_to_write": setting("min-replicas-to-write"),
+    }
+    full = setting("cluster-require-full-coverage") if kind == "cluster" else None
+    return report | {"warnings": [*_server_warnings(report), *_replication_warnings(report, full)]}
+
+
+def _together(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The reports of all primaries as one: sums of numbers, and elsewhere the first one's word or, where they differ, all of them."""
+    together = dict(reports[0])
+    for name in together:
+        values = [report[name] for report in reports]
+        if name in ("used_memory_bytes", "maxmemory_bytes", "replicas"):
+            together[name] = sum(value or 0 for value in values) if any(v is not None for v in values) else None
+        elif len(set(values)) > 1:
+            together[name] = ", ".join(dict.fromkeys(str(value) for value in values))
+    return together
+
+
+def _replication_warnings(report: dict[str, Any], full_coverage: str | None) -> Iterator[str]:
+    if report["kind"] == "standalone" or report["role"] not in ("master", None):
+        return
+    if report["replicas"] == 0:
+        yield "this primary has no replica: when it is lost, nothing takes its place."
+    if report["min_replicas_to_write"] == "0":
+        yield (
+            "this primary also takes jobs while no replica follows it: one that is cut off goes on to acknowledge jobs, which "
+            "are all lost when another has taken its place. Set min-replicas-to-write 1 and min-replicas-max-lag 2."
+        )
+    if full_coverage == "yes":
+        yield "while one shard is away the others refuse their queues too. Set cluster-require-full-coverage no."
 
 
 def _server_warnings(report: dict[str, Any]) -> list[str]:
@@ -1429,10 +1823,15 @@ class _Checker:
                 self.queue._run("repair", self.name, [int(ids[-1] == ""), *filter(None, ids)])
         return wrong
 
+    def _client(self) -> Any:
+        """Of the Redis that has the queue: the others of a Cluster have none of its keys."""
+        servers = self.queue._servers
+        return servers.client(servers.owner(self.prefix))
+
     def _ids(self) -> Iterator[str]:
         """Every id in the hashes and in the indexes, many of them more than once."""
-        client = self.queue._redis
         with _weather():
+            client = self._client()
             start = len(f"{self.prefix}job:")
             for key in client.scan_iter(match=f"{self.prefix}job:*", count=self.SCAN_STEP):
                 yield key[start:].decode(errors="replace")
@@ -1475,8 +1874,8 @@ class _Checker:
 
     def _stray_lists(self, repair: bool) -> Iterator[str]:
         """Processing lists of slots that no living worker owns, where the reaper cannot see them."""
-        client = self.queue._redis
         with _weather():
+            client = self._client()
             start = len(f"{self.prefix}processing:")
             for key in client.scan_iter(match=f"{self.prefix}processing:*", count=self.SCAN_STEP):
                 slot = key[start:].decode(errors="replace")

