@@ -315,24 +315,33 @@ class Api:
 
     def submit_new(self, job: NewJob) -> Job:
         """Store a job under the request's idempotency key, and say so in status and headers."""
+        stored = self._stored(job).job
+        assert stored is not None
+        return stored
+
+    def _stored(self, job: NewJob) -> Submitted:
         stored = self.jobs.submit_one(job, _idempotency_key())
         assert stored.job is not None
-        bottle.response.status = 200 if stored.replayed or stored.existing else 201
+        bottle.response.status = _status(stored)
         bottle.response.set_header("Location", f"/jobs/{stored.job.id}")
         if stored.replayed:
             bottle.response.set_header("Idempotent-Replayed", "true")
         if stored.existing:
             bottle.response.set_header("Unique-Existing", "true")
-        return stored.job
+        return stored
 
     def submit(self) -> dict[str, Any]:
-        answer = self.submit_new(job := _new_job(self.body())).as_dict()
-        if bottle.response.status_code == 201 and (warnings := self.advice.on([job])):
+        stored = self._stored(job := _new_job(self.body()))
+        answer = _job_of(stored)
+        if stored.unconfirmed:
+            answer["warning"] = stored.unconfirmed
+        elif bottle.response.status_code == 201 and (warnings := self.advice.on([job])):
             answer["warning"] = warnings[0]
         return answer
 
     def submit_batch(self) -> dict[str, Any]:
-        """201 when all jobs were stored, 200 when all had been before, else 207; an error when none is there."""
+        """201 when all jobs were stored, 202 when none of them is confirmed as DURABILITY asks, 200 when all had been before,
+        else 207; an error when none is there."""
         rows = [_checked(row) for row in _rows(self.config.max_batch_bytes)]
         good = [row for row in rows if isinstance(row, NewJob)]
         stored = iter(self.jobs.submit_many(good, key=_idempotency_key()))
@@ -346,7 +355,8 @@ class Api:
         if all(answer.replayed for answer in answers):
             bottle.response.set_header("Idempotent-Replayed", "true")
         fresh = [answer.job for answer in answers if answer.job and not (answer.replayed or answer.existing)]
-        return {"results": results, "warnings": self.advice.on(fresh)}
+        unconfirmed = dict.fromkeys(answer.unconfirmed for answer in answers if answer.unconfirmed)
+        return {"results": results, "warnings": [*unconfirmed, *self.advice.on(fresh)]}
 
     def list(self) -> dict[str, Any]:
         query = _query("status", "type", "queue", "tag", "limit", "offset", "cursor")
@@ -714,7 +724,13 @@ def _result(answer: Submitted) -> dict[str, Any]:
     if answer.error:
         problem = problem_of(answer.error)
         return {"status": problem.status, "error": problem.body}
-    return {"status": 200 if answer.replayed or answer.existing else 201, "job": _job_of(answer)}
+    return {"status": _status(answer), "job": _job_of(answer)}
+
+
+def _status(answer: Submitted) -> int:
+    if answer.unconfirmed:
+        return 202
+    return 200 if answer.replayed or answer.existing else 201
 
 
 def _worker(queue: str, name: str, info: dict[str, Any]) -> dict[str, Any]:
@@ -723,7 +739,8 @@ def _worker(queue: str, name: str, info: dict[str, Any]) -> dict[str, Any]:
 
 def _job_of(answer: Submitted) -> dict[str, Any]:
     assert answer.job is not None  # without an error there is a job
-    return answer.job.as_dict()
+    confirmed = answer.job.durability or ("fast" if answer.unconfirmed else None)
+    return answer.job.as_dict() | ({"durability": confirmed} if confirmed else {})
 
 
 # ----------------------------------------------------------------------------------------------------- the process
@@ -906,8 +923,8 @@ def main() -> int:
     if config.one_core:
         keep_to_one_core()
     defaults = Policy(*config.policy())
-    jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1)
-    probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0)
+    jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1, durability=config.durability)
+    probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0, durability=config.durability)
     try:
         for warning in jobs.server()["warnings"]:
             log.warning(warning)

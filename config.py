@@ -55,15 +55,41 @@ def _text(text: str) -> str:
     return text
 
 
+_SERVER = r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}"
+_SEVERAL = re.compile(rf"[a-z+]+://(?:[^@/?#]*@)?{_SERVER}(?:,{_SERVER})*(/[^@?#]*)?(?:\?[^@#]*)?")
+
+
 def _redis_url(text: str) -> str:
-    if text.partition("://")[0] not in ("redis", "rediss", "unix"):
-        raise ValueError("must start with redis://, rediss:// or unix://")
+    scheme = text.partition("://")[0]
+    if scheme in ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"):
+        return _several_servers(text, scheme)
+    if scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(
+            "must start with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (or rediss+ of these)"
+        )
     try:
         parts = urlsplit(text)
         if parts.port == 0 or (parts.scheme != "unix" and "@" in parts.path + parts.fragment):
             raise ValueError
     except ValueError:  # urlsplit's text may hold a part of the password
         raise ValueError("has no valid host and port; in a password, write / ? # @ as %2F %3F %23 %40") from None
+    return text
+
+
+def _several_servers(text: str, scheme: str) -> str:
+    """The URL of Sentinels or of a Cluster. What is said of a wrong one quotes nothing: it may hold a part of the password."""
+    parts = _SEVERAL.fullmatch(text)
+    if not parts:
+        raise ValueError(
+            f"must be {scheme}://user:password@host:port,host:port...; in a password, write / ? # @ as %2F %3F %23 %40"
+        )
+    path = parts[1] or ""
+    if scheme.endswith("sentinel") and not re.fullmatch(r"/[A-Za-z0-9_.-]+(/[0-9]{0,4})?", path):
+        raise ValueError(
+            "must name the service behind the Sentinels, like host:port,host:port/mymaster or .../mymaster/0"
+        )
+    if scheme.endswith("cluster") and path not in ("", "/", "/0"):
+        raise ValueError("must not name a database: a Cluster has only number 0")
     return text
 
 
@@ -157,7 +183,7 @@ class Config:
     one_core: int = _setting(
         0, _whole(0, 1), "1 keeps each API and worker process on one core: faster for many small jobs"
     )
-    durability: str = _setting("fast", _one_of("fast"), "what a 2xx waits for")
+    durability: str = _setting("fast", _one_of("fast", "fsync", "replicated"), "what a submit's 201 waits for")
     log_format: str = _setting("auto", _one_of("auto", "text", "json"), "auto: text on a terminal, else json")
     # A line for each job costs more than a job that does nothing: turn it off where they come by the thousand.
     log_jobs: str = _setting(

@@ -402,9 +402,9 @@ class Job:
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
-    durability: str | None = (
-        None  # what a submit has confirmed: fast, fsync or replicated; None for a job that was read
-    )
+    durability: str | None = field(
+        default=None, compare=False
+    )  # fsync or replicated, where a submit has confirmed that
 
     def as_dict(self) -> dict[str, Any]:
         """The job in the words of the HTTP API."""
@@ -440,7 +440,7 @@ class Submitted(NamedTuple):
     replayed: bool = False  # an earlier request under the same idempotency key had stored it
     existing: bool = False  # it is another job, which lives under the same unique key
     error: JobQueueError | None = None
-    unconfirmed: str = ""  # it is stored, but what JobQueue.durability asks for is not confirmed: why
+    unconfirmed: str = ""  # a sentence: it is stored, but not confirmed to be as durable as the JobQueue was told
 
 
 @dataclass(slots=True)
@@ -700,13 +700,12 @@ def _weather() -> Iterator[None]:
         raise Unavailable(_reason(error)) from error
 
 
+_SILENT = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
+
+
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())[:200]
-    return (
-        f"Redis does not answer: {text}"
-        if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError))
-        else f"Redis refused: {text}"
-    )
+    return f"Redis does not answer: {text}" if isinstance(error, _SILENT) else f"Redis refused: {text}"
 
 
 Args = Iterable[str | bytes | int]
@@ -1150,13 +1149,15 @@ class JobQueue:
                 submitted.append(Submitted(_fresh(job_id, job, now, ahead, policy)))
             else:
                 submitted.append(self._found(job_id, replayed))
-        return [self._told(each, unconfirmed) for each in submitted]
+        return submitted if self._durability.wanted == "fast" else [self._told(each, unconfirmed) for each in submitted]
 
     def _told(self, submitted: Submitted, unconfirmed: str) -> Submitted:
         if not submitted.job:
             return submitted
-        job = replace(submitted.job, durability="fast" if unconfirmed else self._durability.wanted)
-        return submitted._replace(job=job, unconfirmed=unconfirmed)
+        wanted = self._durability.wanted
+        job = replace(submitted.job, durability=None if unconfirmed else wanted)
+        why = f"stored, but not confirmed as {wanted}: {unconfirmed}" if unconfirmed else ""
+        return submitted._replace(job=job, unconfirmed=why)
 
     def _found(self, job_id: str, replayed: bool, existing: bool = False) -> Submitted:
         try:

@@ -32,8 +32,15 @@ class Reaper:
         self.quiet_until = 0.0
 
     def tick(self) -> None:
+        """Raises Unavailable when a queue was out of reach; the others, perhaps on other Redises, have had their turn."""
+        away: Unavailable | None = None
         for queue in self.jobs.queues():
-            self._tick_queue(queue)
+            try:
+                self._tick_queue(queue)
+            except Unavailable as error:
+                away = error
+        if away:
+            raise away
 
     def _tick_queue(self, queue: str) -> None:
         for _ in range(ROUNDS):

@@ -20,7 +20,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from config import Config, Signals, parse_queues
+from config import Config, Signals, parse_queues, without_password
 from jobqueue import JobQueue, Unavailable
 
 ROOT = Path(__file__).resolve().parent
@@ -189,6 +189,8 @@ def trouble_with(url: str) -> str:
 
 def place(url: str) -> str:
     parts = urlsplit(url)
+    if "+" in parts.scheme:  # several hosts
+        return without_password(url)
     return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
 
 

@@ -28,6 +28,7 @@ import time
 import traceback
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ class Slot:
                 break
             except Unavailable as error:
                 failures += 1
-                worker.outage.begin(error, failures)
+                worker.outages[self.queue].begin(error, failures)
                 if worker.hurry.wait(_jitter(delay)) or (not ended and worker.stopping_for_s() > SETTLE_S):
                     return []
                 delay = min(delay * 2, 2.0)
@@ -198,7 +199,7 @@ class Slot:
         with self.lock:
             self.ended = self.ended[len(ended) :]
         self.seen = self.seq
-        worker.outage.end()
+        worker.outages[self.queue].end()
         worker.report_refused(ended, accepted)
         if jobs and worker.stopping.is_set():
             self.ended = [Settlement(job.id, job.token, "released") for job in jobs]
@@ -321,7 +322,7 @@ def _jitter(seconds: float) -> float:
 
 
 class Outage:
-    """Logs an outage of Redis twice: when it begins, and when it ends, with its length.
+    """Logs an outage of a queue's Redis twice: when it begins, and when it ends, with its length.
 
     The first failure of a thread is none yet: its connection may have broken while nobody used it."""
 
@@ -366,9 +367,9 @@ class Worker:
         self.slots: list[Slot] = []  # changed by main before, and by watch after the start
         self.futures: dict[Slot, Future[None]] = {}
         self.numbers = 0
-        self.outage = Outage(log)
+        self.outages = {queue: Outage(log) for queue in self.shares}  # on a Cluster, each may have another Redis
         self.control = jobs.link()  # of the beat thread
-        self.handing_back: list[tuple[str, list[Settlement]]] = []  # by watch, taken by beat
+        self.handing_back = {queue: list[list[Settlement]]() for queue in self.shares}  # by watch, taken by beat
         self.wake_beat = threading.Event()
         self.stopping, self.hurry, self.closed = threading.Event(), threading.Event(), threading.Event()
         self.exit_code = 0
@@ -415,7 +416,7 @@ class Worker:
         """Before the first claim, whose attempts and timeouts follow from what the beat publishes of the types."""
         for queue in self.shares:
             self.jobs.register(queue)
-        self._beat_once()
+            self._beat_for(queue)
 
     def _start_slot(self, queue: str, ended: list[Settlement] | None = None) -> None:
         self.numbers += 1
@@ -466,12 +467,12 @@ class Worker:
                 ended.append(Settlement(run.job.id, run.job.token, "failed", IN_PLACE, "interrupted", message))
                 self.report(run, ended[-1])
         if ended:
-            self.handing_back.append((slot.queue, ended))
+            self.handing_back[slot.queue].append(ended)
 
     def _leave(self) -> None:
-        self._persist(self._hand_back)
-        self._persist(self._beat_once)  # what was counted since the last one
         for queue in self.shares:
+            self._persist(partial(self._hand_back, queue))
+            self._persist(partial(self._beat_for, queue))  # what was counted since the last one
             slots = [slot.id for slot in self.slots if slot.queue == queue]
             self._persist(lambda queue=queue, slots=slots: self.jobs.leave(queue, self.id, slots))
         (LIVENESS / str(self.pid)).unlink(missing_ok=True)
@@ -521,7 +522,7 @@ class Worker:
                 back = slot.ended + [Settlement(job.id, job.token, "released") for job in slot.pending]
                 slot.ended = []
                 slot.pending.clear()
-                self.handing_back.append((slot.queue, back))
+                self.handing_back[slot.queue].append(back)
             self.wake_beat.set()
 
     def _replace(self, slot: Slot, run: Run) -> None:
@@ -582,56 +583,57 @@ class Worker:
 
     def _beat(self) -> None:
         every = self.config.processing_timeout_s / BEATS_PER_LEASE
-        next_beat, failures = 0.0, 0
+        next_beat, failures = 0.0, Counter[str]()
         while not self.closed.is_set():
-            try:
-                self._hand_back()
-                if time.monotonic() >= next_beat:
-                    next_beat = time.monotonic() + every
-                    self._beat_once()
-                failures = 0
-            except Unavailable as error:
-                failures += 1
-                self.outage.begin(error, failures)
-                if failures == 1:
-                    next_beat = 0.0  # at once, on a new connection
-            except Exception:
-                self.log.failure("the beat went wrong and goes on")
-                self.control.close()  # it may hold an answer to something else
+            due = time.monotonic() >= next_beat
+            if due:
+                next_beat = time.monotonic() + every
+            for queue in self.shares:
+                try:
+                    self._hand_back(queue)
+                    if due:
+                        self._beat_for(queue)
+                    failures[queue] = 0
+                except Unavailable as error:
+                    failures[queue] += 1
+                    self.outages[queue].begin(error, failures[queue])
+                    if failures[queue] == 1:
+                        next_beat = 0.0  # at once, on a new connection
+                except Exception:
+                    self.log.failure("the beat went wrong and goes on")
+                    self.control.close()  # it may hold an answer to something else
             self.wake_beat.wait(max(0.0, next_beat - time.monotonic()))
             self.wake_beat.clear()
 
-    def _hand_back(self) -> None:
+    def _hand_back(self, queue: str) -> None:
         """Settle for slots that are busy. Repeated until it has arrived."""
-        while self.handing_back:
-            queue, ended = self.handing_back[0]
-            accepted, _ = self.jobs.exchange(self.control, queue, f"{self.id}-0", 0, 0, 0, self.lease_ms, ended)
-            self.handing_back.pop(0)
-            self.report_refused(ended, accepted)
+        waiting = self.handing_back[queue]
+        while waiting:
+            accepted, _ = self.jobs.exchange(self.control, queue, f"{self.id}-0", 0, 0, 0, self.lease_ms, waiting[0])
+            self.report_refused(waiting.pop(0), accepted)
 
-    def _beat_once(self) -> None:
-        for queue in self.shares:
-            runs, held = self._held(queue)
-            counts = self._counted(queue)
-            info = {
-                "host": socket.gethostname(),
-                "pid": self.pid,
-                "version": jobqueue.__version__,
-                "threads": self.shares[queue],
-                "types": sorted(self.types),
-                "running": [
-                    {"job_id": run.job.id, "type": run.job.type, "for_s": round(time.monotonic() - run.started, 1)}
-                    for run in runs
-                ],
-            }
-            reaper_lives, answers = self.jobs.beat(
-                self.control, queue, self.id, info, self.lease_ms, self.policies, held, counts
-            )
-            self.outage.end()
-            for run, answer in zip(runs, answers, strict=False):
-                if answer != "ok" and not run.context.stopped_for:
-                    run.context.stopped_for = "cancelled" if answer == "cancel" else "lost"
-            self._tell_of_reaper(reaper_lives)
+    def _beat_for(self, queue: str) -> None:
+        runs, held = self._held(queue)
+        counts = self._counted(queue)
+        info = {
+            "host": socket.gethostname(),
+            "pid": self.pid,
+            "version": jobqueue.__version__,
+            "threads": self.shares[queue],
+            "types": sorted(self.types),
+            "running": [
+                {"job_id": run.job.id, "type": run.job.type, "for_s": round(time.monotonic() - run.started, 1)}
+                for run in runs
+            ],
+        }
+        reaper_lives, answers = self.jobs.beat(
+            self.control, queue, self.id, info, self.lease_ms, self.policies, held, counts
+        )
+        self.outages[queue].end()
+        for run, answer in zip(runs, answers, strict=False):
+            if answer != "ok" and not run.context.stopped_for:
+                run.context.stopped_for = "cancelled" if answer == "cancel" else "lost"
+        self._tell_of_reaper(reaper_lives)
 
     def _counted(self, queue: str) -> Counter[str]:
         """What the queue's slots have counted since the last beat. A beat that fails loses it: nothing hangs on it."""

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ class Cluster:
             replica.client.execute_command("CLUSTER REPLICATE", self.id_of(self.masters[at % masters]))
         self._everywhere("cluster_state", "ok")
         for master in self.masters:
-            eventually(lambda master=master: master.client.info("replication")["connected_slaves"], equals=replicas)
+            eventually(lambda master=master: master.client.wait(replicas, 100), equals=replicas)
 
     def _everywhere(self, name: str, value: str) -> None:
         for node in self.nodes:
@@ -151,6 +152,34 @@ class Cluster:
         names = [f"q{n}" for n in range(200)]
         return [next(name for name in names if self.owner(name) is master) for master in self.masters]
 
+    @contextmanager
+    def moving(self, queue: str, to: Server) -> Iterator[None]:
+        """Move the queue's slot to another master, as redis-cli does; inside, the first half of its keys has moved."""
+        slot = self.slot(queue)
+        source = next(master for master in self.masters if self._has(master, slot))
+        to.client.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", self.id_of(source))
+        source.client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", self.id_of(to))
+        keys = source.client.execute_command("CLUSTER COUNTKEYSINSLOT", slot)
+        self._migrate(source, to, slot, keys // 2)
+        yield
+        while self._migrate(source, to, slot, 100):
+            pass
+        for node in (to, *self.masters):
+            node.client.execute_command("CLUSTER SETSLOT", slot, "NODE", self.id_of(to))
+
+    @staticmethod
+    def _migrate(source: Server, to: Server, slot: int, count: int) -> int:
+        keys = source.client.execute_command("CLUSTER GETKEYSINSLOT", slot, count)
+        if keys:
+            source.client.execute_command("MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
+        return len(keys)
+
+    def _has(self, master: Server, slot: int) -> bool:
+        for first, last, (_, port, *_), *_ in master.client.execute_command("CLUSTER SLOTS"):
+            if first <= slot <= last:
+                return bool(int(port) == master.port)
+        return False
+
     def flush(self) -> None:
         for master in self.masters:
             master.client.flushall()
@@ -170,7 +199,7 @@ class Sentinels:
         self.primary = Server(*quick, *settings)
         follow = ("--replicaof", f"127.0.0.1 {self.primary.port}")
         self.replicas = [Server(*quick, *settings, *follow) for _ in range(2)]
-        eventually(lambda: self.primary.client.info("replication")["connected_slaves"], equals=2)
+        eventually(lambda: self.primary.client.wait(2, 100), equals=2)
         self.watchers = [_Watcher(self.SERVICE, self.primary.port) for _ in range(3)]
         ports = ",".join(f"127.0.0.1:{watcher.port}" for watcher in self.watchers)
         self.url = f"redis+sentinel://{ports}/{self.SERVICE}/0"

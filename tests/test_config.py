@@ -183,6 +183,10 @@ def test_bad_redis_port_is_named() -> None:
         (f"redis://:1#{SECRET}@h:1/0", "redis://***"),
         (f"unix://user:{SECRET}@/run/redis.sock?db=1", "unix://***@/run/redis.sock"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        (f"redis+sentinel://user:{SECRET}@h:1,i:2/jobs/0", "redis+sentinel://***@h:1,i:2/jobs/0"),
+        (f"redis+sentinel://h:1/jobs?sentinel_password={SECRET}", "redis+sentinel://h:1/jobs"),
+        (f"rediss+cluster://:{SECRET}@h:1,i:2", "rediss+cluster://***@h:1,i:2"),
+        (f"redis+cluster://:{SECRET},x@h:1", "redis+cluster://***@h:1"),
     ],
 )
 def test_password_is_not_shown(url: str, shown: str) -> None:

@@ -129,7 +129,7 @@ def test_a_reaper_logs_an_outage_twice_and_goes_on(own_system):
     own_system.server.kill()
     process.says("nothing can be recovered until Redis is back")
     own_system.server.start()
-    process.says("Redis is back")
+    process.says("Redis is back after_s")
     eventually(lambda: status(queue, job.id), equals="queued")
     assert process.log.count("Redis is back after_s") == process.log.count("until Redis is back:") == 1
     assert process.stop() == 0
