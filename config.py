@@ -56,7 +56,7 @@ def _text(text: str) -> str:
 
 
 _SERVER = r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}"
-_SEVERAL = re.compile(rf"[a-z+]+://(?:[^@/?#]*@)?{_SERVER}(?:,{_SERVER})*(/[^@?#]*)?(?:\?[^@#]*)?")
+_SEVERAL = re.compile(rf"[a-z+]+://(?:[^@/?#]*@)?({_SERVER}(?:,{_SERVER})*)(/[^@?#]*)?(?:\?[^@#]*)?")
 
 
 def _redis_url(text: str) -> str:
@@ -79,11 +79,11 @@ def _redis_url(text: str) -> str:
 def _several_servers(text: str, scheme: str) -> str:
     """The URL of Sentinels or of a Cluster. What is said of a wrong one quotes nothing: it may hold a part of the password."""
     parts = _SEVERAL.fullmatch(text)
-    if not parts:
+    if not parts or any(int(server.rpartition(":")[2]) > 65535 for server in parts[1].split(",")):
         raise ValueError(
             f"must be {scheme}://user:password@host:port,host:port...; in a password, write / ? # @ as %2F %3F %23 %40"
         )
-    path = parts[1] or ""
+    path = parts[2] or ""
     if scheme.endswith("sentinel") and not re.fullmatch(r"/[A-Za-z0-9_.-]+(/[0-9]{0,4})?", path):
         raise ValueError(
             "must name the service behind the Sentinels, like host:port,host:port/mymaster or .../mymaster/0"

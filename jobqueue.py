@@ -26,7 +26,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     tag:<tag>          zset    ids with a tag -> when they were submitted
     meta               hash    seq, paused, reaper (its last tick), confirmed (a write to wait for)
 
-and two belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:rate:<client>``, list, times of its last requests.
+and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:{jq:queues}:meta``, hash, as above; ``jq:rate:<client>``,
+list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
 
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
@@ -916,7 +917,9 @@ class Link:
         with _weather():
             return self._run(self._servers.owner(prefix), name, prefix, args)
 
-    def run_and_confirm(self, name: str, prefix: str, args: Args, confirm: Sequence[str | int]) -> tuple[Any, Any]:
+    def run_and_confirm(
+        self, name: str, prefix: str, args: Args, touch: str, confirm: Sequence[str | int]
+    ) -> tuple[Any, Any]:
         """A script, and then on the same connection WAIT or WAITAOF: the script's answer, and the counts or why there are none."""
         with _weather():
             place = self._servers.owner(prefix)
@@ -924,7 +927,7 @@ class Link:
             connection = self._connections[place]
         try:
             # A repeated submit writes nothing, and there would be nothing to wait for.
-            self._call(place, "HSET", f"{prefix}meta", "confirmed", "1")
+            self._call(place, "HSET", touch, "confirmed", "1")
             if self._connections.get(place) is connection:  # another connection would wait for another server's writes
                 return answer, self._call(place, *confirm)
         except (redis.RedisError, OSError) as error:
@@ -1059,6 +1062,7 @@ class JobQueue:
         self._timeout_s, self._retries = timeout_s, retries
         self._servers = _servers(url, _Timeouts(timeout_s, retries))
         self._durability = _Durability(durability, self._servers)
+        self._confirmed_queues: set[str] = set()
         self._confirming: list[Link] = []  # idle links of submits that wait for more than the script
         self._scripts = _Scripts()
         self._numbers: dict[str, int] = {}
@@ -1134,6 +1138,7 @@ class JobQueue:
             tags = " ".join(dict.fromkeys(job.tags))
             args += [ids[-1], int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2, *pairs]
         answer, unconfirmed = self._run_durably("submit", queue, [key or "", request, len(jobs), *args])
+        unconfirmed = unconfirmed or self._registry_unconfirmed(queue)
         if answer[0] == b"conflict":
             raise KeyReused(
                 "this Idempotency-Key was used for another request; use a new one, or repeat the first exactly"
@@ -1489,21 +1494,21 @@ class JobQueue:
         if self._registry_is_old():
             self.queues()
         if queue not in self._numbers:
-            number = self._registered(queue)
+            number = int(self._run_at("jq:queues", "register", [queue, MAX_QUEUES]))
             if number < 0:
                 raise Invalid([("/queue", f"there are {MAX_QUEUES} queues already")])
             self._numbers[queue], self._names[number] = number, queue
         return self._numbers[queue]
 
-    def _registered(self, queue: str) -> int:
-        """On a Cluster the registry may live on another shard: what waits for a replica must not hang on a number that has
-        none. Elsewhere it is older than the job, and replicas copy in order."""
-        if self._servers.kind != "cluster" or self._durability.wanted == "fast":
-            return int(self._run_at("jq:queues", "register", [queue, MAX_QUEUES]))
-        number, unconfirmed = self._confirmed_at("jq:queues", "register", [queue, MAX_QUEUES])
-        if unconfirmed:
-            raise Unavailable(f"the new queue is not confirmed: {unconfirmed}")
-        return int(number)
+    def _registry_unconfirmed(self, queue: str) -> str:
+        """Why the queue's number is not as durable as wanted. On a Cluster the registry may live on another shard than the job;
+        elsewhere it is older than the job, and replicas copy in order."""
+        if self._durability.wanted == "fast" or self._servers.kind != "cluster" or queue in self._confirmed_queues:
+            return ""
+        _, unconfirmed = self._confirmed_at("jq:queues", "jq:{jq:queues}:meta", "register", [queue, MAX_QUEUES])
+        if not unconfirmed:
+            self._confirmed_queues.add(queue)
+        return unconfirmed
 
     def _registry_is_old(self) -> bool:
         """A Redis that has lost data numbers its queues anew: nobody may go by the old numbers for long."""
@@ -1532,9 +1537,10 @@ class JobQueue:
         """The script's answer, and why it is not as durable as wanted; '' when it is."""
         if self._durability.wanted == "fast":
             return self._run(name, queue, args), ""
-        return self._confirmed_at(_prefix(queue), name, args)
+        return self._confirmed_at(_prefix(queue), f"{_prefix(queue)}meta", name, args)
 
-    def _confirmed_at(self, key: str, name: str, args: Args) -> tuple[Any, str]:
+    def _confirmed_at(self, key: str, touch: str, name: str, args: Args) -> tuple[Any, str]:
+        """``touch``: a hash in the same slot as the key, to be written to."""
         with _weather():
             command, why_not = self._durability.means(self._servers.owner(key))
         if not command:
@@ -1543,7 +1549,7 @@ class JobQueue:
         try:
             for left in range(self._retries, -1, -1):
                 try:
-                    answer, counts = link.run_and_confirm(name, key, args, command)
+                    answer, counts = link.run_and_confirm(name, key, args, touch, command)
                     return answer, self._durability.missing(command, counts)
                 except Unavailable:
                     if not left:

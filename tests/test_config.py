@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from config import Config, _Json, _Text, parse_queues, without_password
+from jobqueue import JobQueue
 
 SETTINGS = {setting.name: setting for setting in dataclasses.fields(Config)}
 SECRET = "hunter2"
@@ -204,6 +205,12 @@ def test_password_is_not_shown(url: str, shown: str) -> None:
         f"redis://:x@{SECRET}/y@h",
         f"redis://[{SECRET}",
         f"redis://:{SECRET}\u2100@h",
+        f"redis+sentinel://:{SECRET}@h:1,h:2",
+        f"redis+sentinel://:{SECRET}/x@h:1/jobs",
+        f"redis+sentinel://:x@{SECRET}@h:1/jobs",
+        f"redis+cluster://:{SECRET}@h",
+        f"redis+cluster://:{SECRET}@h:1/1",
+        f"redis+cluster://:{SECRET}?x@h:1",
     ],
 )
 def test_mistake_in_an_url_is_told_without_the_password(url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,6 +218,40 @@ def test_mistake_in_an_url_is_told_without_the_password(url: str, capsys: pytest
     with pytest.raises(SystemExit):
         Config.parse("", (), arguments=["--redis-url", url])
     assert SECRET not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://h:26379,i:26379,j:26379/mymaster",
+        "rediss+sentinel://user:p%40ss@h:1,[::1]:2/my.master-1/15?sentinel_password=x",
+        "redis+cluster://h:7000",
+        "redis+cluster://:pa,ss@h:7000,i:7001/0",
+        "rediss+cluster://h:7000,i:7001?ssl_ca_certs=ca.pem",
+    ],
+)
+def test_sentinels_and_a_cluster_are_named_by_several_addresses(url: str) -> None:
+    assert Config.from_environment({"REDIS_URL": url}).redis_url == url
+    JobQueue(url)  # understands it, and asks nobody yet
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis+sentinel://h:1,i:2", "must name the service"),
+        ("redis+sentinel://h:1/jobs/x", "must name the service"),
+        ("redis+sentinel://h:1/jobs/0/0", "must name the service"),
+        ("redis+sentinel://h/jobs", "host:port"),
+        ("redis+sentinel://h:0/jobs", "host:port"),
+        ("redis+cluster://h:70000", "host:port"),
+        ("redis+cluster://h:1,", "host:port"),
+        ("redis+cluster://", "host:port"),
+        ("redis+cluster://h:1/3", "only number 0"),
+        ("redis+other://h:1", "must start with"),
+    ],
+)
+def test_a_mistake_in_several_addresses_is_explained(url: str, said: str) -> None:
+    assert said in refusal({"REDIS_URL": url})
 
 
 def test_everything_but_the_password_is_in_effect() -> None:

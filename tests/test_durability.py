@@ -16,7 +16,7 @@ import pytest
 
 from config import Config
 from jobqueue import JobQueue, NewJob
-from tests.harness import Server, System, eventually
+from tests.harness import Cluster, Server, System, eventually
 
 Counts = tuple[int, int] | str  # local, replicas; or an error
 
@@ -264,3 +264,26 @@ def test_a_process_that_can_confirm_nothing_says_so_at_its_start_and_in_its_heal
 def test_durability_is_fast_fsync_or_replicated() -> None:
     for mode in ("fast", "fsync", "replicated"):
         assert Config.from_environment({"DURABILITY": mode}).durability == mode
+
+
+# --------------------------------------------------------------------------------------------------------- Cluster
+
+
+def test_on_a_cluster_the_job_and_the_number_of_its_queue_are_confirmed_by_a_replica_each() -> None:
+    cluster = Cluster(masters=3, replicas=1)
+    try:
+        jobs = JobQueue(cluster.url, durability="replicated")
+        registry = cluster.owner("jq:queues")
+        elsewhere = next(queue for queue in cluster.queues() if cluster.owner(queue) is not registry)
+        stored = jobs.submit_one(NewJob(queue=elsewhere))
+        assert stored.job and stored.job.durability == "replicated"
+        for replica in cluster.nodes[3:]:
+            replica.process.send_signal(signal.SIGSTOP)
+        assert jobs.submit_one(NewJob(queue=elsewhere)).unconfirmed
+        replica = cluster.nodes[3 + cluster.masters.index(cluster.owner(elsewhere))]
+        replica.process.send_signal(signal.SIGCONT)
+        eventually(lambda: jobs.submit_one(NewJob(queue=elsewhere)).unconfirmed, equals="")
+        fresh = next(f"{n}" for n in range(200) if cluster.owner(f"{n}") is cluster.owner(elsewhere))
+        assert "no replica has it" in jobs.submit_one(NewJob(queue=fresh)).unconfirmed
+    finally:
+        cluster.close()
