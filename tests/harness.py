@@ -68,6 +68,7 @@ class Server:
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client: Any = redis.Redis(port=self.port, decode_responses=True)
         self.process: Any = None
+        self.killed_at: list[float] = []
         if start:
             self.start()
 
@@ -91,6 +92,7 @@ class Server:
             return False
 
     def kill(self) -> None:
+        self.killed_at.append(time.monotonic())
         self.process.kill()
         self.process.wait()
 

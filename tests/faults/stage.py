@@ -286,11 +286,12 @@ class Stage:
         statuses = [status for status, _ in jobs.values()]
         totals = self.queue.books(QUEUE).totals
         acked = set(self.producer.acked.values())
+        lost = acked - there - self.deleted
         gaps = [
             after - before for before, after in zip(self.producer.acked_at, self.producer.acked_at[1:], strict=False)
         ]
-        return Verdict(
-            lost=len(acked - there - self.deleted),
+        verdict = Verdict(
+            lost=len(lost),
             phantom=len(there - acked),
             dup_success=max(0, totals.get("done", 0) - statuses.count("done") - self.undone),
             over_max=sum(len(runs[job_id]) > MAX_ATTEMPTS for job_id in runs.keys() - self.operated),
@@ -306,6 +307,14 @@ class Stage:
             recovery_s=[recovery for of_job in runs.values() for recovery in self._recoveries(of_job)],
             longest_gap_s=max(gaps, default=0.0),
         )
+        if lost and self.server.killed_at:
+            told = dict(zip(self.producer.acked.values(), self.producer.acked_at, strict=False))
+            before = [
+                min((kill - told[job_id] for kill in self.server.killed_at if kill > told[job_id]), default=-1)
+                for job_id in lost
+            ]
+            verdict.notes["acknowledged before Redis was killed"] = ", ".join(f"{s:.2f} s" for s in sorted(before))
+        return verdict
 
     def _recoveries(self, runs: list[Run]) -> Iterator[float]:
         for run, following in itertools.pairwise(runs):
