@@ -1,11 +1,11 @@
-"""HTTP: parse, call the queue, map its errors. Bottle served by waitress.
+"""HTTP: parse, call the queue, map its errors. Bottle behind server.py.
 
 Every answer is JSON; every error is application/problem+json (RFC 9457) with a stable ``code``, also those that Bottle and
 waitress find by themselves. A wrong request is refused before anything is stored; a right one costs one round trip to Redis,
 and every 2 s a few more for what is kept (queues, types, advice).
 
-    waitress: _Channel, _Parser ──> Front ──> Bottle ──> Api ──> JobQueue
-            └─ _ProblemTask          id, log      └─ App.default_error_handler
+    server.py ──> Front ──> Bottle ──> Api ──> JobQueue
+                  id, log      └─ App.default_error_handler
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ import http.client
 import io
 import itertools
 import json
-import logging
 import re
 import secrets
-import socket
 import sys
 import threading
 import time
@@ -29,11 +27,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import bottle
-from waitress import wasyncore
-from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.server import TcpWSGIServer, create_server
-from waitress.task import ErrorTask
 
 import dialects
 import jobqueue
@@ -58,8 +51,9 @@ from jobqueue import (
     parse_json,
     rfc3339,
 )
-from processes import MISTAKE, Parent, is_child, is_orphan, keep_to_one_core
-from security import HEADERS, Gate, Refused, is_loopback, new_key
+from processes import MISTAKE, Parent, is_child, keep_to_one_core
+from security import Gate, Refused, is_loopback, new_key
+from server import OURS_TO_FIND, Server
 
 JOB_FIELDS = tuple(field.name for field in dataclasses.fields(NewJob))
 MAX_BATCH_JOBS = 1000
@@ -67,7 +61,6 @@ MAX_PROBLEMS = 20  # fields named in one answer
 HEALTH_S = 1.0
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s
 ADVICE_KEPT_S = 2.0
-DRAIN_S = 5.0
 ENDED = ("done", "failed", "cancelled")
 MAX_PAGE = 200
 MAX_OFFSET = 10_000  # further on, a cursor
@@ -84,18 +77,6 @@ STATIC = Path(__file__).resolve().parent / "static"
 VISIBLE = re.compile(r"[ -~]+")
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 to_json = json.JSONEncoder(ensure_ascii=False).encode
-
-# Our limits in front of waitress's own, which are a gigabyte of body and a quarter megabyte of headers.
-SERVER = {
-    "ident": None,
-    "max_request_header_size": 16 * 1024,
-    "connection_limit": 900,  # idle clients are cheap (the default of 100 lets them lock others out), open files are 1,024
-    "channel_timeout": 20,
-    "cleanup_interval": 10,
-    "asyncore_use_poll": True,  # select() cannot watch more than 1,024 sockets
-    "clear_untrusted_proxy_headers": False,  # security.py reads X-Forwarded-For; on a malformed one waitress answers by itself
-    "expose_tracebacks": False,
-}
 
 
 # ---------------------------------------------------------------------------------------------------------- errors
@@ -119,7 +100,6 @@ CODES = {
     501: "not_implemented",
 }
 PROBLEM_JSON = "application/problem+json"
-OURS_TO_FIND = "something went wrong here; the log has the request id"
 
 
 class Problem(Exception):
@@ -184,7 +164,7 @@ def _refusal(problem: Problem) -> bytes:
 
 
 class Front:
-    """The WSGI application: Bottle, and around it what every answer has: a request id, safe headers, a line in the log."""
+    """The WSGI application: Bottle, and around it what every answer has: a request id, a line in the log."""
 
     def __init__(self, app: bottle.Bottle, log: Log, *, log_all: bool) -> None:
         self.app, self.log, self.log_all = app, log, log_all
@@ -195,11 +175,18 @@ class Front:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             environ["jobqueue.status"] = int(status[:3])
-            return start_response(status, [*headers, ("X-Request-ID", request_id), *HEADERS], exc_info)
+            return start_response(status, [*headers, ("X-Request-ID", request_id)], exc_info)
 
         answer: Iterable[bytes] = self.app(environ, start)
         self._log(environ, began)
         return answer
+
+    def refuse(self, status: int, detail: str, request_id: str) -> tuple[list[tuple[str, str]], bytes]:
+        """What the server refuses by itself, as a problem. Its words may quote a header that is a secret: they are not logged."""
+        request_id = _request_id(request_id)
+        self.log("refused before it was read", status=status, request_id=request_id)
+        body = json.dumps(Problem(status, CODES.get(status, "internal_error"), detail).body).encode()
+        return [("Content-Type", PROBLEM_JSON), ("X-Request-ID", request_id)], body
 
     def _log(self, environ: dict[str, Any], began: float) -> None:
         method, status = environ["REQUEST_METHOD"], environ["jobqueue.status"]
@@ -746,139 +733,6 @@ def _job_of(answer: Submitted) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------------------- the process
 
 
-ENCODINGS = re.compile(rb"^transfer-encoding:(.*)", re.IGNORECASE | re.MULTILINE)
-
-
-class _Parser(HTTPRequestParser):
-    """Waitress's, without what it stumbles over."""
-
-    path = ""  # read when a client hangs up on a refusal, whose address may never have been parsed
-
-    def received(self, data: bytes) -> int:
-        consumed: int = super().received(data)
-        if self.completed:  # refused, or without a body: waitress would still ask for one, and wait for it
-            self.expect_continue = False
-        return consumed
-
-    def parse_header(self, header_plus: bytes) -> None:
-        try:
-            super().parse_header(header_plus)
-        except ValueError:  # "http://[", a Content-Length of 5,000 digits
-            raise ParsingError("a number or an address in the header is malformed") from None
-        # Two opinions on where the body ends, one of them perhaps a proxy's, are a way to smuggle a second request.
-        if "TRANSFER_ENCODING" in self.headers or (self.chunked and "CONTENT_LENGTH" in self.headers):
-            raise ParsingError("Transfer-Encoding belongs to HTTP/1.1 and goes without Content-Length")
-        if b"\r\n " in header_plus or b"\r\n\t" in header_plus:
-            raise ParsingError("a header goes on one line")
-        if self.chunked and b",".join(ENCODINGS.findall(header_plus)).strip().lower() != b"chunked":
-            raise ParsingError("a body is chunked once")
-
-
-class _ProblemTask(ErrorTask):
-    """What waitress refuses by itself, as a problem."""
-
-    def execute(self) -> None:
-        status, request_id = self.request.error.code, _request_id(self.request.headers.get("X_REQUEST_ID", ""))
-        problem = Problem(status, CODES.get(status, "internal_error"), self._detail(status))
-        body = json.dumps(problem.body).encode()
-        self.status = f"{status} {problem.body['title']}"
-        self.response_headers += [("Content-Type", PROBLEM_JSON), ("X-Request-ID", request_id), *HEADERS]
-        self.request.headers.pop("CONNECTION", None)  # HTTP/1.0 would be promised what it asks for
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-        # Without waitress's words: they may quote a header that is a secret.
-        Log("api")("refused before it was read", status=status, request_id=request_id)
-
-    def _detail(self, status: int) -> str:
-        adj = self.channel.adj
-        if status == 413:
-            return f"the body is larger than {adj.max_request_body_size - 1} bytes"
-        if status == 431:
-            return f"the headers are larger than {adj.max_request_header_size} bytes"
-        return OURS_TO_FIND if status == 500 else str(self.request.error.body)[:200]
-
-
-class _Channel(HTTPChannel):
-    parser_class = _Parser
-    error_task_class = _ProblemTask
-
-    def busy(self) -> bool:
-        return bool(self.requests or self.request is not None or self.total_outbufs_len)
-
-
-class _LastChannel(_Channel):
-    """When the server has stopped to listen: only what has begun is read to its end.
-
-    A class of its own because waitress asks ``readable`` of every connection each time it looks at one."""
-
-    def readable(self) -> bool:
-        return bool(super().readable() and self.request is not None)
-
-
-def _shared_sockets(config: Config) -> list[socket.socket]:
-    """A socket of our own for the port that our sister processes listen on too: the kernel shares out the connections."""
-    family, kind, protocol, _, address = socket.getaddrinfo(config.api_host, config.api_port, type=socket.SOCK_STREAM)[
-        0
-    ]
-    shared = socket.socket(family, kind, protocol)
-    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    shared.bind(address)
-    return [shared]
-
-
-def listen(app: Front, config: Config) -> tuple[Any, list[TcpWSGIServer]]:
-    """Waitress, and its listening sockets: localhost has two. OSError or ValueError: it cannot listen there."""
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns for every request that waits for a thread
-    sockets: dict[int, Any] = {}
-    where = {"sockets": _shared_sockets(config)} if is_child() else {"host": config.api_host, "port": config.api_port}
-    server = create_server(
-        app,
-        map=sockets,
-        **where,
-        threads=config.api_threads,
-        max_request_body_size=max(config.max_batch_bytes, config.max_body_bytes) + 1,  # the first size that is refused
-        **SERVER,
-    )
-    listeners = [listener for listener in sockets.values() if isinstance(listener, TcpWSGIServer)]
-    for listener in listeners:
-        listener.channel_class = _Channel
-    return server, listeners
-
-
-def serve(server: Any, listeners: Sequence[TcpWSGIServer], signals: Signals) -> None:
-    """Serve until a signal; then take no more requests, answer what has come in, and return."""
-    threading.Thread(target=_loop, args=(server, signals), daemon=True).start()
-    while not signals.wait(1.0) and not is_orphan():
-        pass
-    for listener in listeners:
-        listener.trigger.pull_trigger(partial(_close, listener))
-    deadline = time.monotonic() + DRAIN_S
-    # The wait comes first: the loop may be reading a request that arrived just before it heard of the end.
-    while not signals.wait(0.02) and _busy(listeners) and time.monotonic() < deadline:
-        pass
-
-
-def _close(listener: TcpWSGIServer) -> None:
-    """In waitress's own thread."""
-    wasyncore.dispatcher.close(listener)
-    for channel in listener.active_channels.values():
-        channel.__class__ = _LastChannel
-
-
-def _loop(server: Any, signals: Signals) -> None:
-    try:
-        server.run()
-    finally:
-        signals.stop()  # it does not end by itself: better no process than a deaf one
-
-
-def _busy(listeners: Sequence[TcpWSGIServer]) -> bool:
-    channels = [channel for listener in listeners for channel in list(listener.active_channels.values())]
-    return any(listener.accepting for listener in listeners) or any(channel.busy() for channel in channels)
-
-
 NO_KEYS = """api.py: refusing to listen on {host}, where others can reach it, without API keys. Do one of these:
     make keys        python api.py --new-key my-service submit     and set API_KEYS to the line that it prints
     stay at home     python api.py --host 127.0.0.1
@@ -932,12 +786,12 @@ def main() -> int:
         log.warning(f"serving without Redis: {error}; requests get 503 until it is back")
     at = f"[{config.api_host}]:{config.api_port}" if ":" in config.api_host else f"{config.api_host}:{config.api_port}"
     try:
-        server, listeners = listen(Api(config, jobs, probe, log, signals.is_set).application, config)
+        server = Server(Api(config, jobs, probe, log, signals.is_set).application, config, log, signals)
     except (OSError, ValueError) as error:  # a port in use, a host that is none
         print(f"api.py: cannot listen on {at}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return MISTAKE if is_child() else 1
     log("listening", url=f"http://{at}")
-    serve(server, listeners, signals)
+    server.serve()
     log("stopped")
     return 0 if signals.is_set() else 1
 

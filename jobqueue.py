@@ -233,6 +233,9 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+_strict = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_no_duplicates)
+
+
 def _depth(text: str) -> int:
     deepest = depth = 0
     for character in _STRING.sub("", text):
@@ -255,7 +258,7 @@ def parse_json(raw: bytes) -> Any:
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise Invalid([("", f"nested deeper than {MAX_DEPTH} levels")])
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_no_duplicates)
+        value = _strict.decode(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -720,6 +723,54 @@ R = TypeVar("R")
 # connection for one thread; ``note`` hears what went wrong at a place, so that the next call may go elsewhere.
 
 
+class _Client(redis.Redis):
+    """Runs scripts on a connection that the calling thread keeps, and tries again as redis-py does. To lend one from the pool
+    and to wrap each command costs redis-py as much as all the rest of a call."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._own = threading.local()
+        self._hung_up = 0  # so many times; a connection from before is not used again
+
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
+        connection = self._connection()
+        command = connection.pack_command("EVALSHA", sha, numkeys, *keys_and_args)
+        return connection.retry.call_with_retry(lambda: self._exchange(connection, command), lambda error: None)
+
+    def hang_up(self) -> None:
+        """The connections of all threads, each before it is used again, and those of the pool."""
+        self._hung_up += 1
+        self.connection_pool.disconnect(inuse_connections=False)
+
+    def _connection(self) -> Any:
+        """The calling thread's, connected; again, if Redis has hung up since the last call."""
+        own, hung_up = self._own, self._hung_up
+        if not hasattr(own, "connection"):
+            own.connection = self.connection_pool.connection_class(**self.connection_pool.connection_kwargs)
+            own.since = hung_up
+        connection = own.connection
+        connection.connect()
+        try:
+            ready = own.since == hung_up and not connection.can_read()
+        except redis.ConnectionError:
+            ready = False
+        if not ready:
+            connection.disconnect()
+            connection.connect()
+            own.since = hung_up
+        return connection
+
+    def _exchange(self, connection: Any, command: list[bytes]) -> Any:
+        try:
+            connection.send_packed_command(command, check_health=False)
+            return connection.read_response()
+        except redis.ResponseError:
+            raise
+        except BaseException:  # an answer may still be on its way: this connection must not be used again
+            connection.disconnect()
+            raise
+
+
 class _OneServer:
     """A Redis of its own, or the primary that Sentinels name: each new connection asks them again."""
 
@@ -731,7 +782,7 @@ class _OneServer:
             return function(self._client, key)
         except redis.ResponseError as error:
             if "READONLY" in str(error):  # it is no longer the primary, and what else is connected to it is as wrong
-                self._client.connection_pool.disconnect(inuse_connections=False)
+                self._client.hang_up()
             raise
 
     def owner(self, key: str) -> str:
@@ -873,7 +924,7 @@ def _servers(url: str, timeouts: _Timeouts) -> _OneServer | _Cluster:
     if "+" not in scheme:
         keepalive = {} if scheme == "unix" else {"socket_keepalive": True}
         return _OneServer(
-            redis.Redis.from_url(url, **keepalive, **timeouts.of_a_client()),
+            _Client.from_url(url, **keepalive, **timeouts.of_a_client()),
             redis.ConnectionPool.from_url(url, **keepalive, **timeouts.of_a_link()),
         )
     nodes, service, options = _addresses(url)
@@ -882,7 +933,7 @@ def _servers(url: str, timeouts: _Timeouts) -> _OneServer | _Cluster:
     login = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     tls = {name: value for name, value in options.items() if name.startswith("ssl")}
     sentinels: Any = _Sentinels(nodes, sentinel_kwargs={**timeouts.of_a_link(SENTINEL_S), **login, **tls}, **options)
-    primary = sentinels.master_for(service, **timeouts.of_a_client())
+    primary = sentinels.master_for(service, redis_class=_Client, **timeouts.of_a_client())
     return _OneServer(
         primary, SentinelConnectionPool(service, sentinels, **options, **timeouts.of_a_link()), kind="sentinel"
     )
