@@ -723,6 +723,11 @@ R = TypeVar("R")
 # connection for one thread; ``note`` hears what went wrong at a place, so that the next call may go elsewhere.
 
 
+def _is_replica(error: redis.ResponseError) -> bool:
+    """What has answered takes no writes. redis-py cuts the code off its own class; Redis 6 puts it inside another error."""
+    return isinstance(error, redis.exceptions.ReadOnlyError) or "READONLY" in str(error)
+
+
 class _Client(redis.Redis):
     """Runs scripts on a connection that the calling thread keeps, and tries again as redis-py does. To lend one from the pool
     and to wrap each command costs redis-py as much as all the rest of a call."""
@@ -781,7 +786,7 @@ class _OneServer:
         try:
             return function(self._client, key)
         except redis.ResponseError as error:
-            if "READONLY" in str(error):  # it is no longer the primary, and what else is connected to it is as wrong
+            if _is_replica(error):  # it is no longer the primary, and what else is connected to it is as wrong
                 self._client.hang_up()
             raise
 
@@ -1024,7 +1029,7 @@ class Link:
             return connection.read_response(disable_decoding=True)
         except redis.ResponseError as error:
             self._servers.note(place, error)
-            if "READONLY" in str(error):  # it is no longer the primary
+            if _is_replica(error):  # it is no longer the primary
                 self.close()
             raise
         except BaseException as error:  # an answer may still be on its way: this connection must not be used again
