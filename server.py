@@ -53,6 +53,7 @@ SETTINGS = {
 DRAIN_S = 5.0
 CLEAN_S = 10.0  # between two looks for connections that have been silent for too long
 LOOK_S = 1.0
+MOST_ACCEPTED = 64
 HELD_UP_S = 0.005  # a leader that serves one request for so long, or twice so long, loses the lead
 DOZE_S = 0.1  # without a request for so long, the watch sleeps until the next one
 SLOW_S, SLOW_SHARE_S = 0.003, 0.001  # a request is slow from here on; served beside n others, from n times the share
@@ -234,10 +235,18 @@ class Crew:
             elif self.sockets.get(key.fd) is each:
                 self._handle(each, events)
         for listener in listeners:  # last: what is accepted may get the number of a socket that was closed just now
-            wasyncore.read(listener)
-            self.watch(listener)
+            self._accept(listener)
         self._refuse()
         self._clean()
+
+    def _accept(self, listener: Listener) -> None:
+        """Some at once: there may be many requests to serve before the sockets are asked again."""
+        for _ in range(MOST_ACCEPTED):
+            before = len(self.sockets)
+            wasyncore.read(listener)
+            if len(self.sockets) == before or not listener.readable():
+                break
+        self.watch(listener)
 
     def _handle(self, each: Any, events: int) -> None:
         if events & WRITE and each.writable():

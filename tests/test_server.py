@@ -90,6 +90,13 @@ def test_as_many_requests_as_there_are_threads_are_served_at_the_same_time_and_n
     assert client.get("/most") == "5"
 
 
+def test_when_all_requests_are_slow_they_do_not_wait_for_each_other(start: Start, pool: ThreadPoolExecutor) -> None:
+    """A leader that is held up is relieved after 5 ms or more: of requests of 50 ms, ten would be served at once."""
+    client = start(threads=32)
+    list(pool.map(client.get, [f"/ms/50/{n}" for n in range(300)]))
+    assert int(client.get("/most")) > 20
+
+
 def test_who_waits_for_a_thread_is_served_as_soon_as_one_is_free(start: Start) -> None:
     client = start(threads=1)
     began = time.monotonic()
