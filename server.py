@@ -57,7 +57,7 @@ MOST_ACCEPTED = 64
 HELD_UP_S = 0.005  # a leader that serves one request for so long, or twice so long, loses the lead
 DOZE_S = 0.1  # without a request for so long, the watch sleeps until the next one
 SLOW_S, SLOW_SHARE_S = 0.003, 0.001  # a request is slow from here on; served beside n others, from n times the share
-SLOW_ENOUGH, SLOWEST = 2, 4  # so many more slow requests than quick ones change the way, and are remembered at most
+SLOW_ENOUGH, SLOWEST = 8, 16  # so many more slow requests than quick ones change the way, and are remembered at most
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 OURS_TO_FIND = "something went wrong here; the log has the request id"
