@@ -387,7 +387,9 @@ def test_a_second_signal_hurries(odd, queue):
 
 def test_a_signal_that_the_kernel_gives_to_another_thread_is_heard(odd):
     worker = odd("--threads", "4")
-    others = [int(task) for task in os.listdir(f"/proc/{worker.pid}/task") if int(task) != worker.pid]
+    others = eventually(
+        lambda: [int(t) for t in os.listdir(f"/proc/{worker.pid}/task") if int(t) != worker.pid], equals=bool
+    )
     os.kill(others[0], signal.SIGTERM)  # for the process, and this thread is the first that may take it
     assert worker.exits() == 0
 
