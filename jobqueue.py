@@ -49,6 +49,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -62,7 +63,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import parse_url
 from redis.crc import key_slot
 from redis.retry import Retry as RedisRetry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 __version__ = "0.1.0"
 
@@ -98,7 +99,9 @@ LINK_TIMEOUT_S = 5.0  # above BLOCK_S
 CONNECT_S = 2.0
 SENTINEL_S = 0.5  # a Sentinel that does not answer sooner is passed over
 CONFIRM_MS = 1500  # above the second that appendfsync everysec takes
+SENTINELS_KEPT_S = 1.0  # how long their word is believed
 DURABILITY_KEPT_S = 3.0  # how long what Redis said of its settings is believed
+REPLICAS_KEPT_S = 10.0  # how long a replica that has left is still waited for; above the length of a failover
 
 # Redis keeps a hash compact, at half of the memory, while no value is longer than 64 bytes
 # (hash-max-listpack-value). Longer strings are stored in pieces, up to where the overhead stops mattering.
@@ -777,10 +780,12 @@ class _Client(redis.Redis):
 
 
 class _OneServer:
-    """A Redis of its own, or the primary that Sentinels name: each new connection asks them again."""
+    """A Redis of its own."""
 
-    def __init__(self, client: Any, links: redis.ConnectionPool, kind: str = "standalone") -> None:
-        self._client, self._links, self.kind = client, links, kind
+    kind = "standalone"
+
+    def __init__(self, client: Any, links: redis.ConnectionPool) -> None:
+        self._client, self._links = client, links
 
     def call(self, key: str, function: Callable[[Any, str], R]) -> R:
         try:
@@ -806,6 +811,34 @@ class _OneServer:
 
     def note(self, place: str, error: Exception) -> None:
         pass
+
+
+class _Primary(_OneServer):
+    """The primary that Sentinels name. Each new connection asks them, and somebody once a second: one that was demoted in favour
+    of another may take jobs for seconds before it hears of it, and all of them are lost."""
+
+    kind = "sentinel"
+
+    def __init__(self, client: Any, links: redis.ConnectionPool) -> None:
+        super().__init__(client, links)
+        self._place, self._ask_at = "", 0.0
+
+    def call(self, key: str, function: Callable[[Any, str], R]) -> R:
+        self.owner(key)
+        return super().call(key, function)
+
+    def owner(self, key: str) -> str:
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._ask_at = now + SENTINELS_KEPT_S
+            try:
+                host, port = self._client.connection_pool.get_master_address()
+                if self._place not in ("", place := f"{host}:{port}"):
+                    self._client.hang_up()
+                self._place = place
+            except redis.RedisError:
+                self._ask_at = now + 5 * SENTINELS_KEPT_S  # they are away: the primary may be there all the same
+        return self._place
 
 
 class _Cluster:
@@ -890,13 +923,19 @@ _ELSEWHERE = (
 
 
 class _Sentinels(Sentinel):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self._lock = threading.Lock()
+    """Sentinels, asked as their guide for clients says. redis-py asks for the state of all they know, which names the old
+    primary until a failover is over."""
 
-    def discover_master(self, service_name: str) -> Any:
-        with self._lock:  # it puts the one that answered first in its list, and two threads at once could lose one
-            return super().discover_master(service_name)  # type: ignore[no-untyped-call]
+    _first = 0  # the one that answered last
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        for at in sorted(range(len(self.sentinels)), key=lambda at: at != self._first):
+            with suppress(redis.ConnectionError, redis.TimeoutError):
+                found: Any = self.sentinels[at].sentinel_get_master_addr_by_name(service_name)
+                if found:
+                    self._first = at
+                    return found[0].decode(), found[1]
+        raise MasterNotFoundError(f"no Sentinel that answers knows a primary of {service_name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -937,11 +976,10 @@ def _servers(url: str, timeouts: _Timeouts) -> _OneServer | _Cluster:
         return _Cluster(nodes, options, timeouts)
     login = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     tls = {name: value for name, value in options.items() if name.startswith("ssl")}
-    sentinels: Any = _Sentinels(nodes, sentinel_kwargs={**timeouts.of_a_link(SENTINEL_S), **login, **tls}, **options)
+    kind: Any = _Sentinels  # redis-py's Sentinel has no types
+    sentinels = kind(nodes, sentinel_kwargs={**timeouts.of_a_link(SENTINEL_S), **login, **tls}, **options)
     primary = sentinels.master_for(service, redis_class=_Client, **timeouts.of_a_client())
-    return _OneServer(
-        primary, SentinelConnectionPool(service, sentinels, **options, **timeouts.of_a_link()), kind="sentinel"
-    )
+    return _Primary(primary, SentinelConnectionPool(service, sentinels, **options, **timeouts.of_a_link()))
 
 
 def _addresses(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
@@ -1045,6 +1083,7 @@ class _Durability:
     def __init__(self, wanted: str, servers: _OneServer | _Cluster) -> None:
         self.wanted, self._servers = wanted, servers
         self._kept: dict[str, tuple[float, tuple[str | int, ...], str]] = {}
+        self._replicas: dict[str, list[tuple[float, int]]] = defaultdict(list)  # when there were how many
 
     def means(self, place: str) -> tuple[tuple[str | int, ...], str]:
         """The command whose answer confirms (none: a write's own answer does), or why nothing can."""
@@ -1052,20 +1091,21 @@ class _Durability:
             return (), ""
         seen_at, command, why_not = self._kept.get(place, (-math.inf, (), ""))
         if time.monotonic() - seen_at > DURABILITY_KEPT_S:
-            command, why_not = self._look(self._servers.client(place))
+            command, why_not = self._look(place, self._servers.client(place))
             self._kept[place] = time.monotonic(), command, why_not
         return command, why_not
 
-    def _look(self, client: Any) -> tuple[tuple[str | int, ...], str]:
+    def _look(self, place: str, client: Any) -> tuple[tuple[str | int, ...], str]:
         try:
             version = str(client.info("server")["redis_version"])
             settings = client.config_get("*append*")
+            replicas = self._to_wait_for(place, client.info("replication"))
         except redis.ResponseError:
             return ((), _NO_RIGHT) if self.wanted == "fsync" else (("WAIT", 1, CONFIRM_MS), "")
         new = tuple(int(part) for part in version.split(".")[:2]) >= (7, 2)
         logged = settings.get("appendonly") == "yes"
         if self.wanted == "replicated":
-            return (("WAITAOF", 1, 1, CONFIRM_MS) if new and logged else ("WAIT", 1, CONFIRM_MS)), ""
+            return (("WAITAOF", 1, replicas, CONFIRM_MS) if new and logged else ("WAIT", replicas, CONFIRM_MS)), ""
         if not logged:
             return (), "Redis keeps no append-only file; set appendonly yes"
         if new:
@@ -1077,6 +1117,15 @@ class _Durability:
             )
         return (), ""
 
+    def _to_wait_for(self, place: str, info: dict[str, Any]) -> int:
+        """All replicas that follow, or did a moment ago: any of them may become the primary, and it is just when one is
+        being made the primary that the others go on to confirm to the old one what will be lost."""
+        now, states = time.monotonic(), [value for name, value in info.items() if re.fullmatch(r"slave\d+", name)]
+        online = sum(state["state"] == "online" for state in states)
+        seen = [each for each in self._replicas[place] if now - each[0] < REPLICAS_KEPT_S]
+        self._replicas[place] = [*seen, (now, online)]
+        return max(1, *(count for _, count in self._replicas[place]))
+
     def missing(self, command: Sequence[str | int], counts: Any) -> str:
         """Why the answer to ``command`` confirms nothing; '' when it does."""
         if isinstance(counts, str):
@@ -1084,8 +1133,10 @@ class _Durability:
         counts = counts if isinstance(counts, list) else [counts]
         if all(count >= asked for count, asked in zip(counts, command[1:-1], strict=True)):
             return ""
-        who = "no replica has it" if self.wanted == "replicated" else "it is not on disk"
-        return f"{who} after {CONFIRM_MS / 1000:g} s"
+        after = f"after {CONFIRM_MS / 1000:g} s"
+        if self.wanted == "fsync":
+            return f"it is not on disk {after}"
+        return f"{counts[-1]} of {command[-2]} replicas have it {after}"
 
 
 _NO_RIGHT = "this user of Redis may not ask for its version and settings (INFO, CONFIG GET)"
@@ -1548,7 +1599,12 @@ class JobQueue:
     def register(self, queue: str) -> int:
         """Make a queue known, to the reaper too, and return its number."""
         if self._registry_is_old():
-            self.queues()
+            try:
+                self.queues()
+            except Unavailable:  # on a Cluster the queue itself may be within reach
+                if queue not in self._numbers:
+                    raise
+                self._numbered_at = time.monotonic()
         if queue not in self._numbers:
             number = int(self._run_at("jq:queues", "register", [queue, MAX_QUEUES]))
             if number < 0:

@@ -30,11 +30,16 @@ class Reaper:
         self.beats: dict[tuple[str, str], tuple[bytes, float]] = {}
         self.redis_ahead_s: float | None = None
         self.quiet_until = 0.0
+        self.queues: list[str] = []
 
     def tick(self) -> None:
-        """Raises Unavailable when a queue was out of reach; the others, perhaps on other Redises, have had their turn."""
+        """Raises Unavailable when a queue was out of reach; the others, on a Cluster perhaps elsewhere, have had their turn."""
         away: Unavailable | None = None
-        for queue in self.jobs.queues():
+        try:
+            self.queues = self.jobs.queues()
+        except Unavailable as error:
+            away = error
+        for queue in self.queues:
             try:
                 self._tick_queue(queue)
             except Unavailable as error:

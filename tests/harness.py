@@ -196,13 +196,15 @@ class Sentinels:
 
     SERVICE = "jobs"
 
-    def __init__(self, *settings: str) -> None:
-        quick = ("--repl-diskless-sync-delay", "0")
+    def __init__(self, *settings: str, through: Callable[[int], int] = lambda port: port) -> None:
+        """``through`` gives the port at which replicas and Sentinels find a first primary that listens at another one."""
+        quick = ("--repl-diskless-sync-delay", "0", "--repl-timeout", "5")
         self.primary = Server(*quick, *settings)
-        follow = ("--replicaof", f"127.0.0.1 {self.primary.port}")
+        self.found_at = through(self.primary.port)
+        follow = ("--replicaof", f"127.0.0.1 {self.found_at}")
         self.replicas = [Server(*quick, *settings, *follow) for _ in range(2)]
         eventually(lambda: self.primary.client.wait(2, 100), equals=2)
-        self.watchers = [_Watcher(self.SERVICE, self.primary.port) for _ in range(3)]
+        self.watchers = [_Watcher(self.SERVICE, self.found_at) for _ in range(3)]
         ports = ",".join(f"127.0.0.1:{watcher.port}" for watcher in self.watchers)
         self.url = f"redis+sentinel://{ports}/{self.SERVICE}/0"
         for watcher in self.watchers:
@@ -215,7 +217,7 @@ class Sentinels:
     def named(self) -> Server:
         """The primary that a Sentinel names now."""
         _, port = self.watchers[0].client.sentinel_get_master_addr_by_name(self.SERVICE)
-        return next(server for server in self.servers if server.port == int(port))
+        return next((server for server in self.replicas if server.port == int(port)), self.primary)
 
     def close(self) -> None:
         for each in (*self.watchers, *self.servers):

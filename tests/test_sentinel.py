@@ -126,7 +126,7 @@ def test_sentinels_that_are_away_or_know_no_such_service_are_unavailable(sentine
     nobody = JobQueue("redis+sentinel://127.0.0.1:1,127.0.0.1:2/jobs", timeout_s=0.2, retries=0)
     with pytest.raises(Unavailable, match="does not answer"):
         nobody.submit()
-    with pytest.raises(Unavailable, match="No master found for 'other'"):
+    with pytest.raises(Unavailable, match="no Sentinel that answers knows a primary of 'other'"):
         JobQueue(sentinels.url.replace("/jobs/", "/other/"), retries=0).ping()
 
 
