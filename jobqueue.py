@@ -1105,6 +1105,8 @@ class _Durability:
         new = tuple(int(part) for part in version.split(".")[:2]) >= (7, 2)
         logged = settings.get("appendonly") == "yes"
         if self.wanted == "replicated":
+            if not replicas:
+                return (), "no replica follows this primary"
             return (("WAITAOF", 1, replicas, CONFIRM_MS) if new and logged else ("WAIT", replicas, CONFIRM_MS)), ""
         if not logged:
             return (), "Redis keeps no append-only file; set appendonly yes"
@@ -1124,7 +1126,7 @@ class _Durability:
         online = sum(state["state"] == "online" for state in states)
         seen = [each for each in self._replicas[place] if now - each[0] < REPLICAS_KEPT_S]
         self._replicas[place] = [*seen, (now, online)]
-        return max(1, *(count for _, count in self._replicas[place]))
+        return max(count for _, count in self._replicas[place])
 
     def missing(self, command: Sequence[str | int], counts: Any) -> str:
         """Why the answer to ``command`` confirms nothing; '' when it does."""

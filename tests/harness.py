@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +103,12 @@ class Server:
 
 
 def _cluster_port() -> int:
-    """A free port that leaves room for the bus, 10,000 above."""
-    while (port := free_port()) > 55_535:
-        pass
-    return port
+    """A free port such that the one of the bus, 10,000 above, is free too."""
+    while True:
+        port = free_port()
+        with suppress(OSError, OverflowError), socket.socket() as bus:
+            bus.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 class Cluster:

@@ -26,6 +26,7 @@ class Front:
 
     def __init__(self, server: Server, version: str, aof: Counts = (0, 0)) -> None:
         self.server, self.version, self.aof = server, version, aof
+        self.replicas: int | None = None  # how many it says there are; None: as it is
         self.seen: list[list[str]] = []
         self.cut_at = ""  # the connection is closed instead of passing this command on
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -57,8 +58,9 @@ class Front:
         if name == "WAITAOF":
             return f"-{self.aof}\r\n".encode() if isinstance(self.aof, str) else b"*2\r\n:%d\r\n:%d\r\n" % self.aof
         if name == "INFO" and command[1:] == [b"server"]:
-            text = f"# Server\r\nredis_version:{self.version}\r\n".encode()
-            return b"$%d\r\n%s\r\n" % (len(text), text)
+            return _bulk(f"redis_version:{self.version}\r\n")
+        if name == "INFO" and command[1:] == [b"replication"] and self.replicas is not None:
+            return _bulk("".join(f"slave{n}:ip=127.0.0.1,port={n},state=online\r\n" for n in range(self.replicas)))
         redis.sendall(hiredis.pack_command(tuple(command)))
         answer, raw = hiredis.Reader(), b""
         while answer.gets() is False:
@@ -68,6 +70,10 @@ class Front:
 
     def close(self) -> None:
         self.listener.close()
+
+
+def _bulk(text: str) -> bytes:
+    return b"$%d\r\n%s\r\n" % (len(text), text.encode())
 
 
 @pytest.fixture
@@ -164,7 +170,7 @@ def test_a_redis_without_an_append_only_file_confirms_no_fsync(old: Front) -> No
 
 
 def test_an_old_redis_waits_for_a_replica_and_a_new_one_for_its_fsync(front: Front) -> None:
-    front.aof = (1, 1)
+    front.aof, front.replicas = (1, 1), 1
     stored = durable(front, "replicated").submit_one(NewJob("noop"))
     assert stored.job and stored.job.durability == "replicated"
     front.aof = (1, 0)
@@ -172,6 +178,30 @@ def test_an_old_redis_waits_for_a_replica_and_a_new_one_for_its_fsync(front: Fro
     front.version = "7.0.15"
     assert "0 of 1 replicas have it" in durable(front, "replicated").submit_one(NewJob("noop")).unconfirmed
     assert any("WAIT" in seen for seen in front.seen)
+
+
+def test_all_replicas_are_waited_for_because_any_may_become_the_primary(front: Front) -> None:
+    front.aof, front.replicas = (1, 1), 2
+    jobs = durable(front, "replicated")
+    assert "1 of 2 replicas have it" in jobs.submit_one(NewJob("noop")).unconfirmed
+    front.aof = (1, 2)
+    assert not jobs.submit_one(NewJob("noop")).unconfirmed
+
+
+def test_a_replica_that_has_just_left_is_still_waited_for(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobqueue.DURABILITY_KEPT_S", 0)
+    front.aof, front.replicas = (1, 1), 2
+    jobs = durable(front, "replicated")
+    jobs.submit_one(NewJob("noop"))
+    front.replicas = 1  # it may be the primary by now, and the other does not know yet
+    assert "1 of 2 replicas have it" in jobs.submit_one(NewJob("noop")).unconfirmed
+    monkeypatch.setattr("jobqueue.REPLICAS_KEPT_S", 0)
+    assert not jobs.submit_one(NewJob("noop")).unconfirmed
+
+
+def test_a_primary_without_a_replica_confirms_nothing_and_nobody_waits(front: Front) -> None:
+    assert "no replica follows" in durable(front, "replicated").submit_one(NewJob("noop")).unconfirmed
+    assert not any({"WAIT", "WAITAOF"} & set(seen) for seen in front.seen)
 
 
 def test_a_replica_that_has_the_job_confirms_it(pair: tuple[Server, Server]) -> None:
