@@ -6,7 +6,7 @@
     watch       timeouts, overruns, hung slots, liveness    `closed`
     beat        the control Link: leases, hand-backs        `closed`
 
-What two threads touch of a slot (`pending`, `running`, `ended`, `abandoned`) is guarded by the slot's lock. A slot
+What two threads touch of a slot (`pending`, `running`, `ended`, `handed`, `abandoned`) is guarded by the slot's lock. A slot
 settles what it ran and claims the next in one round trip; when there is nothing it waits in BLMOVE. A lost answer is
 asked for again under the same token, so an outage of Redis delays a result but never doubles it.
 """
@@ -138,6 +138,7 @@ class Slot:
         self.pending: deque[Claimed] = deque()  # claimed, not started
         self.running: Run | None = None
         self.ended: list[Settlement] = []
+        self.handed: list[Settlement] = []  # what the beat is to deliver, or the slot itself if it comes first
         self.abandoned = False  # its handler hangs: another slot has taken its place
         self.thread_id = 0
         self.seq = self.seen = 0
@@ -176,7 +177,10 @@ class Slot:
     def _exchange(self) -> list[Claimed]:
         worker = self.worker
         with self.lock:
-            ended = list(self.ended)  # stays there until it has arrived, for main to hand in at the end of an outage
+            handed = list(
+                self.handed
+            )  # a claim that overtook them would give them up as dropped; sent twice, they do no harm
+            ended = handed + self.ended  # stays there until it has arrived, for main to hand in at the end of an outage
         self.seq += 1
         delay, failures = 0.05, 0
         while True:
@@ -194,10 +198,14 @@ class Slot:
                     return []
                 delay = min(delay * 2, 2.0)
             except Exception:
-                self.ended = []  # it may be the cause: the next claim gives these attempts up as dropped
+                self.ended, self.handed = (
+                    [],
+                    [],
+                )  # they may be the cause: the next claim gives these attempts up as dropped
                 raise
         with self.lock:
-            self.ended = self.ended[len(ended) :]
+            self.ended = self.ended[len(ended) - len(handed) :]
+        self.delivered(handed)
         self.seen = self.seq
         worker.outages[self.queue].end()
         worker.report_refused(ended, accepted)
@@ -205,6 +213,10 @@ class Slot:
             self.ended = [Settlement(job.id, job.token, "released") for job in jobs]
             return []
         return jobs
+
+    def delivered(self, handed: list[Settlement]) -> None:
+        with self.lock:
+            self.handed = [settlement for settlement in self.handed if settlement not in handed]
 
     def _run_batch(self, jobs: list[Claimed]) -> None:
         """Run jobs one after the other, until one overruns and `watch` has given the rest back."""
@@ -369,7 +381,6 @@ class Worker:
         self.numbers = 0
         self.outages = {queue: Outage(log) for queue in self.shares}  # on a Cluster, each may have another Redis
         self.control = jobs.link()  # of the beat thread
-        self.handing_back = {queue: list[list[Settlement]]() for queue in self.shares}  # by watch, taken by beat
         self.wake_beat = threading.Event()
         self.stopping, self.hurry, self.closed = threading.Event(), threading.Event(), threading.Event()
         self.exit_code = 0
@@ -460,14 +471,12 @@ class Worker:
         """Settle for a slot that does not end in time: its job goes back as an interrupted attempt, the rest unharmed."""
         with slot.lock:
             slot.abandoned = True
-            ended = slot.ended + [Settlement(job.id, job.token, "released") for job in slot.pending]
+            slot.handed += slot.ended + [Settlement(job.id, job.token, "released") for job in slot.pending]
             slot.pending.clear()
             if run := slot.running:
                 message = "the worker was told to stop before the handler had finished"
-                ended.append(Settlement(run.job.id, run.job.token, "failed", IN_PLACE, "interrupted", message))
-                self.report(run, ended[-1])
-        if ended:
-            self.handing_back[slot.queue].append(ended)
+                slot.handed.append(Settlement(run.job.id, run.job.token, "failed", IN_PLACE, "interrupted", message))
+                self.report(run, slot.handed[-1])
 
     def _leave(self) -> None:
         for queue in self.shares:
@@ -519,10 +528,9 @@ class Worker:
             self._replace(slot, run)
         elif now >= run.started + OVERRUN_S and (slot.pending or slot.ended):
             with slot.lock:
-                back = slot.ended + [Settlement(job.id, job.token, "released") for job in slot.pending]
+                slot.handed += slot.ended + [Settlement(job.id, job.token, "released") for job in slot.pending]
                 slot.ended = []
                 slot.pending.clear()
-                self.handing_back[slot.queue].append(back)
             self.wake_beat.set()
 
     def _replace(self, slot: Slot, run: Run) -> None:
@@ -607,10 +615,13 @@ class Worker:
 
     def _hand_back(self, queue: str) -> None:
         """Settle for slots that are busy. Repeated until it has arrived."""
-        waiting = self.handing_back[queue]
-        while waiting:
-            accepted, _ = self.jobs.exchange(self.control, queue, f"{self.id}-0", 0, 0, 0, self.lease_ms, waiting[0])
-            self.report_refused(waiting.pop(0), accepted)
+        for slot in list(self.slots):
+            with slot.lock:
+                ended = list(slot.handed) if slot.queue == queue else []
+            if ended:
+                accepted, _ = self.jobs.exchange(self.control, queue, f"{self.id}-0", 0, 0, 0, self.lease_ms, ended)
+                slot.delivered(ended)
+                self.report_refused(ended, accepted)
 
     def _beat_for(self, queue: str) -> None:
         runs, held = self._held(queue)

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from config import Config, Log
 from jobqueue import Claimed, Job, JobQueue, JobType, NewJob, Unavailable
 from tests.harness import Program, Server, System, eventually
 from worker import Run, Slot, TimedOut, Worker
@@ -107,6 +108,31 @@ def test_the_message_of_a_timeout_says_what_to_change(odd, queue):
     assert last_error(ends(queue, by_default.id, "failed"))[1] == (
         "stopped after 1 s, the default PROCESSING_TIMEOUT_S; give the type a longer timeout"
     )
+
+
+def test_results_that_the_beat_has_not_delivered_yet_are_not_given_up_by_the_next_claim(queue: JobQueue):
+    go_on = threading.Event()
+    types = {
+        "quick": JobType("quick", lambda payload, ctx: 1),
+        "slow": JobType("slow", lambda payload, ctx: go_on.wait(5)),
+    }
+    worker = Worker(Config(), queue, types, Log("test"), SimpleNamespace(), False)  # type: ignore[arg-type]
+    slot = Slot(worker, 1, "default")
+    slot.batch = 3
+    jobs = [queue.submit(name) for name in ("quick", "slow", "quick")]
+    turn = threading.Thread(target=slot._turn)
+    turn.start()
+    run = eventually(lambda: slot.running, equals=lambda run: run and run.job.type == "slow")
+    worker._watch_slot(
+        slot, run.started + 1
+    )  # it overruns: what has ended and what has not begun is for the beat, of which there is none
+    go_on.set()
+    turn.join()
+    slot._turn()
+    slot._turn()
+    assert [(queue.get(job.id).status, queue.get(job.id).attempts) for job in jobs] == [("done", 1)] * 3
+    slot.link.close()
+    worker.pool.shutdown()
 
 
 def test_a_timeout_hits_the_handler_and_never_the_code_around_it():
