@@ -1018,15 +1018,13 @@ class Link:
         with _weather():
             place = self._servers.owner(prefix)
             answer = self._run(place, name, prefix, args)
-            connection = self._connections[place]
         try:
             # A repeated submit writes nothing, and there would be nothing to wait for.
             self._call(place, "HSET", touch, "confirmed", "1")
-            if self._connections.get(place) is connection:  # another connection would wait for another server's writes
-                return answer, self._call(place, *confirm)
+            # Never on a new connection: a call that loses the old one raises. It might lead to another server.
+            return answer, self._call(place, *confirm)
         except (redis.RedisError, OSError) as error:
             return answer, _reason(error)
-        return answer, "the connection was lost"
 
     def wait_for_bell(self, prefix: str, slot: str) -> None:
         """Block until the bell rings, BLOCK_S pass, or somebody unblocks ``blocked_as``."""

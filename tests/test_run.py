@@ -245,6 +245,13 @@ def test_a_redis_that_does_not_answer_elsewhere_is_said_without_its_password(sta
     assert "s3cret" not in one.log and "Traceback" not in one.log
 
 
+def test_sentinels_that_do_not_answer_are_said_without_their_password(start: Start) -> None:
+    one = start(REDIS_URL=f"redis+sentinel://:s3cret@127.0.0.1:{free_port()},127.0.0.1:1/jobs")
+    assert one.program.process.wait(20) == 1
+    assert "The Redis at redis+sentinel://***@127.0.0.1" in one.log and "Traceback" not in one.log
+    assert "s3cret" not in one.log
+
+
 def test_another_port_is_taken_when_something_else_sits_on_that_of_redis(start: Start, ports: tuple[int, int]) -> None:
     with socket.create_server(("127.0.0.1", ports[0])):
         one = start().ready()
