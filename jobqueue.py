@@ -869,8 +869,11 @@ class _Cluster:
         raise AssertionError("unreachable")
 
     def owner(self, key: str) -> str:
-        slots = self._map()
-        return str(slots.get_node_from_slot(key_slot(key.encode())).name)
+        try:
+            return str(self._map().get_node_from_slot(key_slot(key.encode())).name)
+        except redis.exceptions.SlotNotCoveredError:
+            self._failed = "nobody"
+            raise
 
     def client(self, place: str) -> Any:
         node = self._map().get_node(node_name=place)
@@ -900,16 +903,19 @@ class _Cluster:
     def _map(self) -> Any:
         """Which node has which slots. Made when it is first asked for: the Cluster may come up after us."""
         with self._lock:
-            if self._cluster is None:
-                self._cluster = RedisCluster(
-                    startup_nodes=[ClusterNode(host, port) for host, port in self._nodes],
-                    require_full_coverage=False,  # the queues of the other shards go on
-                    **self._options,
-                    **self._timeouts.of_a_client(),
-                )
-            elif self._failed:
-                self._cluster.nodes_manager.initialize(last_failed_node_name=self._failed)
-                self._failed = ""
+            try:
+                if self._cluster is None:
+                    self._cluster = RedisCluster(
+                        startup_nodes=[ClusterNode(host, port) for host, port in self._nodes],
+                        require_full_coverage=False,  # the queues of the other shards go on
+                        **self._options,
+                        **self._timeouts.of_a_client(),
+                    )
+                elif self._failed:
+                    self._cluster.nodes_manager.initialize(last_failed_node_name=self._failed)
+                    self._failed = ""
+            except IndexError:  # redis-py takes it for granted that there is a first one
+                raise redis.ConnectionError("no node of the Cluster has any slots yet") from None
             return self._cluster.nodes_manager
 
 

@@ -102,7 +102,7 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _cluster_port() -> int:
+def cluster_port() -> int:
     """A free port such that the one of the bus, 10,000 above, is free too."""
     while True:
         port = free_port()
@@ -120,7 +120,7 @@ class Cluster:
         base = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no")
         quick = ("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0")
         count = masters * (1 + replicas)
-        self.nodes = [Server(*base, *quick, *settings, port=_cluster_port()) for _ in range(count)]
+        self.nodes = [Server(*base, *quick, *settings, port=cluster_port()) for _ in range(count)]
         self.masters = self.nodes[:masters]
         self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
         for at, master in enumerate(self.masters):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobqueue import Filter, JobQueue, NewJob, Settlement, Unavailable
-from tests.harness import Cluster, System, eventually
+from tests.harness import Cluster, Server, System, cluster_port, eventually
 
 LEASE_MS = 10_000
 
@@ -180,6 +180,28 @@ def test_a_cluster_that_is_away_is_unavailable() -> None:
         nobody.ping()
     with pytest.raises(Unavailable):
         nobody.submit()
+
+
+def test_a_cluster_that_is_set_up_later_is_waited_for() -> None:
+    server = Server("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", port=cluster_port())
+    try:
+        jobs = JobQueue(f"redis+cluster://127.0.0.1:{server.port}")
+        with pytest.raises(Unavailable):
+            jobs.submit()
+        server.client.execute_command("CLUSTER ADDSLOTS", *range(100))
+        with pytest.raises(Unavailable):
+            jobs.submit()  # not of its slots
+        server.client.execute_command("CLUSTER ADDSLOTS", *range(100, Cluster.SLOTS))
+
+        def submitted() -> bool:
+            try:
+                return bool(jobs.submit())
+            except Unavailable:
+                return False
+
+        eventually(submitted)
+    finally:
+        server.close()
 
 
 def test_the_report_warns_of_a_cluster_that_can_lose_jobs(jobs: JobQueue) -> None:
