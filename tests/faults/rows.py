@@ -6,7 +6,6 @@ telling. It may leave everything broken that ``Stage.heal`` mends: the proxies.
 
 from __future__ import annotations
 
-import itertools
 import random
 import resource
 import shutil
@@ -16,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -565,11 +564,13 @@ def backlog(stage: Stage, seconds: float) -> dict[str, Any]:
     due = datetime.now(timezone.utc) + timedelta(seconds=n / 5_000)
     submit_flood(stage.queue, n, run_at=due)
     submit_flood(stage.queue, n)
-    link, slot, left = stage.queue.link(), "flood-1", n // 10
-    for seq in itertools.count(1):
-        if left <= 0:
-            break
-        left -= len(stage.queue.exchange(link, big, f"{slot}{seq}", 1, 0, 64, 1, [])[1])
+    link, left, seq = stage.queue.link(), n // 10, 0
+    with ExitStack() as frozen:  # they would take back jobs that are then claimed a second time
+        for reaper in stage.reapers:
+            frozen.enter_context(reaper.frozen())
+        while left > 0:
+            seq += 1
+            left -= len(stage.queue.exchange(link, big, f"flood-{seq}", 1, 0, 64, 1, [])[1])
     before = memory(client)
 
     def sizes() -> dict[str, int]:
