@@ -82,8 +82,12 @@ def _write(what: str, ctx: Any) -> None:
 @handler("noted", max_attempts=4, backoff=0.2)
 @handler("noted.twice", max_attempts=2, backoff=0.2)
 def noted(payload: Any, ctx: Any) -> Any:
-    """Takes ``payload["s"]`` seconds; fails its first ``payload["fails"]`` attempts, for good if that is ``"always"``."""
+    """Takes ``payload["s"]`` seconds, and until the file ``payload["gate"]`` exists; fails its first ``payload["fails"]``
+    attempts, for good if that is ``"always"``."""
     _write("start", ctx)
+    while "gate" in payload and not os.path.exists(payload["gate"]):
+        time.sleep(0.01)
+        ctx.check()
     deadline = time.monotonic() + payload.get("s", 0)
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(left, 0.05))
