@@ -1411,7 +1411,13 @@ class JobQueue:
 
     def delete(self, job_id: str) -> None:
         """Forget a job. Conflict while it is processing."""
-        self._operate("delete", job_id, [], ("deleted",))
+        self.get(
+            job_id
+        )  # there is such a job; if it is gone a moment later, it was deleted, perhaps by a lost call of ours
+        try:
+            self._operate("delete", job_id, [], ("deleted",))
+        except NotFound:
+            pass
 
     def requeue_dead(self, queue: str, *, most: int = 10_000) -> tuple[int, int]:
         """Retry the queue's dead letters, oldest first, in bounded steps. Returns how many, and how many are left."""

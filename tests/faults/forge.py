@@ -116,9 +116,15 @@ def _become(name: str, flags: list[str], environment: dict[str, str], log: str) 
     os._exit(code)
 
 
+_codes: dict[int, int] = {}
+
+
 def _poll(pid: int) -> int | None:
-    done, status = os.waitpid(pid, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if done else None
+    if pid not in _codes:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            _codes[pid] = os.waitstatus_to_exitcode(status)
+    return _codes.get(pid)
 
 
 def main() -> None:

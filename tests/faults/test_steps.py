@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -21,15 +20,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import redis
 import requests
 
-from jobqueue import Job, JobQueue, NewJob, NotFound, Script, Settlement, Unavailable
+from jobqueue import NEVER, Claimed, Held, Job, JobQueue, NewJob, NotFound, Script, Settlement
 from tests.faults.forge import Forge, Forged
 from tests.faults.ledger import Ledger, Run
-from tests.faults.proxy import APPLIED, BEFORE, MOMENTS, NAMES, Message, Proxy, Strike
+from tests.faults.proxy import BEFORE, MOMENTS, NAMES, Message, Proxy, Strike
 from tests.harness import Server, eventually, free_port
 
-AT_ONCE = 8
+AT_ONCE = 10
 OUTAGE = ("no work until Redis is back", "Redis is back")
 
 
@@ -46,40 +46,45 @@ class Case(NamedTuple):
 class Stage:
     """What the cases of a test share: Redis, a reaper if they need one, and the file that handlers write to."""
 
-    def __init__(self, server: Server, forge: Forge, ledger: Ledger) -> None:
-        self.server, self.forge, self.ledger = server, forge, ledger
-        self.jobs = JobQueue(server.url)
+    def __init__(self, server: Server, forge: Forge, ledger: Ledger, folder: Path) -> None:
+        self.server, self.forge, self.ledger, self.folder = server, forge, ledger, folder
         self.numbers = itertools.count(1)
         for name in NAMES.values():  # or the first process that uses a script sends it twice
             server.client.script_load(Script(name).text)
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
+def stage(tmp_path: Path) -> Iterator[Stage]:
     server = Server("--databases", "400")
     with ExitStack() as stack:
         stack.callback(server.close)
         forge, ledger = Forge(server), Ledger()
         stack.callback(ledger.close)
         stack.callback(forge.close)
-        yield Stage(server, forge, ledger)
+        yield Stage(server, forge, ledger, tmp_path)
 
 
 class Scene:
     """One case while it is played."""
 
-    def __init__(self, stage: Stage, case: Case, name_of: Callable[[Scene, Message], str], *, kill: bool = False) -> None:
+    def __init__(
+        self, stage: Stage, case: Case, name_of: Callable[[Scene, Message], str], *, kill: bool = False
+    ) -> None:
         self.stage, self.case, self.name_of, self.kill = stage, case, name_of, kill
-        self.number = next(stage.numbers)
-        self.queue = f"case-{self.number}"
+        number = next(stage.numbers)
+        self.queue, self.port = f"case-{number}", free_port()
+        self.gate = stage.folder / f"gate-{number}"
+        self.database = number if name_of is of_a_reaper else 0  # it looks after all the queues that there are
+        self.url = f"{stage.server.url[:-1]}{self.database}"
+        self.jobs = JobQueue(self.url)
+        self.redis = redis.Redis(port=stage.server.port, db=self.database, decode_responses=True)
         self.proxy = Proxy(stage.server.port)
         self.proxy.rule = self._rule
         self.steps: list[str] = []  # in the order of their first messages
+        self.part, self.counts, self.links = "start", Counter[str](), set[int]()  # for name_of
         self.programs: list[Forged] = []
         self._lock = threading.Lock()
         self._victim = threading.Event()
-        gate = tempfile.mktemp(prefix="jobqueue-gate-")
-        self.gate = Path(gate)
 
     def _rule(self, message: Message) -> Strike | None:
         with self._lock:
@@ -97,8 +102,8 @@ class Scene:
 
     def start(self, name: str, *flags: str, **environment: str) -> Forged:
         """The first program talks to Redis through the proxy, those that follow directly."""
-        url = {} if self.programs else {"REDIS_URL": self.proxy.url}
-        program = self.stage.forge.start(name, *flags, **url | environment)
+        url = self.url if self.programs else f"{self.proxy.url[:-1]}{self.database}"
+        program = self.stage.forge.start(name, *flags, REDIS_URL=url, **environment)
         self.programs.append(program)
         self._victim.set()
         return program
@@ -121,31 +126,32 @@ class Scene:
 
     def submit(self, **payload: Any) -> Job:
         waits = {"gate": str(self.gate)}
-        return self.stage.jobs.submit("noted", waits | payload, queue=self.queue, timeout_s=60, backoff_s=0.3)
+        return self.jobs.submit("noted", waits | payload, queue=self.queue, timeout_s=60, backoff_s=0.3)
 
     def ends(self, job: Job) -> Job:
-        eventually(lambda: self.stage.jobs.get(job.id).status, equals="done", within_s=20)
-        return self.stage.jobs.get(job.id)
+        eventually(lambda: self.jobs.get(job.id).status, equals="done", within_s=20)
+        return self.jobs.get(job.id)
 
     def runs(self, job: Job) -> list[Run]:
         return self.stage.ledger.runs()[job.id]
 
     def check(self, jobs: int = 1) -> None:
         """Every invariant holds, the books balance, each job has succeeded once, and the reaper sees every slot."""
-        assert self.stage.jobs.check(self.queue) == []
-        books = self.stage.jobs.books(self.queue)
+        assert self.jobs.check(self.queue) == []
+        books = self.jobs.books(self.queue)
         assert books.missing == 0 and books.totals["submitted"] == books.totals["done"] == jobs, books
-        redis, prefix = self.stage.server.client, f"jq:{{{self.queue}}}:"
-        workers = set(redis.zrange(f"{prefix}workers", 0, -1))
-        slots = [key.removeprefix(f"{prefix}processing:") for key in redis.scan_iter(f"{prefix}processing:*", count=1000)]
+        client, prefix = self.redis, f"jq:{{{self.queue}}}:"
+        workers = set(client.zrange(f"{prefix}workers", 0, -1))
+        slots = [
+            key.removeprefix(f"{prefix}processing:") for key in client.scan_iter(f"{prefix}processing:*", count=1000)
+        ]
         assert {slot.rpartition("-")[0] for slot in slots} <= workers
-        assert all(redis.hexists(f"{prefix}slots", slot) for slot in slots)
+        assert all(client.hexists(f"{prefix}slots", slot) for slot in slots)
 
     def close(self) -> None:
         for program in self.programs:
             program.kill()
         self.proxy.close()
-        self.gate.unlink(missing_ok=True)
 
     def logs(self) -> str:
         return "\n".join(f"--- {program.name} {program.pid}\n{program.log}" for program in self.programs)
@@ -264,7 +270,9 @@ def cut(scene: Scene, fails: int) -> None:
 
 
 @pytest.mark.parametrize(("fails", "first"), [(0, "CLIENT SETNAME 1"), (1, "exchange 2")])
-def test_f2_a_worker_killed_at_any_step_costs_at_most_the_attempt_it_was_in(stage: Stage, fails: int, first: str) -> None:
+def test_f2_a_worker_killed_at_any_step_costs_at_most_the_attempt_it_was_in(
+    stage: Stage, fails: int, first: str
+) -> None:
     stage.forge.start("reaper", "--interval", "0.1", PROCESSING_TIMEOUT_S="1")
     make = partial(Scene, stage, name_of=of_a_worker, kill=True)
     steps = record(make, partial(life, fails=fails))
@@ -288,18 +296,25 @@ def test_f3_a_connection_cut_at_any_step_costs_nothing(stage: Stage, fails: int,
 # -------------------------------------------------------------------------------------------------------- the API
 
 
+REQUEST = [  # the start, then a POST to a queue that is new
+    *("CLIENT SETNAME 1", "CLIENT SETINFO 1", "CLIENT SETINFO 2", "INFO 1", "CONFIG GET 1"),
+    *("rate 1", "HGETALL 1", "register 1", "HGETALL 2", "submit 1", "books 1", "ZRANGE 1"),
+]
+
+
 def posted(scene: Scene) -> requests.Response:
     """What a client gets that repeats its request until it is answered; a dead API is started again on its port."""
-    at = f"http://127.0.0.1:{scene.port}"
+    at = f"http://127.0.0.1:{scene.port}/jobs"
     body = {"type": "noted", "payload": {}, "queue": scene.queue}
     while True:
-        if scene.programs[-1].process.poll() is not None:
+        if not scene.programs or scene.programs[-1].process.poll() is not None:
             scene.start("api", "--port", str(scene.port))
-        scene.programs[-1].says("listening")
+        api = scene.programs[-1]
+        eventually(partial(_listens_or_died, api))
         try:
-            answer = requests.post(f"{at}/jobs", json=body, headers={"Idempotency-Key": scene.queue}, timeout=10)
-        except requests.ConnectionError:
-            eventually(lambda: scene.programs[-1].process.poll() is not None)
+            answer = requests.post(at, json=body, headers={"Idempotency-Key": scene.queue}, timeout=10)
+        except requests.RequestException:  # not answered, or half
+            eventually(api.process.poll, equals=-signal.SIGKILL)
             continue
         if answer.ok:
             return answer
@@ -307,22 +322,18 @@ def posted(scene: Scene) -> requests.Response:
         time.sleep(float(answer.headers["Retry-After"]))
 
 
-def request(scene: Scene) -> requests.Response:
-    scene.port = free_port()
-    scene.start("api", "--port", str(scene.port))
-    if scene.case.step is not None and scene.kill:
-        eventually(lambda: scene.struck or "listening" in scene.programs[0].log)
-    return posted(scene)
+def _listens_or_died(api: Forged) -> bool:
+    return "listening" in api.log or api.process.poll() is not None
 
 
 def one_job(scene: Scene) -> None:
     """However often the request came, it is one job, and it runs once."""
-    first = request(scene)
+    first = posted(scene)
     again = posted(scene)
     assert again.status_code == 200 and again.headers["Idempotent-Replayed"] == "true"
     assert again.json()["job_id"] == first.json()["job_id"]
     assert scene.worker("--burst").exits() == 0
-    job = scene.stage.jobs.get(first.json()["job_id"])
+    job = scene.jobs.get(first.json()["job_id"])
     assert (job.status, job.attempts, len(scene.runs(job))) == ("done", 1, 1)
     assert scene.struck and "Traceback" not in scene.logs()
     scene.check()
@@ -331,7 +342,257 @@ def one_job(scene: Scene) -> None:
 @pytest.mark.parametrize("kill", [True, False])
 def test_f4_a_request_repeated_under_its_key_is_one_job_whatever_happens_to_the_api(stage: Stage, kill: bool) -> None:
     make = partial(Scene, stage, name_of=plain, kill=kill)
-    steps = record(make, request)
-    assert [step for step in steps if not step.startswith("CLIENT")] == []
-    row = "F4, " + ("the API killed" if kill else "the API's connection cut") + " at each message of its start and a POST"
+    steps = record(make, posted)
+    assert steps == REQUEST
+    row = (
+        "F4, " + ("the API killed" if kill else "the API's connection cut") + " at each message of its start and a POST"
+    )
     play_all(row, cases_of(steps), make, one_job)
+
+
+# ----------------------------------------------------------------------------------------------------- the reaper
+
+TICK = ["HGETALL 1", "expired 1", "MULTI 1", "promote 1", "trim 1", "trim 2", "trim 3", "reap 1", "EXEC 1"]
+DEATH = ["HSCAN", "lower"]
+REAPER = [
+    *(
+        "start: CLIENT SETNAME 1",
+        "start: CLIENT SETINFO 1",
+        "start: CLIENT SETINFO 2",
+        "start: SELECT 1",
+        "start: PING 1",
+    ),
+    *(f"first tick: {step}" for step in TICK),
+    *DEATH,
+]
+
+
+def of_a_reaper(scene: Scene, message: Message) -> str:
+    """What later ticks say was said by the first, but that a worker is dead."""
+    if message.label in DEATH:
+        return message.label
+    if message.label == "HGETALL":
+        scene.part = "first tick" if scene.part == "start" else ""
+        scene.counts.clear()
+    scene.counts[message.label] += 1
+    return f"{scene.part}: {message.label} {scene.counts[message.label]}" if scene.part else ""
+
+
+def strand(scene: Scene) -> tuple[str, str, str, str]:
+    """A job whose lease ran out, one that a dead worker holds, one that is due, one that is past its retention."""
+    jobs, queue, link = scene.jobs, scene.queue, scene.jobs.link()
+
+    def claimed(slot: str, seq: int, lease_ms: int) -> Claimed:
+        jobs.submit(queue=queue)
+        return jobs.exchange(link, queue, slot, seq, seq - 1, 1, lease_ms, [])[1][0]
+
+    old = claimed("left-1", 1, 60_000)
+    jobs.exchange(link, queue, "left-1", 0, 0, 0, 60_000, [Settlement(old.id, old.token, "done")])
+    scene.redis.zincrby(f"jq:{{{queue}}}:done", -61_000, old.id)
+    expired = claimed("left-1", 2, 1)
+    held = claimed("dead-1", 1, 60_000)
+    jobs.beat(link, queue, "dead", {}, 60_000, {}, [Held(held.id, held.token, 60_000)])
+    due = jobs.submit(queue=queue, delay_s=0.001)
+    link.close()
+    return expired.id, held.id, due.id, old.id
+
+
+def reaper(scene: Scene) -> None:
+    scene.start("reaper", "--interval", "0.05", PROCESSING_TIMEOUT_S="1", RESULT_TTL_S="60")
+
+
+def recovery(scene: Scene) -> tuple[str, str, str, str]:
+    stranded = strand(scene)
+    reaper(scene)
+    if scene.case.step is None:
+        scene.reaches(REAPER[-1])
+    scene.has_struck()
+    return stranded
+
+
+def recovered(scene: Scene) -> None:
+    """Each job once where it belongs."""
+    expired, held, due, old = recovery(scene)
+    if scene.kill:
+        reaper(scene)
+    jobs, queue = scene.jobs, scene.queue
+    eventually(lambda: jobs.books(queue).sizes, equals=lambda sizes: sizes["queued"] == sum(sizes.values()) == 3)
+    assert {job_id: jobs.get(job_id).attempts for job_id in (expired, held, due)} == {expired: 1, held: 1, due: 0}
+    with pytest.raises(NotFound):
+        jobs.get(old)
+    books = jobs.books(queue)
+    assert books.missing == 0
+    assert {name: books.totals[name] for name in ("submitted", "done", "reaped", "retried", "trimmed")} == {
+        "submitted": 4,
+        "done": 1,
+        "reaped": 2,
+        "retried": 2,
+        "trimmed": 1,
+    }
+    assert jobs.check(queue) == []
+    assert "Traceback" not in scene.logs()
+    link = jobs.link()
+    claims = [jobs.exchange(link, queue, f"end-{n}", 1, 0, 1, 60_000, [])[1] for n in range(4)]
+    link.close()
+    assert [job.id for claim in claims for job in claim] == [expired, held, due]
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_f5_a_reaper_struck_at_any_step_recovers_each_job_once(stage: Stage, kill: bool) -> None:
+    make = partial(Scene, stage, name_of=of_a_reaper, kill=kill)
+    steps = record(make, recovery)
+    assert steps == REAPER
+    row = "F5, " + ("the reaper killed" if kill else "its connection cut") + " at each message of its ticks"
+    play_all(row, cases_of(steps), make, recovered)
+
+
+# ------------------------------------------------------------------------------------------------ a worker that leaves
+
+LEAVING = [
+    *("CLIENT SETINFO 1", "CLIENT SETINFO 2", "CLIENT SETNAME 1", "CLIENT UNBLOCK", "exchange 1"),
+    *("extend at last", "extend while draining", "leave 1", "leave 2"),
+]
+
+
+def of_a_leaving_worker(scene: Scene, message: Message) -> str:
+    """From the signal on. Its beat speaks of two queues, the other of which has an idle thread."""
+    if scene.part == "start":
+        scene.links.add(message.connection)
+        return ""
+    if message.label in ("extend", "exchange") and message.words[3].decode() != f"jq:{{{scene.queue}}}:":
+        return ""
+    if message.label == "extend":
+        return "extend while draining" if message.connection in scene.links else "extend at last"
+    if message.label == "CLIENT UNBLOCK":
+        return message.label
+    scene.counts[message.label] += 1
+    return f"{message.label} {scene.counts[message.label]}"
+
+
+def leave(scene: Scene, late: bool) -> list[Job]:
+    """A worker with a running job and two that wait is told to stop. The job ends soon, or not at all (``late``)."""
+    drain_s = "1" if late else "30"
+    worker = scene.worker("--queues", f"{scene.queue}=1,{scene.queue}-idle=1", "--drain", drain_s)
+    jobs = [scene.submit(), *(scene.jobs.submit("noted", {}, queue=scene.queue) for _ in range(2))]
+    eventually(lambda: len(scene.runs(jobs[0])) == 1 and any(message.label == "BLMOVE" for message in scene.proxy.seen))
+    scene.part = "told"
+    worker.signal(signal.SIGTERM)
+    scene.reaches("extend while draining")
+    scene.reaches("CLIENT UNBLOCK")
+    if not late:
+        scene.gate.touch()
+    if scene.case.step is None:
+        assert worker.exits() == 0
+    scene.has_struck()
+    return jobs
+
+
+def left(scene: Scene, late: bool, steps: list[str]) -> None:
+    """What ran is done, or runs again; what waited has not noticed."""
+    running, *waiting = leave(scene, late)
+    began = time.monotonic()
+    code = scene.programs[0].exits()
+    assert code == (-signal.SIGKILL if scene.kill else 0), code
+    assert time.monotonic() - began < 6
+    assert [(job.status, job.attempts) for job in map(scene.jobs.get, [job.id for job in waiting])] == [
+        ("queued", 0)
+    ] * 2
+    scene.gate.touch()
+    scene.worker()
+    ended = scene.ends(running)
+    settled = not scene.kill or applied(scene.case, "exchange 1", steps)
+    assert ended.attempts == (1 if settled and not late else 2), ended
+    kinds = [error["kind"] for error in ended.errors]
+    assert kinds == (["interrupted"] if late else []) if settled else ["lease_expired"], kinds
+    assert [scene.ends(job).attempts for job in waiting] == [1, 1]
+    assert "Traceback" not in scene.logs()
+    scene.check(jobs=3)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("kill", [True, False])
+def test_f6_a_worker_struck_at_any_step_of_its_leaving_loses_nothing(stage: Stage, kill: bool, late: bool) -> None:
+    stage.forge.start("reaper", "--interval", "0.1", PROCESSING_TIMEOUT_S="1" if kill else "10")
+    make = partial(Scene, stage, name_of=of_a_leaving_worker, kill=kill)
+    steps = record(make, partial(leave, late=late))
+    assert sorted(steps) == LEAVING
+    row = f"F6, {'kill -9' if kill else 'a cut'} at each message after SIGTERM; the job ends {'too late' if late else 'in time'}"
+    play_all(row, cases_of(steps), make, partial(left, late=late, steps=steps))
+
+
+# ---------------------------------------------------------------------------------------- calls from Python, repeated
+
+
+def failed_job(jobs: JobQueue, queue: str) -> str:
+    job, link = jobs.submit(queue=queue), jobs.link()
+    claimed = jobs.exchange(link, queue, f"{job.id}-1", 1, 0, 1, 60_000, [])[1][0]
+    jobs.exchange(
+        link, queue, f"{job.id}-1", 0, 0, 0, 60_000, [Settlement(job.id, claimed.token, "failed", NEVER, "Fail")]
+    )
+    link.close()
+    return job.id
+
+
+def running_job(jobs: JobQueue, queue: str) -> str:
+    job, link = jobs.submit(queue=queue), jobs.link()
+    jobs.exchange(link, queue, f"{job.id}-1", 1, 0, 1, 60_000, [])
+    link.close()
+    return job.id
+
+
+def waiting_job(jobs: JobQueue, queue: str) -> str:
+    return jobs.submit(queue=queue).id
+
+
+def scheduled_job(jobs: JobQueue, queue: str) -> str:
+    return jobs.submit(queue=queue, delay_s=3600).id
+
+
+def dead_letters(jobs: JobQueue, queue: str) -> str:
+    return max(failed_job(jobs, queue) for _ in range(3))
+
+
+def nothing(jobs: JobQueue, queue: str) -> str:
+    return ""
+
+
+# What is there before, and the call.
+Call = tuple[Callable[[JobQueue, str], str], Callable[[JobQueue, str, str], Any]]
+CALLS: dict[str, Call] = {
+    "submit": (nothing, lambda jobs, queue, job_id: jobs.submit("noop", {"n": 1}, queue=queue).status),
+    "submit under a key": (nothing, lambda jobs, queue, job_id: jobs.submit(queue=queue, key="k", tags=["a"]).status),
+    "submit a unique job": (nothing, lambda jobs, queue, job_id: jobs.submit(queue=queue, unique_key="u").status),
+    "submit many": (nothing, lambda jobs, queue, job_id: len(jobs.submit_many([NewJob(queue=queue)] * 300, key="k"))),
+    "cancel what waits": (waiting_job, lambda jobs, queue, job_id: jobs.cancel(job_id)),
+    "cancel what runs": (running_job, lambda jobs, queue, job_id: jobs.cancel(job_id)),
+    "retry": (failed_job, lambda jobs, queue, job_id: jobs.retry(job_id)),
+    "requeue": (dead_letters, lambda jobs, queue, job_id: jobs.requeue_dead(queue)[1]),
+    "run now": (scheduled_job, lambda jobs, queue, job_id: jobs.run_now(job_id)),
+    "pause": (waiting_job, lambda jobs, queue, job_id: jobs.pause(queue)),
+    "delete": (waiting_job, lambda jobs, queue, job_id: jobs.delete(job_id)),
+}
+
+
+def call(scene: Scene, of: Call) -> None:
+    """What it answers, and what is then there."""
+    prepare, act = of
+    job_id = prepare(scene.jobs, scene.queue)
+    scene.answer = act(JobQueue(scene.proxy.url), scene.queue, job_id)
+    books = scene.jobs.books(scene.queue)
+    scene.end = books.sizes, books.totals, books.paused, books.missing
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_over_a_cut_connection_does_and_answers_what_it_would_have_without(stage: Stage, name: str) -> None:
+    make = partial(Scene, stage, name_of=plain)
+    without = make(Case(None))
+    call(without, CALLS[name])
+
+    def same(scene: Scene) -> None:
+        call(scene, CALLS[name])
+        assert (scene.answer, scene.end) == (without.answer, without.end)
+        assert scene.struck and scene.jobs.check(scene.queue) == []
+
+    assert without.steps and without.jobs.check(without.queue) == []
+    play_all(f"A cut at each message of: {name}", cases_of(without.steps), make, same)
+    without.close()
