@@ -1693,7 +1693,11 @@ class JobQueue:
             pipe = client.pipeline(transaction=True)
             for name, args in calls:
                 pipe.execute_command("EVALSHA", self._scripts[name].sha, 1, prefix, *args)
-            return list(pipe.execute())
+            try:
+                return list(pipe.execute())
+            except redis.ResponseError:
+                client.connection_pool.disconnect()  # who refused an EXEC for Redis has left the transaction open
+                raise
 
         try:
             with _weather():
