@@ -1,12 +1,16 @@
 """Handlers that behave as handlers should not, and some that tests can steer: ``--handlers tests.odd_handlers``."""
 
+import ctypes
 import os
 import random
+import resource
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
+
+import redis
 
 from jobqueue import Fail, Retry, handler
 
@@ -186,7 +190,7 @@ def fork(payload, ctx):
 def close_files(payload, ctx):
     """As a daemonising library does on its first run."""
     if ctx.attempt == 1:
-        os.closerange(3, 10)
+        os.closerange(3, 31)
     return "closed"
 
 
@@ -206,3 +210,42 @@ def meddle(payload, ctx):
 @handler("die", backoff=0)
 def die(payload, ctx):
     os._exit(payload)
+
+
+@handler("segfault", backoff=0)
+def segfault(payload, ctx):
+    ctypes.string_at(0)
+
+
+@handler("nap")
+def nap(payload, ctx):
+    time.sleep(0.1)
+
+
+@handler("leak", backoff=0)
+def leak(payload, ctx):
+    """Asks for memory until there is none, 100 MB from here."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20, resource.RLIM_INFINITY))
+    try:
+        hoard = []
+        while True:
+            hoard.append(bytearray(2**20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+@handler("hog", timeout=60)
+def hog(payload, ctx):
+    """In C, without letting any other thread of Python run, as a catastrophic regular expression does."""
+    ctypes.PyDLL(None).sleep(payload)
+    return os.getpid()
+
+
+@handler("kill.connections")
+def kill_connections(payload, ctx):
+    """All that there are, also the one over which its result will go."""
+    client = redis.Redis.from_url(os.environ["REDIS_URL"])
+    client.client_kill_filter(_type="normal", skipme=True)
+    client.close()
+    return "killed"
