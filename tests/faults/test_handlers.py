@@ -64,7 +64,9 @@ def test_f19_memory_that_runs_out_fails_the_job_that_took_it(forge: Forge, queue
     assert running.process.poll() is None
 
 
-def test_f21_jobs_beside_one_that_lets_no_other_thread_run_are_recovered_elsewhere(forge: Forge, queue: JobQueue) -> None:
+def test_f21_jobs_beside_one_that_lets_no_other_thread_run_are_recovered_elsewhere(
+    forge: Forge, queue: JobQueue
+) -> None:
     forge.start("reaper", "--interval", "0.1", **T)
     hogged = worker(forge, 4)
     peers = [queue.submit("sleep", 0.5) for _ in range(3)]
@@ -78,7 +80,9 @@ def test_f21_jobs_beside_one_that_lets_no_other_thread_run_are_recovered_elsewhe
     lost = ended(queue, [hog])[0]
     assert (lost.status, lost.errors[-1]["kind"]) == ("failed", "lease_expired")
     eventually(lambda: queue.books("default").totals.get("refused"), equals=4)
-    print(f"F21: {len(peers)} peers ran again elsewhere; {hogged.log.count('late result was refused')} late results refused")
+    print(
+        f"F21: {len(peers)} peers ran again elsewhere; {hogged.log.count('late result was refused')} late results refused"
+    )
     assert {job.worker for job in ends} == {healthy.log.partition("worker=")[2].split()[0]}
     assert queue.check("default") == []
 
