@@ -657,7 +657,7 @@ class Worker:
         return counted
 
     def _held(self, queue: str) -> tuple[list[Run], list[Held]]:
-        """What runs, and its leases followed by those of what waits in a batch."""
+        """What runs, and its leases followed by those of what waits in a batch and of what has ended but is not settled."""
         runs: list[Run] = []
         waiting: list[Held] = []
         for slot in list(self.slots):
@@ -665,6 +665,7 @@ class Worker:
                 with slot.lock:
                     runs += [slot.running] if slot.running else []
                     waiting += [Held(job.id, job.token, round(self.timeout_s(job) * 1000)) for job in slot.pending]
+                    waiting += [Held(end.id, end.token, self.lease_ms) for end in slot.ended]
         now = time.monotonic()
         held = [
             Held(run.job.id, run.job.token, round((run.deadline - now) * 1000), run.context.changes()) for run in runs

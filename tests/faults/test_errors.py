@@ -246,3 +246,23 @@ def test_a_client_of_the_api_gets_its_answer_or_a_503_for_every_error(stage: Sta
 
     asked = ["rate", "HGETALL", "register", "submit", "books", "ZRANGE", "get"]
     run(stage, "an API", play, [*asked, *(label for label in CONNECTING if label != "CLIENT ID")])
+
+
+def test_a_result_that_redis_does_not_take_for_longer_than_a_lease_is_not_forgotten_meanwhile(stage: Stage) -> None:
+    """The beats get through: they say that the worker lives and still has something to say of the job."""
+    lane = Lane(stage, 0, "exchange", (0, []))
+    stage.forge.start(
+        "reaper", "--interval", "0.1", REDIS_URL=stage.url(stage.server.port, 0), PROCESSING_TIMEOUT_S="1"
+    )
+    lane.worker().says("ready")
+    eventually(lambda: any(message.label == "BLMOVE" for message in lane.proxy.seen))
+    refusing = Injection("exchange", ERRORS["BUSY"], 100)
+    job = lane.jobs.submit("noted", {"s": 0.3})
+    eventually(lambda: lane.jobs.get(job.id).status, equals="processing")
+    lane.proxy.rule = refusing
+    until = time.monotonic() + 3
+    eventually(lambda: time.monotonic() > until or lane.jobs.get(job.id).status != "processing")
+    lane.proxy.heal()
+    lane.done_at_once(job)
+    assert refusing.left < 100
+    lane.proxy.close()

@@ -30,6 +30,7 @@ from tests.faults.proxy import BEFORE, MOMENTS, NAMES, Message, Proxy, Strike
 from tests.harness import Server, eventually, free_port
 
 AT_ONCE = 10
+LEASE_S = "1.5"  # a killed worker's job waits for its end
 OUTAGE = ("no work until Redis is back", "Redis is back")
 
 
@@ -111,7 +112,7 @@ class Scene:
         return program
 
     def worker(self, *flags: str, **environment: str) -> Forged:
-        ours = {"PROCESSING_TIMEOUT_S": "1"} | self.stage.ledger.environment
+        ours = {"PROCESSING_TIMEOUT_S": LEASE_S if self.kill else "3"} | self.stage.ledger.environment
         queues = () if "--queues" in flags else ("--threads", "1", "--queues", self.queue)
         return self.start("worker", "--handlers", "tests.faults.ledger", *queues, *flags, **ours | environment)
 
@@ -277,7 +278,7 @@ def cut(scene: Scene, fails: int) -> None:
 def test_f2_a_worker_killed_at_any_step_costs_at_most_the_attempt_it_was_in(
     stage: Stage, fails: int, first: str
 ) -> None:
-    stage.forge.start("reaper", "--interval", "0.1", PROCESSING_TIMEOUT_S="1")
+    stage.forge.start("reaper", "--interval", "0.1", PROCESSING_TIMEOUT_S=LEASE_S)
     make = partial(Scene, stage, name_of=of_a_worker, kill=True)
     steps = record(make, partial(life, fails=fails))
     assert steps == (RETRIED if fails else LIFE)
@@ -494,10 +495,8 @@ def leave(scene: Scene, late: bool) -> list[Job]:
 def left(scene: Scene, late: bool, steps: list[str]) -> None:
     """What ran is done, or runs again; what waited has not noticed."""
     running, *waiting = leave(scene, late)
-    began = time.monotonic()
-    code = scene.programs[0].exits()
+    code = scene.programs[0].exits(within_s=10)
     assert code == (-signal.SIGKILL if scene.kill else 0), code
-    assert time.monotonic() - began < 6
     assert [(job.status, job.attempts) for job in map(scene.jobs.get, [job.id for job in waiting])] == [
         ("queued", 0)
     ] * 2
@@ -516,7 +515,7 @@ def left(scene: Scene, late: bool, steps: list[str]) -> None:
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("kill", [True, False])
 def test_f6_a_worker_struck_at_any_step_of_its_leaving_loses_nothing(stage: Stage, kill: bool, late: bool) -> None:
-    stage.forge.start("reaper", "--interval", "0.1", PROCESSING_TIMEOUT_S="1" if kill else "10")
+    stage.forge.start("reaper", "--interval", "0.1", PROCESSING_TIMEOUT_S=LEASE_S if kill else "10")
     make = partial(Scene, stage, name_of=of_a_leaving_worker, kill=kill)
     steps = record(make, partial(leave, late=late))
     assert sorted(steps) == LEAVING
