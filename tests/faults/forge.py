@@ -91,9 +91,13 @@ class _Handle:
 # ------------------------------------------------------------------------------------------- the process that forks
 
 
+_living, _codes = set[int](), dict[int, int]()
+
+
 def _start(name: str, flags: list[str], environment: dict[str, str], log: str) -> int:
     if pid := os.fork():
         os.setpgid(pid, pid)
+        _living.add(pid)
         return pid
     _become(name, flags, environment, log)
 
@@ -116,13 +120,11 @@ def _become(name: str, flags: list[str], environment: dict[str, str], log: str) 
     os._exit(code)
 
 
-_codes: dict[int, int] = {}
-
-
 def _poll(pid: int) -> int | None:
-    if pid not in _codes:
+    if pid in _living:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
+            _living.remove(pid)
             _codes[pid] = os.waitstatus_to_exitcode(status)
     return _codes.get(pid)
 
@@ -135,9 +137,13 @@ def main() -> None:
 
     orders = {"start": _start, "poll": _poll}
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for line in sys.stdin:
-        order, *arguments = json.loads(line)
-        print(json.dumps(orders[order](*arguments)), flush=True)
+    try:
+        for line in sys.stdin:
+            order, *arguments = json.loads(line)
+            print(json.dumps(orders[order](*arguments)), flush=True)
+    finally:
+        for pid in _living:  # nobody else would end them
+            os.killpg(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
