@@ -31,6 +31,7 @@ from tests.harness import Server, eventually, free_port
 
 AT_ONCE = 10
 LEASE_S = "1.5"  # a killed worker's job waits for its end
+GREETINGS = ("CLIENT SETNAME", "CLIENT SETINFO", "SELECT")
 OUTAGE = ("no work until Redis is back", "Redis is back")
 
 
@@ -198,6 +199,11 @@ def cases_of(steps: list[str]) -> list[Case]:
     return [Case(step, moment) for step in steps for moment in MOMENTS]
 
 
+def without_greetings(steps: list[str]) -> list[str]:
+    """But for what each new connection says first. How many connections there are may change."""
+    return [step for step in steps if not any(greeting in step for greeting in GREETINGS)]
+
+
 def plain(scene: Scene, message: Message) -> str:
     """A process with one thread of messages says the same each time."""
     return f"{message.label} {message.nth}"
@@ -207,9 +213,7 @@ def plain(scene: Scene, message: Message) -> str:
 
 SLOTS = ("exchange", "BLMOVE")  # of its thread; the beats come from another, when their time has come
 LIFE = [
-    *("CLIENT SETNAME 1", "CLIENT SETINFO 1", "CLIENT SETINFO 2", "PING 1", "HGETALL 1", "register 1"),
-    *("CLIENT SETNAME 2", "CLIENT SETINFO 3", "CLIENT SETINFO 4", "extend at start"),
-    *("CLIENT SETNAME 3", "CLIENT SETINFO 5", "CLIENT SETINFO 6", "exchange 1", "CLIENT ID 1", "BLMOVE 1"),
+    *("PING 1", "HGETALL 1", "register 1", "extend at start", "exchange 1", "CLIENT ID 1", "BLMOVE 1"),
     *("extend after BLMOVE 1", "exchange 2", "extend after exchange 2", "exchange 3", "BLMOVE 2"),
 ]
 RETRIED = [*LIFE, "exchange 4", "exchange 5", "BLMOVE 3"]
@@ -281,7 +285,7 @@ def test_f2_a_worker_killed_at_any_step_costs_at_most_the_attempt_it_was_in(
     stage.forge.start("reaper", "--interval", "0.1", PROCESSING_TIMEOUT_S=LEASE_S)
     make = partial(Scene, stage, name_of=of_a_worker, kill=True)
     steps = record(make, partial(life, fails=fails))
-    assert steps == (RETRIED if fails else LIFE)
+    assert without_greetings(steps) == (RETRIED if fails else LIFE)
     cases = cases_of(steps[steps.index(first) :])
     row = "F2, a worker killed at each message of a job that " + ("fails once" if fails else "succeeds")
     play_all(row, cases, make, partial(killed, fails=fails, steps=steps))
@@ -292,7 +296,7 @@ def test_f3_a_connection_cut_at_any_step_costs_nothing(stage: Stage, fails: int,
     stage.forge.start("reaper", "--interval", "0.1", PROCESSING_TIMEOUT_S="10")
     make = partial(Scene, stage, name_of=of_a_worker)
     steps = record(make, partial(life, fails=fails))
-    assert steps == (RETRIED if fails else LIFE)
+    assert without_greetings(steps) == (RETRIED if fails else LIFE)
     cases = cases_of(steps[steps.index(first) :])
     row = "F3, the connection cut at each message of a job that " + ("fails once" if fails else "succeeds")
     play_all(row, cases, make, partial(cut, fails=fails))
@@ -302,7 +306,7 @@ def test_f3_a_connection_cut_at_any_step_costs_nothing(stage: Stage, fails: int,
 
 
 REQUEST = [  # the start, then a POST to a queue that is new
-    *("CLIENT SETNAME 1", "CLIENT SETINFO 1", "CLIENT SETINFO 2", "INFO 1", "CONFIG GET 1", "CONFIG GET 2"),
+    *("INFO 1", "CONFIG GET 1", "CONFIG GET 2"),
     *("rate 1", "HGETALL 1", "register 1", "HGETALL 2", "submit 1", "books 1", "ZRANGE 1"),
 ]
 
@@ -348,7 +352,7 @@ def one_job(scene: Scene) -> None:
 def test_f4_a_request_repeated_under_its_key_is_one_job_whatever_happens_to_the_api(stage: Stage, kill: bool) -> None:
     make = partial(Scene, stage, name_of=plain, kill=kill)
     steps = record(make, posted)
-    assert steps == REQUEST
+    assert without_greetings(steps) == REQUEST
     row = (
         "F4, " + ("the API killed" if kill else "the API's connection cut") + " at each message of its start and a POST"
     )
@@ -359,17 +363,7 @@ def test_f4_a_request_repeated_under_its_key_is_one_job_whatever_happens_to_the_
 
 TICK = ["HGETALL 1", "expired 1", "MULTI 1", "promote 1", "trim 1", "trim 2", "trim 3", "reap 1", "EXEC 1"]
 DEATH = ["HSCAN", "lower"]
-REAPER = [
-    *(
-        "start: CLIENT SETNAME 1",
-        "start: CLIENT SETINFO 1",
-        "start: CLIENT SETINFO 2",
-        "start: SELECT 1",
-        "start: PING 1",
-    ),
-    *(f"first tick: {step}" for step in TICK),
-    *DEATH,
-]
+REAPER = ["start: PING 1", *(f"first tick: {step}" for step in TICK), *DEATH]
 
 
 def of_a_reaper(scene: Scene, message: Message) -> str:
@@ -446,7 +440,7 @@ def recovered(scene: Scene) -> None:
 def test_f5_a_reaper_struck_at_any_step_recovers_each_job_once(stage: Stage, kill: bool) -> None:
     make = partial(Scene, stage, name_of=of_a_reaper, kill=kill)
     steps = record(make, recovery)
-    assert steps == REAPER
+    assert without_greetings(steps) == REAPER
     row = "F5, " + ("the reaper killed" if kill else "its connection cut") + " at each message of its ticks"
     play_all(row, cases_of(steps), make, recovered)
 
