@@ -60,6 +60,9 @@ HUNG_S = 0.5  # after its timeout a handler has this long to yield; below the re
 OVERRUN_S = 0.02  # a batch is expected to last 5 ms: past this, its neighbours are given back
 BATCH_S = 0.005
 MAX_BATCH = 64
+LIGHT_S = 0.002  # a job that takes less, and spends it computing, is light
+LIGHT_SLOTS = 2  # of a queue run light jobs: one computes while the other talks to Redis
+LIGHT_AGAIN_S = 1.0  # a slot whose jobs turned out to wait for something is not tried again sooner
 STALE_S = 15.0  # above the longest that one turn of a slot's loop can take: BLMOVE, or a call that times out
 LOG_LINES, LOG_LINE_CHARS = 100, 200
 REAPER_MISSED_S = 5.0  # without a reaper for so long, the log says so: it may be starting
@@ -146,6 +149,7 @@ class Slot:
         self.counts: Counter[str] = Counter()  # waiting and running times, until the next beat takes them
         self.turned = time.monotonic()
         self.idle = False
+        self.light, self.has_turn, self.light_from = False, False, 0.0
 
     def loop(self) -> None:
         self.thread_id = threading.get_ident()
@@ -160,12 +164,17 @@ class Slot:
                     self.link.close()  # it may hold an answer to something else
                     self.worker.hurry.wait(_jitter(1.0))
         finally:
+            self.give_up_turn()
             self.link.close()
 
     def _turn(self) -> None:
+        if self.light and not self.has_turn:
+            self._take_turn()
         self.idle = False  # what this exchange brings counts for --burst before it is here
         jobs = self._exchange()
         self.idle = not jobs
+        if not (jobs and self.light):
+            self.give_up_turn()
         if jobs:
             self._run_batch(jobs)
         elif self.worker.burst and self.worker.nothing_left():
@@ -174,7 +183,25 @@ class Slot:
         elif not self.worker.stopping.is_set():
             self.worker.jobs.wait_for_bell(self.link, self.queue, self.id)
 
-    def _exchange(self) -> list[Claimed]:
+    def _take_turn(self) -> None:
+        """Wait until fewer than LIGHT_SLOTS others run light jobs. More threads would only take the interpreter from each other."""
+        turns = self.worker.turns[self.queue]
+        taken = turns.acquire(blocking=False)
+        if not taken and self.ended:
+            self._exchange(0)
+        while not (taken or self.worker.stopping.is_set()):
+            self.idle, self.turned = True, time.monotonic()
+            taken = turns.acquire(timeout=0.5)
+        self.has_turn = taken
+
+    def give_up_turn(self) -> None:
+        """From this slot's thread, or from `watch` when a job takes longer than was expected."""
+        with self.lock:
+            had, self.has_turn = self.has_turn, False
+        if had:
+            self.worker.turns[self.queue].release()
+
+    def _exchange(self, most: int = MAX_BATCH) -> list[Claimed]:
         worker = self.worker
         with self.lock:
             handed = list(
@@ -185,7 +212,7 @@ class Slot:
         delay, failures = 0.05, 0
         while True:
             self.turned = time.monotonic()
-            want = 0 if worker.stopping.is_set() else self.batch
+            want = 0 if worker.stopping.is_set() else min(self.batch, most)
             try:
                 accepted, jobs = worker.jobs.exchange(
                     self.link, self.queue, self.id, self.seq, self.seen, want, worker.lease_ms, ended
@@ -220,7 +247,7 @@ class Slot:
 
     def _run_batch(self, jobs: list[Claimed]) -> None:
         """Run jobs one after the other, until one overruns and `watch` has given the rest back."""
-        began = time.monotonic()
+        began, computed = time.monotonic(), time.thread_time()
         with self.lock:
             self.pending.extend(jobs)
         ran = 0
@@ -245,8 +272,17 @@ class Slot:
                     self.ended.append(settlement)
                 self._count(run)
             self.worker.report(run, settlement)
-        mean = (time.monotonic() - began) / max(ran, 1)
+        took_s = time.monotonic() - began
+        mean = took_s / max(ran, 1)
+        self._weigh(mean, (time.thread_time() - computed) / took_s)
         self.batch = max(1, min(self.batch * 2, MAX_BATCH, int(BATCH_S / max(mean, 1e-6))))
+
+    def _weigh(self, mean_s: float, computing: float) -> None:
+        """Are these jobs light? Without a turn, other threads' computing looks like waiting: only a try can tell."""
+        now = time.monotonic()
+        if self.has_turn and computing < 0.3:
+            self.light_from = now + LIGHT_AGAIN_S
+        self.light = mean_s < LIGHT_S and now >= self.light_from
 
     def _count(self, run: Run) -> None:
         waited = times("wait", run.job.waited_ms) if run.job.waited_ms is not None else ()
@@ -382,6 +418,7 @@ class Worker:
         self.outages = {queue: Outage(log) for queue in self.shares}  # on a Cluster, each may have another Redis
         self.control = jobs.link()  # of the beat thread
         self.wake_beat = threading.Event()
+        self.turns = {queue: threading.Semaphore(LIGHT_SLOTS) for queue in self.shares}
         self.stopping, self.hurry, self.closed = threading.Event(), threading.Event(), threading.Event()
         self.exit_code = 0
         self.reaper_seen = time.monotonic()
@@ -526,7 +563,8 @@ class Worker:
                     _throw(slot.thread_id, TimedOut)
         elif now >= run.deadline + HUNG_S:
             self._replace(slot, run)
-        elif now >= run.started + OVERRUN_S and (slot.pending or slot.ended):
+        elif now >= run.started + OVERRUN_S and (slot.pending or slot.ended or slot.has_turn):
+            slot.give_up_turn()
             with slot.lock:
                 slot.handed += slot.ended + [Settlement(job.id, job.token, "released") for job in slot.pending]
                 slot.ended = []

@@ -36,50 +36,54 @@ local function release(id, job)
 end
 
 -- 1. Settle: look at every attempt, then write.
-local attempts, at = {}, 10
+local settled, mine, counts, ended, freed, at = {}, {}, {}, {}, {}, 10
+local function tally(name) counts[name] = (counts[name] or 0) + 1 end
 for i = 1, n do
-  local a = { id = ARGV[at], token = ARGV[at + 1], outcome = ARGV[at + 2], delay = tonumber(ARGV[at + 3]),
-    kind = ARGV[at + 4], message = ARGV[at + 5], first = at + 7, last = at + 6 + 2 * tonumber(ARGV[at + 6]) }
-  if a.outcome == 'done' then
-    local f = call('HMGET', key('job:' .. a.id), 'status', 'token')
-    a.job = { status = f[1], token = f[2] }
+  local id, token, outcome = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local first, last_pair = at + 7, at + 6 + 2 * ARGV[at + 6]
+  local job
+  if outcome == 'done' then
+    local f = call('HMGET', key('job:' .. id), 'status', 'token')
+    job = { status = f[1], token = f[2] }
   else
-    a.job = job_of(a.id) or {}
-    if a.outcome == 'failed' then a.policy = retry_policy_of(a.job, defaults) end
+    job = job_of(id) or {}
   end
-  attempts[i] = a
-  at = a.last + 1
+  if job.token ~= token then
+    settled[i] = 0
+    if outcome ~= 'released' then tally('refused') end
+  else
+    settled[i] = 1 -- also what an earlier copy of this call settled
+    if job.status == 'processing' and not mine[id] then
+      mine[id] = true
+      freed[#freed + 1] = id
+      local policy = outcome == 'failed' and retry_policy_of(job, defaults)
+      ended[#ended + 1] = { id = id, at = at, outcome = outcome, job = job, policy = policy, first = first, last = last_pair }
+    end
+  end
+  at = last_pair + 1
 end
 
-local settled, mine, counts, done = {}, {}, {}, {}
-local function tally(name) counts[name] = (counts[name] or 0) + 1 end
-for i, a in ipairs(attempts) do
-  local job_key = key('job:' .. a.id)
-  if a.job.token ~= a.token then
-    settled[i] = 0
-    call('LREM', held_key, 0, '') -- removes nothing: a first write that a full Redis allows
-    if a.outcome ~= 'released' then tally('refused') end
-  elseif a.job.status ~= 'processing' or mine[a.id] then
-    settled[i] = 1 -- an earlier copy of this call settled it
+if #freed > 0 then call('ZREM', key('leases'), unpack(freed)) else call('LREM', held_key, 0, '') end -- a full Redis allows either
+local done = {}
+for _, e in ipairs(ended) do
+  local id, job_key = e.id, key('job:' .. e.id)
+  local owner = slot_of(ARGV[e.at + 1])
+  if seq == 0 or owner ~= slot then call('LREM', key('processing:' .. owner), 0, id) end
+  if e.outcome == 'done' then
+    call('HSET', job_key, 'status', 'done', 'finished', now_text, unpack(ARGV, e.first, e.last))
+    done[#done + 1], done[#done + 2] = now_text, id
+    tally('done')
+  elseif e.outcome == 'cancelled' then
+    call('HSET', job_key, 'status', 'cancelled', 'finished', now_text, unpack(ARGV, e.first, e.last))
+    call('ZADD', key('cancelled'), now_text, id)
+    tally('cancelled')
+  elseif e.outcome == 'released' then
+    tally(release(id, e.job))
   else
-    settled[i], mine[a.id] = 1, true
-    call('ZREM', key('leases'), a.id)
-    if seq == 0 or slot_of(a.token) ~= slot then call('LREM', key('processing:' .. slot_of(a.token)), 0, a.id) end
-    if a.outcome == 'done' then
-      call('HSET', job_key, 'status', 'done', 'finished', now_text, unpack(ARGV, a.first, a.last))
-      done[#done + 1], done[#done + 2] = now_text, a.id
-      tally('done')
-    elseif a.outcome == 'cancelled' then
-      call('HSET', job_key, 'status', 'cancelled', 'finished', now_text, unpack(ARGV, a.first, a.last))
-      call('ZADD', key('cancelled'), now_text, a.id)
-      tally('cancelled')
-    elseif a.outcome == 'released' then
-      tally(release(a.id, a.job))
-    else
-      local status = fail(a.id, a.job, a.policy, a, now, { unpack(ARGV, a.first, a.last) })
-      tally('errors:' .. reason_of(a.kind))
-      tally((status == 'failed' or status == 'cancelled') and status or 'retried')
-    end
+    local failure = { delay = tonumber(ARGV[e.at + 3]), kind = ARGV[e.at + 4], message = ARGV[e.at + 5] }
+    local status = fail(id, e.job, e.policy, failure, now, { unpack(ARGV, e.first, e.last) })
+    tally('errors:' .. reason_of(failure.kind))
+    tally((status == 'failed' or status == 'cancelled') and status or 'retried')
   end
 end
 if #done > 0 then call('ZADD', key('done'), unpack(done)) end
@@ -89,20 +93,16 @@ if seq == 0 then
   return { settled, {} }
 end
 
--- What a claim answers for a job. `f`: what read_row read.
+-- What a claim answers for a job.
+local function read_row(id)
+  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due',
+    'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7')
+end
 local function row_of(id, f, started)
   local first = not f[3] or f[3] == '0'
-  local waited = first and digits(math.max(0, started - (f[8] or f[7] or started))) or ''
-  local row = { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null' }
-  if f[6] then
-    row[7] = f[6]
-    local more = call('HMGET', key('job:' .. id), 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7')
-    for i = 1, 6 do row[7 + i] = more[i] or nil end
-  end
-  return row
-end
-local function read_row(id)
-  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'payload.1', 'created', 'due')
+  local waited = first and digits(math.max(0, started - (f[7] or f[6] or started))) or ''
+  return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', f[8] or nil, f[9] or nil, f[10] or nil,
+    f[11] or nil, f[12] or nil, f[13] or nil, f[14] or nil }
 end
 
 -- 2. The same claim again: the same jobs, attempts untouched.
