@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import bottle
+import machine
 import redis
 
 from jobqueue import JobQueue, NewJob, Settlement, __version__, result_fields
@@ -66,10 +67,6 @@ def fill(system: System, jobs: int) -> JobQueue:
     for _ in range(0, jobs, 1000):
         queue.submit_many([NewJob("noop", PAYLOAD)] * 1000)
     return queue
-
-
-def used_bytes(system: System) -> int:
-    return int(system.server.client.info("memory")["used_memory"])
 
 
 def drain(jobs: int, batch: int, one_core: bool = False) -> float:
@@ -139,11 +136,11 @@ def memory(jobs: int) -> tuple[float, float]:
     with fresh() as system:
         queue = fill(system, 1000)
         finish(queue, 1000)
-        before = used_bytes(system)
+        before = machine.used_bytes(system.server)
         fill(system, jobs)
-        queued = (used_bytes(system) - before) / jobs
+        queued = (machine.used_bytes(system.server) - before) / jobs
         finish(queue, jobs)
-        return queued, (used_bytes(system) - before) / jobs
+        return queued, (machine.used_bytes(system.server) - before) / jobs
 
 
 def finish(queue: JobQueue, jobs: int) -> None:
@@ -186,15 +183,10 @@ def main() -> None:
     scale = 10 if small else 1
     global RUNS
     RUNS = 1 if small else RUNS
-    with fresh() as system:
-        server_version = system.server.client.info("server")["redis_version"]
-    model = next(
-        (line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if "model name" in line), platform.machine()
-    )
     print(
-        f"jobqueue {__version__}, Python {platform.python_version()}, Redis {server_version} (AOF everysec), redis-py {redis.__version__}, "
+        f"jobqueue {__version__}, Python {platform.python_version()}, Redis {machine.redis_version()} (AOF everysec), redis-py {redis.__version__}, "
         f"bottle {bottle.__version__}, waitress {version('waitress')}; "
-        f"{os.cpu_count()} cores of {model}; median (min–max) of {RUNS} runs\n".replace(" ;", ";")
+        f"{machine.described()}; median (min–max) of {RUNS} runs\n"
     )
     print("| what | figure |\n|---|---|", flush=True)
 

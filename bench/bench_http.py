@@ -26,6 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import machine
 import requests
 
 from tests.harness import Server, eventually, free_port
@@ -37,7 +38,6 @@ POST = f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\n
 OURS, OURS_ONE_CORE = "jobqueue", "jobqueue, ONE_CORE=1"
 PLAIN, COMPILED = "FastAPI, uvicorn", "FastAPI, uvicorn[standard]"
 SERVICES = (OURS, OURS_ONE_CORE, PLAIN, COMPILED)
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -47,13 +47,6 @@ class Figure:
     p99_ms: float
     cpu_ms: float  # of service and Redis, for each request
     errors: int
-
-
-def install() -> None:
-    if not (RIVAL / "bin/uvicorn").exists():
-        print("installing FastAPI and uvicorn into .venv/fastapi", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", RIVAL], check=True)
-        subprocess.run([RIVAL / "bin/pip", "install", "-q", *PACKAGES], check=True, stderr=subprocess.DEVNULL)
 
 
 def command(name: str, port: int, processes: int) -> list[str]:
@@ -86,7 +79,7 @@ def service(name: str, processes: int) -> Iterator[tuple[str, list[int]]]:
     try:
         address = f"http://127.0.0.1:{port}"
         eventually(lambda: _answers(address), within_s=30)
-        yield address, [server.process.pid, *_tree(process.pid)]
+        yield address, [server.process.pid, *machine.tree(process.pid)]
     finally:
         process.terminate()
         process.wait()
@@ -100,27 +93,15 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _tree(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in _tree(int(child)))]
-
-
-def _cpu_s(pids: list[int]) -> float:
-    return (
-        sum(sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])) for pid in pids)
-        / TICKS_PER_S
-    )
-
-
 def wrk(address: str, pids: list[int], seconds: int, script: str = "") -> Figure:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
         file.flush()
-        before = _cpu_s(pids)
+        before = machine.cpu_s(pids)
         flags = ["-t1", "-c16", f"-d{seconds}s", "--latency", *(["-s", file.name] if script else [])]
         said = subprocess.run(["wrk", *flags, address], capture_output=True, text=True, check=True).stdout
     requests_made = int(re.search(r"(\d+) requests in", said)[1])
-    cpu_s = _cpu_s(pids) - before
+    cpu_s = machine.cpu_s(pids) - before
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])
     return Figure(rate, _ms(said, "50%"), _ms(said, "99%"), 1000 * cpu_s / requests_made, int(bad[1]) if bad else 0)
@@ -154,7 +135,7 @@ def main() -> int:
     if not shutil.which("wrk"):
         print("bench_http.py needs wrk (Debian: apt-get install wrk)", file=sys.stderr)
         return 1
-    install()
+    machine.virtualenv(RIVAL, PACKAGES)
     kinds = [(name, processes) for processes in (1, 2) for name in SERVICES]
     runs: dict[tuple[str, int, str], list[Figure]] = {}
     for _ in range(options.rounds):

@@ -1,16 +1,17 @@
 """Measures jobqueue beside other job queues on Redis: one machine, one run, one method. Linux only.
 
-    python bench/peers.py                              everything, three runs
+    python bench/peers.py                              everything, three runs: about 35 minutes
     python bench/peers.py --only jobqueue,huey --runs 1
     python bench/peers.py --small                      a tenth of the jobs, one run, to try it out
 
 Prints Markdown. Quote ratios of one run, not numbers of two machines, and run it on a machine that does nothing else.
 
-Each system gets its own fresh Redis for each part (append-only file on, everysec), one worker process with 8 slots (rq
-has one), results stored, logs of single jobs off, and is set up so that it survives the loss of a worker if it can be.
-Every handler, whatever the system, appends a record of fixed size to a file; these records alone are counted, and each
-job must have left exactly one. What each system is asked to do is in ``bench/peers``, one small module for each. Their
-latest versions are installed into .venv/peers the first time (npm's too, if there is node).
+Each system gets a fresh Redis for each part (append-only file on, everysec), one worker process with 8 slots (rq has
+one), results stored and logs of single jobs off. Where a documented setting makes it run the jobs of a killed worker
+again, it is used: 'durable' is who does so, and jobqueue is compared to the best of these. Every handler, whatever the
+system, appends a record of fixed size to a file, and these records alone are counted: each job must leave one, and who
+ran a job twice is named. ``bench/peers`` has a small module for each system. Their latest versions are installed into
+.venv/peers the first time, from npm where there is node.
 
     enqueue   one by one, straight into Redis from one process that waits for each
     bulk      the same with the system's own call for many, 1,000 at a time
@@ -385,13 +386,13 @@ def times_better(column: Column, figure: float | None, other: float) -> str:
 def notes(results: dict[Peer, Figures], errors: list[str]) -> Iterator[str]:
     for peer, figures in results.items():
         if figures.get("repeats"):
-            yield f"{peer.name}: {figures['repeats']:.0f} jobs of the drain ran more than once."
+            yield f"{peer.name}: of the drain's jobs, {figures['repeats']:.0f} ran more than once."
         if figures.get("beside_mb") and not peer.one_core:
             yield f"{peer.name}: its reaper, of which one is enough for all workers, has an RSS of {figures['beside_mb']:.0f} MB."
     yield from (f"Failed: {error}" for error in errors)
 
 
-def main() -> int:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = list(dict.fromkeys(peer.name.partition(",")[0] for peer in PEERS))
     parser.add_argument("--only", default=",".join(names), help="some of them (default %(default)s)")
@@ -401,16 +402,31 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.only.split(",")) - set(names):
         parser.error(f"no such peer: {', '.join(unknown)}")
-    chosen = [peer for peer in PEERS if peer.name.partition(",")[0] in options.only.split(",")]
     if options.small:
         options.runs = 1
-        chosen = [replace(p, jobs=p.jobs // 10, io_jobs=p.io_jobs // 10, stamps=p.stamps // 10) for p in chosen]
-    versions: dict[Peer, str] = {}
-    for peer in chosen:
-        try:
-            versions[peer] = install(peer)
-        except (AssertionError, subprocess.CalledProcessError) as error:
-            print(f"{peer.name} is left out: {error}", file=sys.stderr)
+    return options
+
+
+def installed(options: argparse.Namespace) -> Iterator[tuple[Peer, str]]:
+    """Whom to measure, with their versions. Says who is left out."""
+    for peer in PEERS:
+        if peer.name.partition(",")[0] in options.only.split(","):
+            try:
+                version = install(peer)
+            except (AssertionError, subprocess.CalledProcessError) as error:
+                print(f"{peer.name} is left out: {error}", file=sys.stderr)
+            else:
+                share = 10 if options.small else 1
+                yield smaller(peer, share), version
+
+
+def smaller(peer: Peer, share: int) -> Peer:
+    return replace(peer, jobs=peer.jobs // share, io_jobs=peer.io_jobs // share, stamps=peer.stamps // share)
+
+
+def main() -> int:
+    options = parse()
+    versions = dict(installed(options))
     runs: dict[Peer, list[Figures]] = {peer: [] for peer in versions}
     errors: list[str] = []
     with nullcontext() if options.let_cores_halt else machine.awake():
