@@ -10,13 +10,14 @@ MADE := $(VENV)/made
 RUNTIME := $(VENV)/runtime
 TOOLS := $(VENV)/tools
 
-.PHONY: help run test lint bench chaos redis clean
+.PHONY: help run test lint bench chaos faults redis clean
 
 help:
 	@echo 'make run     start Redis (if none answers), API, worker and reaper in this terminal'
 	@echo 'make test    run every test, on Redis servers of their own'
 	@echo 'make lint    check style and types'
 	@echo 'make bench   measure'
+	@echo 'make faults  play the whole fault table of docs/architecture.md: half an hour'
 	@echo 'make chaos   break everything at random for a minute and see what is lost: make chaos SECONDS=600 SEED=7'
 	@echo 'make clean   remove what these have installed (not the jobs in data/)'
 	@echo
@@ -38,6 +39,10 @@ bench: $(RUNTIME) redis
 
 chaos: $(TOOLS) redis
 	@$(VENV)/bin/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+faults: $(TOOLS) redis
+	@FAULTS=all $(VENV)/bin/python -m pytest tests/faults -rP --capture=fd
+	@$(VENV)/bin/python -m tests.faults.table --seconds $(or $(SECONDS),20)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis __pycache__ */__pycache__

@@ -1,4 +1,4 @@
-"""A few rows of the fault table, each for some seconds, and a short chaos. ``make chaos`` and tests/faults/table.py play longer."""
+"""A few rows of the fault table, each for some seconds, and a short chaos. ``make faults`` and ``make chaos`` play longer."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.faults.rows import ROWS
 SECONDS = 4
 
 
-@pytest.mark.parametrize("name", ["F1", "F7", "F13", "F26", "F28", "F34", "F36", "F40", "F42", "F59"])
+@pytest.mark.parametrize("name", ["F1", "F7", "F13", "F34", "F36", "F40", "F42", "F59"])
 def test_no_acknowledged_job_is_lost_or_done_twice_under(name):
     verdict, passed = ROWS[name].play(SECONDS, seed=1)
     print(verdict, *verdict.violations, sep="\n")
