@@ -61,32 +61,42 @@ class Verdict:
     def good(self) -> bool:
         return not (self.lost or self.phantom or self.dup_success or self.over_max or self.violations or self.left)
 
-    def __str__(self) -> str:
-        wrong = ", ".join(
-            f"{name} {n}"
-            for name, n in (
-                ("LOST", self.lost),
-                ("PHANTOM", self.phantom),
-                ("DUP_SUCCESS", self.dup_success),
-                ("OVER_MAX", self.over_max),
-                ("violations", len(self.violations)),
-                ("unfinished", self.left),
-            )
-            if n
-        )
-        said = [f"{self.acked} acknowledged, {self.done} done, {self.failed} failed, {self.runs} runs"]
-        said.append(wrong or "lost, phantom, double, over max, violations: 0")
+    @property
+    def wrong(self) -> str:
+        """What must be 0 and is not; else 0."""
+        numbers = {
+            "lost": self.lost,
+            "phantom": self.phantom,
+            "double success": self.dup_success,
+            "over max": self.over_max,
+            "violations": len(self.violations),
+            "unfinished": self.left,
+        }
+        return ", ".join(f"{name} {n}" for name, n in numbers.items() if n) or "0"
+
+    @property
+    def also(self) -> str:
+        """What else is worth telling."""
+        said = []
         if self.recovery_s:
             ordered = sorted(self.recovery_s)
-            said.append(f"recovery p50 {statistics.median(ordered):.1f} p99 {ordered[int(0.99 * len(ordered))]:.1f} s")
-        said += [
-            f"{n} {what}" for what, n in (("late results refused", self.refused), ("unrun attempts", self.unrun)) if n
-        ]
+            worst = ordered[int(0.99 * len(ordered))]
+            said.append(
+                f"{len(ordered)} jobs ran again after {statistics.median(ordered):.1f} s (p50), {worst:.1f} s (p99)"
+            )
+        if self.refused:
+            said.append(f"{self.refused} late results refused")
+        if self.unrun:
+            said.append(f"{self.unrun} attempts spent without a run")
         if self.overlap_s >= 0.05:
-            said.append(f"overlap {self.overlap_s:.1f} s")
-        said.append(f"longest wait for an answer {self.longest_gap_s:.1f} s")
-        said += [f"{name} {value}" for name, value in self.notes.items()]
-        return "; ".join(said)
+            said.append(f"two runs of a job overlapped for {self.overlap_s:.1f} s")
+        if self.longest_gap_s >= 0.5:
+            said.append(f"{self.longest_gap_s:.1f} s without an answer")
+        return "; ".join(said + [f"{name}: {value}" for name, value in self.notes.items()])
+
+    def __str__(self) -> str:
+        counts = f"{self.acked} acknowledged, {self.done} done, {self.failed} failed, {self.runs} runs"
+        return f"{counts}; wrong: {self.wrong}; {self.also}"
 
 
 class Actor:

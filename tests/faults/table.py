@@ -16,12 +16,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     options = parser.parse_args()
     failed = []
-    print(f"seed {options.seed}\n\n| | fault | injected | what happened |\n|---|---|---|---|")
+    print(f"seed {options.seed}\n\n| | fault | injected | jobs | runs | wrong | also |\n|---|---|---|---|---|---|---|")
     for name in options.rows:
         row = ROWS[name]
         verdict, passed = row.play(options.seconds, options.seed)
         mark = "" if passed else " **FAILED**"
-        print(f"| {name}{mark} | {row.fault} | {row.injected} | {verdict} |", flush=True)
+        print(
+            f"| {name}{mark} | {row.fault} | {row.injected} | {verdict.acked} | {verdict.runs} | {verdict.wrong} | {verdict.also} |",
+            flush=True,
+        )
         if not passed:
             failed.append(name)
             print("\n".join(verdict.violations[:20]))
