@@ -23,6 +23,8 @@ from typing import Any
 
 import redis
 import requests
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from jobqueue import Filter, JobQueue, NewJob
 from tests.faults.proxy import APPLIED, BEFORE, Strike
@@ -384,7 +386,7 @@ def check_cut(stage: Stage) -> None:
 def forgetful_redis(stage: Stage, seconds: float) -> None:
     stage.wait(seconds / 2)
     with suppress(redis.RedisError):
-        stage.server.client.shutdown(nosave=True)
+        redis.Redis(port=stage.server.port, retry=Retry(NoBackoff(), 0)).shutdown(nosave=True)
     stage.server.process.wait()
     stage.server.start()
     stage.wait(seconds / 2)

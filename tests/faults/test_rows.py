@@ -5,7 +5,7 @@ import pytest
 from tests.faults import chaos
 from tests.faults.rows import ROWS
 
-SECONDS = 4
+SECONDS = 3
 
 
 @pytest.mark.parametrize("name", ["F1", "F7", "F13", "F34", "F36", "F40", "F42", "F59"])
@@ -16,6 +16,6 @@ def test_no_acknowledged_job_is_lost_or_done_twice_under(name):
 
 
 def test_nothing_is_lost_in_a_short_chaos():
-    verdict, _ = chaos.run(15, seed=4)
+    verdict, _ = chaos.run(12, seed=4)
     print(verdict, *verdict.violations, sep="\n")
     assert verdict.good
