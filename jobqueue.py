@@ -409,9 +409,8 @@ class Job:
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
-    durability: str | None = field(
-        default=None, compare=False
-    )  # fsync or replicated, where a submit has confirmed that
+    # fsync or replicated, where a submit has confirmed that
+    durability: str | None = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The job in the words of the HTTP API."""
@@ -1411,9 +1410,7 @@ class JobQueue:
 
     def delete(self, job_id: str) -> None:
         """Forget a job. Conflict while it is processing."""
-        self.get(
-            job_id
-        )  # there is such a job; if it is gone a moment later, it was deleted, perhaps by a lost call of ours
+        self.get(job_id)  # if it is gone a moment later it was deleted, perhaps by a copy of this call
         try:
             self._operate("delete", job_id, [], ("deleted",))
         except NotFound:

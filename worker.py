@@ -60,9 +60,12 @@ HUNG_S = 0.5  # after its timeout a handler has this long to yield; below the re
 OVERRUN_S = 0.02  # a batch is expected to last 5 ms: past this, its neighbours are given back
 BATCH_S = 0.005
 MAX_BATCH = 64
-LIGHT_S = 0.002  # a job that takes less, and spends it computing, is light
+LIGHT_S = 0.002  # a job that takes less, and computes for COMPUTING of it, is light
+COMPUTING = 0.3
 LIGHT_SLOTS = 2  # of a queue run light jobs: one computes while the other talks to Redis
-LIGHT_AGAIN_S = 1.0  # a slot whose jobs turned out to wait for something is not tried again sooner
+SETTLED_S = 0.02  # after so long, those who run without a turn have finished
+NOT_LIGHT = 3  # so many batches in a row tell: one may have met a busy machine
+NO_TURNS_S = 1.0  # jobs that turned out not to be light are not tried again sooner
 STALE_S = 15.0  # above the longest that one turn of a slot's loop can take: BLMOVE, or a call that times out
 LOG_LINES, LOG_LINE_CHARS = 100, 200
 REAPER_MISSED_S = 5.0  # without a reaper for so long, the log says so: it may be starting
@@ -128,6 +131,52 @@ class Run:
         self.inside = False  # the handler runs: only now may something be thrown into the thread
 
 
+class Turns:
+    """Lets only two slots of a queue at a time run light jobs: more threads would only take the interpreter from each other.
+
+    Whether short jobs compute or wait for something cannot be seen while many threads compete: they are tried with turns."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self._changed = threading.Condition()
+        self._taken = self._not_light = 0
+        self._on_since = self._off_until = 0.0
+
+    def full(self) -> bool:
+        return self._taken >= LIGHT_SLOTS
+
+    def take(self, timeout_s: float) -> bool:
+        """Wait a while for a turn. False when there is none, or none is needed any more."""
+        with self._changed:
+            if self.on and self.full():
+                self._changed.wait(timeout_s)
+            taken = self.on and not self.full()
+            self._taken += taken
+            return taken
+
+    def give_back(self) -> None:
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify()
+
+    def weigh(self, mean_s: float, computing: float, in_turn: bool) -> None:
+        """After a batch: how long its jobs took, which part of that they computed, and whether that was in a turn."""
+        now = time.monotonic()
+        if not self.on:
+            if mean_s < LIGHT_S and now >= self._off_until:
+                self.on, self._on_since, self._not_light = True, now, 0
+        elif in_turn and now >= self._on_since + SETTLED_S:
+            light = mean_s < LIGHT_S and computing >= COMPUTING
+            self._not_light = 0 if light else self._not_light + 1
+            if self._not_light == NOT_LIGHT:
+                self.turn_off()
+
+    def turn_off(self) -> None:
+        with self._changed:
+            self.on, self._off_until = False, time.monotonic() + NO_TURNS_S
+            self._changed.notify_all()
+
+
 class Slot:
     """One thread: exchange, run, wait. Its id is never used again."""
 
@@ -149,7 +198,7 @@ class Slot:
         self.counts: Counter[str] = Counter()  # waiting and running times, until the next beat takes them
         self.turned = time.monotonic()
         self.idle = False
-        self.light, self.has_turn, self.light_from = False, False, 0.0
+        self.turns, self.has_turn = worker.turns[queue], False
 
     def loop(self) -> None:
         self.thread_id = threading.get_ident()
@@ -168,12 +217,12 @@ class Slot:
             self.link.close()
 
     def _turn(self) -> None:
-        if self.light and not self.has_turn:
+        if self.turns.on and not self.has_turn:
             self._take_turn()
         self.idle = False  # what this exchange brings counts for --burst before it is here
         jobs = self._exchange()
         self.idle = not jobs
-        if not (jobs and self.light):
+        if not (jobs and self.turns.on):
             self.give_up_turn()
         if jobs:
             self._run_batch(jobs)
@@ -184,29 +233,24 @@ class Slot:
             self.worker.jobs.wait_for_bell(self.link, self.queue, self.id)
 
     def _take_turn(self) -> None:
-        """Wait until fewer than LIGHT_SLOTS others run light jobs. More threads would only take the interpreter from each other."""
-        turns = self.worker.turns[self.queue]
-        taken = turns.acquire(blocking=False)
-        if not taken and self.ended:
-            self._exchange(0)
-        while not (taken or self.worker.stopping.is_set()):
+        if self.ended and self.turns.full():
+            self._exchange(0)  # these results shall not wait
+        while self.turns.on and not self.has_turn and not self.worker.stopping.is_set():
             self.idle, self.turned = True, time.monotonic()
-            taken = turns.acquire(timeout=0.5)
-        self.has_turn = taken
+            self.has_turn = self.turns.take(0.5)
 
     def give_up_turn(self) -> None:
         """From this slot's thread, or from `watch` when a job takes longer than was expected."""
         with self.lock:
             had, self.has_turn = self.has_turn, False
         if had:
-            self.worker.turns[self.queue].release()
+            self.turns.give_back()
 
     def _exchange(self, most: int = MAX_BATCH) -> list[Claimed]:
         worker = self.worker
         with self.lock:
-            handed = list(
-                self.handed
-            )  # a claim that overtook them would give them up as dropped; sent twice, they do no harm
+            # A claim that overtook them would give them up as dropped; sent twice, they do no harm.
+            handed = list(self.handed)
             ended = handed + self.ended  # stays there until it has arrived, for main to hand in at the end of an outage
         self.seq += 1
         delay, failures = 0.05, 0
@@ -274,15 +318,8 @@ class Slot:
             self.worker.report(run, settlement)
         took_s = time.monotonic() - began
         mean = took_s / max(ran, 1)
-        self._weigh(mean, (time.thread_time() - computed) / took_s)
+        self.turns.weigh(mean, (time.thread_time() - computed) / took_s, self.has_turn)
         self.batch = max(1, min(self.batch * 2, MAX_BATCH, int(BATCH_S / max(mean, 1e-6))))
-
-    def _weigh(self, mean_s: float, computing: float) -> None:
-        """Are these jobs light? Without a turn, other threads' computing looks like waiting: only a try can tell."""
-        now = time.monotonic()
-        if self.has_turn and computing < 0.3:
-            self.light_from = now + LIGHT_AGAIN_S
-        self.light = mean_s < LIGHT_S and now >= self.light_from
 
     def _count(self, run: Run) -> None:
         waited = times("wait", run.job.waited_ms) if run.job.waited_ms is not None else ()
@@ -418,7 +455,7 @@ class Worker:
         self.outages = {queue: Outage(log) for queue in self.shares}  # on a Cluster, each may have another Redis
         self.control = jobs.link()  # of the beat thread
         self.wake_beat = threading.Event()
-        self.turns = {queue: threading.Semaphore(LIGHT_SLOTS) for queue in self.shares}
+        self.turns = {queue: Turns() for queue in self.shares}
         self.stopping, self.hurry, self.closed = threading.Event(), threading.Event(), threading.Event()
         self.exit_code = 0
         self.reaper_seen = time.monotonic()
@@ -484,6 +521,8 @@ class Worker:
     def _drain(self) -> None:
         self.stopping_since = time.monotonic()
         self.stopping.set()
+        for turns in self.turns.values():
+            turns.turn_off()
         deadline = time.monotonic() + self.config.drain_s
         running = [slot for slot in self.slots if slot.running]
         if running:
@@ -564,7 +603,9 @@ class Worker:
         elif now >= run.deadline + HUNG_S:
             self._replace(slot, run)
         elif now >= run.started + OVERRUN_S and (slot.pending or slot.ended or slot.has_turn):
-            slot.give_up_turn()
+            if slot.has_turn:
+                slot.turns.turn_off()
+                slot.give_up_turn()
             with slot.lock:
                 slot.handed += slot.ended + [Settlement(job.id, job.token, "released") for job in slot.pending]
                 slot.ended = []
