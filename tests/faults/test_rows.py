@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.faults import chaos
+from tests.faults import cases, chaos
 from tests.faults.rows import ROWS
 
 SECONDS = 3
 
 
-@pytest.mark.parametrize("name", ["F1", "F7", "F13", "F34", "F36", "F40", "F42", "F59"])
+@pytest.mark.parametrize("name", cases(["F1", "F7", "F34", "F36", "F40"], ["F13", "F42", "F59"]))
 def test_no_acknowledged_job_is_lost_or_done_twice_under(name):
     verdict, passed = ROWS[name].play(SECONDS, seed=1)
     print(verdict, *verdict.violations, sep="\n")
