@@ -45,26 +45,32 @@ def own_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def queue(server: Server) -> JobQueue:
-    return JobQueue(server.url)
+def url(server: Server) -> str:
+    """Where JobQueue and the programs find Redis."""
+    return server.url
 
 
-def _system(server: Server, request: pytest.FixtureRequest) -> Iterator[System]:
-    system = System(server)
+@pytest.fixture
+def queue(url: str) -> JobQueue:
+    return JobQueue(url)
+
+
+def _system(server: Server, url: str, request: pytest.FixtureRequest) -> Iterator[System]:
+    system = System(server, url)
     yield system
     system.close(show_logs=request.node.stash.get(_FAILED, False))
 
 
 @pytest.fixture
-def system(server: Server, request: pytest.FixtureRequest) -> Iterator[System]:
+def system(server: Server, url: str, request: pytest.FixtureRequest) -> Iterator[System]:
     """The project's programs on an empty Redis."""
-    yield from _system(server, request)
+    yield from _system(server, url, request)
 
 
 @pytest.fixture
 def own_system(own_server: Server, request: pytest.FixtureRequest) -> Iterator[System]:
     """The project's programs on a Redis that the test may kill: ``own_system.server``."""
-    yield from _system(own_server, request)
+    yield from _system(own_server, own_server.url, request)
 
 
 @pytest.fixture(scope="module")

@@ -29,15 +29,18 @@ def cluster(shared_cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def jobs(cluster: Cluster) -> JobQueue:
-    return JobQueue(cluster.url)
+def server(cluster: Cluster) -> Server:
+    return cluster.nodes[0]
 
 
 @pytest.fixture
-def system(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[System]:
-    system = System(cluster.nodes[0], cluster.url)
-    yield system
-    system.close(show_logs=request.session.testsfailed > 0)
+def url(cluster: Cluster) -> str:
+    return cluster.url
+
+
+@pytest.fixture
+def jobs(queue: JobQueue) -> JobQueue:
+    return queue
 
 
 def test_each_queue_is_on_the_node_that_owns_its_slot(cluster: Cluster, jobs: JobQueue) -> None:

@@ -18,19 +18,14 @@ import api
 import openapi
 from config import Config, Log
 from jobqueue import JobQueue
-from tests.harness import ROOT, Server, System, eventually
+from tests.harness import ROOT, System, eventually
 
 METHODS = {"get", "post", "delete"}
 
 
 @pytest.fixture(scope="module")
-def system(request: pytest.FixtureRequest) -> Iterator[System]:
-    server = Server()
-    system = System(server)
-    system.api()
-    yield system
-    system.close(show_logs=request.session.testsfailed > 0)
-    server.close()
+def system(api: System) -> System:
+    return api
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobqueue import JobQueue, Settlement, Unavailable
-from tests.harness import Sentinels, System, eventually
+from tests.harness import Sentinels, Server, System, eventually
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +25,18 @@ def sentinels(shared_sentinels: Sentinels) -> Sentinels:
 
 
 @pytest.fixture
-def jobs(sentinels: Sentinels) -> JobQueue:
-    return JobQueue(sentinels.url)
+def server(sentinels: Sentinels) -> Server:
+    return sentinels.primary
 
 
 @pytest.fixture
-def system(sentinels: Sentinels, request: pytest.FixtureRequest) -> Iterator[System]:
-    system = System(sentinels.primary, sentinels.url)
-    yield system
-    system.close(show_logs=request.session.testsfailed > 0)
+def url(sentinels: Sentinels) -> str:
+    return sentinels.url
+
+
+@pytest.fixture
+def jobs(queue: JobQueue) -> JobQueue:
+    return queue
 
 
 def fail_over(sentinels: Sentinels) -> None:

@@ -13,9 +13,12 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.faults.ledger import Ledger
 from tests.harness import ROOT, Program, Server, eventually
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
@@ -53,6 +56,19 @@ class Forge:
             program.kill()
             program.path.unlink()
         self._process.communicate()
+
+
+@contextmanager
+def forging(*settings: str) -> Iterator[tuple[Server, Forge, Ledger]]:
+    """A Redis of its own, programs on it, and what their handlers note."""
+    with ExitStack() as stack:
+        server = Server(*settings)
+        stack.callback(server.close)
+        ledger = Ledger()
+        stack.callback(ledger.close)
+        forge = Forge(server)
+        stack.callback(forge.close)
+        yield server, forge, ledger
 
 
 class Forged(Program):

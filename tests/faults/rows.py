@@ -14,8 +14,8 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -206,29 +206,23 @@ def storm(stage: Stage, seconds: float) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------------------------- network
 
 
-def chance(stage: Stage, share: float, moment: str) -> None:
-    """From now on lose so many messages, on all ways."""
+def lose(stage: Stage, seconds: float, moment: str) -> dict[str, Any]:
+    """One in a hundred messages, on all ways."""
     for actor in stage.actors:
         rng = random.Random(stage.rng.random())
-        actor.proxy.rule = lambda message, rng=rng: Strike(moment) if rng.random() < share else None
+        actor.proxy.rule = lambda message, rng=rng: Strike(moment) if rng.random() < 0.01 else None
+    stage.wait(seconds)
+    return {"struck": sum(actor.proxy.strikes for actor in stage.actors)}
 
 
 @row("F26", "answers of Redis are lost", "1 % of all, after Redis applied the request; the connection is cut")
 def lose_replies(stage: Stage, seconds: float) -> dict[str, Any]:
-    chance(stage, 0.01, APPLIED)
-    stage.wait(seconds)
-    return {"struck": struck(stage)}
+    return lose(stage, seconds, APPLIED)
 
 
 @row("F27", "requests to Redis are lost", "1 % of all; the connection is cut")
 def lose_requests(stage: Stage, seconds: float) -> dict[str, Any]:
-    chance(stage, 0.01, BEFORE)
-    stage.wait(seconds)
-    return {"struck": struck(stage)}
-
-
-def struck(stage: Stage) -> int:
-    return sum(actor.proxy.strikes for actor in stage.actors)
+    return lose(stage, seconds, BEFORE)
 
 
 @row(
@@ -250,8 +244,7 @@ def half_open(stage: Stage, seconds: float) -> dict[str, Any]:
 
 def longest_wait_s(stage: Stage) -> float:
     """From the acknowledgement of a job to the first start of its handler."""
-    runs = stage.ledger.runs()
-    told = dict(zip(stage.producer.acked.values(), stage.producer.acked_at, strict=False))
+    runs, told = stage.ledger.runs(), stage.producer.acked_at
     return max((runs[job_id][0].started - at for job_id, at in told.items() if job_id in runs), default=0.0)
 
 
@@ -273,45 +266,36 @@ def reaped(stage: Stage) -> int:
     return int(stage.server.client.hget(PREFIX + "totals", "reaped") or 0)
 
 
-@contextmanager
-def all_stalled(stage: Stage, **gates: bool) -> Iterator[None]:
-    with_gates = [actor.proxy.stalled(**gates) for actor in stage.actors]
-    for gate in with_gates:
-        gate.__enter__()
-    try:
-        yield
-    finally:
-        for gate in with_gates:
-            gate.__exit__(None, None, None)
+def stalls(stage: Stage, seconds: float, each_s: float, **gates: bool) -> dict[str, Any]:
+    """Again and again nothing passes for so long, on all ways."""
+
+    def stall() -> None:
+        with ExitStack() as stalled:
+            for actor in stage.actors:
+                stalled.enter_context(actor.proxy.stalled(**gates))
+            stage.wait(each_s)
+
+    repeated(stage, seconds, 2.0, stall)
+    return {"taken back": reaped(stage)}
 
 
 @row(
     "F30a", "the network stands still for less than a lease", f"{0.75 * LEASE_S:g} s", expects=lambda v: v.refused == 0
 )
 def short_stall(stage: Stage, seconds: float) -> dict[str, Any]:
-    def stall() -> None:
-        with all_stalled(stage):
-            stage.wait(0.75 * LEASE_S)
-
-    repeated(stage, seconds, 2.0, stall)
-    return {"taken back": reaped(stage)}
+    return stalls(stage, seconds, 0.75 * LEASE_S)
 
 
 @row("F30b", "the network stands still for longer than a lease", f"{1.5 * LEASE_S:g} s")
 def long_stall(stage: Stage, seconds: float) -> dict[str, Any]:
-    def stall() -> None:
-        with all_stalled(stage):
-            stage.wait(1.5 * LEASE_S)
-
-    repeated(stage, seconds, 2.0, stall)
-    return {"taken back": reaped(stage)}
+    return stalls(stage, seconds, 1.5 * LEASE_S)
 
 
 @row("F31", "Redis ends all connections", "CLIENT KILL TYPE normal every second")
 def kill_clients(stage: Stage, seconds: float) -> None:
-    pids = [actor.program.pid for actor in stage.actors]
+    pids = stage.living()
     repeated(stage, seconds, 1.0, lambda: stage.server.client.execute_command("CLIENT KILL TYPE normal SKIPME yes"))
-    assert [actor.program.pid for actor in stage.actors if actor.program.process.poll() is None] == pids
+    assert stage.living() == pids
 
 
 @row("F32", "one worker is cut off from Redis, the others are not", f"its proxy stalls {3 * LEASE_S:g} s")
@@ -325,11 +309,7 @@ def cut_off(stage: Stage, seconds: float) -> None:
 
 @row("F33", "a one-way network: requests arrive, answers do not", f"for {2 * LEASE_S:g} s at a time")
 def one_way(stage: Stage, seconds: float) -> None:
-    def isolate() -> None:
-        with all_stalled(stage, requests=False):
-            stage.wait(2 * LEASE_S)
-
-    repeated(stage, seconds, 2.0, isolate)
+    stalls(stage, seconds, 2 * LEASE_S, requests=False)
 
 
 # ------------------------------------------------------------------------------------------------------------- Redis
@@ -535,7 +515,7 @@ def wrong_clocks(stage: Stage, seconds: float) -> dict[str, Any]:
 )
 def poison(stage: Stage, seconds: float) -> dict[str, Any]:
     client = stage.server.client
-    pids = [actor.program.pid for actor in stage.actors]
+    pids = stage.living()
 
     def spoil() -> None:
         queued = client.zrange(PREFIX + "queue", 0, 5) or client.zrange(PREFIX + "done", 0, 5)
@@ -552,7 +532,7 @@ def poison(stage: Stage, seconds: float) -> dict[str, Any]:
     for _ in range(2):
         stage.queue.check(QUEUE, repair=True)
         stage.wait(1.0)
-    assert [actor.program.pid for actor in stage.actors if actor.program.process.poll() is None] == pids
+    assert stage.living() == pids
     return {"violations after the repair": len(stage.queue.check(QUEUE))}
 
 

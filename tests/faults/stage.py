@@ -59,7 +59,7 @@ class Verdict:
 
     @property
     def good(self) -> bool:
-        return not (self.lost or self.phantom or self.dup_success or self.over_max or self.violations or self.left)
+        return self.wrong == "0"
 
     @property
     def wrong(self) -> str:
@@ -139,7 +139,7 @@ class Producer:
     def __init__(self, url: Callable[[], str], rng: random.Random, rate: float = RATE, clients: int = 4) -> None:
         self.url, self.rng, self.every_s = url, rng, clients / rate
         self.acked: dict[int, str] = {}  # number -> job id, as a 2xx said
-        self.acked_at: list[float] = []
+        self.acked_at: dict[str, float] = {}  # job id -> when
         self.open: dict[int, dict[str, Any]] = {}  # asked for, without an answer yet
         self.statuses: dict[int, int] = {}  # of the answers that were no 2xx
         self.asked = 0
@@ -189,7 +189,7 @@ class Producer:
         with self._lock:
             if answer.ok:
                 self.acked[n] = answer.json()["job_id"]
-                self.acked_at.append(time.monotonic())
+                self.acked_at[self.acked[n]] = time.monotonic()
                 del self.open[n]
             else:
                 self.statuses[answer.status_code] = self.statuses.get(answer.status_code, 0) + 1
@@ -264,6 +264,10 @@ class Stage:
         """Let the load go on."""
         threading.Event().wait(seconds)
 
+    def living(self) -> list[int]:
+        """The process ids of those that have not died."""
+        return [actor.program.pid for actor in self.actors if actor.program.process.poll() is None]
+
     def heal(self) -> None:
         for actor in self.actors:
             actor.proxy.heal()
@@ -297,9 +301,8 @@ class Stage:
         totals = self.queue.books(QUEUE).totals
         acked = set(self.producer.acked.values())
         lost = acked - there - self.deleted
-        gaps = [
-            after - before for before, after in zip(self.producer.acked_at, self.producer.acked_at[1:], strict=False)
-        ]
+        answered = sorted(self.producer.acked_at.values())
+        gaps = [after - before for before, after in itertools.pairwise(answered)]
         verdict = Verdict(
             lost=len(lost),
             phantom=len(there - acked),
@@ -318,10 +321,9 @@ class Stage:
             longest_gap_s=max(gaps, default=0.0),
         )
         if lost and self.server.killed_at:
-            told = dict(zip(self.producer.acked.values(), self.producer.acked_at, strict=False))
+            told, kills = self.producer.acked_at, self.server.killed_at
             before = [
-                min((kill - told[job_id] for kill in self.server.killed_at if kill > told[job_id]), default=-1)
-                for job_id in lost
+                min((kill - told[job_id] for kill in kills if kill > told[job_id]), default=-1) for job_id in lost
             ]
             verdict.notes["acknowledged before Redis was killed"] = ", ".join(f"{s:.2f} s" for s in sorted(before))
         return verdict

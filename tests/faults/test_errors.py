@@ -8,14 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import requests
 
 from jobqueue import Job, JobQueue
-from tests.faults.forge import Forge, Forged
+from tests.faults.forge import Forge, Forged, forging
 from tests.faults.ledger import Ledger
 from tests.faults.proxy import Answer, Message, Proxy
 from tests.harness import Server, eventually, free_port
@@ -128,12 +127,7 @@ class Lane:
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    server = Server("--databases", "100")
-    with ExitStack() as stack:
-        stack.callback(server.close)
-        forge, ledger = Forge(server), Ledger()
-        stack.callback(ledger.close)
-        stack.callback(forge.close)
+    with forging("--databases", "100") as (server, forge, ledger):
         yield Stage(server, forge, ledger)
 
 

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ import redis
 import requests
 
 from jobqueue import NEVER, Claimed, Filter, Held, Job, JobQueue, NewJob, NotFound, Script, Settlement
-from tests.faults.forge import Forge, Forged
+from tests.faults.forge import Forge, Forged, forging
 from tests.faults.ledger import Ledger, Run
 from tests.faults.proxy import AFTER, BEFORE, MOMENTS, NAMES, Message, Proxy, Strike
 from tests.harness import Server, eventually, free_port
@@ -57,12 +56,7 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    server = Server("--databases", "400")
-    with ExitStack() as stack:
-        stack.callback(server.close)
-        forge, ledger = Forge(server), Ledger()
-        stack.callback(ledger.close)
-        stack.callback(forge.close)
+    with forging("--databases", "400") as (server, forge, ledger):
         yield Stage(server, forge, ledger, tmp_path)
 
 

@@ -14,7 +14,7 @@ import requests
 
 from jobqueue import JobQueue
 from tests.faults import cases
-from tests.faults.forge import Forge
+from tests.faults.forge import Forge, forging
 from tests.faults.ledger import Ledger
 from tests.harness import Server, eventually, free_port
 
@@ -57,12 +57,8 @@ class Stage:
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    server = Server()
-    ledger, forge = Ledger(), Forge(server)
-    yield Stage(server, forge, ledger)
-    forge.close()
-    ledger.close()
-    server.close()
+    with forging() as (server, forge, ledger):
+        yield Stage(server, forge, ledger)
 
 
 def again_and_again(act: Callable[[], object], every_s: float) -> None:
