@@ -1410,8 +1410,10 @@ class JobQueue:
 
     def delete(self, job_id: str) -> None:
         """Forget a job. Conflict while it is processing."""
-        self.get(job_id)  # if it is gone a moment later it was deleted, perhaps by a copy of this call
-        try:
+        key = f"{_prefix(self.queue_of(job_id))}job:{job_id}"
+        if not self._at(key, lambda client, key: client.exists(key)):
+            raise NotFound(f"there is no job {job_id}")
+        try:  # if it is gone by now it was deleted, perhaps by a copy of this call
             self._operate("delete", job_id, [], ("deleted",))
         except NotFound:
             pass
