@@ -40,11 +40,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
+import itertools
 import json
 import math
 import random
 import re
 import secrets
+import socket
+import ssl
+import struct
 import sys
 import threading
 import time
@@ -75,6 +79,7 @@ DEFAULT_TYPE = "echo"
 DEFAULT_QUEUE = "default"
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
 MAX_QUEUES = 4096  # 12 bits of a job id
 MAX_KEY_CHARS = 255
 MAX_TAGS = 10
@@ -326,26 +331,38 @@ class NewJob:
     tags: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        problems = list(self._problems())
-        if problems:
+        if problems := list(self._problems()):
             raise Invalid(problems)
         if isinstance(self.priority, str):
             object.__setattr__(self, "priority", PRIORITIES[self.priority])
 
     def _problems(self) -> Iterator[tuple[str, str]]:
-        for name in ("type", "queue"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not NAME.fullmatch(value):
-                yield f"/{name}", "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
+        if not _is_name(self.type):
+            yield "/type", NAME_RULE
+        if not _is_name(self.queue):
+            yield "/queue", NAME_RULE
         if not (self.priority in PRIORITIES if isinstance(self.priority, str) else _integer(self.priority, 0, 9)):
             yield "/priority", "must be 0 to 9, or low, normal or high"
         if self.unique_key is not None and not (
             isinstance(self.unique_key, str) and 1 <= len(self.unique_key) <= MAX_KEY_CHARS
         ):
             yield "/unique_key", f"must be 1 to {MAX_KEY_CHARS} characters"
-        yield from self._tag_problems()
+        if self.tags != ():
+            yield from self._tag_problems()
         if self.max_attempts is not None and not _integer(self.max_attempts, 1, MAX_ATTEMPTS):
             yield "/max_attempts", f"must be a whole number from 1 to {MAX_ATTEMPTS}"
+        if (self.delay_s, self.timeout_s, self.backoff_s, self.run_at) != (None, None, None, None):
+            yield from self._time_problems()
+
+    def _tag_problems(self) -> Iterator[tuple[str, str]]:
+        if not isinstance(self.tags, (list, tuple)) or len(self.tags) > MAX_TAGS:
+            yield "/tags", f"must be a list of at most {MAX_TAGS} tags"
+            return
+        for number, tag in enumerate(self.tags):
+            if not _is_name(tag):
+                yield f"/tags/{number}", NAME_RULE
+
+    def _time_problems(self) -> Iterator[tuple[str, str]]:
         for name, low, high in (("delay_s", 0, MAX_DELAY_MS), ("timeout_s", 100, DAY_MS), ("backoff_s", 0, DAY_MS)):
             value = getattr(self, name)
             if value is not None and not _number(value, low / 1000, high / 1000):
@@ -359,14 +376,6 @@ class NewJob:
             elif when > time.time() * 1000 + MAX_DELAY_MS:
                 yield "/run_at", "must be within 365 days"
 
-    def _tag_problems(self) -> Iterator[tuple[str, str]]:
-        if not isinstance(self.tags, (list, tuple)) or len(self.tags) > MAX_TAGS:
-            yield "/tags", f"must be a list of at most {MAX_TAGS} tags"
-            return
-        for number, tag in enumerate(self.tags):
-            if not isinstance(tag, str) or not NAME.fullmatch(tag):
-                yield f"/tags/{number}", "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
-
     def due(self) -> str:
         """When it runs, as lua/submit.lua takes it."""
         if self.run_at is not None:
@@ -378,14 +387,14 @@ class NewJob:
         pairs: list[str | bytes | int] = ["type", self.type]
         if self.max_attempts is not None:
             pairs += ["max_attempts", self.max_attempts]
-        for name in ("timeout", "backoff"):
-            seconds = getattr(self, f"{name}_s")
-            if seconds is not None:
-                pairs += [f"{name}_ms", round(seconds * 1000)]
+        if self.timeout_s is not None:
+            pairs += ["timeout_ms", round(self.timeout_s * 1000)]
+        if self.backoff_s is not None:
+            pairs += ["backoff_ms", round(self.backoff_s * 1000)]
         return pairs + _pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
     """A job as it is now. Times are ms since the epoch by Redis's clock."""
 
@@ -462,7 +471,7 @@ class Claimed:
     waited_ms: int | None = None  # from when it could run to this claim; None when it has run before
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """The end of an attempt. ``outcome``: done, failed, cancelled or released (given back, not counted).
 
@@ -556,6 +565,10 @@ def rfc3339(ms: int | None) -> str | None:
         return None
     when = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=ms)
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 def _integer(value: Any, low: int, high: int) -> bool:
@@ -697,12 +710,15 @@ class _Scripts(dict[str, Script]):
         return script
 
 
+_WEATHER = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+
+
 @contextmanager
 def _weather() -> Iterator[None]:
     """Whatever Redis or the way to it does wrong is Unavailable: the caller waits, or says 503."""
     try:
         yield
-    except (redis.RedisError, redis.exceptions.RedisClusterException, OSError) as error:
+    except _WEATHER as error:
         raise Unavailable(_reason(error)) from error
 
 
@@ -716,6 +732,7 @@ def _reason(error: BaseException) -> str:
 
 Args = Iterable[str | bytes | int]
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 # ----------------------------------------------------------------------------------------------------- connections
@@ -730,6 +747,22 @@ def _is_replica(error: redis.ResponseError) -> bool:
     return isinstance(error, redis.exceptions.ReadOnlyError) or "READONLY" in str(error)
 
 
+def _wait_in_the_kernel(connection: Any) -> None:
+    """Once it is connected: the kernel ends a wait that lasts too long. Python would ask the kernel before each read and each
+    write, which is half of their cost."""
+    connection.on_connect()
+    wire, timeout_s = connection._sock, connection.socket_timeout
+    if not isinstance(wire, ssl.SSLSocket):
+        timeval = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1_000_000))
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            wire.setsockopt(socket.SOL_SOCKET, direction, timeval)
+        wire.settimeout(None)
+
+
+def _nothing(_: Any = None) -> None:
+    pass
+
+
 class _Client(redis.Redis):
     """Runs scripts on a connection that the calling thread keeps, and tries again as redis-py does. To lend one from the pool
     and to wrap each command costs redis-py as much as all the rest of a call."""
@@ -740,9 +773,19 @@ class _Client(redis.Redis):
         self._hung_up = 0  # so many times; a connection from before is not used again
 
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
+        return self.evalsha_while(_nothing, sha, numkeys, *keys_and_args)
+
+    def evalsha_while(self, meanwhile: Callable[[], None], *args: Any) -> Any:
+        """The same; ``meanwhile`` is called while Redis works, again if the script is sent again."""
         connection = self._connection()
-        command = connection.pack_command("EVALSHA", sha, numkeys, *keys_and_args)
-        return connection.retry.call_with_retry(lambda: self._exchange(connection, command), lambda error: None)
+        command = connection.pack_command(b"EVALSHA", *args)
+        if self._own.in_use:
+            try:
+                return self._exchange(connection, command, meanwhile)
+            except redis.ConnectionError:
+                pass  # Redis has hung up since the last call: what follows on a new connection is the first try
+        connection.connect()
+        return connection.retry.call_with_retry(lambda: self._exchange(connection, command, meanwhile), _nothing)
 
     def hang_up(self) -> None:
         """The connections of all threads, each before it is used again, and those of the pool."""
@@ -750,32 +793,35 @@ class _Client(redis.Redis):
         self.connection_pool.disconnect(inuse_connections=False)
 
     def _connection(self) -> Any:
-        """The calling thread's, connected; again, if Redis has hung up since the last call."""
+        """The calling thread's, perhaps not connected."""
         own, hung_up = self._own, self._hung_up
         if not hasattr(own, "connection"):
-            own.connection = self.connection_pool.connection_class(**self.connection_pool.connection_kwargs)
+            options = self.connection_pool.connection_kwargs | {"redis_connect_func": _wait_in_the_kernel}
+            own.connection = self.connection_pool.connection_class(**options)
+            own.since, own.in_use = hung_up, False
+        elif own.since != hung_up:
+            self._drop(own.connection)
             own.since = hung_up
-        connection = own.connection
-        connection.connect()
-        try:
-            ready = own.since == hung_up and not connection.can_read()
-        except redis.ConnectionError:
-            ready = False
-        if not ready:
-            connection.disconnect()
-            connection.connect()
-            own.since = hung_up
-        return connection
+        return own.connection
 
-    def _exchange(self, connection: Any, command: list[bytes]) -> Any:
+    def _exchange(self, connection: Any, command: list[bytes], meanwhile: Callable[[], None]) -> Any:
         try:
             connection.send_packed_command(command, check_health=False)
-            return connection.read_response()
+            meanwhile()
+            answer = connection.read_response()
+            self._own.in_use = True
+            return answer
         except redis.ResponseError:
             raise
-        except BaseException:  # an answer may still be on its way: this connection must not be used again
-            connection.disconnect()
+        except BaseException as error:  # an answer may still be on its way: this connection must not be used again
+            self._drop(connection)
+            if isinstance(error.__context__, BlockingIOError):
+                raise redis.TimeoutError("no answer in time") from error
             raise
+
+    def _drop(self, connection: Any) -> None:
+        connection.disconnect()
+        self._own.in_use = False
 
 
 class _OneServer:
@@ -955,7 +1001,7 @@ class _Timeouts:
         return self._common(self.timeout_s, RedisRetry(backoff, self.retries))
 
     def of_a_link(self, timeout_s: float = LINK_TIMEOUT_S) -> dict[str, Any]:
-        return self._common(timeout_s, RedisRetry(NoBackoff(), 0))
+        return self._common(timeout_s, RedisRetry(NoBackoff(), 0)) | {"redis_connect_func": _wait_in_the_kernel}
 
     def _common(self, timeout_s: float, retry: RedisRetry) -> dict[str, Any]:
         return {
@@ -1013,8 +1059,10 @@ class Link:
         self.blocked_as: tuple[str, int] | None = None  # where it waits for the bell, and its client id there
 
     def run(self, name: str, prefix: str, args: Args) -> Any:
-        with _weather():
+        try:
             return self._run(self._servers.owner(prefix), name, prefix, args)
+        except _WEATHER as error:
+            raise Unavailable(_reason(error)) from error
 
     def run_and_confirm(
         self, name: str, prefix: str, args: Args, touch: str, confirm: Sequence[str | int]
@@ -1057,7 +1105,7 @@ class Link:
     def _run(self, place: str, name: str, prefix: str, args: Args) -> Any:
         script = self._scripts[name]
         try:
-            return self._call(place, "EVALSHA", script.sha, 1, prefix, *args)
+            return self._call(place, b"EVALSHA", script.sha, 1, prefix, *args)
         except redis.exceptions.NoScriptError:
             return self._call(place, "EVAL", script.text, 1, prefix, *args)
 
@@ -1190,7 +1238,8 @@ class JobQueue:
 
     def submit_one(self, job: NewJob, key: str | None = None) -> Submitted:
         """Store one job. Raises what ``Submitted.error`` would hold."""
-        submitted = self.submit_many([job], key=key)[0]
+        _check_key(key)
+        (submitted,) = self._submit_to(job.queue, [job], [job.fields()], key)
         if submitted.error:
             raise submitted.error
         return submitted
@@ -1198,8 +1247,7 @@ class JobQueue:
     def submit_many(self, jobs: Sequence[NewJob], *, key: str | None = None) -> list[Submitted]:
         """Store jobs; for each queue, all of a chunk of 250 or none of it. Under a key, ids follow from it: repeating the
         same call stores what is missing and gives back the rest. Errors are told for each job; none is raised."""
-        if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
-            raise Invalid([("/Idempotency-Key", f"must be 1 to {MAX_KEY_CHARS} characters")])
+        _check_key(key)
         answers: dict[int, Submitted] = {}
         encoded: dict[int, list[str | bytes | int]] = {}
         by_queue: dict[str, list[int]] = {}
@@ -1223,49 +1271,38 @@ class JobQueue:
     def _submit_to(
         self, queue: str, jobs: list[NewJob], encoded: list[list[str | bytes | int]], key: str | None
     ) -> list[Submitted]:
-        """Store the jobs of one queue, chunk by chunk. What stops a chunk stops those behind it."""
+        """Store the jobs of one queue, chunk by chunk: the next is made ready while Redis stores one. What stops a chunk stops
+        those behind it."""
         stored: list[Submitted] = []
-        request = _fingerprint(jobs, encoded) if key else ""
-        for number, start in enumerate(range(0, len(jobs), JOBS_PER_SCRIPT)):
-            chunk = slice(start, start + JOBS_PER_SCRIPT)
-            chunk_key = f"{key}\0{number}" if key and number else key  # no header can hold a NUL: nobody's own key
-            try:
-                stored += self._submit_chunk(queue, jobs[chunk], encoded[chunk], chunk_key, request)
-            except JobQueueError as error:
-                return stored + [Submitted(None, error=error)] * (len(jobs) - start)
+        try:
+            chunks = _Ahead(_chunks_to_store(self.register(queue), queue, jobs, encoded, key))
+            published = self.published(queue)  # before the script: it must not fail after the jobs are stored
+            for chunk in chunks:
+                answer, unconfirmed = self._run_durably("submit", queue, chunk.args, chunks.fetch)
+                unconfirmed = unconfirmed or self._registry_unconfirmed(queue)
+                stored += self._results(chunk, answer, published, key is not None, unconfirmed)
+        except JobQueueError as error:
+            stored += [Submitted(None, error=error)] * (len(jobs) - len(stored))
         return stored
 
-    def _submit_chunk(
-        self, queue: str, jobs: list[NewJob], encoded: list[list[str | bytes | int]], key: str | None, request: str
+    def _results(
+        self, chunk: _Chunk, answer: Any, published: dict[str, Policy], keyed: bool, unconfirmed: str
     ) -> list[Submitted]:
-        number = self.register(queue)
-        published = self.published(queue)  # before the script: it must not fail after the jobs are stored
-        args: list[str | bytes | int] = []
-        ids: list[str] = []
-        for index, (job, pairs) in enumerate(zip(jobs, encoded, strict=True)):
-            bits = hashlib.sha256(f"{queue}\0{key}\0{index}".encode(errors="replace")).digest()[:16] if key else None
-            ids.append(new_id(number, bits))
-            if key:
-                pairs = ["idem", key, *pairs]
-            tags = " ".join(dict.fromkeys(job.tags))
-            args += [ids[-1], int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2, *pairs]
-        answer, unconfirmed = self._run_durably("submit", queue, [key or "", request, len(jobs), *args])
-        unconfirmed = unconfirmed or self._registry_unconfirmed(queue)
         if answer[0] == b"conflict":
             raise KeyReused(
                 "this Idempotency-Key was used for another request; use a new one, or repeat the first exactly"
             )
         # Replayed without a key: redis-py sent it twice because the first answer was lost.
-        stored, now, ahead, replayed = answer[0] == b"stored", int(answer[1]), int(answer[2]), key is not None
+        stored, now, ahead = answer[0] == b"stored", int(answer[1]), int(answer[2])
         submitted = []
-        for job_id, job, existing in zip(ids, jobs, answer[3], strict=True):
+        for job_id, job, existing in zip(chunk.ids, chunk.jobs, answer[3], strict=True):
             if existing:
-                submitted.append(self._found(existing.decode(), replayed and not stored, existing=True))
+                submitted.append(self._found(existing.decode(), keyed and not stored, existing=True))
             elif stored:
                 policy = published.get(job.type, self.policy)
                 submitted.append(Submitted(_fresh(job_id, job, now, ahead, policy)))
             else:
-                submitted.append(self._found(job_id, replayed))
+                submitted.append(self._found(job_id, keyed))
         return submitted if self._durability.wanted == "fast" else [self._told(each, unconfirmed) for each in submitted]
 
     def _told(self, submitted: Submitted, unconfirmed: str) -> Submitted:
@@ -1640,11 +1677,13 @@ class JobQueue:
     def _run(self, name: str, queue: str, args: Args) -> Any:
         return self._run_at(_prefix(queue), name, args)
 
-    def _run_at(self, key: str, name: str, args: Args) -> Any:
+    def _run_at(self, key: str, name: str, args: Args, meanwhile: Callable[[], None] | None = None) -> Any:
         script = self._scripts[name]
 
         def run(client: Any, key: str) -> Any:
             try:
+                if meanwhile and isinstance(client, _Client):
+                    return client.evalsha_while(meanwhile, script.sha, 1, key, *args)
                 return client.evalsha(script.sha, 1, key, *args)
             except redis.exceptions.NoScriptError:
                 return client.eval(script.text, 1, key, *args)
@@ -1653,13 +1692,17 @@ class JobQueue:
 
     def _at(self, key: str, function: Callable[[Any, str], R]) -> R:
         """Call ``function`` with the client of the Redis that holds a key, and the key."""
-        with _weather():
+        try:
             return self._servers.call(key, function)
+        except _WEATHER as error:
+            raise Unavailable(_reason(error)) from error
 
-    def _run_durably(self, name: str, queue: str, args: Args) -> tuple[Any, str]:
+    def _run_durably(
+        self, name: str, queue: str, args: Args, meanwhile: Callable[[], None] | None = None
+    ) -> tuple[Any, str]:
         """The script's answer, and why it is not as durable as wanted; '' when it is."""
         if self._durability.wanted == "fast":
-            return self._run(name, queue, args), ""
+            return self._run_at(_prefix(queue), name, args, meanwhile), ""
         return self._confirmed_at(_prefix(queue), f"{_prefix(queue)}meta", name, args)
 
     def _confirmed_at(self, key: str, touch: str, name: str, args: Args) -> tuple[Any, str]:
@@ -1710,6 +1753,66 @@ class JobQueue:
 
 def _prefix(queue: str) -> str:
     return f"jq:{{{queue}}}:"
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
+        raise Invalid([("/Idempotency-Key", f"must be 1 to {MAX_KEY_CHARS} characters")])
+
+
+class _Chunk(NamedTuple):
+    """What one script stores: all or none."""
+
+    jobs: list[NewJob]
+    ids: list[str]
+    args: list[str | bytes | int]
+
+
+def _chunks_to_store(
+    number: int, queue: str, jobs: list[NewJob], encoded: list[list[str | bytes | int]], key: str | None
+) -> Iterator[_Chunk]:
+    request = _fingerprint(jobs, encoded) if key else ""
+    for start in range(0, len(jobs), JOBS_PER_SCRIPT):
+        chunk = slice(start, start + JOBS_PER_SCRIPT)
+        chunk_key = (
+            f"{key}\0{start // JOBS_PER_SCRIPT}" if key and start else key
+        )  # no header can hold a NUL: nobody's own key
+        yield _chunk(number, queue, jobs[chunk], encoded[chunk], chunk_key, request)
+
+
+def _chunk(
+    number: int,
+    queue: str,
+    jobs: list[NewJob],
+    encoded: list[list[str | bytes | int]],
+    key: str | None,
+    request: str,
+) -> _Chunk:
+    args: list[str | bytes | int] = [key or "", request, len(jobs)]
+    ids: list[str] = []
+    for index, (job, pairs) in enumerate(zip(jobs, encoded, strict=True)):
+        bits = hashlib.sha256(f"{queue}\0{key}\0{index}".encode(errors="replace")).digest()[:16] if key else None
+        ids.append(new_id(number, bits))
+        if key:
+            pairs = ["idem", key, *pairs]
+        tags = " ".join(dict.fromkeys(job.tags)) if job.tags else ""
+        args += (ids[-1], int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2)
+        args += pairs
+    return _Chunk(jobs, ids, args)
+
+
+class _Ahead(Iterator[T]):
+    """The items of an iterator. ``fetch`` has the next one made before it is asked for."""
+
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items, self._fetched = items, list[T]()
+
+    def __next__(self) -> T:
+        return self._fetched.pop() if self._fetched else next(self._items)
+
+    def fetch(self) -> None:
+        if not self._fetched:
+            self._fetched = list(itertools.islice(self._items, 1))
 
 
 def _fingerprint(jobs: Sequence[NewJob], encoded: Sequence[Sequence[str | bytes | int]]) -> str:
@@ -2020,9 +2123,6 @@ class _Checker:
                     yield f"the list processing:{slot} belongs to no slot"
                     if repair and not self.queue.leave(self.name, "", [slot]):  # it runs a job: the reaper must see it
                         client.hsetnx(f"{self.prefix}slots", slot, 0)
-
-
-T = TypeVar("T")
 
 
 def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:

@@ -6,21 +6,17 @@
 -- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the one that lives under its
 -- unique key, which stands for it, or ''}; {'conflict'} when the idempotency key was used for another request.
 local idem, fingerprint, n = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local ID, PRIORITY, DUE, UNIQUE, TAGS, PAIRS, FIELDS = 0, 1, 2, 3, 4, 5, 6 -- from where a job starts in ARGV
+local PLUS = 43
 local now = now_ms()
 local now_text = digits(now)
 
-local jobs, keys, at = {}, {}, 4
+local starts, keys, existing, at = {}, {}, {}, 4
 for i = 1, n do
-  local due, pairs_n = ARGV[at + 2], tonumber(ARGV[at + 5])
-  local due_ms = tonumber(due) or 0
-  if string.sub(due, 1, 1) == '+' then due_ms = now + due_ms end
-  jobs[i] = { id = ARGV[at], priority = tonumber(ARGV[at + 1]), due = due_ms, unique = ARGV[at + 3], tags = ARGV[at + 4],
-    first = at + 6, last = at + 5 + 2 * pairs_n }
-  keys[i] = key('job:' .. ARGV[at])
-  at = jobs[i].last + 1
+  starts[i], keys[i], existing[i] = at, key('job:' .. ARGV[at]), ''
+  at = at + FIELDS + 2 * ARGV[at + PAIRS]
 end
 
-local existing, stored = {}, {}
 if idem ~= '' then
   local seen = call('HGET', key('idem:' .. idem), 'request')
   if seen and seen ~= fingerprint then return { 'conflict' } end
@@ -30,55 +26,60 @@ if idem ~= '' then
   end
 end
 if call('EXISTS', unpack(keys)) > 0 then
-  for i, job in ipairs(jobs) do
-    local stood_for = job.unique ~= '' and call('EXISTS', keys[i]) == 0
-    existing[i] = stood_for and call('GET', key('unique:' .. job.unique)) or ''
+  for i, job in ipairs(starts) do
+    local stood_for = ARGV[job + UNIQUE] ~= '' and call('EXISTS', keys[i]) == 0
+    existing[i] = stood_for and call('GET', key('unique:' .. ARGV[job + UNIQUE])) or ''
   end
   return { 'replayed', now_text, -1, existing }
 end
-local named = {}
-for i, job in ipairs(jobs) do
-  existing[i] = ''
-  if job.unique ~= '' then
-    local holder = named[job.unique] or call('GET', key('unique:' .. job.unique))
-    if holder and (named[job.unique] or lives(holder)) then existing[i] = holder else named[job.unique] = job.id end
+local named, new = {}, 0
+for i, job in ipairs(starts) do
+  local unique = ARGV[job + UNIQUE]
+  if unique ~= '' then
+    local holder = named[unique] or call('GET', key('unique:' .. unique))
+    if holder and (named[unique] or lives(holder)) then existing[i] = holder else named[unique] = ARGV[job] end
   end
-  if existing[i] == '' then stored[#stored + 1] = i end
+  if existing[i] == '' then new = new + 1 end
 end
 
-local seq = call('HINCRBY', key('meta'), 'seq', #stored) - #stored
-if #stored > 0 then count('submitted', #stored, now) end
+local seq = call('HINCRBY', key('meta'), 'seq', new) - new
+if new > 0 then count('submitted', new, now) end
 local queued, scheduled = {}, {}
-for place, i in ipairs(stored) do
-  local job = jobs[i]
-  local score = digits((9 - job.priority) * PRIORITY_STEP + seq + place)
-  if job.due > now then
-    local due = digits(job.due)
-    call('HSET', keys[i], 'status', 'scheduled', 'score', score, 'created', now_text, 'due', due, unpack(ARGV, job.first, job.last))
-    scheduled[#scheduled + 1], scheduled[#scheduled + 2] = due, job.id
-  else
-    call('HSET', keys[i], 'status', 'queued', 'score', score, 'created', now_text, unpack(ARGV, job.first, job.last))
-    queued[#queued + 1], queued[#queued + 2] = score, job.id
-  end
-  if job.unique ~= '' then
-    call('HSET', keys[i], 'unique', job.unique)
-    call('SET', key('unique:' .. job.unique), job.id)
-  end
-  if job.tags ~= '' then
-    call('HSET', keys[i], 'tags', job.tags)
-    for tag in string.gmatch(job.tags, '%S+') do call('ZADD', key('tag:' .. tag), now_text, job.id) end
+for i, job in ipairs(starts) do
+  if existing[i] == '' then
+    local id, due = ARGV[job + ID], tonumber(ARGV[job + DUE])
+    if due and string.byte(ARGV[job + DUE]) == PLUS then due = now + due end
+    seq = seq + 1
+    local score = digits((9 - ARGV[job + PRIORITY]) * PRIORITY_STEP + seq)
+    local first, last = job + FIELDS, job + FIELDS + 2 * ARGV[job + PAIRS] - 1
+    if due and due > now then
+      local at_ms = digits(due)
+      call('HSET', keys[i], 'status', 'scheduled', 'score', score, 'created', now_text, 'due', at_ms, unpack(ARGV, first, last))
+      scheduled[#scheduled + 1], scheduled[#scheduled + 2] = at_ms, id
+    else
+      call('HSET', keys[i], 'status', 'queued', 'score', score, 'created', now_text, unpack(ARGV, first, last))
+      queued[#queued + 1], queued[#queued + 2] = score, id
+    end
+    if ARGV[job + UNIQUE] ~= '' then
+      call('HSET', keys[i], 'unique', ARGV[job + UNIQUE])
+      call('SET', key('unique:' .. ARGV[job + UNIQUE]), id)
+    end
+    if ARGV[job + TAGS] ~= '' then
+      call('HSET', keys[i], 'tags', ARGV[job + TAGS])
+      for tag in string.gmatch(ARGV[job + TAGS], '%S+') do call('ZADD', key('tag:' .. tag), now_text, id) end
+    end
   end
 end
 if #scheduled > 0 then call('ZADD', key('scheduled'), unpack(scheduled)) end
 if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
 if idem ~= '' then
-  call('HSET', key('idem:' .. idem), 'request', fingerprint, 'jobs', #stored)
+  call('HSET', key('idem:' .. idem), 'request', fingerprint, 'jobs', new)
   for i, id in ipairs(existing) do
     if id ~= '' then call('HSET', key('idem:' .. idem), 'stood_for:' .. i, id) end
   end
-  if #stored == 0 then call('PEXPIRE', key('idem:' .. idem), IDEMPOTENCY_MS) end
+  if new == 0 then call('PEXPIRE', key('idem:' .. idem), IDEMPOTENCY_MS) end
 end
 ring()
 local position = -1
-if n == 1 and #queued > 0 then position = call('ZRANK', key('queue'), jobs[1].id) end
+if n == 1 and #queued > 0 then position = call('ZRANK', key('queue'), ARGV[starts[1]]) end
 return { 'stored', now_text, position, existing }

@@ -424,16 +424,16 @@ def test_batch_over_several_queues_is_answered_in_its_order(queue: JobQueue) -> 
 
 def test_half_stored_batch_is_completed_by_its_repeat(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = [NewJob(payload=number) for number in range(600)]
-    run, calls = queue._run, []
+    run, calls = queue._run_at, []
 
-    def second_chunk_is_lost(name: str, *args: Any) -> Any:
+    def second_chunk_is_lost(key: str, name: str, *args: Any) -> Any:
         calls.append(name)
         if calls.count("submit") == 2:
             raise Unavailable("gone")
-        return run(name, *args)
+        return run(key, name, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(queue, "_run", second_chunk_is_lost)
+        patch.setattr(queue, "_run_at", second_chunk_is_lost)
         first = queue.submit_many(batch, key="key")
     assert [isinstance(answer.error, Unavailable) for answer in first] == [False] * 250 + [True] * 350
     again = queue.submit_many(batch, key="key")
