@@ -1079,17 +1079,25 @@ class Link:
         except (redis.RedisError, OSError) as error:
             return answer, _reason(error)
 
-    def wait_for_bell(self, prefix: str, slot: str) -> None:
-        """Block until the bell rings, BLOCK_S pass, or somebody unblocks ``blocked_as``."""
+    def wait_and_run(self, prefix: str, slot: str, name: str, args: Args) -> Any:
+        """Block until the bell rings, BLOCK_S pass, or somebody unblocks ``blocked_as``; Redis then runs the script, which has
+        been sent along, without waiting for us. Its answer, or None when Redis does not have the script."""
         with _weather():
             place = self._servers.owner(prefix)
             if self.blocked_as is None or self.blocked_as[0] != place:
                 self._identify(place)
-            try:
-                self._call(place, "BLMOVE", f"{prefix}bell", f"{prefix}processing:{slot}", "RIGHT", "LEFT", BLOCK_S)
-            except redis.ResponseError as error:
-                if not str(error).startswith("UNBLOCKED"):
-                    raise
+            rung, answer = self._ask(
+                place,
+                ("BLMOVE", f"{prefix}bell", f"{prefix}processing:{slot}", "RIGHT", "LEFT", BLOCK_S),
+                (b"EVALSHA", self._scripts[name].sha, 1, prefix, *args),
+            )
+            if isinstance(answer, redis.exceptions.NoScriptError):
+                return None
+            if isinstance(answer, Exception):
+                raise answer
+            if isinstance(rung, Exception) and not answer[1] and not str(rung).startswith("UNBLOCKED"):
+                raise rung
+            return answer
 
     def close(self) -> None:
         self.blocked_as = None
@@ -1110,22 +1118,36 @@ class Link:
             return self._call(place, "EVAL", script.text, 1, prefix, *args)
 
     def _call(self, place: str, *args: str | bytes | int) -> Any:
+        answer = self._ask(place, args)[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _ask(self, place: str, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
+        """The answers to commands that are sent at once, refusals among them."""
+        answers: list[Any] = []
         try:
             connection = self._connections.get(place)
             if connection is None:
                 connection = self._connections[place] = self._servers.connect(place, self._timeout_s)
-            connection.send_packed_command(connection.pack_command(*args), check_health=False)
-            return connection.read_response(disable_decoding=True)
-        except redis.ResponseError as error:
-            self._servers.note(place, error)
-            if _is_replica(error):  # it is no longer the primary
-                self.close()
-            raise
+            packed = b"".join([part for command in commands for part in connection.pack_command(*command)])
+            connection.send_packed_command([packed], check_health=False)
+            for _ in commands:
+                try:
+                    answers.append(connection.read_response(disable_decoding=True))
+                except redis.ResponseError as refusal:
+                    answers.append(refusal)
         except BaseException as error:  # an answer may still be on its way: this connection must not be used again
             self.close()
             if isinstance(error, Exception):
                 self._servers.note(place, error)
             raise
+        for answer in answers:
+            if isinstance(answer, redis.ResponseError):
+                self._servers.note(place, answer)
+                if _is_replica(answer):  # it is no longer the primary
+                    self.close()
+        return answers
 
 
 class _Durability:
@@ -1507,7 +1529,7 @@ class JobQueue:
     ) -> tuple[list[bool], list[Claimed]]:
         """Settle attempts and claim up to ``want`` jobs under the token ``<slot>:<seq>``; seq 0 only settles.
         Safe to repeat. Returns whether each attempt was accepted (its token was still the job's), and the jobs."""
-        args: list[str | bytes | int] = [slot, seq, seen, want, lease_ms, *self._defaults, len(ended)]
+        args: list[str | bytes | int] = [slot, seq, seen, want, lease_ms, *self._defaults, 0, len(ended)]
         for settlement in ended:
             args += settlement.args()
         answer = link.run("exchange", _prefix(queue), args)
@@ -1515,8 +1537,14 @@ class JobQueue:
             raise Unavailable("a newer claim of this slot has been made")
         return [bool(accepted) for accepted in answer[0]], [_claimed(row, f"{slot}:{seq}") for row in answer[1]]
 
-    def wait_for_bell(self, link: Link, queue: str, slot: str) -> None:
-        link.wait_for_bell(_prefix(queue), slot)
+    def wait_and_claim(
+        self, link: Link, queue: str, slot: str, seq: int, seen: int, want: int, lease_ms: int, alive_ms: int
+    ) -> list[Claimed]:
+        """Wait for the bell and claim in one trip; [] when it did not ring, or somebody else was quicker. Redis claims when it
+        rings, even for a worker that has died while it waited: only for one whose last beat is at most ``alive_ms`` old."""
+        args: list[str | bytes | int] = [slot, seq, seen, want, lease_ms, *self._defaults, alive_ms, 0]
+        answer = link.wait_and_run(_prefix(queue), slot, "exchange", args)
+        return [_claimed(row, f"{slot}:{seq}") for row in answer[1]] if answer else []
 
     def unblock(self, links: Iterable[Link]) -> None:
         """End the waiting of other threads' links."""

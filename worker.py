@@ -7,8 +7,9 @@
     beat        the control Link: leases, hand-backs        `closed`
 
 What two threads touch of a slot (`pending`, `running`, `ended`, `handed`, `abandoned`) is guarded by the slot's lock. A slot
-settles what it ran and claims the next in one round trip; when there is nothing it waits in BLMOVE. A lost answer is
-asked for again under the same token, so an outage of Redis delays a result but never doubles it.
+settles what it ran and claims the next in one round trip; when there is nothing it waits in BLMOVE, with a claim behind it
+that Redis runs as soon as the bell rings. A lost answer is asked for again under the same token, so an outage of Redis
+delays a result but never doubles it.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ from processes import MISTAKE, Parent, is_orphan, keep_to_one_core
 
 WATCH_S = 0.025
 BEATS_PER_LEASE = 10  # a stall of Redis may last nine tenths of a lease before a healthy job is taken back
+ALIVE_BEATS = 2  # who has not beaten for longer may be frozen: Redis gives an idle slot of his nothing
 HUNG_S = 0.5  # after its timeout a handler has this long to yield; below the reaper's second of grace
 OVERRUN_S = 0.02  # a batch is expected to last 5 ms: past this, its neighbours are given back
 BATCH_S = 0.005
@@ -206,7 +208,7 @@ class Slot:
             while not self.abandoned and not (self.worker.stopping.is_set() and not self.ended):
                 try:
                     self._turn()
-                except Unavailable:  # BLMOVE only; the next exchange tells whether this is an outage
+                except Unavailable:  # while it waited; the next exchange tells whether this is an outage
                     self.worker.hurry.wait(_jitter(0.2))
                 except Exception:
                     self.worker.log.failure("a slot went wrong and goes on", slot=self.id)
@@ -224,13 +226,25 @@ class Slot:
         self.idle = not jobs
         if not (jobs and self.turns.on):
             self.give_up_turn()
-        if jobs:
-            self._run_batch(jobs)
-        elif self.worker.burst and self.worker.nothing_left():
+        if not jobs and self.worker.burst and self.worker.nothing_left():
             self.worker.signals.stop()
             self.worker.stopping.wait()
-        elif not self.worker.stopping.is_set():
-            self.worker.jobs.wait_for_bell(self.link, self.queue, self.id)
+        elif not (jobs or self.worker.stopping.is_set()):
+            jobs = self._wait()
+        if jobs:
+            self._run_batch(jobs)
+
+    def _wait(self) -> list[Claimed]:
+        """For the bell, and what it brings. With --burst nobody may be given a job while he counts as idle."""
+        worker = self.worker
+        self.seq += 1
+        want = 0 if worker.burst else self.batch
+        jobs = worker.jobs.wait_and_claim(
+            self.link, self.queue, self.id, self.seq, self.seen, want, worker.lease_ms, worker.alive_ms
+        )
+        self.seen = self.seq
+        self.idle = False
+        return self._unless_stopping(jobs)
 
     def _take_turn(self) -> None:
         if self.ended and self.turns.full():
@@ -280,10 +294,13 @@ class Slot:
         self.seen = self.seq
         worker.outages[self.queue].end()
         worker.report_refused(ended, accepted)
-        if jobs and worker.stopping.is_set():
-            self.ended = [Settlement(job.id, job.token, "released") for job in jobs]
-            return []
-        return jobs
+        return self._unless_stopping(jobs)
+
+    def _unless_stopping(self, jobs: list[Claimed]) -> list[Claimed]:
+        if not self.worker.stopping.is_set():
+            return jobs
+        self.ended += [Settlement(job.id, job.token, "released") for job in jobs]
+        return []
 
     def delivered(self, handed: list[Settlement]) -> None:
         with self.lock:
@@ -445,6 +462,7 @@ class Worker:
         self.id = secrets.token_urlsafe(16)  # 128 random bits: tokens are never reused
         self.pid = os.getpid()
         self.lease_ms = round(config.processing_timeout_s * 1000)
+        self.alive_ms = self.lease_ms * ALIVE_BEATS // BEATS_PER_LEASE
         self.shares = parse_queues(config.queues, config.worker_threads)
         threads = sum(self.shares.values())
         self.spare = threads

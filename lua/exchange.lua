@@ -2,16 +2,17 @@
 -- Sent twice, it settles once and answers the same jobs again: (slot, seq) is the token of the claim.
 -- KEYS  1 prefix
 -- ARGV  1 slot   2 seq of this claim; 0 settles only   3 highest seq whose answer the slot has seen   4 most jobs to claim
---       5 lease in ms   6-8 default max_attempts, timeout_ms, backoff_ms   9 number of attempts to settle
---       (its own, or those of a slot that it replaces), then for each: id, token, outcome, delay in ms (or the special
---       values of the prelude), kind, message, number of field-value pairs to store, field, value ...
+--       5 lease in ms   6-8 default max_attempts, timeout_ms, backoff_ms   9 0, or for a claim that was sent before its time:
+--       the greatest age in ms that its worker's last beat may have, else nothing is claimed
+--       10 number of attempts to settle (its own, or those of a slot that it replaces), then for each: id, token, outcome,
+--       delay in ms (or the special values of the prelude), kind, message, number of field-value pairs to store, field, value ...
 --       outcome: done | failed | cancelled | released (attempt not counted, place kept)
 -- Returns {settled, claimed}: settled has 1 or 0 (refused: the token is no longer the job's) for each attempt; claimed has
 -- {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
 -- it ...} for each job.
 -- A seq below the slot's last, a copy delayed on its way: {}.
 local slot, seq, seen, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local lease_ms, defaults, n = tonumber(ARGV[5]), { ARGV[6], ARGV[7], ARGV[8] }, tonumber(ARGV[9])
+local lease_ms, defaults, alive_ms, n = tonumber(ARGV[5]), { ARGV[6], ARGV[7], ARGV[8] }, tonumber(ARGV[9]), tonumber(ARGV[10])
 local TIMEOUT_GRACE_MS = 1000 -- a worker's own timeout comes before the reaper's
 local SPARE = 8               -- stale ids that one claim can step over
 
@@ -20,6 +21,10 @@ if seq > 0 and seq < last then return {} end
 local now = now_ms()
 local now_text = digits(now)
 local held_key = key('processing:' .. slot)
+if alive_ms > 0 then
+  local beat = call('ZSCORE', key('workers'), string.match(slot, '^(.*)%-'))
+  if not beat or now - beat > alive_ms then want = 0 end
+end
 
 local function less(attempts) return digits(attempts - 1) end
 
@@ -36,7 +41,7 @@ local function release(id, job)
 end
 
 -- 1. Settle: look at every attempt, then write.
-local settled, mine, counts, ended, freed, at = {}, {}, {}, {}, {}, 10
+local settled, mine, counts, ended, freed, at = {}, {}, {}, {}, {}, 11
 local function tally(name) counts[name] = (counts[name] or 0) + 1 end
 for i = 1, n do
   local id, token, outcome = ARGV[at], ARGV[at + 1], ARGV[at + 2]

@@ -125,7 +125,7 @@ def test_a_worker_blocked_on_any_node_is_woken_by_a_submit(cluster: Cluster, job
         link, woken = jobs.link(), threading.Event()
 
         def wait(link=link, queue=queue, woken=woken) -> None:
-            jobs.wait_for_bell(link, queue, "w-1")
+            jobs.wait_and_claim(link, queue, "w-1", 1, 0, 0, 10_000, 2_000)
             woken.set()
 
         threading.Thread(target=wait, daemon=True).start()
@@ -138,7 +138,7 @@ def test_a_worker_blocked_on_any_node_is_woken_by_a_submit(cluster: Cluster, job
 def test_unblock_reaches_each_link_on_its_own_node(cluster: Cluster, jobs: JobQueue) -> None:
     links = {queue: jobs.link() for queue in cluster.queues()}
     threads = [
-        threading.Thread(target=jobs.wait_for_bell, args=(link, queue, f"w-{at}"))
+        threading.Thread(target=jobs.wait_and_claim, args=(link, queue, f"w-{at}", 1, 0, 0, 10_000, 2_000))
         for at, (queue, link) in enumerate(links.items())
     ]
     for thread in threads:

@@ -64,6 +64,11 @@ class Slot:
         """Settle without a claim, as a worker's beat thread does."""
         return self.queue.exchange(self.link, "default", self.id, 0, 0, 0, LEASE_MS, ended)[0]
 
+    def wait(self, want: int = 1, alive_ms: int = LEASE_MS) -> list[Claimed]:
+        """For the bell, with a claim behind it under the next seq."""
+        self.seq += 1
+        return self.queue.wait_and_claim(self.link, "default", self.id, self.seq, self.seen, want, LEASE_MS, alive_ms)
+
     def beat(self, *held: Held, **types: Policy) -> list[str]:
         return self.queue.beat(self.link, "default", self.worker, {"host": "here"}, LEASE_MS, types, held)[1]
 
@@ -1007,7 +1012,7 @@ def test_worker_that_has_beaten_since_is_not_forgotten(queue: JobQueue, server: 
 
 def test_leaving_worker_rings_for_the_token_it_may_have_taken(queue: JobQueue, server: Server, slot: Slot) -> None:
     queue.submit()
-    queue.wait_for_bell(slot.link, "default", slot.id)
+    server.client.blmove(f"{Q}bell", f"{Q}processing:w-1", 1)
     assert server.client.lrange(f"{Q}processing:w-1", 0, -1) == ["!"]
     queue.leave("default", "w", ["w-1"])
     assert server.client.llen(f"{Q}bell") == 1
@@ -1018,7 +1023,7 @@ def test_leaving_worker_rings_for_the_token_it_may_have_taken(queue: JobQueue, s
 
 def test_claim_that_leaves_work_behind_rings_again(queue: JobQueue, server: Server, slot: Slot) -> None:
     queue.submit_many([NewJob()] * 2)
-    queue.wait_for_bell(slot.link, "default", slot.id)
+    server.client.blmove(f"{Q}bell", f"{Q}processing:w-1", 1)
     assert server.client.llen(f"{Q}bell") == 0
     slot.claim()
     assert server.client.llen(f"{Q}bell") == 1
@@ -1049,12 +1054,89 @@ def test_job_released_by_a_stopping_slot_wakes_another(queue: JobQueue, server: 
 
 
 def test_waiting_slot_is_woken_by_name(queue: JobQueue, server: Server, slot: Slot) -> None:
-    waiting = Thread(target=queue.wait_for_bell, args=(slot.link, "default", slot.id))
+    waiting = Thread(target=slot.wait)
     waiting.start()
     eventually(lambda: server.client.info("clients")["blocked_clients"], equals=1)
     queue.unblock([slot.link, Slot(queue, "asleep").link])
     waiting.join(1)
     assert not waiting.is_alive()
+
+
+# --------------------------------------------------------------------------------------- a claim that waits in Redis
+
+
+def waits(server: Server, slot: Slot, **arguments: Any) -> tuple[Thread, list[Claimed]]:
+    """A slot that waits in another thread, and what it gets."""
+    got: list[Claimed] = []
+    waiting = Thread(target=lambda: got.extend(slot.wait(**arguments)))
+    waiting.start()
+    eventually(lambda: server.client.info("clients")["blocked_clients"], equals=1)
+    return waiting, got
+
+
+def test_slot_that_waits_is_given_the_job_as_it_comes(queue: JobQueue, server: Server, slot: Slot) -> None:
+    slot.beat()
+    waiting, got = waits(server, slot)
+    server.client.config_resetstat()
+    job = queue.submit()
+    assert queue.get(job.id).status == "processing"  # before the slot has said another word
+    waiting.join()
+    assert ids(got) == [job.id]
+    assert slot.settle(ended(got[0])) == [True]
+
+
+def test_worker_that_has_not_beaten_lately_is_given_nothing_while_it_waits(
+    queue: JobQueue, server: Server, slot: Slot
+) -> None:
+    """It may have died: the job would wait for the end of its lease."""
+    slot.beat()
+    waiting, got = waits(server, slot, alive_ms=1000)
+    server.client.zadd(f"{Q}workers", {"w": now_ms(server) - 1001})
+    job = queue.submit()
+    waiting.join()
+    assert got == []
+    assert queue.get(job.id).status == "queued"
+    assert server.client.llen(f"{Q}bell") == 1, "the bell rings for the others"
+    assert ids(slot.claim()) == [job.id], "with a word from it, it is alive"
+
+
+def test_worker_that_has_never_beaten_is_given_nothing_while_it_waits(
+    queue: JobQueue, server: Server, slot: Slot
+) -> None:
+    queue.submit()
+    assert slot.wait() == []
+
+
+def test_job_whose_waiting_claim_was_never_answered_goes_back_unharmed(
+    queue: JobQueue, server: Server, slot: Slot
+) -> None:
+    slot.beat()
+    job = queue.submit()
+    assert ids(slot.wait()) == [job.id]  # slot.seen says that it has not seen this
+    [again] = slot.claim()
+    assert (again.id, again.attempt) == (job.id, 1)
+
+
+def test_waiting_claim_of_a_script_that_redis_forgot_brings_nothing(
+    queue: JobQueue, server: Server, slot: Slot
+) -> None:
+    slot.beat()
+    job = queue.submit()
+    server.client.script_flush()
+    assert slot.wait() == []
+    assert ids(slot.claim()) == [job.id]
+
+
+def test_waiting_claim_of_a_paused_queue_brings_nothing(queue: JobQueue, server: Server, slot: Slot) -> None:
+    slot.beat()
+    waiting, got = waits(server, slot)
+    queue.submit()
+    waiting.join()
+    assert len(got) == 1
+    queue.pause("default")
+    queue.submit()
+    slot.seen = slot.seq
+    assert slot.wait() == []
 
 
 # --------------------------------------------------------------------------------------------- a Redis that forgets
