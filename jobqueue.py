@@ -53,6 +53,7 @@ import sys
 import threading
 import time
 import uuid
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -549,10 +550,13 @@ class Books:
         return self.reaper_ms is not None and self.now_ms - self.reaper_ms < REAPER_LOST_MS
 
 
+_BUCKETS = {kind: [f"{kind}:{bound}" for bound in (*BUCKETS_MS, "inf")] for kind in ("wait", "run")}
+_SUMS = {kind: f"{kind}:sum" for kind in _BUCKETS}
+
+
 def times(kind: str, ms: float) -> tuple[tuple[str, int], tuple[str, int]]:
     """What a duration adds to the counters: 1 to its bucket's (``<kind>:<upper bound in ms>``), itself to the sum."""
-    bucket = next((bound for bound in BUCKETS_MS if ms <= bound), "inf")
-    return (f"{kind}:{bucket}", 1), (f"{kind}:sum", round(ms))
+    return (_BUCKETS[kind][bisect_left(BUCKETS_MS, ms)], 1), (_SUMS[kind], round(ms))
 
 
 def result_fields(value: Any, max_bytes: int) -> list[str | bytes | int]:

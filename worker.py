@@ -75,6 +75,9 @@ SETTLE_S = 3.0  # how long an exiting worker that has no result to deliver tries
 LIVENESS = Path(tempfile.gettempdir()) / f"jobqueue-{os.getuid()}"
 
 
+from_json = json.JSONDecoder().decode
+
+
 class Interrupted(BaseException):
     """Raised inside a handler by ``ctx.check()``. Not an Exception, so that ``except Exception`` lets it pass."""
 
@@ -370,7 +373,7 @@ class Slot:
                 if not called:
                     called = run.inside = True
                     try:
-                        result = job_type.function(json.loads(run.job.payload), run.context)
+                        result = job_type.function(from_json(run.job.payload.decode()), run.context)
                     except BaseException as raised:
                         error = raised
                 if os.getpid() != self.worker.pid:

@@ -2,7 +2,7 @@
 
     program ──> Proxy ──> Redis
 
-A thread for each connection reads a request, passes it on, and hands the answer back. A ``rule`` may strike at one
+A thread for each connection passes requests on as they come, and hands the answers back. A ``rule`` may strike at one
 message; gates and a delay slow down or stop them all, as a network would: late, but in order.
 """
 
@@ -12,11 +12,11 @@ import hashlib
 import select
 import socket
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from jobqueue import Script
 
@@ -151,9 +151,7 @@ class Proxy:
         with self._lock:
             self._links[number] = client, upstream
         try:
-            with client.makefile("rb") as asked, upstream.makefile("rb") as answered:
-                while self._pass_one(client, asked, upstream, answered, number):
-                    pass
+            self._pass(client, upstream, number)
         except (OSError, EOFError, ValueError):
             pass
         finally:
@@ -163,25 +161,36 @@ class Proxy:
             client.close()
             upstream.close()
 
-    def _pass_one(
-        self, client: socket.socket, asked: BinaryIO, upstream: socket.socket, answered: BinaryIO, number: int
+    def _pass(self, client: socket.socket, upstream: socket.socket, number: int) -> None:
+        """Requests and answers, until one end hangs up or the connection is to be cut."""
+        asked, answered = _Stream(client), _Stream(upstream)
+        owed: deque[Strike | Answer | None] = deque()  # the fates of the requests that have no answer yet
+        while True:
+            ready = select.select([client, upstream], [], [])[0]
+            for request in asked.read() if client in ready else ():
+                fate = self._fate(request, number)
+                if isinstance(fate, Strike) and fate.moment == BEFORE:
+                    self._strike(fate)
+                    return
+                owed.append(fate)
+                if not isinstance(fate, Answer):
+                    self._travel(self.requests, number)
+                    upstream.sendall(request)
+            answers = answered.read() if upstream in ready else []
+            while owed and (answers or isinstance(owed[0], Answer)):
+                if not self._hand_back(client, owed.popleft(), answers, number):
+                    return
+
+    def _hand_back(
+        self, client: socket.socket, fate: Strike | Answer | None, answers: list[bytes], number: int
     ) -> bool:
-        """One request and its answer. False when the connection is to be cut."""
-        request = _read(asked)
-        fate = self._fate(request, number)
+        """One answer. False when the connection is to be cut."""
         if isinstance(fate, Answer):
             self.struck.set()
             client.sendall(fate.raw)
             return not fate.cut
-        moment = fate.moment if fate else None
-        if fate and moment == BEFORE:
-            self._strike(fate)
-            return False
-        self._travel(self.requests, number)
-        upstream.sendall(request)
-        _wait_for_answer(client, upstream)
-        answer = _read(answered)
-        if fate and moment == APPLIED:
+        answer = answers.pop(0)
+        if fate and fate.moment == APPLIED:
             self._strike(fate)
             return False
         self._travel(self.replies, number)
@@ -224,20 +233,40 @@ def _label(words: list[bytes]) -> str:
     return f"{command} {words[1].decode().upper()}" if command in CONTAINERS else command
 
 
-def _read(stream: BinaryIO) -> bytes:
-    """One value of the Redis protocol, as it came."""
-    line = stream.readline()
-    if not line.endswith(b"\r\n"):
-        raise EOFError
-    kind, size = line[:1], line[1:-2]
-    if kind == b"$" and size != b"-1":
-        body = stream.read(int(size) + 2)
-        if len(body) < int(size) + 2:
+class _Stream:
+    """The values of the Redis protocol that arrive on a socket, as they came."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.end, self.rest = end, b""
+
+    def read(self) -> list[bytes]:
+        """Those that are complete after one look. EOFError at the end."""
+        data = self.end.recv(65536)
+        if not data:
             raise EOFError
-        return line + body
-    if kind == b"*" and size != b"-1":
-        return line + b"".join(_read(stream) for _ in range(int(size)))
-    return line
+        self.rest += data
+        values, at = [], 0
+        while (end := _end(self.rest, at)) is not None:
+            values.append(self.rest[at:end])
+            at = end
+        self.rest = self.rest[at:]
+        return values
+
+
+def _end(data: bytes, at: int) -> int | None:
+    """Where the value that starts at ``at`` ends; None when it is not all there."""
+    head = data.find(b"\r\n", at)
+    if head < 0:
+        return None
+    kind, size, end = data[at : at + 1], data[at + 1 : head], head + 2
+    if kind == b"$" and size != b"-1":
+        end += int(size) + 2
+        return end if end <= len(data) else None
+    for _ in range(int(size) if kind == b"*" and size != b"-1" else 0):
+        if (item := _end(data, end)) is None:
+            return None
+        end = item
+    return end
 
 
 def _words(request: bytes) -> list[bytes]:
@@ -249,15 +278,6 @@ def _words(request: bytes) -> list[bytes]:
         words.append(request[end + 2 : end + 2 + size])
         at = end + 4 + size
     return words
-
-
-def _wait_for_answer(client: socket.socket, upstream: socket.socket) -> None:
-    """Returns when Redis answers. When the program hangs up meanwhile, Redis must hear of it, or it would give to the dead."""
-    watched = [client, upstream]
-    while upstream not in (ready := select.select(watched, [], [])[0]):
-        if not ready or not client.recv(1, socket.MSG_PEEK):
-            raise EOFError
-        watched = [upstream]  # the next request of a pipeline is here already
 
 
 def _hang_up(*ends: socket.socket) -> None:

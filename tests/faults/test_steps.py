@@ -205,33 +205,33 @@ def plain(scene: Scene, message: Message) -> str:
 
 # ----------------------------------------------------------------------------------------------- the life of a worker
 
-SLOTS = ("exchange", "BLMOVE")  # of its thread; the beats come from another, when their time has come
 LIFE = [
-    *("PING 1", "HGETALL 1", "register 1", "extend at start", "exchange 1", "CLIENT ID 1", "BLMOVE 1"),
-    *("extend after BLMOVE 1", "exchange 2", "extend after exchange 2", "exchange 3", "BLMOVE 2"),
+    *("PING 1", "HGETALL 1", "register 1", "extend at start", "exchange 1", "CLIENT ID 1", "BLMOVE 1", "exchange 2"),
+    *("extend idle", "extend running", "exchange 3", "BLMOVE 2", "exchange 4"),
 ]
-RETRIED = [*LIFE, "exchange 4", "exchange 5", "BLMOVE 3"]
-CLAIM, SETTLEMENT = "exchange 2", "exchange 3"
+RETRIED = [*LIFE, "exchange 5", "BLMOVE 3", "exchange 6"]
+CLAIM, SETTLEMENT = "exchange 2", "exchange 3"  # the claim is sent with BLMOVE, and answered when the job comes
 
 
 def of_a_worker(scene: Scene, message: Message) -> str:
+    """The beats come from another thread, when their time has come."""
     if message.label != "extend":
         return f"{message.label} {message.nth}"
     if message.nth == 1:
         return "extend at start"
-    last = next((step for step in reversed(scene.steps) if step.startswith(SLOTS)), "")
-    return f"extend after {last}" if last in ("BLMOVE 1", "exchange 2") else ""
+    idle = b'"running": []' in message.words[5]
+    return "" if CLAIM not in scene.steps else "extend idle" if idle else "extend running"
 
 
 def life(scene: Scene, fails: int) -> Job:
     """A worker starts and waits; a job comes, runs through a beat, perhaps fails once, and is done."""
     scene.worker()
-    scene.reaches("extend after BLMOVE 1")
+    scene.reaches("extend idle")
     job = scene.submit(fails=fails)
-    scene.reaches("extend after exchange 2")
+    scene.reaches("extend running")
     scene.gate.touch()
     if scene.case.step is None:
-        scene.reaches("BLMOVE 3" if fails else "BLMOVE 2")
+        scene.reaches("exchange 6" if fails else "exchange 4")
     scene.has_struck()
     return job
 
@@ -243,6 +243,13 @@ def applied(case: Case, step: str, steps: list[str]) -> bool:
     return of_step < at or (of_step == at and case.moment != BEFORE)
 
 
+def claimed(case: Case, steps: list[str]) -> bool:
+    """Whether the job had come, and Redis claimed it, at the strike."""
+    if case.step == "BLMOVE 1":  # its answer is the job's coming, and behind it Redis has run the claim
+        return case.moment != BEFORE
+    return case.step != "extend idle" and applied(case, CLAIM, steps)
+
+
 def killed(scene: Scene, fails: int, steps: list[str]) -> None:
     """Another worker comes when the first is dead."""
     job = life(scene, fails)
@@ -250,7 +257,7 @@ def killed(scene: Scene, fails: int, steps: list[str]) -> None:
     ended = scene.ends(job)
     before = scene.at_death[0] if scene.at_death else job
     if not fails:
-        lost = applied(scene.case, CLAIM, steps) and not applied(scene.case, SETTLEMENT, steps)
+        lost = claimed(scene.case, steps) and not applied(scene.case, SETTLEMENT, steps)
         assert (before.status == "processing") == lost
     expected = before.attempts if before.status == "done" else max(before.attempts, fails) + 1
     assert ended.attempts == expected, (before, ended)
