@@ -752,8 +752,8 @@ def _is_replica(error: redis.ResponseError) -> bool:
 
 
 def _wait_in_the_kernel(connection: Any) -> None:
-    """Once it is connected: the kernel ends a wait that lasts too long. Python would ask the kernel before each read and each
-    write, which is half of their cost."""
+    """Once it is connected: the kernel ends a wait that lasts too long. Python would ask it before each read and each write
+    whether that would block: twice as many system calls."""
     connection.on_connect()
     wire, timeout_s = connection._sock, connection.socket_timeout
     if not isinstance(wire, ssl.SSLSocket):
