@@ -734,18 +734,18 @@ def test_a_submit_with_unique_keys_sent_twice_gives_the_same_answer(jobs: JobQue
     living = jobs.submit(unique_key="k").id
     new = [NewJob(payload=1, unique_key="k"), NewJob(payload=2, unique_key="new", tags=["t"])]
     sent: list[Any] = []
-    run = jobs._run
+    run = jobs._run_at
 
-    def twice(name: str, queue: str, args: Any) -> Any:
+    def twice(key: str, name: str, args: Any, *more: Any) -> Any:
         if name != "submit":
-            return run(name, queue, args)
-        sent.append(run(name, queue, args))
+            return run(key, name, args, *more)
+        sent.append(run(key, name, args, *more))
         stored = snapshot(server)
-        sent.append(run(name, queue, args))
+        sent.append(run(key, name, args))
         assert snapshot(server) == stored
         return sent[-1]
 
-    jobs._run = twice  # type: ignore[method-assign]
+    jobs._run_at = twice  # type: ignore[method-assign]
     first, second = jobs.submit_many(new)
     assert first.job and first.job.id == living and first.existing
     assert second.job and second.job.id != living
