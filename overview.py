@@ -9,8 +9,8 @@ import math
 import os
 import platform
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jobqueue
@@ -53,7 +53,7 @@ class Overview:
     def __init__(self, jobs: JobQueue) -> None:
         self.jobs, self.started_ms = jobs, int(time.time() * 1000)
         # Replaced as a whole, never changed: threads that do so at the same time have read the same.
-        self._past: dict[int, Counter[str]] = {}  # minutes that are over -> counters of all queues
+        self._past: dict[int, dict[str, Any]] = {}  # minutes that are over, of all queues together
         self._submitted = 0
         self._server: tuple[float, dict[str, Any]] = (-math.inf, {})
 
@@ -61,14 +61,13 @@ class Overview:
         """Everything that changes, in one answer."""
         looks, hour = self._look()
         now_ms = _now_ms(looks)
-        window = {minute: hour[minute] for minute in list(hour)[-WINDOW:]}
         return {
             "now": rfc3339(now_ms),
             "version": jobqueue.__version__,
             "health": health(looks, self.server()["warnings"]),
             "jobs": {status: sum(look.books.sizes[status] for look in looks.values()) for status in STATUSES},
-            "rates": _rates(window, now_ms),
-            "minutes": [_minute(minute, counts) for minute, counts in hour.items()],
+            "rates": _rates(_last(_by_minute(looks)), now_ms),
+            "minutes": hour,
             "queues": [_queue_with_rates(queue, look) for queue, look in looks.items()],
             "workers": [row for queue, look in looks.items() for row in worker_rows(queue, look)],
         }
@@ -118,22 +117,22 @@ class Overview:
     def _looks(self, minutes: int) -> dict[str, Look]:
         return {queue: self.jobs.look(queue, minutes=minutes, jobs=NEXT_JOBS) for queue in self.jobs.queues()}
 
-    def _look(self) -> tuple[dict[str, Look], dict[int, Counter[str]]]:
-        """All queues, and for each minute of the last hour, this one last, the counters of all of them. What is over does not
-        change any more: of that only the sums are kept, and read again when some are missing."""
+    def _look(self) -> tuple[dict[str, Look], list[dict[str, Any]]]:
+        """All queues, and what all of them did in each minute of the last hour, this one last. What is over does not change
+        any more: it is kept, and read again only when some of it is missing."""
         for minutes in (WINDOW, HOUR):
             looks = self._looks(minutes)
             submitted = sum(look.books.totals.get("submitted", 0) for look in looks.values())
             past = self._past if submitted >= self._submitted else {}  # else this Redis has forgotten, or is another
-            rows = past | _by_minute(looks)
+            rows = past | {minute: _minute(minute, counts) for minute, counts in _by_minute(looks).items()}
             last = _now_ms(looks) // 60_000
-            hour = {minute: rows.get(minute, Counter()) for minute in range(last - HOUR + 1, last + 1)}
+            hour = {minute: rows.get(minute) or _minute(minute, {}) for minute in range(last - HOUR + 1, last + 1)}
             if rows.keys() >= hour.keys():
                 break
         # One that has just ended may still be written to by a Redis whose clock is behind.
-        self._past = {minute: counts for minute, counts in hour.items() if minute < last - 1 and looks}
+        self._past = {minute: row for minute, row in hour.items() if minute < last - 1 and looks}
         self._submitted = submitted
-        return looks, hour
+        return looks, list(hour.values())
 
 
 def _now_ms(looks: dict[str, Look]) -> int:
@@ -195,7 +194,7 @@ def _problems(queue: str, look: Look) -> Iterator[tuple[str, str]]:
                 f"worker {worker} of the queue {queue} was last heard of {_span(books.now_ms - info['beat_ms'])} ago: "
                 "what it ran is taken back when its leases end; see on its host why it has stopped",
             )
-    failed = sum(counts["failed"] for counts in _window(look).values())
+    failed = sum(counts.get("failed", 0) for counts in _last(look.minutes).values())
     if failed := min(failed, books.sizes["failed"]):
         letters = "1 new dead letter" if failed == 1 else f"{failed} new dead letters"
         yield "dead_letters", f"queue {queue}: {letters} in the last minutes: see why, put it right, retry"
@@ -275,30 +274,35 @@ class Advice:
 
 # ----------------------------------------------------------------------------------------------------------- rates
 
+Counts = Mapping[str, int]
 
-def _by_minute(looks: dict[str, Look]) -> dict[int, Counter[str]]:
+
+def _by_minute(looks: dict[str, Look]) -> dict[int, Counts]:
     """The counters of all queues together, and the age of the oldest job of all."""
-    together: dict[int, Counter[str]] = {}
+    together: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for look in looks.values():
         for minute, counts in look.minutes.items():
-            row = together.setdefault(minute, Counter())
-            oldest_ms = max(row.get("oldest_ms", 0), counts.get("oldest_ms", 0))
-            row.update(counts)
-            if "oldest_ms" in row:
-                row["oldest_ms"] = oldest_ms
-    return together
+            oldest_ms = max(together[minute]["oldest_ms"], counts.get("oldest_ms", 0))
+            together[minute].update(counts)
+            together[minute]["oldest_ms"] = oldest_ms
+    return dict(together)
 
 
-def _minute(minute: int, counts: Counter[str]) -> dict[str, Any]:
+def _last(minutes: Mapping[int, Counts]) -> dict[int, Counts]:
+    """Those that rates are taken over."""
+    return {minute: minutes[minute] for minute in sorted(minutes)[-WINDOW:]}
+
+
+def _minute(minute: int, counts: Counts) -> dict[str, Any]:
     return {
         "at": rfc3339(minute * 60_000),
-        **{name: counts[name] for name in ("submitted", "done", "failed", "retried")},
+        **{name: counts.get(name, 0) for name in ("submitted", "done", "failed", "retried")},
         **_percentiles(counts),
-        "oldest_ms": counts.get("oldest_ms"),
+        "oldest_ms": counts.get("oldest_ms") or None,
     }
 
 
-def _percentiles(counts: Counter[str]) -> dict[str, int | None]:
+def _percentiles(counts: Counts) -> dict[str, int | None]:
     return {
         f"{kind}_p{percent}_ms": percentile(counts, kind, percent / 100)
         for kind in ("wait", "run")
@@ -306,10 +310,10 @@ def _percentiles(counts: Counter[str]) -> dict[str, int | None]:
     }
 
 
-def percentile(counts: Counter[str], kind: str, share: float) -> int | None:
+def percentile(counts: Counts, kind: str, share: float) -> int | None:
     """What this share of the durations did not exceed, taking those of a bucket as evenly spread. Beyond the last bound, that
     bound. None when there were none."""
-    rows = [(bound, counts[f"{kind}:{bound}"]) for bound in (*BUCKETS_MS, "inf")]
+    rows = [(bound, counts.get(f"{kind}:{bound}", 0)) for bound in (*BUCKETS_MS, "inf")]
     wanted, low = share * sum(n for _, n in rows), 0
     for bound, n in rows:
         high = low if isinstance(bound, str) else bound
@@ -319,14 +323,18 @@ def percentile(counts: Counter[str], kind: str, share: float) -> int | None:
     return None
 
 
-def _passed(minutes: dict[int, Counter[str]], now_ms: int) -> float:
+def _passed(minutes: Mapping[int, Counts], now_ms: int) -> float:
     """How many minutes rates are taken over: since the first of these in which anything happened, at least one."""
-    active = [minute for minute, counts in minutes.items() if counts.keys() - {"oldest_ms"}]
+    active = [
+        minute for minute, counts in minutes.items() if any(n for name, n in counts.items() if name != "oldest_ms")
+    ]
     return max(1.0, now_ms / 60_000 - min(active, default=now_ms // 60_000))
 
 
-def _rates(minutes: dict[int, Counter[str]], now_ms: int) -> dict[str, Any]:
-    counts, passed = sum(minutes.values(), Counter[str]()), _passed(minutes, now_ms)
+def _rates(minutes: Mapping[int, Counts], now_ms: int) -> dict[str, Any]:
+    counts, passed = Counter[str](), _passed(minutes, now_ms)
+    for each in minutes.values():
+        counts.update(each)
     errors = sum(n for name, n in counts.items() if name.startswith("errors:"))
     attempts = counts["done"] + errors
     return {
@@ -337,14 +345,11 @@ def _rates(minutes: dict[int, Counter[str]], now_ms: int) -> dict[str, Any]:
     }
 
 
-def _window(look: Look) -> dict[int, Counter[str]]:
-    return {minute: Counter(counts) for minute, counts in sorted(look.minutes.items())[-WINDOW:]}
-
-
-def _pace(look: Look, name: str) -> float:
-    """How much a counter of the queue grows in a minute."""
-    minutes = _window(look)
-    return sum(counts[name] for counts in minutes.values()) / _passed(minutes, look.books.now_ms)
+def _paces(look: Look, *names: str) -> list[float]:
+    """How much each counter of the queue grows in a minute."""
+    minutes = _last(look.minutes)
+    passed = _passed(minutes, look.books.now_ms)
+    return [sum(counts.get(name, 0) for counts in minutes.values()) / passed for name in names]
 
 
 # ------------------------------------------------------------------------------------------------ queues and workers
@@ -364,12 +369,12 @@ def queue_row(queue: str, books: Books) -> dict[str, Any]:
 
 def _queue_with_rates(queue: str, look: Look) -> dict[str, Any]:
     books, (workers, threads, busy) = look.books, _crew(look)
-    done, failed, waiting = _pace(look, "done"), _pace(look, "failed"), books.sizes["queued"]
+    (done, failed, submitted), waiting = _paces(look, "done", "failed", "submitted"), books.sizes["queued"]
     drain_s = round(60 * waiting / (done + failed), 1) if done + failed and not books.paused else None
     return queue_row(queue, books) | {
         "oldest_age_s": None if books.oldest_age_ms is None else books.oldest_age_ms / 1000,
         "done_per_minute": round(done, 1),
-        "submitted_per_minute": round(_pace(look, "submitted"), 1),
+        "submitted_per_minute": round(submitted, 1),
         "drain_s": drain_s if waiting else 0,
         "workers": workers,
         "threads": threads,
@@ -406,7 +411,7 @@ def _queued(job: Job, look: Look) -> tuple[str, str]:
     if not ahead:
         return "ready", f"It is next: all {threads} threads are busy, and the first that is free claims it."
     first = "1 job comes" if ahead == 1 else f"{ahead} jobs come"
-    pace = _pace(look, "done") + _pace(look, "failed")
+    pace = sum(_paces(look, "done", "failed"))
     soon = f" At {pace:.3g} a minute that takes about {_span(60_000 * ahead / pace)}." if pace else ""
     return "waiting", f"{first} before it, and {busy} of {threads} threads are busy.{soon}"
 

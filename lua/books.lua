@@ -14,7 +14,9 @@ local books = { sizes, call('HGETALL', key('totals')), call('LLEN', key('bell'))
 if not ARGV[1] then return books end
 
 local types, workers, minutes = {}, {}, {}
-for _, id in ipairs(call('ZRANGE', key('queue'), 0, ARGV[2] - 1)) do types[#types + 1] = call('HGET', key('job:' .. id), 'type') or '' end
+for _, id in ipairs(call('ZRANGEBYSCORE', key('queue'), '-inf', '+inf', 'LIMIT', 0, ARGV[2])) do
+  types[#types + 1] = call('HGET', key('job:' .. id), 'type') or ''
+end
 local beats = call('ZRANGE', key('workers'), 0, -1, 'WITHSCORES')
 for i = 1, #beats, 2 do
   local info = call('GET', key('worker:' .. beats[i]))

@@ -87,7 +87,7 @@ local function start_anew(id, job, request)
   local seq = call('HINCRBY', key('meta'), 'seq', 1)
   local score = digits(math.floor(job.score / PRIORITY_STEP) * PRIORITY_STEP + seq)
   call('HDEL', key('job:' .. id), 'token', 'cancel', 'finished', 'started')
-  call('HSET', key('job:' .. id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request)
+  call('HSET', key('job:' .. id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request, 'due', digits(now_ms()))
   if job.unique then call('SET', key('unique:' .. job.unique), id) end
   call('ZADD', key('queue'), score, id)
 end

@@ -5,7 +5,7 @@
 local f = call('HMGET', key('job:' .. ARGV[1]), 'status', 'score')
 if f[1] ~= 'scheduled' then return f[1] end
 call('ZREM', key('scheduled'), ARGV[1])
-call('HSET', key('job:' .. ARGV[1]), 'status', 'queued')
+call('HSET', key('job:' .. ARGV[1]), 'status', 'queued', 'due', digits(now_ms()))
 call('ZADD', key('queue'), f[2], ARGV[1])
 ring()
 return 'queued'
