@@ -20,7 +20,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     workers            zset    worker -> last beat
     worker:<worker>    string  what it is and runs, JSON
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
-    totals stats:<minute> hash counters, written inside the transitions; of a minute also the greatest age of its oldest job
+    totals stats:<minute> hash counters, written inside the transitions; of a minute also the oldest waiting job's age
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
