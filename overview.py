@@ -145,11 +145,11 @@ def _now_ms(looks: dict[str, Look]) -> int:
 def health(looks: dict[str, Look], server_warnings: Iterable[str]) -> list[dict[str, Any]]:
     """What is wrong, the worst first, each with what to do; [] when all is well."""
     found: list[tuple[str, str, str | None]] = [(_redis_code(text), text, None) for text in server_warnings]
-    unattended = [queue for queue, look in looks.items() if not look.books.reaper_lives]
-    if unattended and len(unattended) == len(looks):
+    left = [queue for queue, look in looks.items() if look.books.reaper_ms is not None and not look.books.reaper_lives]
+    if any(look.books.reaper_lives for look in looks.values()):  # it will find the queues that are new to it
+        found += [("no_reaper", f"queue {queue}: {NO_REAPER}", queue) for queue in left]
+    elif looks:
         found.append(("no_reaper", NO_REAPER, None))
-    else:
-        found += [("no_reaper", f"queue {queue}: {NO_REAPER}", queue) for queue in unattended]
     found += [(code, text, queue) for queue, look in looks.items() for code, text in _problems(queue, look)]
     worst = list(LEVELS)
     found.sort(key=lambda each: worst.index(each[0]))
