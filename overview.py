@@ -59,7 +59,7 @@ class Overview:
 
     def stats(self) -> dict[str, Any]:
         """Everything that changes, in one answer."""
-        looks, hour = self._look()
+        looks, hour = self._hour()
         now_ms = _now_ms(looks)
         return {
             "now": rfc3339(now_ms),
@@ -117,15 +117,17 @@ class Overview:
     def _looks(self, minutes: int) -> dict[str, Look]:
         return {queue: self.jobs.look(queue, minutes=minutes, jobs=NEXT_JOBS) for queue in self.jobs.queues()}
 
-    def _look(self) -> tuple[dict[str, Look], list[dict[str, Any]]]:
+    def _hour(self) -> tuple[dict[str, Look], list[dict[str, Any]]]:
         """All queues, and what all of them did in each minute of the last hour, this one last. What is over does not change
         any more: it is kept, and read again only when some of it is missing."""
         for minutes in (WINDOW, HOUR):
             looks = self._looks(minutes)
             submitted = sum(look.books.totals.get("submitted", 0) for look in looks.values())
             past = self._past if submitted >= self._submitted else {}  # else this Redis has forgotten, or is another
-            rows = past | {minute: _minute(minute, counts) for minute, counts in _by_minute(looks).items()}
-            last = _now_ms(looks) // 60_000
+            counts, last = _by_minute(looks), _now_ms(looks) // 60_000
+            # Of the minute before these, only queues that were read before its turn have told.
+            fresh = range(last - minutes + 1, last + 1)
+            rows = past | {minute: _minute(minute, counts[minute]) for minute in fresh if minute in counts}
             hour = {minute: rows.get(minute) or _minute(minute, {}) for minute in range(last - HOUR + 1, last + 1)}
             if rows.keys() >= hour.keys():
                 break
@@ -154,9 +156,13 @@ def health(looks: dict[str, Look], server_warnings: Iterable[str]) -> list[dict[
     worst = list(LEVELS)
     found.sort(key=lambda each: worst.index(each[0]))
     return [
-        {"code": code, "level": LEVELS[code], "text": text, "queue": queue}
+        {"code": code, "level": LEVELS[code], "text": _sentence(text), "queue": queue}
         for code, text, queue in found[:MAX_FINDINGS]
     ]
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _redis_code(warning: str) -> str:
@@ -191,7 +197,7 @@ def _problems(queue: str, look: Look) -> Iterator[tuple[str, str]]:
         if not look.lives(worker):
             yield (
                 "worker_lost",
-                f"worker {worker} of the queue {queue} was last heard of {_span(books.now_ms - info['beat_ms'])} ago: "
+                f"worker {worker} of the queue {queue} (pid {info.get('pid')} on {info.get('host')}) was last heard of {_span(books.now_ms - info['beat_ms'])} ago: "
                 "what it ran is taken back when its leases end; see on its host why it has stopped",
             )
     failed = sum(counts.get("failed", 0) for counts in _last(look.minutes).values())

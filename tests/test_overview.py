@@ -120,7 +120,7 @@ def test_without_any_reaper_there_is_one_sentence_else_one_for_each_queue(
     crew.tick()
     server.client.hincrby(f"{Q}meta", "reaper", -16_000)
     assert findings(queue) == [("no_reaper", "default")]
-    assert text_of(queue, "no_reaper").startswith("queue default: no reaper is running")
+    assert text_of(queue, "no_reaper").startswith("Queue default: no reaper is running")
 
 
 def test_a_paused_queue_is_a_warning_that_explains_its_old_jobs(queue: JobQueue, server: Server, crew: Crew) -> None:
@@ -292,6 +292,22 @@ def test_a_minute_is_read_again_until_it_is_over(queue: JobQueue, server: Server
     past(server, 1, done=5)
     past(server, 0, done=7)
     assert sum(minute["done"] for minute in overview.stats()["minutes"]) == 13
+
+
+def test_a_poll_across_the_turn_of_a_minute_loses_nothing(
+    queue: JobQueue, overview: Overview, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.submit(queue="a"), queue.submit(queue="b")
+    seen, now = queue.look("a"), {"a": 1000, "b": 1000}
+
+    def look(queue: str, *, minutes: int, jobs: int) -> Look:
+        books, last = replace(seen.books, now_ms=now[queue] * 60_000), now[queue]
+        return replace(seen, books=books, minutes={last - ago: {"done": 1} for ago in range(minutes)})
+
+    monkeypatch.setattr(queue, "look", look)
+    for now["a"], now["b"] in ((1000, 1000), (1000, 1001), (1001, 1001), (1003, 1003)):
+        minutes = [minute["done"] for minute in overview.stats()["minutes"]]
+    assert minutes == [2] * 60
 
 
 @pytest.mark.parametrize("later", [1, 5, 6, 7, 59])
