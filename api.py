@@ -34,6 +34,8 @@ import metrics
 import openapi
 from config import Config, Log, Signals, announce, start_logging
 from jobqueue import (
+    ACT_MOST,
+    ACTIONS,
     STATUSES,
     Conflict,
     Filter,
@@ -42,6 +44,7 @@ from jobqueue import (
     JobQueue,
     JobQueueError,
     KeyReused,
+    Kind,
     NewJob,
     NotFound,
     Policy,
@@ -55,6 +58,7 @@ from processes import MISTAKE, Parent, is_child, keep_to_one_core
 from security import Gate, Refused, is_loopback, new_key
 from server import OURS_TO_FIND, Server
 
+FILTERS = tuple(field.name for field in dataclasses.fields(Filter))
 JOB_FIELDS = tuple(field.name for field in dataclasses.fields(NewJob))
 MAX_BATCH_JOBS = 1000
 MAX_PROBLEMS = 20  # fields named in one answer
@@ -241,6 +245,7 @@ class Api:
         return [
             ("POST", "/jobs", "submit", self.submit),
             ("POST", "/jobs/batch", "submit", self.submit_batch),
+            ("POST", "/jobs/bulk", "admin", self.bulk),
             ("GET", "/jobs", "read", self.list),
             ("GET", "/jobs/<job_id>", "read", self.get),
             ("GET", "/jobs/<job_id>/explain", "read", self.overview.explain),
@@ -249,6 +254,7 @@ class Api:
             ("POST", "/jobs/<job_id>/cancel", "admin", self.cancel),
             ("POST", "/jobs/<job_id>/run", "admin", self.run_now),
             ("GET", "/dlq", "read", self.dead_letters),
+            ("GET", "/dlq/kinds", "read", self.kinds),
             ("POST", "/dlq/requeue", "admin", self.requeue_all),
             ("POST", "/dlq/<job_id>/requeue", "admin", self.retry),
             ("GET", "/queues", "read", self.queues),
@@ -351,14 +357,19 @@ class Api:
         return {"results": results, "warnings": [*unconfirmed, *self.advice.on(fresh)]}
 
     def list(self) -> dict[str, Any]:
-        query = _query("status", "type", "queue", "tag", "limit", "offset", "cursor")
+        query = _query(*FILTERS, "limit", "offset", "cursor")
         if query.get("status", STATUSES[0]) not in STATUSES:
             raise Invalid([("/status", f"must be one of {', '.join(STATUSES)}")])
-        return self._page(Filter(**{name: query.get(name) for name in ("status", "type", "queue", "tag")}), query)
+        return self._page(Filter(**{name: query.get(name) for name in FILTERS}), query)
 
     def dead_letters(self) -> dict[str, Any]:
-        query = _query("type", "queue", "limit", "offset", "cursor")
-        return self._page(Filter("failed", query.get("type"), query.get("queue")), query)
+        query = _query("type", "queue", "kind", "limit", "offset", "cursor")
+        wanted = Filter("failed", query.get("type"), query.get("queue"), kind=query.get("kind"))
+        return self._page(wanted, query)
+
+    def kinds(self) -> dict[str, Any]:
+        """The dead letters by the kind of their last error."""
+        return {"kinds": [_kind(kind) for kind in self.jobs.kinds(_query("queue").get("queue"))]}
 
     def _page(self, wanted: Filter, query: dict[str, str]) -> dict[str, Any]:
         limit = _whole(query, "limit", 50, 1, MAX_PAGE)
@@ -387,8 +398,7 @@ class Api:
             pause.wait(min(left, WAIT_STEP_S))
 
     def retry(self, job_id: str) -> dict[str, Any]:
-        _no_body()
-        self.jobs.retry(job_id)
+        self.jobs.retry(job_id, **_object(self.body() if _has_body() else {}, "payload"))
         return self.jobs.get(job_id).as_dict()
 
     def cancel(self, job_id: str) -> dict[str, Any]:
@@ -405,6 +415,24 @@ class Api:
     def delete(self, job_id: str) -> None:
         self.jobs.delete(job_id)
         bottle.response.status = 204
+
+    def bulk(self) -> dict[str, Any]:
+        """Retry, cancel, delete or run now the jobs that are named, or a bounded number of those that match a filter."""
+        asked = _bulk_of(self.body())
+        action, dry_run = asked["action"], asked.get("dry_run", False)
+        if "ids" in asked:
+            acted = self.jobs.act_on(action, asked["ids"], dry_run=dry_run)
+        else:
+            wanted, cursor = Filter(**asked["filter"]), asked.get("cursor")
+            acted = self.jobs.sweep(action, wanted, cursor=cursor, dry_run=dry_run)
+        return {
+            "action": action,
+            "dry_run": dry_run,
+            "matched": acted.matched,
+            "changed": acted.changed,
+            "skipped": acted.skipped,
+            "next_cursor": acted.cursor,
+        }
 
     def requeue_all(self) -> dict[str, Any]:
         """Retry dead letters of all queues, a bounded number: again while some are left."""
@@ -526,6 +554,10 @@ def _seconds(query: dict[str, str], name: str, high: float) -> float:
     return float(text)
 
 
+def _has_body() -> bool:
+    return int(bottle.request.environ.get("CONTENT_LENGTH") or 0) > 0
+
+
 def _no_body() -> None:
     """For calls that say everything in their address. A body would be ignored: better to refuse it."""
     if int(bottle.request.environ.get("CONTENT_LENGTH") or 0) > 2:
@@ -605,6 +637,47 @@ def _jobs_of(body: Any) -> list[Any]:
     return body["jobs"]
 
 
+def _object(body: Any, *known: str) -> dict[str, Any]:
+    """A JSON object without other members than those."""
+    if not isinstance(body, dict):
+        raise Invalid([("", "must be a JSON object")])
+    if unknown := [(_pointer(name), "is not a field of this call") for name in body if name not in known]:
+        raise Invalid(unknown)
+    return body
+
+
+def _bulk_of(body: Any) -> dict[str, Any]:
+    asked = _object(body, "action", "ids", "filter", "cursor", "dry_run")
+    problems = []
+    if not isinstance(action := asked.get("action"), str) or action not in ACTIONS:
+        problems.append(("/action", f"must be one of {', '.join(ACTIONS)}"))
+    if ("ids" in asked) == ("filter" in asked):
+        problems.append(("", "give either ids or a filter"))
+    ids = asked.get("ids", [""])
+    if not isinstance(ids, list) or not 1 <= len(ids) <= ACT_MOST or not all(isinstance(each, str) for each in ids):
+        problems.append(("/ids", f"must be a list of 1 to {ACT_MOST} job ids"))
+    if "filter" in asked:
+        problems += _filter_problems(asked["filter"])
+    if not isinstance(asked.get("cursor", ""), str) or ("cursor" in asked and "ids" in asked):
+        problems.append(("/cursor", "must be the next_cursor of an answer to the same filter"))
+    if not isinstance(asked.get("dry_run", False), bool):
+        problems.append(("/dry_run", "must be true or false"))
+    if problems:
+        raise Invalid(problems)
+    return asked
+
+
+def _filter_problems(wanted: Any) -> list[tuple[str, str]]:
+    if not isinstance(wanted, dict) or not wanted:
+        return [("/filter", f"must name at least one of {', '.join(FILTERS)}")]
+    problems = [(f"/filter{_pointer(name)}", "is not a filter") for name in wanted if name not in FILTERS]
+    wrong = [name for name, value in wanted.items() if not isinstance(value, str)]
+    problems += [(f"/filter{_pointer(name)}", "must be a string") for name in wrong]
+    if "status" not in wrong and wanted.get("status", STATUSES[0]) not in STATUSES:
+        problems.append(("/filter/status", f"must be one of {', '.join(STATUSES)}"))
+    return problems
+
+
 def _new_job(body: Any) -> NewJob:
     if not isinstance(body, dict):
         raise Invalid([("", "must be a JSON object")])
@@ -662,6 +735,11 @@ def _status(answer: Submitted) -> int:
     if answer.unconfirmed:
         return 202
     return 200 if answer.replayed or answer.existing else 201
+
+
+def _kind(kind: Kind) -> dict[str, Any]:
+    latest = {"job_id": kind.job_id, "at": rfc3339(kind.at_ms), "type": kind.type, "message": kind.message}
+    return {"kind": kind.kind, "count": kind.count, "latest": latest}
 
 
 def _job_of(answer: Submitted) -> dict[str, Any]:

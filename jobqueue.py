@@ -24,6 +24,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
+    kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
+    kinds              set     the kinds that have any
     meta               hash    seq, paused, reaper (its last tick), checked (the checker's verdict), confirmed (a write to wait for)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:{jq:queues}:meta``, hash, as above; ``jq:rate:<client>``,
@@ -54,7 +56,7 @@ import threading
 import time
 import uuid
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -87,13 +89,18 @@ MAX_TAGS = 10
 MAX_DEPTH = 64
 MAX_PAYLOAD_BYTES = 2**20
 MAX_MESSAGE_CHARS = 8000
+MAX_KIND_CHARS = 64
 MAX_ATTEMPTS = 100
 DAY_MS = 86_400_000
 MAX_DELAY_MS = 365 * DAY_MS
 PAGE_STEP = 200  # jobs that a page reads at most
 LOOK_STEP = 2000  # jobs that a page with a filter looks at in one script
 LOOKS = 5  # such scripts for one page
-REQUEUE_STEP = 200
+ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
+ACT_STEP = 200  # of them in one script
+COUNT_MOST = 10_000  # jobs that one dry run counts
+SWEEP_LOOKS = 20  # scripts that look for them
+REQUEUE_CALLS = 100  # of ACT_MOST each
 REAPER_LOST_MS = 15_000
 BEAT_LOST_MS = 15_000
 # Upper bounds of the histograms of waiting and running times.
@@ -113,6 +120,8 @@ REPLICAS_KEPT_S = 10.0  # how long a replica that has left is still waited for; 
 # (hash-max-listpack-value). Longer strings are stored in pieces, up to where the overhead stops mattering.
 PIECE_BYTES = 64
 MAX_IN_PIECES_BYTES = 512
+
+SAME: Any = object()  # a payload that stays as it is
 
 # Delays of a failed attempt, as in lua/prelude.lua.
 NEVER, BACKOFF, IN_PLACE = -3, -2, -1
@@ -477,7 +486,7 @@ class Claimed:
 class Settlement:
     """The end of an attempt. ``outcome``: done, failed, cancelled or released (given back, not counted).
 
-    ``kind`` is one word; ``message`` may be followed by a NUL and a traceback."""
+    ``kind`` is a word, or is made one; ``message`` may be followed by a NUL and a traceback."""
 
     id: str
     token: str
@@ -489,8 +498,12 @@ class Settlement:
 
     def args(self) -> list[str | bytes | int]:
         message = self.message[:MAX_MESSAGE_CHARS].encode(errors="replace")
+        kind = _NO_WORD.sub("_", self.kind[:MAX_KIND_CHARS]) or "error"
         n = len(self.fields) // 2
-        return [self.id, self.token, self.outcome, self.delay_ms, self.kind, message, n, *self.fields]
+        return [self.id, self.token, self.outcome, self.delay_ms, kind, message, n, *self.fields]
+
+
+_NO_WORD = re.compile(r"[^\w.-]")  # a kind becomes a part of a key, and may be whatever an exception's class is called
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,12 +518,13 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which jobs to list. None: any."""
+    """Which jobs to list. None: any. ``kind`` is that of the last error; only dead letters have one."""
 
     status: str | None = None
     type: str | None = None
     queue: str | None = None
     tag: str | None = None
+    kind: str | None = None
 
 
 class Page(NamedTuple):
@@ -519,6 +533,44 @@ class Page(NamedTuple):
     jobs: list[Job]
     total: int | None
     cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The dead letters whose last error is of one kind: how many, and the latest of them."""
+
+    kind: str
+    count: int
+    job_id: str
+    at_ms: int
+    type: str
+    message: str  # its beginning
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What may be done to many jobs: the statuses that allow it, and what its script, of the same name, says when it is done."""
+
+    statuses: tuple[str, ...]
+    good: tuple[str, ...]
+
+
+ACTIONS = {
+    "retry": Action(("failed", "cancelled"), ("retried",)),
+    "cancel": Action(("processing", "queued", "scheduled"), ("cancelled", "asked")),
+    "delete": Action(("queued", "scheduled", "failed", "cancelled", "done"), ("deleted",)),
+    "run": Action(("scheduled",), ("queued",)),
+}
+
+
+class Acted(NamedTuple):
+    """What became of those of many jobs that matched: so many changed (or would have, in a dry run), and the others did not:
+    reason -> how many, the reason being their status, taken or not_found. ``cursor`` leads on; None at the end."""
+
+    matched: int
+    changed: int
+    skipped: dict[str, int]
+    cursor: str | None = None
 
 
 class Expired(NamedTuple):
@@ -693,6 +745,12 @@ def _books(answer: Sequence[Any]) -> Books:
         checked_ms,
         problems,
     )
+
+
+def _kind(row: Sequence[Any]) -> Kind:
+    kind, count, job_id, at_ms, job_type, record = row
+    message = _error(record)["message"].rstrip("\ufffd") if record else ""  # it may have been cut inside a character
+    return Kind(kind.decode(), count, job_id.decode(), int(at_ms), job_type.decode() or DEFAULT_TYPE, message)
 
 
 def _error_names(fields: dict[bytes, bytes]) -> list[bytes]:
@@ -1419,13 +1477,26 @@ class JobQueue:
 
     def _total(self, wanted: Filter, queues: list[str]) -> int | None:
         """From the sizes of the indexes, never from a scan."""
-        if wanted.type or (wanted.tag and wanted.status):
+        if wanted.type or (wanted.tag and (wanted.status or wanted.kind)):
             return None
-        if wanted.tag:
-            keys = [f"{_prefix(queue)}tag:{wanted.tag}" for queue in queues]
+        if wanted.kind and wanted.status not in (None, "failed"):
+            return 0
+        if wanted.tag or wanted.kind:
+            keys = [f"{_prefix(queue)}{_indexes(wanted)[0]}" for queue in queues]
             return sum(self._at(key, lambda client, key: client.zcard(key)) for key in keys)
         sizes = [self.books(queue).sizes for queue in queues]
         return sum(n for size in sizes for status, n in size.items() if wanted.status in (None, status))
+
+    def kinds(self, queue: str | None = None) -> list[Kind]:
+        """The kinds of error among the dead letters (of one queue), the most frequent first."""
+        found: dict[str, Kind] = {}
+        for name in self._queues_of(Filter(queue=queue)):
+            for row in self._run("kinds", name, []):
+                kind = _kind(row)
+                other = found.get(kind.kind, replace(kind, count=0))
+                latest = max(kind, other, key=lambda each: each.at_ms)
+                found[kind.kind] = replace(latest, count=kind.count + other.count)
+        return sorted(found.values(), key=lambda kind: (-kind.count, kind.kind))
 
     def published(self, queue: str) -> dict[str, Policy]:
         """What the workers published of their types, at most PUBLISHED_KEPT_S old."""
@@ -1487,15 +1558,17 @@ class JobQueue:
 
     def cancel(self, job_id: str) -> str:
         """Cancel a job: 'cancelled' when it waited, 'asked' when its handler was asked to stop. Conflict when it has ended."""
-        return self._operate("cancel", job_id, [], ("cancelled", "asked"))
+        return self._operate("cancel", job_id)
 
-    def retry(self, job_id: str) -> str:
-        """Queue a failed or cancelled job again with fresh attempts: 'retried'. Conflict for any other status."""
-        return self._operate("retry", job_id, [secrets.token_urlsafe(12)], ("retried",))
+    def retry(self, job_id: str, payload: Any = SAME) -> str:
+        """Queue a failed or cancelled job again with fresh attempts, and perhaps another payload: 'retried'. Conflict for any
+        other status."""
+        changes = [] if payload is SAME else _pieces("payload", encode_json(payload, MAX_PAYLOAD_BYTES, "/payload"))
+        return self._operate("retry", job_id, changes)
 
     def run_now(self, job_id: str) -> str:
         """Make a scheduled job due now: 'queued'. Conflict for a job that has started or ended."""
-        return self._operate("run", job_id, [], ("queued",))
+        return self._operate("run", job_id)
 
     def delete(self, job_id: str) -> None:
         """Forget a job. Conflict while it is processing."""
@@ -1503,17 +1576,72 @@ class JobQueue:
         if not self._at(key, lambda client, key: client.exists(key)):
             raise NotFound(f"there is no job {job_id}")
         try:  # if it is gone by now it was deleted, perhaps by a copy of this call
-            self._operate("delete", job_id, [], ("deleted",))
+            self._operate("delete", job_id)
         except NotFound:
             pass
 
+    def act_on(self, action: str, job_ids: Iterable[str], *, dry_run: bool = False) -> Acted:
+        """Do one of ACTIONS to each of some jobs, or count those that allow it. Repeating is harmless."""
+        changed, skipped = 0, Counter[str]()
+        by_queue = defaultdict[str, list[str]](list)
+        for job_id in dict.fromkeys(job_ids):
+            try:
+                by_queue[self.queue_of(job_id)].append(job_id)
+            except NotFound:
+                skipped["not_found"] += 1
+        for queue, ids in by_queue.items():
+            changed += self._act(action, queue, ids, dry_run, skipped)
+        return Acted(changed + skipped.total(), changed, dict(skipped))
+
+    def sweep(
+        self,
+        action: str,
+        wanted: Filter,
+        *,
+        cursor: str | None = None,
+        dry_run: bool = False,
+        most: int = ACT_MOST,
+    ) -> Acted:
+        """Do one of ACTIONS to jobs that match, oldest first: to a bounded number (``most``; COUNT_MOST in a dry run) of those
+        that were there at the first call. ``cursor`` continues. Without a status, only the statuses that allow the action
+        count as matching. Repeating is harmless. Invalid for another's cursor."""
+        sweep, changed, skipped = _Sweep(self, action, wanted, cursor), 0, Counter[str]()
+        left = COUNT_MOST if dry_run else most
+        for _ in range(SWEEP_LOOKS):
+            if not left or sweep.ended:
+                break
+            queue, ids = sweep.look(min(left, ACT_MOST))
+            left -= len(ids)
+            changed += self._act(action, queue, ids, dry_run, skipped)
+        if not wanted.status:
+            skipped = Counter({reason: n for reason, n in skipped.items() if reason not in STATUSES})
+        return Acted(changed + skipped.total(), changed, dict(skipped), sweep.cursor())
+
+    def _act(self, action: str, queue: str, ids: Sequence[str], dry_run: bool, skipped: Counter[str]) -> int:
+        """Returns how many jobs were changed; the others are added to ``skipped``."""
+        ready = []
+        for job_id, (status, taken) in zip(ids, self._run("look", queue, ids) if ids else (), strict=True):
+            if status.decode() not in ACTIONS[action].statuses:
+                skipped[status.decode() or "not_found"] += 1
+            elif action == "retry" and taken:
+                skipped["taken"] += 1
+            else:
+                ready.append(job_id)
+        if dry_run:
+            return len(ready)
+        # A job that was there when it was looked at and is gone was deleted, perhaps by a copy of this call.
+        gone = "deleted" if action == "delete" else "not_found"
+        said = [s or gone for ids in _chunks(iter(ready), ACT_STEP) for s in self._answers(action, queue, ids)]
+        skipped.update(answer for answer in said if answer not in ACTIONS[action].good)
+        return sum(answer in ACTIONS[action].good for answer in said)
+
     def requeue_dead(self, queue: str, *, most: int = 10_000) -> tuple[int, int]:
         """Retry the queue's dead letters, oldest first, in bounded steps. Returns how many, and how many are left."""
-        books, done, request = self.books(queue), 0, secrets.token_urlsafe(12)
-        while done < most:
-            queued, looked_at = self._run("requeue", queue, [books.now_ms, min(REQUEUE_STEP, most - done), request])
-            done += queued
-            if looked_at < REQUEUE_STEP or not queued:
+        done, cursor = 0, None
+        for _ in range(REQUEUE_CALLS):  # many may be left that cannot run: another job has their unique key
+            acted = self.sweep("retry", Filter("failed", queue=queue), cursor=cursor, most=min(ACT_MOST, most - done))
+            done, cursor = done + acted.changed, acted.cursor
+            if done == most or not cursor:
                 break
         return done, self.books(queue).sizes["failed"]
 
@@ -1529,16 +1657,20 @@ class JobQueue:
         answer = self._run_at(f"jq:rate:{client}", "rate", [limit, window_ms])
         return bool(answer[0]), int(answer[1]), int(answer[2])
 
-    def _operate(self, script: str, job_id: str, args: Sequence[str], good: Sequence[str]) -> str:
-        answer = self._run(script, self.queue_of(job_id), [job_id, *args])
-        if answer is None:
+    def _operate(self, action: str, job_id: str, changes: Args = ()) -> str:
+        [status] = self._answers(action, self.queue_of(job_id), [job_id], changes)
+        if status is None:
             raise NotFound(f"there is no job {job_id}")
-        status: str = answer.decode()
-        if status not in good:
+        if status not in ACTIONS[action].good:
             if status == "taken":
                 raise Conflict("taken", "another job that has not ended has its unique key")
-            raise Conflict(status, f"cannot {script} a job that is {status}")
+            raise Conflict(status, f"cannot {action} a job that is {status}")
         return status
+
+    def _answers(self, action: str, queue: str, ids: Sequence[str], changes: Args = ()) -> list[str | None]:
+        """What the action's script says of each job."""
+        args = [secrets.token_urlsafe(12), len(ids), *ids, *changes] if action == "retry" else ids
+        return [answer.decode() if answer else None for answer in self._run(action, queue, args)]
 
     # -- work: what a worker's threads call
 
@@ -2000,7 +2132,7 @@ def _server_warnings(report: dict[str, Any]) -> list[str]:
 # ----------------------------------------------------------------------------------------------------------- pages
 
 LISTED = ("processing", "queued", "scheduled", "failed", "cancelled", "done")
-NEWEST_FIRST = ("done", "failed", "cancelled")
+NEXT_FIRST = (INDEX_OF["processing"], INDEX_OF["queued"], INDEX_OF["scheduled"])
 
 
 class _Pager:
@@ -2011,11 +2143,7 @@ class _Pager:
 
     def __init__(self, jobs: JobQueue, wanted: Filter, queues: list[str], cursor: str | None) -> None:
         self.jobs, self.wanted, self.queues = jobs, wanted, queues
-        if wanted.tag:
-            self.indexes = [(f"tag:{wanted.tag}", True)]
-        else:
-            statuses = [wanted.status] if wanted.status else LISTED
-            self.indexes = [(INDEX_OF[status], status in NEWEST_FIRST) for status in statuses]
+        self.indexes = _indexes(wanted)
         self.at: int = 0
         self.places: dict[str, str] = {}
         if cursor:
@@ -2033,7 +2161,7 @@ class _Pager:
 
     def _rows(self, want: int) -> list[Job]:
         """The next jobs of the index over all queues."""
-        _, newest = self.indexes[self.at]
+        newest = self.indexes[self.at] not in NEXT_FIRST
         following: dict[str, str] = {}
         rows: list[tuple[float, str, str, str, Job]] = []
         for queue in self.queues:
@@ -2053,18 +2181,9 @@ class _Pager:
         return [row[-1] for row in rows[:want]]
 
     def _look(self, queue: str, place: str, want: int) -> tuple[str, list[tuple[float, Job]]]:
-        index, newest = self.indexes[self.at]
-        wanted, filtered = self.wanted, self.wanted.type or self.wanted.tag
-        status = wanted.status or "" if wanted.tag else ""
-        args = [
-            index,
-            "newest" if newest else "next",
-            want,
-            LOOK_STEP if filtered else want,
-            place,
-            status,
-            wanted.type or "",
-        ]
+        index = self.indexes[self.at]
+        order = "next" if index in NEXT_FIRST else "newest"
+        args = _page_args(self.wanted, index, order, want, place)
         further, rows = self.jobs._run("page", queue, [*args, *self.jobs._defaults])
         in_queue = index == INDEX_OF["queued"]
         return further.decode(), [
@@ -2072,22 +2191,89 @@ class _Pager:
         ]
 
     def _cursor(self) -> str:
-        raw = json.dumps([self.at, self.places], separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+        return _cursor_of(self.at, self.places)
 
     def _read(self, cursor: str) -> None:
-        try:
-            at, places = parse_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-            good = _integer(at, 0, len(self.indexes) - 1) and all(
-                isinstance(queue, str) and _PLACE.fullmatch(place) for queue, place in places.items()
-            )
-        except (ValueError, TypeError, AttributeError):
-            good = False
-        if not good:
-            raise Invalid([("/cursor", "is not one that this list has given out")])
-        self.at, self.places = at, places
+        self.at, self.places, _ = _read_cursor(cursor, len(self.indexes))
 
 
+class _Sweep:
+    """Reads the ids of matching jobs for an action: queue after queue and index after index, each from its oldest on. What has
+    ended since the queue's turn began is left out: a job that is retried and fails again would be met without end. A cursor is
+    the number of the index, the place in the queue whose turn it is, and when that began."""
+
+    def __init__(self, jobs: JobQueue, action: str, wanted: Filter, cursor: str | None) -> None:
+        self.jobs, self.wanted = jobs, wanted
+        self.indexes = _indexes(wanted, ACTIONS[action].statuses)
+        self.queues = jobs._queues_of(wanted)
+        self.at, self.place, self.until = 0, "0", 0
+        if cursor:
+            self.at, places, self.until = _read_cursor(cursor, len(self.indexes))
+            if len(places) > 1 or _Pager.END in places.values():
+                raise Invalid(_NO_CURSOR)
+            for queue, self.place in places.items():
+                self.queues = self.queues[self.queues.index(queue) :] if queue in self.queues else []
+
+    @property
+    def ended(self) -> bool:
+        return not self.queues
+
+    def look(self, want: int) -> tuple[str, list[str]]:
+        """At most ``want`` of the next ids, of one queue. There may be more when there are none."""
+        queue, index = self.queues[0], self.indexes[self.at]
+        if not self.until:
+            self.until = self.jobs.books(queue).now_ms
+        place, rows = self.jobs._run("page", queue, _page_args(self.wanted, index, "next", want, self.place))
+        self.place = place.decode()
+        ids = [job_id.decode() for job_id, score in rows if index in NEXT_FIRST or float(score) <= self.until]
+        if len(ids) < len(rows) or not self.place:
+            self._next_index()
+        return queue, ids
+
+    def cursor(self) -> str | None:
+        return None if self.ended else _cursor_of(self.at, {self.queues[0]: self.place}, self.until)
+
+    def _next_index(self) -> None:
+        self.at, self.place = self.at + 1, "0"
+        if self.at == len(self.indexes):
+            self.at, self.queues, self.until = 0, self.queues[1:], 0
+
+
+def _indexes(wanted: Filter, statuses: Sequence[str] = LISTED) -> list[str]:
+    """Where to look for the jobs that match. ``statuses``: those to look at where none is wanted."""
+    if wanted.tag:
+        return [f"tag:{wanted.tag}"]
+    if wanted.kind:
+        return [f"kind:{wanted.kind}"]
+    return [INDEX_OF[status] for status in ([wanted.status] if wanted.status else statuses)]
+
+
+def _page_args(wanted: Filter, index: str, order: str, want: int, place: str) -> list[str | int]:
+    """What lua/page.lua takes, but for the defaults."""
+    filtered = wanted.type or wanted.tag or wanted.kind
+    status = wanted.status or "" if wanted.tag or wanted.kind else ""
+    look_at = LOOK_STEP if filtered else want
+    return [index, order, want, look_at, place, status, wanted.type or "", wanted.kind or ""]
+
+
+def _cursor_of(*parts: Any) -> str:
+    raw = json.dumps(parts, separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, indexes: int) -> tuple[int, dict[str, str], int]:
+    """The number of an index, places in queues, and a time or 0."""
+    try:
+        at, places, *until = parse_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        good = _integer(at, 0, indexes - 1) and all(_PLACE.fullmatch(place) for place in places.values())
+        if good and len(until) <= 1 and all(_integer(ms, 0, 2**53) for ms in until):
+            return at, places, sum(until)
+    except (ValueError, TypeError, AttributeError):
+        pass
+    raise Invalid(_NO_CURSOR)
+
+
+_NO_CURSOR = [("/cursor", "is not one that this list has given out")]
 _PLACE = re.compile(r"|0|[0-9]{1,17} [0-9a-f-]{36}")
 
 
@@ -2116,7 +2302,8 @@ class _Checker:
         missing = self.queue.books(self.name).missing
         if missing:
             wrong.append(f"{self.name}: the books do not balance: {missing:+d} submitted jobs are nowhere")
-        wrong += [f"{self.name}: {problem}" for problem in self._stray_lists(repair)]
+        strays = [*self._stray_lists(repair), *self._stray_kinds(repair)]
+        wrong += [f"{self.name}: {problem}" for problem in strays]
         if repair and (suspects or missing):
             for ids in _chunks(iter([*suspects, ""]), self.SCAN_STEP):  # "" ends the last step, which closes the books
                 self.queue._run("repair", self.name, [int(ids[-1] == ""), *filter(None, ids)])
@@ -2150,13 +2337,15 @@ class _Checker:
         status, token, score = (part.decode() for part in row[:3])
         attempts, max_attempts, now = int(row[3]), int(row[4]), int(row[5])
         scores = {name: value for name, value in zip(STATUSES, row[6:12], strict=True) if value != b""}
-        held, shown = row[12], f"job {job_id}"
+        held, kind, shown = row[12], row[13].decode(), f"job {job_id}"
         if not status:
             yield from (f"{shown} is in {INDEX_OF[name]} but has no hash" for name in scores)
             return
         if list(scores) != [status]:
             where = ", ".join(INDEX_OF[name] for name in scores) or "no index"
             yield f"{shown} is {status} but stands in {where}"
+        if (status == "failed") != bool(kind):
+            yield f"{shown} is {status} but stands under {kind or 'no'} kind of error"
         if status == "queued" and scores.get("queued", score.encode()) != score.encode():
             yield f"{shown} is queued at {scores['queued'].decode()} but its place is {score or 'unknown'}"
         if status in ("queued", "scheduled") and 0 < max_attempts <= attempts:
@@ -2185,6 +2374,24 @@ class _Checker:
                     yield f"the list processing:{slot} belongs to no slot"
                     if repair and not self.queue.leave(self.name, "", [slot]):  # it runs a job: the reaper must see it
                         client.hsetnx(f"{self.prefix}slots", slot, 0)
+
+    def _stray_kinds(self, repair: bool) -> Iterator[str]:
+        """What stands under a kind of error and is no dead letter of that kind."""
+        with _weather():
+            client = self._client()
+            for kind in sorted(name.decode(errors="replace") for name in client.smembers(f"{self.prefix}kinds")):
+                members = client.zscan_iter(f"{self.prefix}kind:{kind}", count=self.SCAN_STEP)
+                chunks = [[], *_chunks((member.decode(errors="replace") for member, _ in members), self.SCAN_STEP)]
+                found = [self.queue._run("strays", self.name, [kind, 0, *chunk]) for chunk in chunks]
+                if not any(empty or strays for empty, strays in found):
+                    continue
+                time.sleep(self.AGAIN_S)
+                for _, strays in found:
+                    empty, still = self.queue._run("strays", self.name, [kind, int(repair), *strays])
+                    for stray in still:
+                        yield f"job {stray.decode(errors='replace')} is no dead letter of the kind {kind} but stands there"
+                if empty:
+                    yield f"the kind of error {kind} has no dead letters"
 
 
 def _chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import jobqueue
 from jobqueue import (
+    ACT_MOST,
+    ACTIONS,
     DAY_MS,
     DEFAULT_QUEUE,
     DEFAULT_TYPE,
@@ -313,6 +315,68 @@ VERDICT = _object(
     ("queue", "problems", "more", "checked_at"),
 )
 
+KINDS = _object(
+    {
+        "kinds": _list(
+            _object(
+                {
+                    "kind": TEXT,
+                    "count": WHOLE,
+                    "latest": _object(
+                        {
+                            "job_id": TEXT,
+                            "at": TIME,
+                            "type": TEXT,
+                            "message": {**TEXT, "description": "The beginning of its last error."},
+                        },
+                        ("job_id", "at", "type", "message"),
+                    ),
+                },
+                ("kind", "count", "latest"),
+            )
+        )
+    },
+    ("kinds",),
+)
+
+BULK = _object(
+    {
+        "action": {"enum": list(ACTIONS)},
+        "ids": {"type": "array", "items": TEXT, "minItems": 1, "maxItems": ACT_MOST},
+        "filter": _object(
+            {"status": {"enum": list(STATUSES)}, "type": TEXT, "queue": TEXT, "tag": TEXT, "kind": TEXT},
+            minProperties=1,
+            additionalProperties=False,
+            description="Without a status, only jobs whose status allows the action match.",
+        ),
+        "cursor": {**CURSOR, "description": "next_cursor of the answer before, to the same action and filter."},
+        "dry_run": {"type": "boolean", "default": False, "description": "Count what would change, and change nothing."},
+    },
+    ("action",),
+    additionalProperties=False,
+    oneOf=[
+        {"required": ["ids"], "not": {"anyOf": [{"required": ["filter"]}, {"required": ["cursor"]}]}},
+        {"required": ["filter"], "not": {"required": ["ids"]}},
+    ],
+    example={"action": "retry", "filter": {"status": "failed", "type": "email.send"}, "dry_run": True},
+)
+
+ACTED = _object(
+    {
+        "action": {"enum": list(ACTIONS)},
+        "dry_run": {"type": "boolean"},
+        "matched": {**WHOLE, "description": "Changed and skipped."},
+        "changed": {**WHOLE, "description": "In a dry run, how many would be."},
+        "skipped": {
+            "type": "object",
+            "additionalProperties": WHOLE,
+            "description": "Why not -> how many: a status that forbids it, not_found, or taken (another job has the unique key).",
+        },
+        "next_cursor": {**_maybe(TEXT), "description": "Repeat the call with it while it is not null, and add up."},
+    },
+    ("action", "dry_run", "matched", "changed", "skipped", "next_cursor"),
+)
+
 RESULT = _object({"status": WHOLE, "job": _ref("schemas", "Job"), "error": _ref("schemas", "Problem")}, ("status",))
 ANYTHING: Schema = {"type": "object"}
 
@@ -329,6 +393,12 @@ PARAMETERS = {
     "type": {"name": "type", "in": "query", "schema": TEXT},
     "queue": {"name": "queue", "in": "query", "schema": TEXT},
     "tag": {"name": "tag", "in": "query", "schema": TEXT},
+    "kind": {
+        "name": "kind",
+        "in": "query",
+        "description": "Dead letters whose last error is of that kind.",
+        "schema": TEXT,
+    },
     "limit": {
         "name": "limit",
         "in": "query",
@@ -413,6 +483,12 @@ def _operator(
     return _call("Jobs", name, summary, good, bad, **{"parameters": ("job_id",)} | more)
 
 
+def _retry(name: str, summary: str) -> Schema:
+    payload = {"description": "Another payload for it. Without one it keeps its own."}
+    body = _json(_object({"payload": payload}, additionalProperties=False)) | {"required": False}
+    return _operator(name, summary, {200: JOB_REF}, (*POSTED, 404, 409), requestBody=body)
+
+
 def _paths() -> dict[str, Schema]:
     batch = _object(
         {"jobs": {"type": "array", "items": _ref("schemas", "NewJob"), "minItems": 1}},
@@ -456,7 +532,7 @@ def _paths() -> dict[str, Schema]:
                 "List jobs",
                 {200: PAGE_REF},
                 (422,),
-                parameters=("status", "type", "queue", "tag", *LIST_PARAMETERS),
+                parameters=("status", "type", "queue", "tag", "kind", *LIST_PARAMETERS),
             ),
         },
         "/jobs/batch": {
@@ -468,6 +544,16 @@ def _paths() -> dict[str, Schema]:
                 (*POSTED, 404),
                 parameters=("key",),
                 requestBody=_json(batch, example={"jobs": [{"payload": 1}, {"payload": 2}]}),
+            )
+        },
+        "/jobs/bulk": {
+            "post": _call(
+                "Jobs",
+                "bulk",
+                "Retry, cancel, delete or run now up to 1,000 jobs, by their ids or a filter",
+                {200: ACTED},
+                POSTED,
+                requestBody=_json(BULK),
             )
         },
         "/jobs/{job_id}": {
@@ -484,9 +570,7 @@ def _paths() -> dict[str, Schema]:
                 parameters=("job_id",),
             )
         },
-        "/jobs/{job_id}/retry": {
-            "post": _operator("retry", "Run a failed or cancelled job again, with fresh attempts", {200: JOB_REF})
-        },
+        "/jobs/{job_id}/retry": {"post": _retry("retry", "Run a failed or cancelled job again, with fresh attempts")},
         "/jobs/{job_id}/cancel": {
             "post": _operator("cancel", "Cancel a job, or ask its handler to stop", {200: JOB_REF, 202: JOB_REF})
         },
@@ -498,7 +582,17 @@ def _paths() -> dict[str, Schema]:
                 "List dead letters",
                 {200: PAGE_REF},
                 (422,),
-                parameters=("type", "queue", *LIST_PARAMETERS),
+                parameters=("type", "queue", "kind", *LIST_PARAMETERS),
+            )
+        },
+        "/dlq/kinds": {
+            "get": _call(
+                "Dead letters",
+                "kinds",
+                "Count dead letters by the kind of their last error",
+                {200: KINDS},
+                (422,),
+                parameters=("queue",),
             )
         },
         "/dlq/requeue": {
@@ -511,8 +605,7 @@ def _paths() -> dict[str, Schema]:
             )
         },
         "/dlq/{job_id}/requeue": {
-            "post": _operator("requeue", "Retry a dead letter, with fresh attempts", {200: JOB_REF})
-            | {"tags": ["Dead letters"]}
+            "post": _retry("requeue", "Retry a dead letter, with fresh attempts") | {"tags": ["Dead letters"]}
         },
         "/queues": {
             "get": _call("Queues and workers", "queues", "See the queues", {200: _object({"queues": _list(queue)})})

@@ -2,8 +2,8 @@
 -- KEYS  1 prefix
 -- ARGV  ids
 -- Returns for each {status, token, score, attempts, max_attempts or 0 where its type decides, now, scores in queue, scheduled,
--- leases, done, failed, cancelled, times in its slot's processing list}; '' stands for what is not there, '?' for the status
--- of a hash that has none.
+-- leases, done, failed, cancelled, times in its slot's processing list, kind of error under which it stands}; '' stands for
+-- what is not there, '?' for the status of a hash that has none.
 local rows, now = {}, digits(now_ms())
 for i, id in ipairs(ARGV) do
   local job = job_of(id) or { status = '' }
@@ -19,6 +19,8 @@ for i, id in ipairs(ARGV) do
     end
   end
   row[#row + 1] = held
+  local filed = job.kind and call('ZSCORE', key('kind:' .. job.kind), id) and call('SISMEMBER', key('kinds'), job.kind) == 1
+  row[#row + 1] = filed and job.kind or ''
   rows[i] = row
 end
 return rows

@@ -9,6 +9,7 @@ local NEVER, BACKOFF, IN_PLACE = -3, -2, -1 -- special values of a delay in ms
 local MAX_DELAY_MS = 31536000000
 local MIDDLE = '35184372088832' -- the place of a job that has none: first of the normal priority
 local ERRORS_KEPT = 100
+local KINDS_KEPT = 200 -- of errors; dead letters of any further kind stand together
 local IDEMPOTENCY_MS = 86400000
 local PRIORITY_STEP = 2 ^ 43
 local INDEX = {
@@ -71,10 +72,33 @@ local function lives(id)
   return status == 'queued' or status == 'scheduled' or status == 'processing'
 end
 
+-- Puts a dead letter among those whose last error has that kind; `kind` in its hash says where it stands.
+local function file_under(kind, id, when)
+  if call('SISMEMBER', key('kinds'), kind) == 0 then
+    if call('SCARD', key('kinds')) >= KINDS_KEPT then kind = 'other' end
+    call('SADD', key('kinds'), kind)
+  end
+  call('HSET', key('job:' .. id), 'kind', kind)
+  call('ZADD', key('kind:' .. kind), when, id)
+end
+
+-- Takes it out again. The caller sees to its hash.
+local function unfile(kind, id)
+  call('ZREM', key('kind:' .. kind), id)
+  if call('EXISTS', key('kind:' .. kind)) == 0 then call('SREM', key('kinds'), kind) end
+end
+
+-- What erase has to know of a job, and its status; not what may be large.
+local function traces_of(id)
+  local f = call('HMGET', key('job:' .. id), 'status', 'idem', 'created', 'tags', 'unique', 'kind')
+  return { status = f[1], idem = f[2], created = f[3], tags = f[4] or nil, unique = f[5], kind = f[6] }
+end
+
 -- Deletes a job's hash and what else knows of it but its status's index. Its idempotency key lives as long as the last of its
 -- jobs, and at least IDEMPOTENCY_MS.
 local function erase(id, job, now)
   call('DEL', key('job:' .. id))
+  if job.kind then unfile(job.kind, id) end
   for tag in string.gmatch(job.tags or '', '%S+') do call('ZREM', key('tag:' .. tag), id) end
   if job.unique and call('GET', key('unique:' .. job.unique)) == id then call('DEL', key('unique:' .. job.unique)) end
   if job.idem and call('HINCRBY', key('idem:' .. job.idem), 'jobs', -1) <= 0 then
@@ -86,8 +110,9 @@ end
 local function start_anew(id, job, request)
   local seq = call('HINCRBY', key('meta'), 'seq', 1)
   local score = digits(math.floor(job.score / PRIORITY_STEP) * PRIORITY_STEP + seq)
-  call('HDEL', key('job:' .. id), 'token', 'cancel', 'finished', 'started')
+  call('HDEL', key('job:' .. id), 'token', 'cancel', 'finished', 'started', 'kind')
   call('HSET', key('job:' .. id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request, 'due', digits(now_ms()))
+  if job.kind then unfile(job.kind, id) end
   if job.unique then call('SET', key('unique:' .. job.unique), id) end
   call('ZADD', key('queue'), score, id)
 end
@@ -147,6 +172,7 @@ local function fail(id, job, policy, failure, now, extra)
   if when then call('HSET', key('job:' .. id), when, score) end
   if number > ERRORS_KEPT then call('HDEL', key('job:' .. id), 'error:' .. (number - ERRORS_KEPT)) end
   call('ZADD', key(index), score, id)
+  if status == 'failed' then file_under(failure.kind, id, score) end
   return status
 end
 

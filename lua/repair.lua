@@ -1,5 +1,5 @@
 -- Puts jobs right: each into the one index that its hash names, with no more attempts than it may make and, while it runs,
--- once into its slot's list. Ids that have no hash are removed.
+-- once into its slot's list; dead letters under the kind of their last error. Ids that have no hash are removed.
 -- KEYS  1 prefix
 -- ARGV  1 1 to make the books balance afterwards   2... ids
 -- Returns how many of the ids are jobs.
@@ -25,6 +25,16 @@ local function repair_hash(id, job)
   end
 end
 
+local function refile(id, job)
+  if job.kind then
+    unfile(job.kind, id)
+    call('HDEL', key('job:' .. id), 'kind')
+  end
+  if job.status ~= 'failed' then return end
+  local kind = string.match(job['error:' .. (job.errors or '')] or '', '^%S+ %S+ (%S+) ')
+  file_under(kind or 'unknown', id, call('ZSCORE', key('failed'), id))
+end
+
 for i = 2, #ARGV do
   local id = ARGV[i]
   local job = job_of(id)
@@ -40,6 +50,7 @@ for i = 2, #ARGV do
       call('RPUSH', key('processing:' .. slot), id)
       call('HSETNX', key('slots'), slot, seq)
     end
+    refile(id, job)
   end
   for _, index in pairs(INDEX) do
     if not job or index ~= INDEX[job.status] then call('ZREM', key(index), id) end

@@ -8,8 +8,8 @@ local ids = call('ZRANGEBYSCORE', key(index), '-inf', digits(now - tonumber(ARGV
 if #ids == 0 then return 0 end
 local old = {}
 for _, id in ipairs(ids) do
-  local f = call('HMGET', key('job:' .. id), 'status', 'idem', 'created', 'tags', 'unique')
-  if f[1] == index then old[id] = { idem = f[2], created = f[3], tags = f[4] or nil, unique = f[5] } end
+  local job = traces_of(id)
+  if job.status == index then old[id] = job end
 end
 
 call('ZREM', key(index), unpack(ids))

@@ -875,7 +875,8 @@ def test_no_body_makes_the_api_stumble(api: System) -> None:
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
         max_leaves=12,
     )
-    names = st.sampled_from(["payload", "type", "queue", "priority", "delay_s", "run_at", "timeout_s", "jobs", "x"])
+    fields = ["payload", "type", "queue", "priority", "delay_s", "run_at", "timeout_s", "jobs", "x"]
+    names = st.sampled_from([*fields, "action", "ids", "filter", "cursor", "dry_run"])
     jobs = st.dictionaries(names, values | st.sampled_from(["echo", "high", "2030-01-31T08:00:00Z"]), max_size=6)
     texts = (jobs | st.builds(lambda rows: {"jobs": rows}, st.lists(jobs | values, max_size=5)) | values).map(
         json.dumps
@@ -893,7 +894,7 @@ def test_no_body_makes_the_api_stumble(api: System) -> None:
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    @hypothesis.given(st.sampled_from(["/jobs", "/jobs/batch"]), bodies, st.sampled_from([JSON, NDJSON]))
+    @hypothesis.given(st.sampled_from(["/jobs", "/jobs/batch", "/jobs/bulk"]), bodies, st.sampled_from([JSON, NDJSON]))
     def check(path: str, body: bytes, kind: str) -> None:
         answer = session.post(api.api_url + path, data=body, headers={"Content-Type": kind}, timeout=30)
         assert answer.status_code in (201, 207, 400, 415, 422), answer.text

@@ -182,6 +182,31 @@ def damages() -> dict[str, tuple[Callable[[World], Any], str]]:
     def unknown_status(w: World) -> None:
         w.hset(w.one("done").id, status="lost")
 
+    @damage("is failed but stands under no kind of error")
+    def dead_letter_under_no_kind(w: World) -> None:
+        w.redis.zrem(f"{Q}kind:Boom", w.one("failed").id)
+
+    @damage("is failed but stands under no kind of error")
+    def dead_letter_that_names_no_kind(w: World) -> None:
+        w.hdel(w.one("failed").id, "kind")
+
+    @damage("is failed but stands under no kind of error")
+    def lost_kinds(w: World) -> None:
+        w.redis.delete(f"{Q}kinds")
+
+    @damage("is done but stands under Boom kind of error")
+    def done_job_under_a_kind(w: World) -> None:
+        w.redis.zadd(f"{Q}kind:Boom", {w.one("done").id: 1})
+        w.hset(w.one("done").id, kind="Boom")
+
+    @damage("is no dead letter of the kind Boom but stands there")
+    def stranger_under_a_kind(w: World) -> None:
+        w.redis.zadd(f"{Q}kind:Boom", {new_id(0): 1, w.one("queued").id: 1})
+
+    @damage("the kind of error Gone has no dead letters")
+    def kind_without_dead_letters(w: World) -> None:
+        w.redis.sadd(f"{Q}kinds", "Gone")
+
     @damage("the list processing:gone-1 belongs to no slot")
     def list_without_a_slot(w: World) -> None:
         w.redis.rpush(f"{Q}processing:gone-1", "!", w.one("done").id, new_id(0))

@@ -222,7 +222,7 @@ class Stories(RuleBasedStateMachine):
             outcome = "failed"
         if outcome != "released":
             self.starts_to_run(job)
-        return Settlement(job.id, job.token, outcome, delay_ms, "Boom", "boom")
+        return Settlement(job.id, job.token, outcome, delay_ms, f"Boom{job.attempt}", "boom")
 
     # -- rules
 
@@ -246,15 +246,15 @@ class Stories(RuleBasedStateMachine):
         backoff_s=st.sampled_from([0, 1]),
     )
     def submit(self, count: int, priority: int, attempts: int, **fields: Any) -> None:
-        run, sent = self.queue._run, []
-        self.queue._run = lambda *call: sent.append(call) or run(*call)  # type: ignore[method-assign, func-returns-value]
+        run, sent = self.queue._run_at, []
+        self.queue._run_at = lambda *call: sent.append(call[:3]) or run(*call)  # type: ignore[method-assign, func-returns-value]
         try:
             answers = self.queue.submit_many([NewJob(priority=priority, max_attempts=attempts, **fields)] * count)
         finally:
-            del self.queue._run
+            del self.queue._run_at
         ids = [answer.job.id for answer in answers if answer.job]
         self.jobs += ids
-        [again] = [call for call in sent if call[0] == "submit"]
+        [again] = [call for call in sent if call[1] == "submit"]
         self.copy("submit", lambda: self.redis.exists(f"{Q}job:{ids[0]}") and run(*again))
 
     @rule(key=st.sampled_from(["k1", "k2"]), payload=st.integers(0, 1))
@@ -448,7 +448,7 @@ class Stories(RuleBasedStateMachine):
         status, request = self.hash(job_id).get("status"), f"request {next(self.request_numbers)}"
 
         def send() -> Any:
-            return self.queue._run("retry", "default", [job_id, request])
+            return self.queue._run("retry", "default", [request, 1, job_id])[0]
 
         for _ in range(2):
             assert send() == (b"retried" if ended else status.encode() if status else None)
@@ -491,6 +491,12 @@ class Stories(RuleBasedStateMachine):
     @invariant()
     def checker_finds_nothing(self) -> None:
         assert self.queue.check("default") == []
+
+    @invariant()
+    def every_dead_letter_has_a_kind(self) -> None:
+        kinds = self.queue.kinds()
+        assert sum(kind.count for kind in kinds) == self.redis.zcard(f"{Q}failed")
+        assert all(self.queue.get(kind.job_id).errors[-1]["kind"] == kind.kind for kind in kinds)
 
     @invariant()
     def success_is_recorded_at_most_once(self) -> None:
@@ -596,8 +602,9 @@ def test_no_story_breaks_a_promise(machine: type[Stories]) -> None:
         ("exchange.lua", "if seq > 0 and seq < last then return {} end", ""),
         ("reap.lua", "elseif not job or job.status ~= 'processing' then", "elseif not job then"),
         ("reap.lua", "call('HDEL', key('job:' .. l.id), 'token')", ""),
+        ("retry.lua", ", kind = f[5]", ""),
     ],
-    ids=["no fence", "claims twice", "obeys old copies", "reaps any status", "leaves the token"],
+    ids=["no fence", "claims twice", "obeys old copies", "reaps any status", "leaves the token", "leaves the kind"],
 )
 def test_broken_script_is_caught(script: str, line: str, broken: str, lua: Path, machine: type[Stories]) -> None:
     text = (lua / script).read_text()

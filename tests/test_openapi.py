@@ -112,9 +112,9 @@ def test_the_examples_are_taken(system: System, described: dict[str, Any]) -> No
         example = kind.get("example", kind.get("schema", {}).get("example"))
         if example is not None:
             answer = system.post(path, example)
-            assert answer.status_code == 201, (path, answer.text)
+            assert answer.status_code in (200, 201), (path, answer.text)
             taken += 1
-    assert taken == 4
+    assert taken == 5
 
 
 def test_it_is_a_valid_description(described: dict[str, Any]) -> None:

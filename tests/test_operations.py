@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+import jobqueue
 from jobqueue import (
     IN_PLACE,
     NEVER,
@@ -18,6 +20,7 @@ from jobqueue import (
     Claimed,
     Conflict,
     Filter,
+    Invalid,
     JobQueue,
     NewJob,
     NotFound,
@@ -40,17 +43,17 @@ class Hand:
         self.seq += 1
         return self.jobs.exchange(self.link, self.queue, "hand-1", self.seq, self.seq - 1, n, LEASE_MS, [])[1]
 
-    def end(self, outcome: str, *jobs: Claimed) -> None:
+    def end(self, outcome: str, *jobs: Claimed, kind: str = "Boom", message: str = "it went wrong") -> None:
         fields = result_fields("a result", 1000) if outcome == "done" else []
-        ended = [Settlement(job.id, job.token, outcome, NEVER, "Boom", "it went wrong", fields) for job in jobs]
+        ended = [Settlement(job.id, job.token, outcome, NEVER, kind, message, fields) for job in jobs]
         accepted, _ = self.jobs.exchange(self.link, self.queue, "hand-1", 0, 0, 0, LEASE_MS, ended)
         assert accepted == [True] * len(jobs)
 
-    def give(self, outcome: str, n: int = 1) -> list[str]:
+    def give(self, outcome: str, n: int = 1, kind: str = "Boom", message: str = "it went wrong") -> list[str]:
         """End the next jobs of the queue so; their ids."""
         claimed = self.claim(n)
         assert len(claimed) == n
-        self.end(outcome, *claimed)
+        self.end(outcome, *claimed, kind=kind, message=message)
         return [job.id for job in claimed]
 
 
@@ -79,7 +82,7 @@ def bystander(shared_server: Server) -> Iterator[System]:
 
 
 def a_moment_passes(server: Server) -> None:
-    """A requeue leaves alone what failed in the very millisecond in which it began."""
+    """What fails now fails in a later millisecond than all before."""
 
     def now_ms() -> int:
         seconds, micros = server.client.time()
@@ -400,17 +403,15 @@ def test_all_dead_letters_of_all_queues_are_requeued_with_fresh_attempts(system:
     for queue, n in (("default", 450), ("mail", 3)):
         jobs.submit_many([NewJob(payload=n, queue=queue) for n in range(n)])
         Hand(jobs, queue).give("failed", n)
-    a_moment_passes(system.server)
     answer = system.post("/dlq/requeue")
     assert (answer.status_code, answer.json()) == (200, {"requeued": 453, "left": 0})
     assert {job["attempts"] for job in listed(system, "status=queued&limit=200")["jobs"]} == {0}
     assert system.post("/dlq/requeue").json() == {"requeued": 0, "left": 0}
 
 
-def test_a_requeue_is_bounded_and_tells_how_many_are_left(jobs: JobQueue, hand: Hand, server: Server) -> None:
+def test_a_requeue_is_bounded_and_tells_how_many_are_left(jobs: JobQueue, hand: Hand) -> None:
     jobs.submit_many([NewJob(payload=n) for n in range(10)])
     order = hand.give("failed", 10)
-    a_moment_passes(server)
     assert jobs.requeue_dead("default", most=4) == (4, 6)
     assert jobs.requeue_dead("default", most=100) == (6, 0)
     assert sorted(job.id for job in jobs.page(Filter("queued"), limit=10).jobs) == sorted(order)
@@ -429,14 +430,318 @@ def test_of_dead_letters_with_one_unique_key_only_the_oldest_is_requeued(
     assert system.post("/dlq/requeue").json() == {"requeued": 0, "left": 2}
 
 
-def test_the_requeue_script_leaves_what_failed_after_it_began(jobs: JobQueue, hand: Hand) -> None:
-    job = jobs.submit()
+def test_dead_letters_that_cannot_run_do_not_hide_those_behind_them(
+    jobs: JobQueue, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobqueue, "ACT_MOST", 2)
+    for _ in range(5):
+        jobs.submit(unique_key="k")
+        hand.give("failed")
+    free = jobs.submit()
     hand.give("failed")
-    failed_ms = jobs.get(job.id).finished_ms
-    assert jobs._run("requeue", "default", [failed_ms, 100, "request"]) == [0, 0]
-    assert jobs._run("requeue", "default", [failed_ms + 1, 100, "request"]) == [1, 1]
-    assert jobs._run("requeue", "default", [failed_ms + 1, 100, "request"]) == [0, 0]
-    assert jobs.get(job.id).status == "queued"
+    jobs.submit(unique_key="k", delay_s=60)
+    assert jobs.requeue_dead("default") == (1, 5)
+    assert jobs.get(free.id).status == "queued"
+
+
+@pytest.mark.parametrize("payload", [1, None, {"to": "a"}, "a" * 100, "a" * 500, "a" * 600, ["é" * 40]])
+@pytest.mark.parametrize("before", [1, "b" * 500, "b" * 3000])
+def test_a_retry_may_have_another_payload(payload: Any, before: Any, jobs: JobQueue, hand: Hand) -> None:
+    job = jobs.submit(payload=before)
+    hand.give("failed")
+    jobs.retry(job.id, payload)
+    assert jobs.get(job.id).payload == payload
+    [claimed] = hand.claim()
+    assert json.loads(claimed.payload) == payload
+    hand.end("failed", claimed)
+    jobs.retry(job.id)
+    assert jobs.get(job.id).payload == payload
+
+
+def test_a_retry_over_http_takes_a_payload_and_nothing_else(system: System, jobs: JobQueue, hand: Hand) -> None:
+    job_id = system.submit({"n": 1})
+    hand.give("failed")
+    path = f"/jobs/{job_id}/retry"
+    assert pointers(system.post(path, {"payload": 2, "priority": 3})) == ["/priority"]
+    assert pointers(system.post(path, [2])) == [""]
+    refused(system.post(path, {"payload": "x" * (1 << 20)}), 413, "too_large")
+    refused(requests.post(system.api_url + path, "{", headers={"Content-Type": "application/json"}), 400, "not_json")
+    assert (system.job(job_id)["status"], system.job(job_id)["payload"]) == ("failed", {"n": 1})
+    assert system.post(path, {"payload": None}).json()["payload"] is None
+    refused(system.post(path, {"payload": 3}), 409, "wrong_status")
+    hand.give("failed")
+    assert system.post(path, {}).json()["payload"] is None
+
+
+# ----------------------------------------------------------------------------------------- dead letters by their error
+
+
+def kinds(system: System, query: str = "") -> dict[str, int]:
+    rows = system.get(f"/dlq/kinds?{query}").json()["kinds"]
+    return {row["kind"]: row["count"] for row in rows}
+
+
+def test_dead_letters_are_counted_by_the_kind_of_their_last_error(system: System, jobs: JobQueue) -> None:
+    dead, hands = {}, {queue: Hand(jobs, queue) for queue in ("default", "mail")}
+    for queue, kind, n in (("default", "Boom", 2), ("default", "timeout", 1), ("mail", "timeout", 3)):
+        jobs.submit_many([NewJob("mail.send", queue=queue, max_attempts=1)] * n)
+        dead[queue, kind] = hands[queue].give("failed", n, kind)
+        a_moment_passes(system.server)
+    assert list(kinds(system).items()) == [("timeout", 4), ("Boom", 2)]
+    assert kinds(system, "queue=default") == {"Boom": 2, "timeout": 1}
+    assert kinds(system, "queue=other") == {}
+    timeout, boom = system.get("/dlq/kinds").json()["kinds"]
+    assert timeout["latest"]["job_id"] in dead["mail", "timeout"]
+    failed = system.job(boom["latest"]["job_id"])
+    assert boom["latest"] == {
+        "job_id": failed["job_id"],
+        "at": failed["finished_at"],
+        "type": "mail.send",
+        "message": "it went wrong",
+    }
+
+
+def test_the_list_of_a_kind_has_its_dead_letters_and_nothing_else(system: System, jobs: JobQueue, hand: Hand) -> None:
+    jobs.submit_many([NewJob(type, tags=["t"]) for type in ("a", "b", "a", "b")])
+    boom, other = hand.give("failed", 2), hand.give("failed", 2, "Other")
+    again = system.submit(max_attempts=2)
+    hand.give("failed", 1, "Other")
+    jobs.retry(again)
+    for path in ("/jobs?", "/dlq?", "/jobs?status=failed&"):
+        page = system.get(f"{path}kind=Boom").json()
+        assert (sorted(ids(page)), page["total"]) == (sorted(boom), 2)
+    assert sorted(follow(system, "kind=Other&limit=1")) == sorted(other)
+    assert ids(listed(system, "kind=Boom&type=a")) == boom[:1]
+    assert ids(listed(system, "kind=Other&tag=t&type=b")) == other[1:]
+    for nothing in ("kind=Boom&status=queued", "kind=Boom&queue=other", "kind=None", "kind=%7Bdefault%7D"):
+        assert (ids(listed(system, nothing)), listed(system, nothing)["total"]) == ([], 0)
+
+
+def test_an_odd_kind_is_made_one_short_word(jobs: JobQueue, hand: Hand) -> None:
+    for odd, word in (
+        ("a b\n}:{", "a_b____"),
+        ("Ошибка", "Ошибка"),
+        ("\ud800", "_"),
+        ("", "error"),
+        ("K" * 100, "K" * 64),
+    ):
+        job = jobs.submit()
+        hand.give("failed", 1, odd)
+        assert jobs.get(job.id).errors[0]["kind"] == word
+        assert [(kind.kind, kind.job_id) for kind in jobs.kinds()] == [(word, job.id)]
+        jobs.retry(job.id)
+        hand.give("done")
+
+
+def test_there_are_never_more_than_some_hundred_kinds(jobs: JobQueue, hand: Hand) -> None:
+    jobs.submit_many([NewJob()] * 230)
+    for number in range(230):
+        hand.give("failed", 1, f"Kind{number}")
+    most, *others = jobs.kinds()
+    assert (most.kind, most.count, len(others)) == ("other", 30, 200)
+    assert jobs.sweep("delete", Filter(kind="other")).changed == 30
+    assert len(jobs.kinds()) == 200
+
+
+def test_the_message_of_a_kind_is_cut_between_characters(jobs: JobQueue, hand: Hand, server: Server) -> None:
+    for filler in range(3):
+        job = jobs.submit()
+        hand.give("failed", 1, "Boom", "x" * filler + "€" * 2000)
+        [kind] = jobs.kinds()
+        assert kind.message.strip("x") == "€" * len(kind.message.strip("x")) and 300 < len(kind.message) < 1000
+        jobs.delete(job.id)
+
+
+# ------------------------------------------------------------------------------------------------------------- many
+
+
+def bulk(system: System, action: str, **asked: Any) -> dict[str, Any]:
+    """The answers of a bulk call and of all that its cursors lead to, added up."""
+    total, cursor = {"matched": 0, "changed": 0, "skipped": {}, "calls": 0}, {}
+    while True:
+        answer = system.post("/jobs/bulk", {"action": action, **asked, **cursor})
+        assert answer.status_code == 200, answer.text
+        said = answer.json()
+        assert (said["action"], said["dry_run"]) == (action, asked.get("dry_run", False))
+        assert said["matched"] == said["changed"] + sum(said["skipped"].values())
+        total = {name: total[name] + said[name] for name in ("matched", "changed")} | {"calls": total["calls"] + 1}
+        total["skipped"] = said["skipped"]
+        if not said["next_cursor"]:
+            return total
+        cursor = {"cursor": said["next_cursor"]}
+
+
+def one_of_each(jobs: JobQueue, hand: Hand, **fields: Any) -> dict[str, str]:
+    """A job in every status."""
+    found = {}
+    for status in ("done", "failed", "processing"):
+        found[status] = jobs.submit(**fields).id
+        hand.claim() if status == "processing" else hand.give(status)
+    found["scheduled"], found["queued"] = jobs.submit(delay_s=60, **fields).id, jobs.submit(**fields).id
+    found["cancelled"] = jobs.submit(**fields).id
+    jobs.cancel(found["cancelled"])
+    return found
+
+
+BECOMES = {
+    "retry": {"failed": "queued", "cancelled": "queued"},
+    "cancel": {"queued": "cancelled", "scheduled": "cancelled", "processing": "processing"},
+    "delete": dict.fromkeys(("queued", "scheduled", "failed", "cancelled", "done")),
+    "run": {"scheduled": "queued"},
+}
+
+
+COUNTED = {"retry": [2, 1, 0], "cancel": [0, 3, 0], "delete": [0, 1, 5], "run": [0, 1, 0]}  # one was cancelled before
+
+
+def status_of(system: System, job_id: str) -> str | None:
+    answer = system.get(f"/jobs/{job_id}")
+    return answer.json()["status"] if answer.status_code == 200 else None
+
+
+@pytest.mark.parametrize("action", BECOMES)
+def test_of_the_named_jobs_those_are_changed_whose_status_allows_it(
+    action: str, system: System, jobs: JobQueue, hand: Hand
+) -> None:
+    named, becomes = one_of_each(jobs, hand), BECOMES[action]
+    asked = {"ids": [*named.values(), *named.values(), "x", named["done"][:-1] + "x", jobqueue.new_id(0)]}
+    said = {
+        "action": action,
+        "dry_run": True,
+        "matched": 9,
+        "changed": len(becomes),
+        "skipped": {status: 1 for status in named if status not in becomes} | {"not_found": 3},
+        "next_cursor": None,
+    }
+    before = snapshot(system.server)
+    assert system.post("/jobs/bulk", {"action": action, "dry_run": True, **asked}).json() == said
+    assert without_limits(snapshot(system.server)) == without_limits(before)
+    assert system.post("/jobs/bulk", {"action": action, **asked}).json() == said | {"dry_run": False}
+    for status, job_id in named.items():
+        assert status_of(system, job_id) == becomes.get(status, status)
+    asked_to_stop = 1 if action == "cancel" else 0
+    assert system.post("/jobs/bulk", {"action": action, **asked}).json()["changed"] == asked_to_stop
+
+
+def without_limits(stored: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in stored.items() if not key.startswith("jq:rate:")}
+
+
+@pytest.mark.parametrize("action", BECOMES)
+@pytest.mark.parametrize("wanted", [{"queue": "default"}, {"type": "red"}, {"tag": "red"}])
+def test_of_the_jobs_that_match_those_are_changed_whose_status_allows_it(
+    action: str, wanted: dict[str, str], system: System, jobs: JobQueue, hand: Hand
+) -> None:
+    red = one_of_each(jobs, hand, type="red", tags=["red"])
+    jobs.submit("green", queue="other", tags=["green"], delay_s=60)
+    before = snapshot(system.server)
+    said = bulk(system, action, filter=wanted, dry_run=True)
+    assert without_limits(snapshot(system.server)) == without_limits(before)
+    assert (said["matched"], said["changed"], said["skipped"]) == (len(BECOMES[action]), len(BECOMES[action]), {})
+    assert bulk(system, action, filter=wanted) == said
+    for status, job_id in red.items():
+        assert status_of(system, job_id) == BECOMES[action].get(status, status)
+    counted = jobs.books("default").totals
+    assert [counted.get(name, 0) for name in ("requeued", "cancelled", "deleted")] == COUNTED[action]
+
+
+def test_a_status_in_a_filter_is_looked_at_whether_it_allows_the_action_or_not(
+    system: System, jobs: JobQueue, hand: Hand
+) -> None:
+    one_of_each(jobs, hand, tags=["t"])
+    for wanted in ({"status": "done"}, {"status": "done", "tag": "t"}):
+        said = system.post("/jobs/bulk", {"action": "cancel", "filter": wanted}).json()
+        assert (said["matched"], said["changed"], said["skipped"]) == (1, 0, {"done": 1})
+
+
+def test_thousands_that_match_are_changed_call_by_call_in_their_order(system: System, jobs: JobQueue) -> None:
+    for queue in ("default", "mail"):
+        jobs.submit_many([NewJob(payload=n, queue=queue, max_attempts=1) for n in range(1200)])
+        hand = Hand(jobs, queue)
+        for _ in range(6):
+            hand.give("failed", 200, "Boom")
+            a_moment_passes(system.server)
+    first = [job.payload for job in jobs.page(Filter("failed", queue="mail"), limit=200).jobs]
+    assert bulk(system, "retry", filter={"kind": "Boom"}, dry_run=True)["changed"] == 2400
+    said = bulk(system, "retry", filter={"kind": "Boom"})
+    assert (said["changed"], said["calls"]) == (2400, 3)
+    assert kinds(system) == {}
+    page = jobs.page(Filter("queued", queue="mail"), limit=200)
+    assert {job.payload for job in page.jobs} == set(range(200)) and min(first) >= 1000
+    assert bulk(system, "delete", filter={"queue": "mail"})["changed"] == 1200
+    assert jobs.books("mail").totals["deleted"] == 1200
+
+
+def test_what_fails_again_is_not_retried_again_by_the_same_sweep(jobs: JobQueue, hand: Hand, server: Server) -> None:
+    jobs.submit_many([NewJob()] * 3)
+    hand.give("failed", 3)
+    a_moment_passes(server)
+    cursor, changed = None, 0
+    for _ in range(10):
+        acted = jobs.sweep("retry", Filter("failed"), cursor=cursor, most=1)
+        changed, cursor = changed + acted.changed, acted.cursor
+        if not cursor:
+            break
+        a_moment_passes(server)
+        hand.give("failed", acted.changed)
+    assert (changed, cursor) == (3, None)
+
+
+def test_of_dead_letters_with_one_unique_key_a_sweep_counts_and_retries_one(
+    system: System, jobs: JobQueue, hand: Hand
+) -> None:
+    for n in range(3):
+        system.submit(n, unique_key="k")
+        hand.give("failed")
+    for dry_run in (True, False):
+        said = bulk(system, "retry", filter={"status": "failed"}, dry_run=dry_run)
+        assert (said["changed"], said["skipped"]) == (1, {"taken": 2})
+    named = {"ids": follow(system, "status=failed"), "dry_run": True}
+    assert bulk(system, "retry", **named)["skipped"] == {"taken": 2}
+
+
+def test_one_script_retries_one_of_the_jobs_with_a_unique_key(jobs: JobQueue, hand: Hand) -> None:
+    dead = []
+    for _ in range(2):
+        dead.append(jobs.submit(unique_key="k").id)
+        hand.give("failed")
+    assert jobs._run("retry", "default", ["request", 2, *dead]) == [b"retried", b"taken"]
+
+
+@pytest.mark.parametrize(
+    "body, where",
+    [
+        ([], ""),
+        ({"ids": ["x"]}, "/action"),
+        ({"action": "explode", "ids": ["x"]}, "/action"),
+        ({"action": ["retry"], "ids": ["x"]}, "/action"),
+        ({"action": "retry"}, ""),
+        ({"action": "retry", "ids": ["x"], "filter": {"type": "a"}}, ""),
+        ({"action": "retry", "ids": []}, "/ids"),
+        ({"action": "retry", "ids": ["x"] * 1001}, "/ids"),
+        ({"action": "retry", "ids": [1]}, "/ids"),
+        ({"action": "retry", "ids": "x"}, "/ids"),
+        ({"action": "retry", "filter": {}}, "/filter"),
+        ({"action": "retry", "filter": "all"}, "/filter"),
+        ({"action": "retry", "filter": {"colour": "red"}}, "/filter/colour"),
+        ({"action": "retry", "filter": {"type": None}}, "/filter/type"),
+        ({"action": "retry", "filter": {"status": ["failed"]}}, "/filter/status"),
+        ({"action": "retry", "filter": {"status": "lost"}}, "/filter/status"),
+        ({"action": "retry", "filter": {"type": "a"}, "cursor": "x"}, "/cursor"),
+        ({"action": "retry", "filter": {"type": "a"}, "cursor": None}, "/cursor"),
+        ({"action": "retry", "ids": ["x"], "cursor": "x"}, "/cursor"),
+        ({"action": "retry", "ids": ["x"], "dry_run": 1}, "/dry_run"),
+        ({"action": "retry", "ids": ["x"], "now": True}, "/now"),
+    ],
+)
+def test_a_wrong_bulk_call_is_a_422_that_names_what_is_wrong(bystander: System, body: Any, where: str) -> None:
+    assert pointers(bystander.post("/jobs/bulk", body)) == [where]
+
+
+@pytest.mark.parametrize("places", [{"default": ""}, {"default": "0", "other": "0"}, {"default": "x"}, ["default"]])
+def test_a_cursor_of_another_list_is_refused(jobs: JobQueue, places: Any) -> None:
+    with pytest.raises(Invalid, match="cursor"):
+        jobs.sweep("retry", Filter("failed"), cursor=jobqueue._cursor_of(0, places))
 
 
 # ----------------------------------------------------------------------------------------------------------- delete
@@ -467,7 +772,12 @@ def test_a_deleted_job_is_gone_with_all_that_knew_of_it(
 
 def dump(server: Server, key: str) -> Any:
     client = server.client
-    read = {"hash": client.hgetall, "string": client.get, "list": lambda key: client.lrange(key, 0, -1)}
+    read = {
+        "hash": client.hgetall,
+        "string": client.get,
+        "list": lambda key: client.lrange(key, 0, -1),
+        "set": client.smembers,
+    }
     return read.get(client.type(key), lambda key: client.zrange(key, 0, -1))(key)
 
 
@@ -494,7 +804,8 @@ def test_any_other_id_is_a_404_and_a_body_is_refused(verb: str, system: System, 
     for job_id in (stranger, "x", "9f8b1c9e-4f9b-4d53-9d1a-5f6d3a1b2c3d"):
         refused(operate(system, verb, job_id), 404, "job_not_found")
     if verb not in ("delete", "requeue"):
-        assert pointers(system.post(f"/jobs/x/{verb}", {"why": "because"})) == [""]
+        named = "/why" if verb == "retry" else ""
+        assert pointers(system.post(f"/jobs/x/{verb}", {"why": "because"})) == [named]
 
 
 # ---------------------------------------------------------------------------------------------------- pause and resume
@@ -721,18 +1032,18 @@ def test_a_submit_with_unique_keys_sent_twice_gives_the_same_answer(jobs: JobQue
     living = jobs.submit(unique_key="k").id
     new = [NewJob(payload=1, unique_key="k"), NewJob(payload=2, unique_key="new", tags=["t"])]
     sent: list[Any] = []
-    run = jobs._run
+    run = jobs._run_at
 
-    def twice(name: str, queue: str, args: Any) -> Any:
+    def twice(key: str, name: str, args: Any, *more: Any) -> Any:
         if name != "submit":
-            return run(name, queue, args)
-        sent.append(run(name, queue, args))
+            return run(key, name, args, *more)
+        sent.append(run(key, name, args, *more))
         stored = snapshot(server)
-        sent.append(run(name, queue, args))
+        sent.append(run(key, name, args))
         assert snapshot(server) == stored
         return sent[-1]
 
-    jobs._run = twice  # type: ignore[method-assign]
+    jobs._run_at = twice  # type: ignore[method-assign]
     first, second = jobs.submit_many(new)
     assert first.job and first.job.id == living and first.existing
     assert second.job and second.job.id != living
@@ -755,9 +1066,9 @@ def test_an_operation_sent_twice_changes_nothing_the_second_time(
 def test_a_retry_sent_twice_retries_once_even_when_the_job_has_run_between(jobs: JobQueue, hand: Hand) -> None:
     job = jobs.submit()
     hand.give("failed")
-    assert jobs._run("retry", "default", [job.id, "request"]) == b"retried"
+    assert jobs._run("retry", "default", ["request", 1, job.id]) == [b"retried"]
     hand.give("failed")
-    assert jobs._run("retry", "default", [job.id, "request"]) == b"retried"
+    assert jobs._run("retry", "default", ["request", 1, job.id]) == [b"retried"]
     assert jobs.get(job.id).status == "failed"
 
 

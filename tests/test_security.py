@@ -342,7 +342,13 @@ def test_a_service_behind_its_name_is_called_by_it(system: System) -> None:
     refused(ask(system, "POST", "/jobs"), 403, "host_not_allowed")
 
 
-WRITES = [("POST", "/jobs"), ("POST", "/dlq/requeue"), ("POST", "/queues/x/pause"), ("DELETE", "/jobs/x")]
+WRITES = [
+    ("POST", "/jobs"),
+    ("POST", "/jobs/bulk"),
+    ("POST", "/dlq/requeue"),
+    ("POST", "/queues/x/pause"),
+    ("DELETE", "/jobs/x"),
+]
 
 
 @pytest.mark.parametrize("method, path", WRITES)

@@ -105,6 +105,7 @@ def snapshot(server: Server) -> dict[str, Any]:
         "string": server.client.get,
         "list": lambda key: server.client.lrange(key, 0, -1),
         "zset": lambda key: server.client.zrange(key, 0, -1, withscores=True),
+        "set": server.client.smembers,
     }
     return {key: read[server.client.type(key)](key) for key in sorted(server.client.keys())}
 
@@ -851,6 +852,26 @@ def test_ids_among_the_scheduled_that_do_not_wait_are_dropped(queue: JobQueue, s
 # ------------------------------------------------------------------------------------------------------------ trim
 
 
+@pytest.mark.parametrize("way", ["retry", "delete", "trim"])
+def test_dead_letter_stands_under_the_kind_of_its_last_error_until_it_is_none(
+    way: str, queue: JobQueue, server: Server, slot: Slot
+) -> None:
+    queue.submit(max_attempts=2)
+    for kind in ("First", "Last"):
+        [job] = slot.claim()
+        slot.settle(Settlement(job.id, job.token, "failed", IN_PLACE, kind, "it went wrong"))
+        assert [each.kind for each in queue.kinds()] == (["Last"] if kind == "Last" else [])
+    [last] = queue.kinds()
+    assert (last.count, last.job_id, last.at_ms) == (1, job.id, queue.get(job.id).finished_ms)
+    if way == "trim":
+        server.client.zincrby(f"{Q}failed", -RETENTION_MS["failed"] - 1, job.id)
+        recover(queue)
+    else:
+        getattr(queue, way)(job.id)
+    assert queue.kinds() == []
+    assert not server.client.exists(f"{Q}kinds", f"{Q}kind:Last", f"{Q}kind:First")
+
+
 @pytest.mark.parametrize("status", ["done", "failed", "cancelled"])
 def test_job_past_its_retention_is_deleted_with_its_index_entry(
     status: str, queue: JobQueue, server: Server, slot: Slot
@@ -976,12 +997,12 @@ def test_retry_sent_twice_retries_once(queue: JobQueue, server: Server, slot: Sl
     queue.submit(max_attempts=1)
     [job] = slot.claim()
     slot.settle(ended(job, "failed"))
-    assert queue._run("retry", "default", [job.id, "one request"]) == b"retried"
+    assert queue._run("retry", "default", ["one request", 1, job.id]) == [b"retried"]
     slot.settle(ended(slot.claim()[0], "failed"))
     before = snapshot(server)
-    assert queue._run("retry", "default", [job.id, "one request"]) == b"retried"
+    assert queue._run("retry", "default", ["one request", 1, job.id]) == [b"retried"]
     assert snapshot(server) == before
-    assert queue._run("retry", "default", [job.id, "another request"]) == b"retried"
+    assert queue._run("retry", "default", ["another request", 1, job.id]) == [b"retried"]
     assert total(queue, "requeued") == 2
 
 
@@ -1206,6 +1227,20 @@ def test_full_redis_refuses_jobs_and_still_drains(own_server: Server) -> None:
 
     own_server.client.config_set("maxmemory", 0)
     assert queue.submit().position == 3
+    assert queue.check("default") == []
+
+
+def test_full_redis_still_buries_and_revives(own_server: Server) -> None:
+    queue = JobQueue(own_server.url)
+    slot = Slot(queue)
+    queue.submit_many([NewJob(max_attempts=1)] * 2)
+    job, other = slot.claim(2)
+    own_server.client.config_set("maxmemory", 1)
+    assert slot.settle(ended(job, "failed"), ended(other, "failed")) == [True, True]
+    assert [kind.count for kind in queue.kinds()] == [2]
+    assert queue.retry(job.id, "another payload") == "retried"
+    assert queue.sweep("delete", Filter(kind="Boom")).changed == 1
+    own_server.client.config_set("maxmemory", 0)
     assert queue.check("default") == []
 
 
