@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import bottle
 
@@ -37,7 +37,6 @@ from jobqueue import (
     ACT_MOST,
     ACTIONS,
     STATUSES,
-    Books,
     Conflict,
     Filter,
     Invalid,
@@ -54,6 +53,7 @@ from jobqueue import (
     parse_json,
     rfc3339,
 )
+from overview import Advice, Overview, queue_row, worker_rows
 from processes import MISTAKE, Parent, is_child, keep_to_one_core
 from security import Gate, Refused, is_loopback, new_key
 from server import OURS_TO_FIND, Server
@@ -64,7 +64,8 @@ MAX_BATCH_JOBS = 1000
 MAX_PROBLEMS = 20  # fields named in one answer
 HEALTH_S = 1.0
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s
-ADVICE_KEPT_S = 2.0
+MAX_CHECKED_JOBS = 100_000  # checked in some seconds
+MAX_SENTENCES = 100  # of the checker, in one answer
 ENDED = ("done", "failed", "cancelled")
 MAX_PAGE = 200
 MAX_OFFSET = 10_000  # further on, a cursor
@@ -222,7 +223,8 @@ class Api:
         self, config: Config, jobs: JobQueue, probe: JobQueue, log: Log, stopping: Callable[[], bool] = lambda: False
     ) -> None:
         self.config, self.jobs, self.probe, self.log = config, jobs, probe, log
-        self.advice, self.gate, fuse = Advice(jobs), Gate(config, jobs), Fuse()
+        self.advice, self.overview, self.gate, fuse = Advice(jobs), Overview(jobs), Gate(config, jobs), Fuse()
+        self.checking = threading.Lock()
         self.stopping = stopping
         self.waiters = threading.BoundedSemaphore(max(1, config.api_threads // 2))
         app = App()
@@ -246,6 +248,7 @@ class Api:
             ("POST", "/jobs/bulk", "admin", self.bulk),
             ("GET", "/jobs", "read", self.list),
             ("GET", "/jobs/<job_id>", "read", self.get),
+            ("GET", "/jobs/<job_id>/explain", "read", self.overview.explain),
             ("DELETE", "/jobs/<job_id>", "admin", self.delete),
             ("POST", "/jobs/<job_id>/retry", "admin", self.retry),
             ("POST", "/jobs/<job_id>/cancel", "admin", self.cancel),
@@ -257,9 +260,11 @@ class Api:
             ("GET", "/queues", "read", self.queues),
             ("POST", "/queues/<queue>/pause", "admin", self.pause),
             ("POST", "/queues/<queue>/resume", "admin", self.resume),
+            ("POST", "/queues/<queue>/check", "admin", self.check),
             ("GET", "/workers", "read", self.workers),
             ("GET", "/metrics", "read", self.metrics),
-            ("GET", "/stats", "read", self.stats),
+            ("GET", "/stats", "read", self.overview.stats),
+            ("GET", "/system", "read", partial(self.overview.system, self.config)),
         ]
 
     def _guarded(self, call: Callable[..., Any], scope: str) -> Callable[..., Any]:
@@ -436,42 +441,39 @@ class Api:
         return {"requeued": sum(done for done, _ in moved), "left": sum(left for _, left in moved)}
 
     def queues(self) -> dict[str, Any]:
-        return {"queues": [self._queue(queue, self.jobs.books(queue)) for queue in self.jobs.queues()]}
-
-    def _queue(self, queue: str, books: Books) -> dict[str, Any]:
-        return {
-            "queue": queue,
-            "paused": books.paused,
-            "jobs": books.sizes,
-            "totals": {name: n for name, n in books.totals.items() if ":" not in name},
-            "oldest_queued_at": rfc3339(books.oldest_ms),
-            "reaper": books.reaper_lives,
-        }
+        return {"queues": [queue_row(queue, self.jobs.books(queue)) for queue in self.jobs.queues()]}
 
     def pause(self, queue: str, paused: bool = True) -> dict[str, Any]:
         _no_body()
         self.jobs.pause(queue, paused)
-        return self._queue(queue, self.jobs.books(queue))
+        return queue_row(queue, self.jobs.books(queue))
 
     def resume(self, queue: str) -> dict[str, Any]:
         return self.pause(queue, False)
 
+    def check(self, queue: str) -> dict[str, Any]:
+        """Run the checker on a queue of moderate size: it holds a thread for some seconds, so one at a time."""
+        _no_body()
+        if queue not in self.jobs.queues():
+            raise NotFound(f"there is no queue {queue}")
+        if (n := sum(self.jobs.books(queue).sizes.values())) > MAX_CHECKED_JOBS:
+            where = f"python jobqueue.py check --queue {queue}"
+            raise Problem(409, "too_many_jobs", f"{n} jobs take too long to check from here; run: {where}")
+        if not self.checking.acquire(blocking=False):
+            raise Problem(409, "check_running", "another check is running in this process; try again when it has ended")
+        try:
+            wrong, checked_ms = self.jobs.check(queue), self.jobs.books(queue).checked_ms
+        finally:
+            self.checking.release()
+        shown = wrong[:MAX_SENTENCES]
+        return {"queue": queue, "problems": shown, "more": len(wrong) - len(shown), "checked_at": rfc3339(checked_ms)}
+
     def workers(self) -> dict[str, Any]:
-        rows = [(queue, name, info) for queue in self.jobs.queues() for name, info in self.jobs.workers(queue).items()]
-        return {"workers": [_worker(queue, name, info) for queue, name, info in rows]}
+        return {"workers": [row for queue in self.jobs.queues() for row in worker_rows(queue, self.jobs.look(queue))]}
 
     def metrics(self) -> dict[str, Any] | str:
         queues = {queue: self.jobs.books(queue) for queue in self.jobs.queues()}
         return metrics.as_prometheus(self.jobs, queues) if _wants_text() else metrics.as_json(queues)
-
-    def stats(self) -> dict[str, Any]:
-        """Queues, workers and the counters of the last hour in one answer."""
-        books = {queue: self.jobs.books(queue) for queue in self.jobs.queues()}
-        return {
-            "queues": [self._queue(queue, each) for queue, each in books.items()],
-            "minutes": {queue: self.jobs.minutes(queue, each.now_ms) for queue, each in books.items()},
-            **self.workers(),
-        }
 
     def health(self) -> dict[str, Any]:
         """200 while Redis answers within a second. ``?verbose`` adds what it found and what that means."""
@@ -480,7 +482,8 @@ class Api:
         if "verbose" in bottle.request.query:
             self.gate.check(bottle.request.environ, "read")
             server, queues = self.probe.server(), self.probe.queues()
-            warnings = server.pop("warnings") + [text for queue in queues for text in self.advice.on_queue(queue)]
+            warnings = [finding["text"] for finding in self.overview.health(server)]
+            del server["warnings"]
             answer |= {"redis": server, "queues": queues, "warnings": warnings}
         return answer
 
@@ -520,65 +523,6 @@ class Fuse:
                 raise
 
         return guarded
-
-
-class Outlook(NamedTuple):
-    """Who would do the jobs of a queue."""
-
-    seen_at: float
-    reaper: bool
-    workers: bool
-    types: set[str]
-    waiting: int
-
-
-class Advice:
-    """What a newcomer would not find out by himself: that no process is there to do what he asked for."""
-
-    NO_REAPER = "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
-
-    def __init__(self, jobs: JobQueue) -> None:
-        self.jobs = jobs
-        self._kept: dict[str, Outlook] = {}
-
-    def on(self, jobs: Iterable[NewJob | Job]) -> list[str]:
-        """A sentence for each queue and type, of the first few, whose jobs will not be done."""
-        kinds = sorted({(job.queue, job.type) for job in jobs})[:MAX_PROBLEMS]
-        try:
-            return [text for queue, job_type in kinds if (text := self._on(queue, job_type))]
-        except Unavailable:
-            return []
-
-    def on_queue(self, queue: str) -> list[str]:
-        look = self._look(queue)
-        said = []
-        if look.waiting and not look.workers:
-            said.append(f"{look.waiting} jobs wait in the queue {queue}: {_none(queue)}")
-        elif look.waiting:
-            said += self.on(self.jobs.page(Filter("queued", queue=queue), limit=MAX_PROBLEMS).jobs)
-        return said if look.reaper or self.NO_REAPER in said else [*said, f"queue {queue}: {self.NO_REAPER}"]
-
-    def _on(self, queue: str, job_type: str) -> str | None:
-        look = self._look(queue)
-        if not look.workers:
-            return _none(queue)
-        if job_type not in look.types:
-            return f"no worker of the queue {queue} has a handler for the type {job_type}: its attempts will fail"
-        return None if look.reaper else self.NO_REAPER
-
-    def _look(self, queue: str) -> Outlook:
-        look = self._kept.get(queue)
-        if look is None or time.monotonic() - look.seen_at > ADVICE_KEPT_S:
-            books = self.jobs.books(queue)
-            living = self.jobs.living_workers(queue, books.now_ms)
-            types = {name for worker in living.values() for name in worker["types"]}
-            look = Outlook(time.monotonic(), books.reaper_lives, bool(living), types, books.sizes["queued"])
-            self._kept[queue] = look
-        return look
-
-
-def _none(queue: str) -> str:
-    return f"no worker serves the queue {queue}: start one (python worker.py --queues {queue})"
 
 
 # ------------------------------------------------------------------------------------------------- reading requests
@@ -796,10 +740,6 @@ def _status(answer: Submitted) -> int:
 def _kind(kind: Kind) -> dict[str, Any]:
     latest = {"job_id": kind.job_id, "at": rfc3339(kind.at_ms), "type": kind.type, "message": kind.message}
     return {"kind": kind.kind, "count": kind.count, "latest": latest}
-
-
-def _worker(queue: str, name: str, info: dict[str, Any]) -> dict[str, Any]:
-    return {"worker": name, "queue": queue, "last_beat_at": rfc3339(info["beat_ms"]), **info}
 
 
 def _job_of(answer: Submitted) -> dict[str, Any]:

@@ -20,13 +20,13 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     workers            zset    worker -> last beat
     worker:<worker>    string  what it is and runs, JSON
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
-    totals stats:<minute> hash counters, written inside the transitions
+    totals stats:<minute> hash counters, written inside the transitions; of a minute also the oldest waiting job's age
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
-    meta               hash    seq, paused, reaper (its last tick), confirmed (a write to wait for)
+    meta               hash    seq, paused, reaper (its last tick), checked (the checker's verdict), confirmed (a write to wait for)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:{jq:queues}:meta``, hash, as above; ``jq:rate:<client>``,
 list, times of its last requests.
@@ -424,6 +424,7 @@ class Job:
     run_at_ms: int | None = None
     position: int | None = None
     worker: str | None = None
+    cancel_asked: bool = False  # its handler was asked to stop
     progress: dict[str, Any] | None = None
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -587,8 +588,10 @@ class Books:
     bell: int
     reaper_ms: int | None
     paused: bool
-    oldest_ms: int | None  # when the job was submitted that has waited longest in the queue
+    waits_since_ms: int | None  # since when the job could run that has waited longest in the queue
     now_ms: int
+    checked_ms: int | None  # when the checker last looked at it, and how much it found
+    problems: int | None
 
     @property
     def missing(self) -> int:
@@ -600,6 +603,25 @@ class Books:
     @property
     def reaper_lives(self) -> bool:
         return self.reaper_ms is not None and self.now_ms - self.reaper_ms < REAPER_LOST_MS
+
+    @property
+    def oldest_age_ms(self) -> int | None:
+        return None if self.waits_since_ms is None else self.now_ms - self.waits_since_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What there is to know of one queue at one instant."""
+
+    books: Books
+    types: list[str]  # of the next jobs
+    workers: dict[str, dict[str, Any]]  # what each said of itself at its last beat, beat_ms
+    minutes: dict[
+        int, dict[str, int]
+    ]  # minutes since the epoch -> counters, and oldest_ms: the oldest waiting job's age
+
+    def lives(self, worker: str) -> bool:
+        return worker in self.workers and self.books.now_ms - self.workers[worker]["beat_ms"] < BEAT_LOST_MS
 
 
 _BUCKETS = {kind: [f"{kind}:{bound}" for bound in (*BUCKETS_MS, "inf")] for kind in ("wait", "run")}
@@ -701,10 +723,27 @@ def _job(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: Seq
         run_at_ms=number(b"due"),
         position=ahead + 1 if status == "queued" and ahead >= 0 else None,
         worker=token.rpartition("-")[0] or None,
+        cancel_asked=b"cancel" in fields,
         progress=json.loads(progress) if progress else None,
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
         errors=[_error(fields[name]) for name in _error_names(fields)],
         tags=fields.get(b"tags", b"").decode().split(),
+    )
+
+
+def _books(answer: Sequence[Any]) -> Books:
+    sizes, totals, bell, reaper, paused, oldest, now, checked = answer
+    checked_ms, problems = map(int, checked.split()) if checked else (None, None)
+    return Books(
+        dict(zip(STATUSES, sizes, strict=True)),
+        {name.decode(): int(value) for name, value in _pairs(totals).items()},
+        bell,
+        int(reaper) if reaper else None,
+        bool(paused),
+        int(oldest) if oldest else None,
+        int(now),
+        checked_ms,
+        problems,
     )
 
 
@@ -1469,15 +1508,18 @@ class JobQueue:
         return types
 
     def books(self, queue: str) -> Books:
-        sizes, totals, bell, reaper, paused, oldest, now = self._run("books", queue, [])
-        return Books(
-            dict(zip(STATUSES, sizes, strict=True)),
-            {name.decode(): int(value) for name, value in _pairs(totals).items()},
-            bell,
-            int(reaper) if reaper else None,
-            bool(paused),
-            int(oldest) if oldest else None,
-            int(now),
+        return _books(self._run("books", queue, []))
+
+    def look(self, queue: str, *, minutes: int = 0, jobs: int = 0) -> Look:
+        """All counts, the workers, the counters of the last minutes (this one included) and the types of the next ``jobs``."""
+        answer = self._run("books", queue, [minutes, jobs])
+        books, (types, workers, rows) = _books(answer[:8]), answer[8:]
+        last = books.now_ms // 60_000
+        return Look(
+            books,
+            [name.decode() for name in types],
+            {name.decode(): json.loads(info) | {"beat_ms": int(beat)} for name, beat, info in workers},
+            {last - ago: {name.decode(): int(n) for name, n in _pairs(row).items()} for ago, row in enumerate(rows)},
         )
 
     def queues(self) -> list[str]:
@@ -1511,22 +1553,6 @@ class JobQueue:
 
     def living_workers(self, queue: str, now_ms: int) -> dict[str, dict[str, Any]]:
         return {name: info for name, info in self.workers(queue).items() if now_ms - info["beat_ms"] < BEAT_LOST_MS}
-
-    def minutes(self, queue: str, now_ms: int, count: int = 60) -> list[dict[str, Any]]:
-        """The counters of the last minutes, oldest first, this one last."""
-        last = now_ms // 60_000
-
-        def read(client: Any, prefix: str) -> list[dict[bytes, bytes]]:
-            pipe = client.pipeline(transaction=False)
-            for minute in range(last - count + 1, last + 1):
-                pipe.hgetall(f"{prefix}stats:{minute}")
-            return list(pipe.execute())
-
-        rows = self._at(_prefix(queue), read)
-        return [
-            {"minute": rfc3339((last - count + 1 + at) * 60_000)} | {name.decode(): int(n) for name, n in row.items()}
-            for at, row in enumerate(rows)
-        ]
 
     # -- operate
 
@@ -1803,8 +1829,12 @@ class JobQueue:
     # -- check
 
     def check(self, queue: str, *, repair: bool = False) -> list[str]:
-        """Sentences on what is wrong in a live queue; [] when every invariant holds. Reads in bounded steps."""
-        return _Checker(self, queue).run(repair)
+        """Sentences on what is wrong in a live queue; [] when every invariant holds. Reads in bounded steps, and notes in the
+        queue that it was checked."""
+        wrong = _Checker(self, queue).run(repair)
+        with suppress(Unavailable):  # a replica can be checked too, but takes no note
+            self._run("verdict", queue, [len(wrong)])
+        return wrong
 
     # -- inside
 

@@ -87,7 +87,7 @@ def _families(jobs: JobQueue, queues: dict[str, Books]) -> Iterator[tuple[str, s
 
 
 def _age_s(books: Books) -> float:
-    return 0 if books.oldest_ms is None else (books.now_ms - books.oldest_ms) / 1000
+    return (books.oldest_age_ms or 0) / 1000
 
 
 def _workers(jobs: JobQueue, queues: dict[str, Books]) -> Iterator[tuple[str, str, str, list[Sample]]]:

@@ -18,6 +18,7 @@ from jobqueue import (
     PRIORITIES,
     STATUSES,
 )
+from overview import LEVELS
 
 JOB_ID = "0f8fad5b-d9cb-8000-a165-70867728950e"
 Schema = dict[str, Any]
@@ -167,6 +168,7 @@ QUEUE = _object(
         "totals": {"type": "object", "additionalProperties": {"type": "integer"}},
         "oldest_queued_at": _maybe(TIME),
         "reaper": {"type": "boolean", "description": "A reaper looks after it."},
+        "reaper_at": {**_maybe(TIME), "description": "The reaper's last tick."},
     },
     ("queue", "paused", "jobs", "totals"),
 )
@@ -182,8 +184,135 @@ WORKER = _object(
         "types": _list(TEXT),
         "running": _list(_object({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})),
         "last_beat_at": TIME,
+        "beat_ms": {**WHOLE, "description": "The same, in ms since the epoch."},
+        "lost": {"type": "boolean", "description": "It has missed its beats for 15 s."},
     },
-    ("worker", "queue", "host", "pid", "last_beat_at"),
+    ("worker", "queue", "last_beat_at", "lost"),
+)
+
+PERCENTILES = {
+    f"{kind}_p{percent}_ms": {"type": ["integer", "null"], "description": f"{share} of what {what} took no longer."}
+    for kind, what in (("wait", "waited"), ("run", "ran"))
+    for percent, share in ((50, "Half"), (95, "95 %"))
+}
+
+FINDING = _object(
+    {
+        "code": {"enum": list(LEVELS)},
+        "level": {"enum": ["error", "warning"]},
+        "text": {**TEXT, "description": "What is wrong, and what to do."},
+        "queue": _maybe(TEXT),
+    },
+    ("code", "level", "text", "queue"),
+)
+
+STATS = _object(
+    {
+        "now": TIME,
+        "version": TEXT,
+        "health": {**_list(FINDING), "maxItems": 20, "description": "The worst first; [] when all is well."},
+        "jobs": _object(dict.fromkeys(STATUSES, WHOLE)),
+        "rates": _object(
+            {
+                "finished_per_minute": NUMBER,
+                "failed_per_minute": NUMBER,
+                "error_rate": {"type": ["number", "null"], "description": "Failed attempts of all, 0 to 1."},
+                **PERCENTILES,
+            },
+            description="Over the last five minutes and this one, from the first of them in which anything happened.",
+        ),
+        "minutes": {
+            **_list(
+                _object(
+                    {
+                        "at": TIME,
+                        **dict.fromkeys(("submitted", "done", "failed", "retried"), WHOLE),
+                        **PERCENTILES,
+                        "oldest_ms": {
+                            "type": ["integer", "null"],
+                            "description": "Greatest age of the oldest waiting job, as the reaper saw it; null when none waited.",
+                        },
+                    }
+                )
+            ),
+            "description": "60 of them over all queues, the oldest first, this one last.",
+        },
+        "queues": _list(
+            {
+                "allOf": [
+                    _ref("schemas", "Queue"),
+                    _object(
+                        {
+                            "oldest_age_s": _maybe(NUMBER),
+                            "done_per_minute": NUMBER,
+                            "submitted_per_minute": NUMBER,
+                            "drain_s": {
+                                **_maybe(NUMBER),
+                                "description": "How long what waits takes at the rate of the last minutes; null while nothing is done.",
+                            },
+                            "workers": WHOLE,
+                            "threads": WHOLE,
+                            "busy": WHOLE,
+                        }
+                    ),
+                ]
+            }
+        ),
+        "workers": _list(_ref("schemas", "Worker")),
+    },
+    ("now", "version", "health", "jobs", "rates", "minutes", "queues", "workers"),
+)
+
+EXPLANATION = _object(
+    {
+        "code": {
+            "enum": [
+                *("ready", "waiting", "paused", "no_worker", "no_handler", "delayed", "backoff", "no_reaper"),
+                *("running", "done", "failed", "cancelled"),
+            ]
+        },
+        "explanation": {**TEXT, "description": "Why it is not running yet, or what happened; one or two sentences."},
+        "job": _ref("schemas", "Job"),
+    },
+    ("code", "explanation", "job"),
+)
+
+CHECKED = {"checked_at": _maybe(TIME)}
+SYSTEM = _object(
+    {
+        "redis": {
+            "type": "object",
+            "description": "Version, role, memory, persistence; warnings says what that means.",
+        },
+        "config": {"type": "object", "description": "The settings of this API process, without secrets."},
+        "queues": _list(
+            _object(
+                {
+                    "queue": TEXT,
+                    "reaper_at": _maybe(TIME),
+                    "balance": {
+                        "type": "integer",
+                        "description": "Submitted jobs that are nowhere: 0 when the books balance.",
+                    },
+                    **CHECKED,
+                    "problems": {"type": ["integer", "null"], "description": "What the checker found then."},
+                },
+                ("queue", "reaper_at", "balance", "checked_at", "problems"),
+            )
+        ),
+        "api": _object({"version": TEXT, "python": TEXT, "started_at": TIME, "pid": WHOLE}),
+    },
+    ("redis", "config", "queues", "api"),
+)
+
+VERDICT = _object(
+    {
+        "queue": TEXT,
+        "problems": {**_list(TEXT), "maxItems": 100, "description": "A sentence each; [] when every invariant holds."},
+        "more": {**WHOLE, "description": "How many further ones there are."},
+        **CHECKED,
+    },
+    ("queue", "problems", "more", "checked_at"),
 )
 
 KINDS = _object(
@@ -334,7 +463,7 @@ MEANING = {
     401: "No valid API key.",
     403: "The key's scope, the host name or the origin forbids it.",
     404: "There is none.",
-    409: "The job's status forbids it.",
+    409: "The job's status, or a check that runs, forbids it.",
     413: "Too large.",
     415: "Not sent as JSON.",
     422: "A field is wrong; errors names each.",
@@ -431,6 +560,16 @@ def _paths() -> dict[str, Schema]:
             "get": _call("Jobs", "get", "See a job", {200: JOB_REF}, (404, 422), parameters=("job_id", "wait_s")),
             "delete": _operator("delete", "Forget a job that does not run", {204: None}, (404, 409)),
         },
+        "/jobs/{job_id}/explain": {
+            "get": _call(
+                "Jobs",
+                "explain",
+                "Say why a job is not running yet, or what happened to it",
+                {200: _ref("schemas", "Explanation")},
+                (404,),
+                parameters=("job_id",),
+            )
+        },
         "/jobs/{job_id}/retry": {"post": _retry("retry", "Run a failed or cancelled job again, with fresh attempts")},
         "/jobs/{job_id}/cancel": {
             "post": _operator("cancel", "Cancel a job, or ask its handler to stop", {200: JOB_REF, 202: JOB_REF})
@@ -491,6 +630,16 @@ def _paths() -> dict[str, Schema]:
                 parameters=("queue_path",),
             )
         },
+        "/queues/{queue}/check": {
+            "post": _call(
+                "Queues and workers",
+                "check",
+                "Say whether every invariant of a queue holds",
+                {200: _ref("schemas", "Verdict")},
+                (404, 409, 422, 429),
+                parameters=("queue_path",),
+            )
+        },
         "/workers": {
             "get": _call(
                 "Queues and workers",
@@ -511,7 +660,17 @@ def _paths() -> dict[str, Schema]:
                 )
             )
         },
-        "/stats": {"get": _call("Health", "stats", "Queues, workers and the last hour in one answer", {200: ANYTHING})},
+        "/stats": {
+            "get": _call(
+                "Health",
+                "stats",
+                "What is wrong, rates, queues, workers and the last hour in one answer",
+                {200: _ref("schemas", "Stats")},
+            )
+        },
+        "/system": {
+            "get": _call("Health", "system", "What it runs on, and how it is set", {200: _ref("schemas", "System")})
+        },
         "/health": {
             "get": _call(
                 "Health", "health", "200 while Redis answers within a second", {200: ANYTHING}, parameters=("verbose",)
@@ -584,6 +743,10 @@ def description() -> Schema:
                 "Page": PAGE,
                 "Queue": QUEUE,
                 "Worker": WORKER,
+                "Stats": STATS,
+                "Explanation": EXPLANATION,
+                "System": SYSTEM,
+                "Verdict": VERDICT,
                 "Result": RESULT,
                 "Problem": PROBLEM,
             },

@@ -36,10 +36,12 @@ local function job_of(id) return table_of(call('HGETALL', key('job:' .. id))) en
 
 local function slot_of(token) return string.match(token, '^(.*):') end
 
+local function minute_key(now) return key('stats:' .. digits(math.floor(now / 60000))) end
+
 -- Adds n to a counter for ever and for this minute.
 local function count(name, n, now)
   call('HINCRBY', key('totals'), name, n)
-  local minute = key('stats:' .. digits(math.floor(now / 60000)))
+  local minute = minute_key(now)
   if call('HINCRBY', minute, name, n) == tonumber(n) then call('EXPIRE', minute, STATS_KEPT_S) end
 end
 
@@ -49,6 +51,20 @@ local function ring()
     call('LTRIM', key('bell'), 0, 0) -- a first write that a full Redis allows
     call('LPUSH', key('bell'), BELL_TOKEN)
   end
+end
+
+-- Since when the job could run that has waited longest in the queue; nil when none waits. The first of each of the ten
+-- priorities is its oldest.
+local function waiting_since(now)
+  local since, from = nil, '-inf'
+  for _ = 1, 10 do
+    local first = call('ZRANGEBYSCORE', key('queue'), from, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    if not first[1] then break end
+    local f = call('HMGET', key('job:' .. first[1]), 'due', 'created')
+    since = math.min(since or now, tonumber(f[1] or f[2] or now) or now)
+    from = digits((math.floor(first[2] / PRIORITY_STEP) + 1) * PRIORITY_STEP)
+  end
+  return since
 end
 
 local function lives(id)
@@ -95,7 +111,7 @@ local function start_anew(id, job, request)
   local seq = call('HINCRBY', key('meta'), 'seq', 1)
   local score = digits(math.floor(job.score / PRIORITY_STEP) * PRIORITY_STEP + seq)
   call('HDEL', key('job:' .. id), 'token', 'cancel', 'finished', 'started', 'kind')
-  call('HSET', key('job:' .. id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request)
+  call('HSET', key('job:' .. id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request, 'due', digits(now_ms()))
   if job.kind then unfile(job.kind, id) end
   if job.unique then call('SET', key('unique:' .. job.unique), id) end
   call('ZADD', key('queue'), score, id)

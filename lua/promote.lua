@@ -1,7 +1,7 @@
 -- Moves scheduled jobs that are due into the queue, each to the place it was given at its submit.
 -- KEYS  1 prefix
 -- ARGV  1 most jobs to move
--- Also notes that a reaper lives. Returns how many ids it took from `scheduled`: as many as asked for means that more may be due.
+-- Also notes that a reaper lives, and the greatest age of the oldest waiting job in this minute. Returns how many ids it took from `scheduled`: as many as asked for means that more may be due.
 local now = now_ms()
 local ids = call('ZRANGEBYSCORE', key('scheduled'), '-inf', digits(now), 'LIMIT', 0, ARGV[1])
 local due = {}
@@ -18,5 +18,11 @@ end
 if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
 call('HDEL', key('meta'), 'reaper') -- a first write that a full Redis allows
 call('HSET', key('meta'), 'reaper', digits(now))
+local since, minute = waiting_since(now), minute_key(now)
+local noted = since and call('HGET', minute, 'oldest_ms')
+if since and now - since > tonumber(noted or -1) then
+  call('HSET', minute, 'oldest_ms', digits(now - since))
+  if not noted then call('EXPIRE', minute, STATS_KEPT_S) end
+end
 ring()
 return #ids

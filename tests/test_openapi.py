@@ -135,6 +135,10 @@ def test_a_job_and_a_problem_look_as_described(system: System, described: dict[s
     jsonschema.validate(system.get("/jobs").json(), schemas["Page"])
     for row in system.get("/queues").json()["queues"]:
         jsonschema.validate(row, schemas["Queue"] | {"additionalProperties": False})
+    explain, check = system.get(f"/jobs/{job['job_id']}/explain"), system.post("/queues/default/check")
+    answers = {"Stats": system.get("/stats"), "System": system.get("/system"), "Explanation": explain, "Verdict": check}
+    for name, answer in answers.items():
+        jsonschema.validate(answer.json(), schemas[name] | {"additionalProperties": False})
 
 
 @pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed: make test does it")

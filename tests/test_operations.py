@@ -867,19 +867,6 @@ def test_workers_tell_who_they_are_and_what_they_run(system: System, jobs: JobQu
     system.ends(job_id)
 
 
-def test_stats_have_queues_workers_and_an_hour_of_minutes(system: System, jobs: JobQueue) -> None:
-    system.worker(), system.reaper()
-    system.ends(system.submit())
-    stats = system.get("/stats").json()
-    assert stats.keys() == {"queues", "minutes", "workers"}
-    assert stats["queues"][0]["jobs"]["done"] == 1
-    assert len(stats["workers"]) == 1
-    minutes = stats["minutes"]["default"]
-    assert len(minutes) == 60 and [m["minute"] for m in minutes] == sorted(m["minute"] for m in minutes)
-    assert sum(minute.get("submitted", 0) for minute in minutes) == 1
-    assert sum(minute.get("done", 0) for minute in minutes) == 1
-
-
 # --------------------------------------------------------------------------------------------------------- long polls
 
 
