@@ -165,9 +165,12 @@ class Proxy:
         """Requests and answers, until one end hangs up or the connection is to be cut."""
         asked, answered = _Stream(client), _Stream(upstream)
         owed: deque[Strike | Answer | None] = deque()  # the fates of the requests that have no answer yet
+        poll = select.poll()  # select.select() knows no numbers above 1,023
+        for end in (client, upstream):
+            poll.register(end, select.POLLIN)
         while True:
-            ready = select.select([client, upstream], [], [])[0]
-            for request in asked.read() if client in ready else ():
+            ready = [number for number, _ in poll.poll()]
+            for request in asked.read() if client.fileno() in ready else ():
                 fate = self._fate(request, number)
                 if isinstance(fate, Strike) and fate.moment == BEFORE:
                     self._strike(fate)
@@ -176,7 +179,7 @@ class Proxy:
                 if not isinstance(fate, Answer):
                     self._travel(self.requests, number)
                     upstream.sendall(request)
-            answers = answered.read() if upstream in ready else []
+            answers = answered.read() if upstream.fileno() in ready else []
             while owed and (answers or isinstance(owed[0], Answer)):
                 if not self._hand_back(client, owed.popleft(), answers, number):
                     return
