@@ -484,7 +484,8 @@ def _with_error(job: Job) -> str:
         return ""
     message = " ".join(job.errors[-1]["message"].split())
     shown = message if len(message) <= SHOWN_CHARS else message[:SHOWN_CHARS] + "…"
-    return f" with {job.errors[-1]['kind']}: {shown}"
+    kind = f"{job.errors[-1]['kind']}: "
+    return " with " + shown if shown.startswith(kind) else f" with {kind}{shown}"
 
 
 def _ran(job: Job) -> str:

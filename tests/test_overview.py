@@ -43,10 +43,9 @@ class Crew:
         self.running += self.jobs.exchange(self.link, self.queue, "w-1", self.seq, self.seq, n, LEASE_MS, [])[1]
         return self.running
 
-    def end(self, outcome: str, delay_ms: int = NEVER) -> None:
+    def end(self, outcome: str, delay_ms: int = NEVER, message: str = "it went\nwrong" + "!" * 500) -> None:
         """End all that runs."""
         fields = result_fields(1, 10) if outcome == "done" else []
-        message = "it went\nwrong" + "!" * 500
         ended = [Settlement(job.id, job.token, outcome, delay_ms, "Boom", message, fields) for job in self.running]
         self.jobs.exchange(self.link, self.queue, "w-1", 0, 0, 0, LEASE_MS, ended)
         self.running = []
@@ -435,6 +434,13 @@ def test_a_running_job_tells_where_it_is(queue: JobQueue, server: Server, crew: 
     assert text.endswith(" on w, 30% done (reading), its handler was asked to stop.")
     server.client.zincrby(f"{Q}workers", -16_000, "w")
     assert "not heard of any more" in explained(queue, job_id)[1] and "no reaper" in explained(queue, job_id)[1]
+
+
+def test_an_error_whose_message_names_its_kind_is_not_named_twice(queue: JobQueue, crew: Crew) -> None:
+    job_id = queue.submit(max_attempts=1).id
+    crew.claim()
+    crew.end("failed", message="Boom: it burst")
+    assert explained(queue, job_id)[1].endswith("its last, ended with Boom: it burst.")
 
 
 def test_an_ended_job_tells_what_happened(queue: JobQueue, crew: Crew) -> None:
