@@ -10,7 +10,7 @@ MADE := $(VENV)/made
 RUNTIME := $(VENV)/runtime
 TOOLS := $(VENV)/tools
 
-.PHONY: help run test lint bench chaos faults redis clean
+.PHONY: help run test lint bench chaos faults screenshots redis clean
 
 help:
 	@echo 'make run     start Redis (if none answers), API, worker and reaper in this terminal'
@@ -19,6 +19,7 @@ help:
 	@echo 'make bench   measure'
 	@echo 'make faults  play the whole fault table of docs/architecture.md: half an hour'
 	@echo 'make chaos   break everything at random for a minute and see what is lost: make chaos SECONDS=600 SEED=7'
+	@echo 'make screenshots  make the pictures of the dashboard in docs/images anew, with Chromium'
 	@echo 'make clean   remove what these have installed (not the jobs in data/)'
 	@echo
 	@echo 'Needs Python 3.10 or newer: make run PYTHON=python3.12'
@@ -43,6 +44,9 @@ chaos: $(TOOLS) redis
 faults: $(TOOLS) redis
 	@FAULTS=all $(VENV)/bin/python -m pytest tests/faults -rP --capture=fd
 	@$(VENV)/bin/python -m tests.faults.table --seconds $(or $(SECONDS),20)
+
+screenshots: $(TOOLS) redis
+	@$(VENV)/bin/python -m tests.screenshots
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis __pycache__ */__pycache__

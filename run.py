@@ -387,7 +387,7 @@ def works(jobs: JobQueue, queue: str, started_ms: int) -> bool:
 def welcome(address: str) -> str:
     payload = """'{"payload": {"hello": "world"}}'"""
     return f"""
-jobqueue is running at {address} (Ctrl-C drains and stops it). In another terminal, submit a job:
+jobqueue is running: {address} in a browser is the dashboard (Ctrl-C drains and stops all). In another terminal, submit a job:
 
     job=$(curl -s {address}/jobs -H 'Content-Type: application/json' -d {payload} | cut -d'"' -f4); echo $job
 

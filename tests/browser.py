@@ -34,6 +34,7 @@ FLAGS = [
     "--remote-debugging-pipe",
 ]
 ANSWER_S = 60
+NAMED = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowLeft": 37, "ArrowRight": 39, "Delete": 46, "?": 191, "/": 191}
 
 
 def chromium_binary() -> str:
@@ -117,6 +118,41 @@ class Browser:
         self.complaints.clear()
         self.call("Page.navigate", url=url)
         eventually(lambda: self.run(f"document.readyState === 'complete' && ({until})"), within_s=30)
+
+    def see(self, expression: str, equals: Any = True, within_s: float = 20.0) -> Any:
+        """Wait until an expression has a value (or one that satisfies a function); an error counts as not yet."""
+        return eventually(
+            lambda: self.run(f"(() => {{ try {{ return {expression} }} catch {{}} }})()"),
+            equals=equals,
+            within_s=within_s,
+        )
+
+    def click(self, selector: str) -> None:
+        """With the mouse, in the middle of the first element that matches."""
+        element = f"document.querySelector({json.dumps(selector)})"
+        self.see(f"{element} !== null && !{element}.disabled")
+        place = f"{element}.scrollIntoView({{block: 'center', behavior: 'instant'}}), {element}.getBoundingClientRect().toJSON()"
+        box = self.run(place)
+        middle = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        for event in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=event, button="left", clickCount=1, **middle)
+
+    def write(self, text: str) -> None:
+        """Where the focus is."""
+        self.call("Input.insertText", text=text)
+
+    def press(self, *keys: str) -> None:
+        """Keys by their names; a capital letter is typed with Shift."""
+        for key in keys:
+            code = NAMED.get(key) or ord(key.upper())
+            text = {"Enter": "\r", "Tab": ""}.get(key, key if len(key) == 1 else "")
+            common = {
+                "key": key,
+                "windowsVirtualKeyCode": code,
+                "modifiers": 8 if key.isupper() and len(key) == 1 else 0,
+            }
+            self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **common)
+            self.call("Input.dispatchKeyEvent", type="keyUp", **common)
 
     def picture(self, path: Path, whole: bool = False) -> None:
         data = self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
