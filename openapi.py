@@ -85,6 +85,7 @@ NEW_JOB = _object(
 FAILURE = _object(
     {
         "attempt": WHOLE,
+        "started_at": _maybe(TIME),
         "at": TIME,
         "kind": {
             **TEXT,

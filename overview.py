@@ -26,6 +26,7 @@ SERVER_KEPT_S = 5.0
 ADVICE_KEPT_S = 2.0
 MAX_ADVICE = 20  # sentences in the answer to one submit
 SHOWN_CHARS = 200  # of an error's message
+WORKER_CHARS = 8  # of its id: enough to find it
 
 NO_REAPER = (
     "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
@@ -436,7 +437,7 @@ def _scheduled(job: Job, look: Look) -> tuple[str, str]:
 def _processing(job: Job, look: Look) -> tuple[str, str]:
     since = _span(look.books.now_ms - (job.started_ms or look.books.now_ms))
     progress = job.progress or {}
-    parts = [f"Attempt {job.attempts} of {job.max_attempts} has been running for {since} on {job.worker or 'a worker'}"]
+    parts = [f"Attempt {job.attempts} of {job.max_attempts} has been running for {since} on {_by(job)}"]
     if progress.get("fraction") is not None:
         parts.append(f"{progress['fraction']:.0%} done" + (f" ({progress['note']})" if progress.get("note") else ""))
     if job.cancel_asked:
@@ -448,10 +449,14 @@ def _processing(job: Job, look: Look) -> tuple[str, str]:
     return "running", ", ".join(parts) + "."
 
 
+def _by(job: Job) -> str:
+    return f"worker {job.worker[:WORKER_CHARS]}" if job.worker else "a worker"
+
+
 def _done(job: Job, look: Look) -> tuple[str, str]:
     return (
         "done",
-        f"It was done by {job.worker or 'a worker'} in {_ran(job)}, at attempt {job.attempts} of {job.max_attempts}.",
+        f"It was done by {_by(job)} in {_ran(job)}, at attempt {job.attempts} of {job.max_attempts}.",
     )
 
 

@@ -15,8 +15,8 @@ from collections import Counter
 from config import Config, Log, Signals, announce, start_logging
 from jobqueue import Expired, JobQueue, Policy, Unavailable
 
-LIMIT = 250  # ids that one script looks at, within some milliseconds
-ROUNDS = 80  # of LIMIT each, in one tick: a flood of due jobs does not keep the leases waiting
+LIMIT = 125  # ids that one script looks at, within some milliseconds
+ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep the leases waiting
 FORGET_S = 600  # how long a worker that is gone is still shown
 JUMP_S = 2.0  # a difference between two clocks that is no delay
 LEASE_EXPIRED = "the lease ran out: the worker died, froze or was cut off from Redis"

@@ -167,7 +167,8 @@ local function fail(id, job, policy, failure, now, extra)
     end
   end
   if type(score) == 'number' then score = digits(score) end
-  local record = digits(now) .. ' ' .. attempts .. ' ' .. failure.kind .. ' ' .. worker .. '\n' .. failure.message
+  local head = digits(now) .. ' ' .. attempts .. ' ' .. failure.kind .. ' ' .. worker .. ' ' .. (job.started or '-')
+  local record = head .. '\n' .. failure.message
   call('HSET', key('job:' .. id), 'status', status, 'errors', digits(number), 'error:' .. number, record, unpack(extra or {}))
   if when then call('HSET', key('job:' .. id), when, score) end
   if number > ERRORS_KEPT then call('HDEL', key('job:' .. id), 'error:' .. (number - ERRORS_KEPT)) end

@@ -97,18 +97,19 @@ export function jobs(app) {
 
 // --- one job
 
-// When an attempt started is known of the last one alone.
 function steps({status: now, created_at, started_at, finished_at, run_at, worker, attempts, errors}) {
 	const step = (name, title, at, ...more) => h('li', status(name, h('b', title)), at && when(at), h('span', more)), on = id => id && ` · worker ${id.slice(0, 8)}`;
 	let before = created_at;
-	const waited = () => started_at >= before && `waited ${between(before, started_at)} · ran `;
-	const failures = errors.map(error => {
-		const took = started_at <= error.at && waited() ? [waited(), between(started_at, error.at)] : `after ${between(before, error.at)}`;
-		before = error.at;
-		return step('failed', `Attempt ${error.attempt} failed`, error.at, took, on(error.worker), h('em', reason(error)));
+	const took = (from, ran) => [from >= before && `waited ${between(before, from)} · `, 'ran ', ran];
+	const failures = errors.map(({attempt, started_at, at, worker, ...error}) => {
+		const times = took(started_at, between(started_at, at));
+		before = at;
+		return step('failed', `Attempt ${attempt} failed`, at, times, on(worker), h('em', reason(error)));
 	});
+	if (attempts < 2 && run_at > before) before = run_at; // when it was due, or retried by hand
 	return [step('queued', 'Submitted', created_at), failures, {
-		processing: () => step(now, `Attempt ${attempts} is running`, started_at, waited(), when(started_at, 'since'), on(worker)), done: () => step(now, `Attempt ${attempts} done`, finished_at, waited(), between(started_at, finished_at), on(worker)),
+		processing: () => step(now, `Attempt ${attempts} is running`, started_at, took(started_at, when(started_at, 'since')), on(worker)),
+		done: () => step(now, `Attempt ${attempts} done`, finished_at, took(started_at, between(started_at, finished_at)), on(worker)),
 		cancelled: () => step(now, 'Cancelled', finished_at), scheduled: () => step(now, failures.length ? 'Next attempt' : 'Due', run_at), queued: () => step('scheduled', 'Waiting', null, when(before, 'since')),
 	}[now]?.()];
 }

@@ -238,7 +238,7 @@ def test_rows_stay_the_same_elements_while_they_change(whole: System, tab: Brows
 def test_hostile_texts_stay_texts(whole: System, tab: Browser) -> None:
     whole.ends(whole.submit({HOSTILE: [HOSTILE]}, type="echo"))
     (dead,) = dead_letters(whole, 1)
-    whole.server.client.hset(f"{Q}job:{dead}", "error:1", f"1 1 Boom -\n{HOSTILE}\0{HOSTILE}")
+    whole.server.client.hset(f"{Q}job:{dead}", "error:1", f"1 1 Boom - -\n{HOSTILE}\0{HOSTILE}")
     for view in ("jobs", "dead", *(f"jobs/{job['job_id']}" for job in whole.get("/jobs").json()["jobs"])):
         show(tab, whole, view)
         says(tab, "<img src=x onerror=")

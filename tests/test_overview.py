@@ -431,7 +431,7 @@ def test_a_running_job_tells_where_it_is(queue: JobQueue, server: Server, crew: 
     queue.cancel(job_id)
     code, text = explained(queue, job_id)
     assert code == "running" and text.startswith("Attempt 1 of 2 has been running for ")
-    assert text.endswith(" on w, 30% done (reading), its handler was asked to stop.")
+    assert text.endswith(" on worker w, 30% done (reading), its handler was asked to stop.")
     server.client.zincrby(f"{Q}workers", -16_000, "w")
     assert "not heard of any more" in explained(queue, job_id)[1] and "no reaper" in explained(queue, job_id)[1]
 
@@ -451,7 +451,7 @@ def test_an_ended_job_tells_what_happened(queue: JobQueue, crew: Crew) -> None:
     queue.cancel(cancelled)
     codes = [explained(queue, job_id)[0] for job_id in (done, spent, given_up, stopped, cancelled)]
     assert codes == ["done", "failed", "failed", "cancelled", "cancelled"]
-    assert "It was done by w in " in explained(queue, done)[1]
+    assert "It was done by worker w in " in explained(queue, done)[1]
     assert "attempt 1 of 1, its last, ended with Boom" in explained(queue, spent)[1]
     assert "attempt 1 of 2, and is not to be tried again" in explained(queue, given_up)[1]
     assert "in its attempt 1" in explained(queue, stopped)[1] and "before it ran" in explained(queue, cancelled)[1]

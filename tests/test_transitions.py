@@ -5,6 +5,7 @@ Time passes by moving scores: nothing here waits. After each test every invarian
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from threading import Thread
 from typing import Any
 
@@ -517,6 +518,17 @@ def test_failed_attempt_follows_the_policy_of_its_job_then_of_its_type(
         recover(queue)
         slot.settle(ended(slot.claim()[0], "failed"))
     assert queue.get(job.id).status == "failed"
+
+
+def test_failed_attempt_keeps_when_it_started_and_ended(queue: JobQueue, server: Server, slot: Slot) -> None:
+    job = queue.submit(max_attempts=2)
+    for _ in range(2):
+        [claimed] = slot.claim()
+        server.client.hincrby(f"{Q}job:{job.id}", "started", -60_000)
+        slot.settle(ended(claimed, "failed", IN_PLACE))
+    for error in queue.get(job.id).errors:
+        started, at = (datetime.fromisoformat(error[name].rstrip("Z")) for name in ("started_at", "at"))
+        assert 60 <= (at - started).total_seconds() < 90
 
 
 def test_errors_are_kept_over_an_operators_retry(queue: JobQueue, slot: Slot) -> None:
