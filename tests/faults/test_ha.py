@@ -347,8 +347,8 @@ def cluster_failover(cluster: Cluster, queue: str) -> None:
 @pytest.mark.parametrize(
     ("name", "strike", "durability"),
     cases(
-        [("kill -9", kill_master, "replicated"), ("CLUSTER FAILOVER", cluster_failover, "fast")],
-        [("kill -9", kill_master, "fast")],
+        [("kill -9", kill_master, "replicated")],
+        [("kill -9", kill_master, "fast"), ("CLUSTER FAILOVER", cluster_failover, "fast")],
     ),
 )
 def test_f50_a_shard_that_fails_over_leaves_the_others_alone(

@@ -8,7 +8,7 @@ from tests.faults.rows import ROWS
 SECONDS = 3
 
 
-@pytest.mark.parametrize("name", cases(["F1", "F7", "F34", "F36", "F40"], ["F13", "F42", "F59"]))
+@pytest.mark.parametrize("name", cases(["F1", "F7", "F34", "F36"], ["F13", "F40", "F42", "F59"]))
 def test_no_acknowledged_job_is_lost_or_done_twice_under(name):
     verdict, passed = ROWS[name].play(SECONDS, seed=1)
     print(verdict, *verdict.violations, sep="\n")
