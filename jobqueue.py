@@ -759,11 +759,11 @@ def _error_names(fields: dict[bytes, bytes]) -> list[bytes]:
 
 def _error(record: bytes) -> dict[str, Any]:
     head, _, text = record.decode(errors="replace").partition("\n")
-    at, attempt, kind, worker, started = head.split(" ")
+    at, attempt, kind, worker, *started = head.split(" ")  # older records do not have the start
     message, _, traceback = text.partition("\0")
     return {
         "attempt": int(attempt),
-        "started_at": None if started == "-" else rfc3339(int(started)),
+        "started_at": rfc3339(int(started[0])) if started and started[0] != "-" else None,
         "at": rfc3339(int(at)),
         "kind": kind,
         "message": message,

@@ -531,6 +531,16 @@ def test_failed_attempt_keeps_when_it_started_and_ended(queue: JobQueue, server:
         assert 60 <= (at - started).total_seconds() < 90
 
 
+def test_error_that_was_stored_without_its_start_can_be_read(queue: JobQueue, server: Server, slot: Slot) -> None:
+    job = queue.submit(max_attempts=1)
+    slot.settle(ended(slot.claim()[0], "failed"))
+    record = server.client.hget(f"{Q}job:{job.id}", "error:1")
+    head, _, text = record.partition("\n")
+    server.client.hset(f"{Q}job:{job.id}", "error:1", f"{head.rpartition(' ')[0]}\n{text}")
+    [error] = queue.get(job.id).errors
+    assert (error["kind"], error["message"], error["started_at"]) == ("Boom", "it went wrong", None)
+
+
 def test_errors_are_kept_over_an_operators_retry(queue: JobQueue, slot: Slot) -> None:
     queue.submit(max_attempts=1)
     for _ in range(3):
