@@ -398,7 +398,7 @@ class Api:
             pause.wait(min(left, WAIT_STEP_S))
 
     def retry(self, job_id: str) -> dict[str, Any]:
-        self.jobs.retry(job_id, **_object(self.body() if _has_body() else {}, "payload"))
+        self.jobs.retry(job_id, **_object(self.body() if _body_bytes() else {}, "payload"))
         return self.jobs.get(job_id).as_dict()
 
     def cancel(self, job_id: str) -> dict[str, Any]:
@@ -554,13 +554,13 @@ def _seconds(query: dict[str, str], name: str, high: float) -> float:
     return float(text)
 
 
-def _has_body() -> bool:
-    return int(bottle.request.environ.get("CONTENT_LENGTH") or 0) > 0
+def _body_bytes() -> int:
+    return int(bottle.request.environ.get("CONTENT_LENGTH") or 0)  # waitress has checked it, and unpacked chunks
 
 
 def _no_body() -> None:
     """For calls that say everything in their address. A body would be ignored: better to refuse it."""
-    if int(bottle.request.environ.get("CONTENT_LENGTH") or 0) > 2:
+    if _body_bytes() > 2:
         raise Invalid([("", "this call takes no body")])
 
 
@@ -593,11 +593,10 @@ def _content_type() -> str:
 
 
 def _raw_body(limit: int) -> bytes:
-    environ = bottle.request.environ
-    length = int(environ.get("CONTENT_LENGTH") or 0)  # waitress has checked it, and unpacked chunks
+    length = _body_bytes()
     if length > limit:
         raise Problem(413, "too_large", f"the body is {length} bytes; {limit} are allowed here")
-    raw: bytes = environ["wsgi.input"].read(length)
+    raw: bytes = bottle.request.environ["wsgi.input"].read(length)
     return raw
 
 

@@ -58,7 +58,7 @@ import uuid
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -616,12 +616,14 @@ class Look:
     books: Books
     types: list[str]  # of the next jobs
     workers: dict[str, dict[str, Any]]  # what each said of itself at its last beat, beat_ms
-    minutes: dict[
-        int, dict[str, int]
-    ]  # minutes since the epoch -> counters, and oldest_ms: the oldest waiting job's age
+    # minutes since the epoch -> counters, and oldest_ms: the oldest waiting job's age
+    minutes: dict[int, dict[str, int]]
 
     def lives(self, worker: str) -> bool:
         return worker in self.workers and self.books.now_ms - self.workers[worker]["beat_ms"] < BEAT_LOST_MS
+
+    def living(self) -> list[dict[str, Any]]:
+        return [info for worker, info in self.workers.items() if self.lives(worker)]
 
 
 _BUCKETS = {kind: [f"{kind}:{bound}" for bound in (*BUCKETS_MS, "inf")] for kind in ("wait", "run")}
@@ -812,18 +814,19 @@ class _Scripts(dict[str, Script]):
         return script
 
 
-_WEATHER = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+class _Weather:
+    """Whatever Redis or the way to it does wrong is Unavailable: the caller waits, or says 503. A class, because a generator as
+    context manager costs a microsecond a call."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, (redis.RedisError, redis.exceptions.RedisClusterException, OSError)):
+            raise Unavailable(_reason(error)) from error
 
 
-@contextmanager
-def _weather() -> Iterator[None]:
-    """Whatever Redis or the way to it does wrong is Unavailable: the caller waits, or says 503."""
-    try:
-        yield
-    except _WEATHER as error:
-        raise Unavailable(_reason(error)) from error
-
-
+_weather = _Weather()
 _SILENT = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
 
 
@@ -1161,16 +1164,14 @@ class Link:
         self.blocked_as: tuple[str, int] | None = None  # where it waits for the bell, and its client id there
 
     def run(self, name: str, prefix: str, args: Args) -> Any:
-        try:
+        with _weather:
             return self._run(self._servers.owner(prefix), name, prefix, args)
-        except _WEATHER as error:
-            raise Unavailable(_reason(error)) from error
 
     def run_and_confirm(
         self, name: str, prefix: str, args: Args, touch: str, confirm: Sequence[str | int]
     ) -> tuple[Any, Any]:
         """A script, and then on the same connection WAIT or WAITAOF: the script's answer, and the counts or why there are none."""
-        with _weather():
+        with _weather:
             place = self._servers.owner(prefix)
             answer = self._run(place, name, prefix, args)
         try:
@@ -1184,7 +1185,7 @@ class Link:
     def wait_and_run(self, prefix: str, slot: str, name: str, args: Args) -> Any:
         """Block until the bell rings, BLOCK_S pass, or somebody unblocks ``blocked_as``; Redis then runs the script, which has
         been sent along, without waiting for us. Its answer, or None when Redis does not have the script."""
-        with _weather():
+        with _weather:
             place = self._servers.owner(prefix)
             if self.blocked_as is None or self.blocked_as[0] != place:
                 self._identify(place)
@@ -1542,18 +1543,7 @@ class JobQueue:
 
     def workers(self, queue: str) -> dict[str, dict[str, Any]]:
         """What each worker of the queue said of itself at its last beat."""
-        prefix = _prefix(queue)
-        beats = self._at(f"{prefix}workers", lambda client, key: client.zrange(key, 0, -1, withscores=True))
-        names = [f"{prefix}worker:{name.decode()}" for name, _ in beats]
-        infos = self._at(prefix, lambda client, _: client.mget(names)) if beats else []
-        return {
-            name.decode(): json.loads(info) | {"beat_ms": int(beat)}
-            for (name, beat), info in zip(beats, infos, strict=True)
-            if info
-        }
-
-    def living_workers(self, queue: str, now_ms: int) -> dict[str, dict[str, Any]]:
-        return {name: info for name, info in self.workers(queue).items() if now_ms - info["beat_ms"] < BEAT_LOST_MS}
+        return self.look(queue).workers
 
     # -- operate
 
@@ -1711,7 +1701,7 @@ class JobQueue:
 
     def unblock(self, links: Iterable[Link]) -> None:
         """End the waiting of other threads' links."""
-        with _weather():
+        with _weather:
             for place, client_id in [link.blocked_as for link in links if link.blocked_as]:
                 if client_id:
                     self._servers.client(place).execute_command("CLIENT", "UNBLOCK", client_id)
@@ -1781,7 +1771,7 @@ class JobQueue:
 
     def ping(self) -> None:
         """Return when Redis answers; of a Cluster, any primary."""
-        with _weather():
+        with _weather:
             clients = list(self._servers.primaries().values())
             for left, client in zip(range(len(clients) - 1, -1, -1), clients, strict=True):
                 try:
@@ -1807,12 +1797,12 @@ class JobQueue:
     def server(self) -> dict[str, Any]:
         """What Redis is and keeps (of a Cluster, all primaries together), with ``warnings``: sentences on what that means for
         the jobs."""
-        with _weather():
+        with _weather:
             clients = self._servers.primaries()
         reports, warnings = [], list[str]()
         for place, client in clients.items():
             try:
-                with _weather():
+                with _weather:
                     reports.append(_report(client, self._servers.kind))
             except Unavailable as error:
                 if len(clients) == 1:
@@ -1887,10 +1877,8 @@ class JobQueue:
 
     def _at(self, key: str, function: Callable[[Any, str], R]) -> R:
         """Call ``function`` with the client of the Redis that holds a key, and the key."""
-        try:
+        with _weather:
             return self._servers.call(key, function)
-        except _WEATHER as error:
-            raise Unavailable(_reason(error)) from error
 
     def _run_durably(
         self, name: str, queue: str, args: Args, meanwhile: Callable[[], None] | None = None
@@ -1902,7 +1890,7 @@ class JobQueue:
 
     def _confirmed_at(self, key: str, touch: str, name: str, args: Args) -> tuple[Any, str]:
         """``touch``: a hash in the same slot as the key, to be written to."""
-        with _weather():
+        with _weather:
             command, why_not = self._durability.means(self._servers.owner(key))
         if not command:
             return self._run_at(key, name, args), why_not
@@ -1937,7 +1925,7 @@ class JobQueue:
                 raise
 
         try:
-            with _weather():
+            with _weather:
                 return self._servers.call(_prefix(queue), run)
         except Unavailable as error:
             # A full Redis refuses even to queue what would drain it, and one that has forgotten a script is told it again.
@@ -1969,9 +1957,8 @@ def _chunks_to_store(
     request = _fingerprint(jobs, encoded) if key else ""
     for start in range(0, len(jobs), JOBS_PER_SCRIPT):
         chunk = slice(start, start + JOBS_PER_SCRIPT)
-        chunk_key = (
-            f"{key}\0{start // JOBS_PER_SCRIPT}" if key and start else key
-        )  # no header can hold a NUL: nobody's own key
+        # No header can hold a NUL: nobody's own key.
+        chunk_key = f"{key}\0{start // JOBS_PER_SCRIPT}" if key and start else key
         yield _chunk(number, queue, jobs[chunk], encoded[chunk], chunk_key, request)
 
 
@@ -2317,7 +2304,7 @@ class _Checker:
 
     def _ids(self) -> Iterator[str]:
         """Every id in the hashes and in the indexes, many of them more than once."""
-        with _weather():
+        with _weather:
             client = self._client()
             start = len(f"{self.prefix}job:")
             for key in client.scan_iter(match=f"{self.prefix}job:*", count=self.SCAN_STEP):
@@ -2363,7 +2350,7 @@ class _Checker:
 
     def _stray_lists(self, repair: bool) -> Iterator[str]:
         """Processing lists of slots that no living worker owns, where the reaper cannot see them."""
-        with _weather():
+        with _weather:
             client = self._client()
             start = len(f"{self.prefix}processing:")
             for key in client.scan_iter(match=f"{self.prefix}processing:*", count=self.SCAN_STEP):
@@ -2378,7 +2365,7 @@ class _Checker:
 
     def _stray_kinds(self, repair: bool) -> Iterator[str]:
         """What stands under a kind of error and is no dead letter of that kind."""
-        with _weather():
+        with _weather:
             client = self._client()
             for kind in sorted(name.decode(errors="replace") for name in client.smembers(f"{self.prefix}kinds")):
                 members = client.zscan_iter(f"{self.prefix}kind:{kind}", count=self.SCAN_STEP)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jobqueue import BUCKETS_MS, FAILURES, Books, JobQueue
@@ -90,9 +90,8 @@ def _age_s(books: Books) -> float:
     return (books.oldest_age_ms or 0) / 1000
 
 
-def _workers(jobs: JobQueue, queues: dict[str, Books]) -> Iterator[tuple[str, str, str, list[Sample]]]:
-    living = {queue: jobs.living_workers(queue, books.now_ms) for queue, books in queues.items()}
-    workers = {queue: list(each.values()) for queue, each in living.items()}
+def _workers(jobs: JobQueue, queues: Iterable[str]) -> Iterator[tuple[str, str, str, list[Sample]]]:
+    workers = {queue: jobs.look(queue).living() for queue in queues}
     yield "workers", "gauge", "Living workers.", [({"queue": q}, len(w)) for q, w in workers.items()]
     threads = [({"queue": q}, sum(each["threads"] for each in w)) for q, w in workers.items()]
     yield "worker_threads", "gauge", "Jobs that can run at once.", [*threads]

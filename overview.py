@@ -209,7 +209,7 @@ def _problems(queue: str, look: Look) -> Iterator[tuple[str, str]]:
 
 def _crew(look: Look) -> tuple[int, int, int]:
     """How many workers live, how many threads they have and how many of these are busy."""
-    living = [info for name, info in look.workers.items() if look.lives(name)]
+    living = look.living()
     return (
         len(living),
         sum(info.get("threads", 0) for info in living),
@@ -219,7 +219,7 @@ def _crew(look: Look) -> tuple[int, int, int]:
 
 def _types(look: Look) -> set[str]:
     """The types that a living worker has a handler for."""
-    return {name for worker, info in look.workers.items() if look.lives(worker) for name in info.get("types", ())}
+    return {name for info in look.living() for name in info.get("types", ())}
 
 
 def _jobs(n: int) -> str:

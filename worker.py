@@ -62,9 +62,7 @@ HUNG_S = 0.5  # after its timeout a handler has this long to yield; below the re
 OVERRUN_S = 0.02  # a batch is expected to last 5 ms: past this, its neighbours are given back
 BATCH_S = 0.005
 MAX_BATCH = 64
-SWITCH_S = (
-    0.001  # watch and beat wait this long for a handler that computes; with Python's 5 ms a hand-back took 140 ms
-)
+SWITCH_S = 0.001  # watch and beat wait so long for a handler that computes; with Python's 5 ms a hand-back took 140 ms
 LIGHT_S = 0.002  # a job that takes less, and computes for COMPUTING of it, is light
 COMPUTING = 0.3
 LIGHT_SLOTS = 2  # of a queue run light jobs: one computes while the other talks to Redis
