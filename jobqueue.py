@@ -1669,35 +1669,13 @@ class JobQueue:
         """A connection for one thread."""
         return Link(self._servers, self._scripts)
 
-    def exchange(
-        self,
-        link: Link,
-        queue: str,
-        slot: str,
-        seq: int,
-        seen: int,
-        want: int,
-        lease_ms: int,
-        ended: Sequence[Settlement],
-    ) -> tuple[list[bool], list[Claimed]]:
-        """Settle attempts and claim up to ``want`` jobs under the token ``<slot>:<seq>``; seq 0 only settles.
-        Safe to repeat. Returns whether each attempt was accepted (its token was still the job's), and the jobs."""
-        args: list[str | bytes | int] = [slot, seq, seen, want, lease_ms, *self._defaults, 0, len(ended)]
-        for settlement in ended:
-            args += settlement.args()
-        answer = link.run("exchange", _prefix(queue), args)
-        if not answer:
-            raise Unavailable("a newer claim of this slot has been made")
-        return [bool(accepted) for accepted in answer[0]], [_claimed(row, f"{slot}:{seq}") for row in answer[1]]
+    def conversation(self, queue: str, slot: str, lease_ms: int, link: Link | None = None) -> Conversation:
+        """A slot's side of the protocol. ``slot``: ``<worker>-<number>``, never used before."""
+        return Conversation(link or self.link(), _prefix(queue), slot, lease_ms, self._defaults)
 
-    def wait_and_claim(
-        self, link: Link, queue: str, slot: str, seq: int, seen: int, want: int, lease_ms: int, alive_ms: int
-    ) -> list[Claimed]:
-        """Wait for the bell and claim in one trip; [] when it did not ring, or somebody else was quicker. Redis claims when it
-        rings, even for a worker that has died while it waited: only for one whose last beat is at most ``alive_ms`` old."""
-        args: list[str | bytes | int] = [slot, seq, seen, want, lease_ms, *self._defaults, alive_ms, 0]
-        answer = link.wait_and_run(_prefix(queue), slot, "exchange", args)
-        return [_claimed(row, f"{slot}:{seq}") for row in answer[1]] if answer else []
+    def presence(self, queue: str, worker: str, lease_ms: int, link: Link | None = None) -> Presence:
+        """A worker's side of the protocol beside its slots."""
+        return Presence(link or self.link(), _prefix(queue), worker, lease_ms, self._defaults)
 
     def unblock(self, links: Iterable[Link]) -> None:
         """End the waiting of other threads' links."""
@@ -1705,31 +1683,6 @@ class JobQueue:
             for place, client_id in [link.blocked_as for link in links if link.blocked_as]:
                 if client_id:
                     self._servers.client(place).execute_command("CLIENT", "UNBLOCK", client_id)
-
-    def beat(
-        self,
-        link: Link,
-        queue: str,
-        worker: str,
-        info: dict[str, Any],
-        lease_ms: int,
-        types: dict[str, Policy],
-        held: Sequence[Held],
-        counts: dict[str, int] | None = None,
-    ) -> tuple[bool, list[str]]:
-        """Say that a worker lives, renew its leases and add to the counters. Returns whether a reaper lives, and for each attempt
-        'ok', 'cancel' (asked to stop) or 'lost' (taken back)."""
-        args: list[str | bytes | int] = [worker, json.dumps(info), lease_ms, len(types)]
-        for name, policy in types.items():
-            args += [name, f"{policy.max_attempts} {policy.timeout_ms} {policy.backoff_ms}"]
-        args.append(len(counts or {}))
-        for name, n in (counts or {}).items():
-            args += [name, n]
-        for h in held:
-            args += [h.id, h.token, h.left_ms, len(h.fields) // 2, *h.fields]
-        now, reaper, answers = link.run("extend", _prefix(queue), args)
-        reaper_lives = bool(reaper) and int(now) - int(reaper) < REAPER_LOST_MS
-        return reaper_lives, [answer.decode() for answer in answers]
 
     def leave(self, queue: str, worker: str, slots: Iterable[str], beat: bytes = b"") -> bool:
         """Forget a worker whose slots hold nothing (``beat``: only if it has not beaten since)."""
@@ -1932,6 +1885,100 @@ class JobQueue:
             if isinstance(error.__cause__, (redis.exceptions.OutOfMemoryError, redis.exceptions.NoScriptError)):
                 return [self._run(name, queue, args) for name, args in calls]
             raise
+
+
+class Conversation:
+    """What one slot and Redis say to each other about one queue. Owns ``seq``, the number of the slot's last claim, and ``seen``,
+    the highest number whose answer has arrived. A claim's jobs stand under the token ``<slot>:<seq>``.
+
+    A call that raised Unavailable may have arrived. Repeat it with ``again``: it settles once and answers the same jobs. The next
+    claim tells Redis that this answer never arrived, and its jobs go back unharmed."""
+
+    def __init__(self, link: Link, prefix: str, slot: str, lease_ms: int, defaults: Sequence[str]) -> None:
+        self.link, self.slot = link, slot
+        self.seq = self.seen = 0
+        self._prefix, self._lease_ms, self._defaults = prefix, lease_ms, defaults
+
+    def exchange(
+        self, ended: Sequence[Settlement] = (), want: int = 0, *, again: bool = False
+    ) -> tuple[list[bool], list[Claimed]]:
+        """Settle attempts and claim up to ``want`` jobs. Returns whether each attempt was accepted (its token was still the
+        job's), and the jobs."""
+        self.seq += not again
+        answer = self.link.run("exchange", self._prefix, self._args(want, 0, ended))
+        if not answer:
+            raise Unavailable("a newer claim of this slot has been made")
+        self.seen = self.seq
+        return [bool(accepted) for accepted in answer[0]], self._claimed(answer)
+
+    def wait_and_claim(self, want: int, alive_ms: int) -> list[Claimed]:
+        """Wait in BLMOVE for the bell and claim in one trip; [] when it did not ring, or somebody else was quicker. Redis claims
+        when it rings, even for a worker that has died while it waited: only for one whose last beat is at most ``alive_ms``
+        old."""
+        self.seq += 1
+        answer = self.link.wait_and_run(self._prefix, self.slot, "exchange", self._args(want, alive_ms, ()))
+        self.seen = self.seq
+        return self._claimed(answer) if answer else []
+
+    def close(self) -> None:
+        self.link.close()
+
+    def _args(self, want: int, alive_ms: int, ended: Sequence[Settlement]) -> list[str | bytes | int]:
+        args: list[str | bytes | int] = [
+            self.slot,
+            self.seq,
+            self.seen,
+            want,
+            self._lease_ms,
+            *self._defaults,
+            alive_ms,
+        ]
+        return args + _settlements(ended)
+
+    def _claimed(self, answer: Sequence[Any]) -> list[Claimed]:
+        return [_claimed(row, f"{self.slot}:{self.seq}") for row in answer[1]]
+
+
+class Presence:
+    """What a worker and Redis say to each other about one queue beside the claims of its slots."""
+
+    def __init__(self, link: Link, prefix: str, worker: str, lease_ms: int, defaults: Sequence[str]) -> None:
+        self.link, self.worker = link, worker
+        self._prefix, self._lease_ms, self._defaults = prefix, lease_ms, defaults
+
+    def beat(
+        self,
+        info: dict[str, Any],
+        types: dict[str, Policy],
+        held: Sequence[Held] = (),
+        counts: dict[str, int] | None = None,
+    ) -> tuple[bool, list[str]]:
+        """Say that the worker lives, renew its leases and add to the counters. Returns whether a reaper lives, and for each
+        attempt 'ok', 'cancel' (asked to stop) or 'lost' (taken back)."""
+        args: list[str | bytes | int] = [self.worker, json.dumps(info), self._lease_ms, len(types)]
+        for name, policy in types.items():
+            args += [name, f"{policy.max_attempts} {policy.timeout_ms} {policy.backoff_ms}"]
+        args.append(len(counts or {}))
+        for name, n in (counts or {}).items():
+            args += [name, n]
+        for h in held:
+            args += [h.id, h.token, h.left_ms, len(h.fields) // 2, *h.fields]
+        now, reaper, answers = self.link.run("extend", self._prefix, args)
+        reaper_lives = bool(reaper) and int(now) - int(reaper) < REAPER_LOST_MS
+        return reaper_lives, [answer.decode() for answer in answers]
+
+    def settle(self, ended: Sequence[Settlement]) -> list[bool]:
+        """Settle attempts of any of the worker's slots without a claim. Returns whether each was accepted."""
+        args: list[str | bytes | int] = [f"{self.worker}-0", 0, 0, 0, self._lease_ms, *self._defaults, 0]
+        accepted, _ = self.link.run("exchange", self._prefix, args + _settlements(ended))
+        return [bool(each) for each in accepted]
+
+    def close(self) -> None:
+        self.link.close()
+
+
+def _settlements(ended: Sequence[Settlement]) -> list[str | bytes | int]:
+    return [len(ended), *(part for settlement in ended for part in settlement.args())]
 
 
 def _prefix(queue: str) -> str:

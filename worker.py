@@ -46,6 +46,7 @@ from jobqueue import (
     JobQueue,
     JobType,
     Policy,
+    Presence,
     Retry,
     Settlement,
     Unavailable,
@@ -191,7 +192,8 @@ class Slot:
     def __init__(self, worker: Worker, number: int, queue: str) -> None:
         self.worker, self.queue = worker, queue
         self.id = f"{worker.id}-{number}"
-        self.link = worker.jobs.link()
+        self.talk = worker.jobs.conversation(queue, self.id, worker.lease_ms)
+        self.link = self.talk.link
         self.lock = threading.Lock()
         self.pending: deque[Claimed] = deque()  # claimed, not started
         self.running: Run | None = None
@@ -199,7 +201,6 @@ class Slot:
         self.handed: list[Settlement] = []  # what the beat is to deliver, or the slot itself if it comes first
         self.abandoned = False  # its handler hangs: another slot has taken its place
         self.thread_id = 0
-        self.seq = self.seen = 0
         self.batch = 1
         self.counts: Counter[str] = Counter()  # waiting and running times, until the next beat takes them
         self.turned = time.monotonic()
@@ -240,13 +241,7 @@ class Slot:
 
     def _wait(self) -> list[Claimed]:
         """For the bell, and what it brings. With --burst nobody may be given a job while he counts as idle."""
-        worker = self.worker
-        self.seq += 1
-        want = 0 if worker.burst else self.batch
-        jobs = worker.jobs.wait_and_claim(
-            self.link, self.queue, self.id, self.seq, self.seen, want, worker.lease_ms, worker.alive_ms
-        )
-        self.seen = self.seq
+        jobs = self.talk.wait_and_claim(0 if self.worker.burst else self.batch, self.worker.alive_ms)
         self.idle = False
         return self._unless_stopping(jobs)
 
@@ -270,15 +265,12 @@ class Slot:
             # A claim that overtook them would give them up as dropped; sent twice, they do no harm.
             handed = list(self.handed)
             ended = handed + self.ended  # stays there until it has arrived, for main to hand in at the end of an outage
-        self.seq += 1
         delay, failures = 0.05, 0
         while True:
             self.turned = time.monotonic()
             want = 0 if worker.stopping.is_set() else min(self.batch, most)
             try:
-                accepted, jobs = worker.jobs.exchange(
-                    self.link, self.queue, self.id, self.seq, self.seen, want, worker.lease_ms, ended
-                )
+                accepted, jobs = self.talk.exchange(ended, want, again=failures > 0)
                 break
             except Unavailable as error:
                 failures += 1
@@ -295,7 +287,6 @@ class Slot:
         with self.lock:
             self.ended = self.ended[len(ended) - len(handed) :]
         self.delivered(handed)
-        self.seen = self.seq
         worker.outages[self.queue].end()
         worker.report_refused(ended, accepted)
         return self._unless_stopping(jobs)
@@ -720,9 +711,12 @@ class Worker:
             with slot.lock:
                 ended = list(slot.handed) if slot.queue == queue else []
             if ended:
-                accepted, _ = self.jobs.exchange(self.control, queue, f"{self.id}-0", 0, 0, 0, self.lease_ms, ended)
+                accepted = self._presence(queue).settle(ended)
                 slot.delivered(ended)
                 self.report_refused(ended, accepted)
+
+    def _presence(self, queue: str) -> Presence:
+        return self.jobs.presence(queue, self.id, self.lease_ms, self.control)
 
     def _beat_for(self, queue: str) -> None:
         runs, held = self._held(queue)
@@ -738,9 +732,7 @@ class Worker:
                 for run in runs
             ],
         }
-        reaper_lives, answers = self.jobs.beat(
-            self.control, queue, self.id, info, self.lease_ms, self.policies, held, counts
-        )
+        reaper_lives, answers = self._presence(queue).beat(info, self.policies, held, counts)
         self.outages[queue].end()
         for run, answer in zip(runs, answers, strict=False):
             if answer != "ok" and not run.context.stopped_for:

@@ -136,8 +136,8 @@ def test_results_that_the_beat_has_not_delivered_yet_are_not_given_up_by_the_nex
 
 def test_a_timeout_hits_the_handler_and_never_the_code_around_it():
     """Thousands of handlers that end at the very moment at which they are interrupted."""
-    jobs = SimpleNamespace(link=lambda: None)
-    worker = SimpleNamespace(id="w", jobs=jobs, pid=os.getpid(), turns={"default": Turns()})
+    jobs = SimpleNamespace(conversation=lambda *slot: SimpleNamespace(link=None))
+    worker = SimpleNamespace(id="w", jobs=jobs, pid=os.getpid(), lease_ms=1000, turns={"default": Turns()})
     slot = Slot(worker, 1, "default")  # type: ignore[arg-type]
     slot.thread_id = threading.get_ident()
     over = threading.Event()
