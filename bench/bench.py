@@ -144,9 +144,9 @@ def memory(jobs: int) -> tuple[float, float]:
 
 
 def finish(queue: JobQueue, jobs: int) -> None:
-    link, slot, ended = queue.link(), f"{time.time_ns()}-1", []
-    for seq in range(1, jobs // 100 + 2):
-        _, claimed = queue.exchange(link, "default", slot, seq, seq - 1, 100, 10_000, ended)
+    talk, ended = queue.conversation("default", f"{time.time_ns()}-1", 10_000), []
+    for _ in range(jobs // 100 + 1):
+        _, claimed = talk.exchange(ended, 100)
         ended = [Settlement(job.id, job.token, "done", fields=result_fields(1, 100)) for job in claimed]
 
 
@@ -154,10 +154,10 @@ def claim_cost(backlog: int) -> float:
     """Median µs that Redis spends in one exchange (finish one, claim one) in front of a backlog."""
     with fresh() as system:
         queue = fill(system, backlog)
-        link, ended, costs = queue.link(), [], []
+        talk, ended, costs = queue.conversation("default", "bench-1", 10_000), [], []
         calls, usec = evalsha(system)
         for seq in range(1, 901):
-            _, claimed = queue.exchange(link, "default", "bench-1", seq, seq - 1, 1, 10_000, ended)
+            _, claimed = talk.exchange(ended, 1)
             ended = [Settlement(job.id, job.token, "done", fields=result_fields(1, 100)) for job in claimed]
             if seq % 100 == 0:
                 now_calls, now_usec = evalsha(system)
