@@ -10,11 +10,16 @@ MADE := $(VENV)/made
 RUNTIME := $(VENV)/runtime
 TOOLS := $(VENV)/tools
 
-.PHONY: help run test lint bench chaos faults screenshots redis clean
+# Tests wait more than they compute: more processes than cores. A file stays in one process.
+PROCESSES := 4
+TOGETHER = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+.PHONY: help run test test-all lint bench chaos faults screenshots redis clean
 
 help:
 	@echo 'make run     start Redis (if none answers), API, worker and reaper in this terminal'
-	@echo 'make test    run every test, on Redis servers of their own'
+	@echo 'make test    run the tests, on Redis servers of their own: some minutes'
+	@echo 'make test-all  and those that take long: faults at every step, Sentinel, Cluster: half an hour'
 	@echo 'make lint    check style and types'
 	@echo 'make bench   measure'
 	@echo 'make faults  play the whole fault table of docs/architecture.md: half an hour'
@@ -28,7 +33,10 @@ run: $(RUNTIME) redis
 	@$(VENV)/bin/python run.py
 
 test: $(TOOLS) redis
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -m 'not long' $(TOGETHER)
+
+test-all: test
+	@$(VENV)/bin/python -m pytest -m long
 
 lint: $(TOOLS)
 	@$(VENV)/bin/python -m ruff check .
@@ -42,7 +50,7 @@ chaos: $(TOOLS) redis
 	@$(VENV)/bin/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 faults: $(TOOLS) redis
-	@FAULTS=all $(VENV)/bin/python -m pytest tests/faults -rP --capture=fd
+	@$(VENV)/bin/python -m pytest tests/faults -rP --capture=fd
 	@$(VENV)/bin/python -m tests.faults.table --seconds $(or $(SECONDS),20)
 
 screenshots: $(TOOLS) redis

@@ -12,6 +12,8 @@ from jobqueue import Filter, JobQueue, NewJob, Settlement, Unavailable
 from tests.harness import Cluster, Server, System, cluster_port, eventually
 from tests.played import LEASE_MS, Worker
 
+pytestmark = pytest.mark.long(1)
+
 
 @pytest.fixture(scope="module")
 def shared_cluster() -> Iterator[Cluster]:

@@ -299,6 +299,7 @@ def test_durability_is_fast_fsync_or_replicated() -> None:
 # --------------------------------------------------------------------------------------------------------- Cluster
 
 
+@pytest.mark.long(6)
 def test_on_a_cluster_the_job_and_the_number_of_its_queue_are_confirmed_by_a_replica_each() -> None:
     cluster = Cluster(masters=3, replicas=1)
     try:

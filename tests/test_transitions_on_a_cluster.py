@@ -11,6 +11,8 @@ from tests.faults.proxy import Answer, Proxy, Rule
 from tests.harness import Cluster, Server
 from tests.test_transitions import *  # noqa: F403
 
+pytestmark = pytest.mark.long(0.1)
+
 
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[Server]:
