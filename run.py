@@ -378,7 +378,7 @@ def served(address: str) -> bool:
 def works(jobs: JobQueue, queue: str, started_ms: int) -> bool:
     """Whether a worker and a reaper have been heard of since then, in Redis's time."""
     try:
-        beats = [worker["beat_ms"] for worker in jobs.workers(queue).values()]
+        beats = [worker["beat_ms"] for worker in jobs.look(queue).workers.values()]
         return max(beats, default=0) > started_ms and jobs.books(queue).reaper_lives
     except Unavailable:
         return False

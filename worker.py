@@ -34,26 +34,13 @@ from pathlib import Path
 from typing import Any
 
 import jobqueue
+from _jobqueue.histograms import times
+from _jobqueue.job_types import JobType, load_handlers
+from _jobqueue.pieces import result_fields
+from _jobqueue.records import BACKOFF, IN_PLACE, NEVER, Claimed, Held, Settlement
+from _jobqueue.store.leases import Presence
 from config import Config, Log, Signals, announce, parse_queues, start_logging
-from jobqueue import (
-    BACKOFF,
-    IN_PLACE,
-    NEVER,
-    Claimed,
-    Fail,
-    Held,
-    Invalid,
-    JobQueue,
-    JobType,
-    Policy,
-    Presence,
-    Retry,
-    Settlement,
-    Unavailable,
-    load_handlers,
-    result_fields,
-    times,
-)
+from jobqueue import Fail, Invalid, JobQueue, Policy, Retry, Unavailable
 from processes import MISTAKE, Parent, is_orphan, keep_to_one_core
 
 WATCH_S = 0.025
@@ -572,7 +559,7 @@ class Worker:
             self._persist(partial(self._hand_back, queue))
             self._persist(partial(self._beat_for, queue))  # what was counted since the last one
             slots = [slot.id for slot in self.slots if slot.queue == queue]
-            self._persist(lambda queue=queue, slots=slots: self.jobs.leave(queue, self.id, slots))
+            self._persist(lambda queue=queue, slots=slots: self._presence(queue).leave(slots))
         (LIVENESS / str(self.pid)).unlink(missing_ok=True)
 
     def _persist(self, action: Any) -> None:
