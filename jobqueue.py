@@ -119,11 +119,13 @@ REPLICAS_KEPT_S = 10.0  # how long a replica that has left is still waited for; 
 # Redis keeps a hash compact, at half of the memory, while no value is longer than 64 bytes
 # (hash-max-listpack-value). Longer strings are stored in pieces, up to where the overhead stops mattering.
 PIECE_BYTES = 64
-MAX_IN_PIECES_BYTES = 512
+MAX_IN_PIECES_BYTES = 512  # as many pieces as _jobqueue/lua/parts/jobs.lua names
+
+PRIORITY_STEP = 2**43  # between the scores of two priorities, as in _jobqueue/lua/parts/places.lua
 
 SAME: Any = object()  # a payload that stays as it is
 
-# Delays of a failed attempt, as in _jobqueue/lua/prelude.lua.
+# Delays of a failed attempt, as in _jobqueue/lua/parts/failures.lua.
 NEVER, BACKOFF, IN_PLACE = -3, -2, -1
 
 
@@ -705,7 +707,6 @@ def _job(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: Seq
         return int(fields[name]) if name in fields else None
 
     status = fields[b"status"].decode()
-    token = fields.get(b"token", b"").decode()
     progress = fields.get(b"progress")
     max_attempts, timeout_ms, _ = policy
     return Job(
@@ -713,7 +714,7 @@ def _job(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: Seq
         status=status,
         type=fields.get(b"type", DEFAULT_TYPE.encode()).decode(),
         queue=queue,
-        priority=9 - (number(b"score") or 0) // 2**43,
+        priority=9 - (number(b"score") or 0) // PRIORITY_STEP,
         payload=json.loads(_joined("payload", fields)),
         result=json.loads(_joined("result", fields)) if status == "done" else None,
         attempts=number(b"attempts") or 0,
@@ -724,7 +725,7 @@ def _job(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: Seq
         finished_ms=number(b"finished") if status in ("done", "failed", "cancelled") else None,
         run_at_ms=number(b"due"),
         position=ahead + 1 if status == "queued" and ahead >= 0 else None,
-        worker=token.rpartition("-")[0] or None,
+        worker=worker_of(fields.get(b"token", b"")),
         cancel_asked=b"cancel" in fields,
         progress=json.loads(progress) if progress else None,
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
@@ -795,16 +796,33 @@ def queue_number_of(job_id: str) -> int | None:
     return parsed.int >> 64 & 0xFFF
 
 
+# ---------------------------------------------------------------------------------------------------------- tokens
+
+
+def make_token(slot: str, seq: int) -> str:
+    """The token of a slot's claim, as _jobqueue/lua/parts/tokens.lua makes it."""
+    return f"{slot}:{seq}"
+
+
+def worker_of(token: bytes) -> str | None:
+    """The worker that a token ``<worker>-<number>:<seq>`` names; None for what is no token."""
+    return token.decode(errors="replace").rpartition("-")[0] or None
+
+
 # ----------------------------------------------------------------------------------------------------------- Redis
 
 
 class Script:
-    """One file of ``_jobqueue/lua/`` behind the prelude, sent by its SHA-1."""
+    """One operation of ``_jobqueue/lua/``, behind the parts that its first line names (``-- needs: ...``), sent by its SHA-1."""
 
     folder = Path(__file__).resolve().parent / "_jobqueue/lua"
 
     def __init__(self, name: str) -> None:
-        self.text = (self.folder / "prelude.lua").read_text() + (self.folder / f"{name}.lua").read_text()
+        operation = (self.folder / f"{name}.lua").read_text()
+        needs = re.match("-- needs: (.+)\n", operation)
+        parts = needs[1].split() if needs else []
+        self.prelude = "".join((self.folder / f"parts/{part}.lua").read_text() for part in parts)
+        self.text = self.prelude + operation
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -1688,7 +1706,7 @@ class JobQueue:
         answer = link.run("exchange", _prefix(queue), args)
         if not answer:
             raise Unavailable("a newer claim of this slot has been made")
-        return [bool(accepted) for accepted in answer[0]], [_claimed(row, f"{slot}:{seq}") for row in answer[1]]
+        return [bool(accepted) for accepted in answer[0]], [_claimed(row, make_token(slot, seq)) for row in answer[1]]
 
     def wait_and_claim(
         self, link: Link, queue: str, slot: str, seq: int, seen: int, want: int, lease_ms: int, alive_ms: int
@@ -1697,7 +1715,7 @@ class JobQueue:
         rings, even for a worker that has died while it waited: only for one whose last beat is at most ``alive_ms`` old."""
         args: list[str | bytes | int] = [slot, seq, seen, want, lease_ms, *self._defaults, alive_ms, 0]
         answer = link.wait_and_run(_prefix(queue), slot, "exchange", args)
-        return [_claimed(row, f"{slot}:{seq}") for row in answer[1]] if answer else []
+        return [_claimed(row, make_token(slot, seq)) for row in answer[1]] if answer else []
 
     def unblock(self, links: Iterable[Link]) -> None:
         """End the waiting of other threads' links."""

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 
 from config import Config, Log, Signals, announce, start_logging
-from jobqueue import Expired, JobQueue, Policy, Unavailable
+from jobqueue import Expired, JobQueue, Policy, Unavailable, worker_of
 
 LIMIT = 125  # ids that one script looks at, within some milliseconds
 ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep the leases waiting
@@ -92,7 +92,7 @@ class Reaper:
     def _say(self, queue: str, expired: list[Expired], outcomes: list[str]) -> None:
         for job, outcome in zip(expired, outcomes, strict=True):
             if outcome in ("queued", "failed", "cancelled"):
-                worker = job.token.decode(errors="replace").rpartition("-")[0] or None
+                worker = worker_of(job.token)
                 self.log.warning(
                     "took back a job", job=job.id, now=outcome, worker=worker, queue=queue, why=LEASE_EXPIRED
                 )

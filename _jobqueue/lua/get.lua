@@ -1,3 +1,4 @@
+-- needs: prelude jobs policy
 -- Reads one job.
 -- KEYS  1 prefix
 -- ARGV  1 id   2-4 default max_attempts, timeout_ms, backoff_ms
