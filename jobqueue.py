@@ -33,7 +33,7 @@ list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
 
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
-``lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: whoever
+``_jobqueue/lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: whoever
 no longer holds it is refused. Success is recorded at most once.
 """
 

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 
 from _jobqueue.records import Expired
+from _jobqueue.tokens import worker_of
 from config import Config, Log, Signals, announce, start_logging
 from jobqueue import JobQueue, Policy, Unavailable
 
@@ -103,7 +104,7 @@ class Reaper:
     def _say(self, queue: str, expired: list[Expired], outcomes: list[str]) -> None:
         for job, outcome in zip(expired, outcomes, strict=True):
             if outcome in ("queued", "failed", "cancelled"):
-                worker = job.token.decode(errors="replace").rpartition("-")[0] or None
+                worker = worker_of(job.token)
                 self.log.warning(
                     "took back a job", job=job.id, now=outcome, worker=worker, queue=queue, why=LEASE_EXPIRED
                 )

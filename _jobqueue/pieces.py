@@ -9,7 +9,7 @@ from _jobqueue.strict_json import encode_json
 # Redis keeps a hash compact, at half of the memory, while no value is longer than 64 bytes
 # (hash-max-listpack-value). Longer strings are stored in pieces, up to where the overhead stops mattering.
 PIECE_BYTES = 64
-MAX_IN_PIECES_BYTES = 512
+MAX_IN_PIECES_BYTES = 512  # as many pieces as lua/parts/jobs.lua names
 
 Field = str | bytes | int
 

@@ -35,7 +35,9 @@ BEAT_LOST_MS = 15_000
 
 SAME: Any = object()  # a payload that stays as it is
 
-# Delays of a failed attempt, as in the scripts.
+PRIORITY_STEP = 2**43  # between the scores of two priorities, as in lua/parts/places.lua
+
+# Delays of a failed attempt, as in lua/parts/failures.lua.
 NEVER, BACKOFF, IN_PLACE = -3, -2, -1
 
 

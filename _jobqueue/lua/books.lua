@@ -1,12 +1,13 @@
--- Reads all counts of a queue at one instant and, when asked, what else a person wants to know of it.
+-- needs: prelude places statuses waiting
+-- Reads all counts of a queue at one instant and, when asked, its next jobs, its workers and its last minutes.
 -- KEYS  1 prefix
--- ARGV  (none for the counts alone)  1 so many of the last minutes, this one included   2 so many of the next jobs
+-- ARGV  (none for the counts alone)  1 number of the last minutes to read, this one included   2 number of the next jobs
 -- Returns {sizes: queued, scheduled, processing, done, failed, cancelled; totals: counter, value ...; length of the bell;
--- reaper's last tick or ''; 1 when paused; since when the job waits that has waited longest, '' when none does; now;
+-- reaper's last tick or ''; 1 when paused; since when the oldest waiting job waits, '' when none does; now;
 -- the checker's last verdict: '<when> <number of problems>' or ''} and, when asked,
 -- {types of the next jobs; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter, value ...} ...}.
 local sizes, now = {}, now_ms()
-for i, index in ipairs({ 'queue', 'scheduled', 'leases', 'done', 'failed', 'cancelled' }) do sizes[i] = call('ZCARD', key(index)) end
+for i, status in ipairs(STATUSES) do sizes[i] = call('ZCARD', key(INDEX[status])) end
 local meta = call('HMGET', key('meta'), 'reaper', 'paused', 'checked')
 local since = waiting_since(now)
 local books = { sizes, call('HGETALL', key('totals')), call('LLEN', key('bell')), meta[1] or '', meta[2] == '1' and 1 or 0,

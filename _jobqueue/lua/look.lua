@@ -1,4 +1,5 @@
--- Reads what decides whether some jobs can be operated on.
+-- needs: prelude unique
+-- Reads the statuses and unique keys that decide whether some jobs can be operated on.
 -- KEYS  1 prefix
 -- ARGV  ids
 -- Returns for each {its status, '' when there is no such job; 1 when a retry of it, after those of the jobs before it, has to

@@ -10,6 +10,7 @@ from _jobqueue.errors import Unavailable
 from _jobqueue.pieces import Field
 from _jobqueue.records import DEFAULT_TYPE, REAPER_LOST_MS, Claimed, Held, Policy, Settlement
 from _jobqueue.store.link import Link
+from _jobqueue.tokens import make_token
 
 
 class Conversation:
@@ -61,7 +62,7 @@ class Conversation:
         return args + _settlements(ended)
 
     def _claimed(self, answer: Sequence[Any]) -> list[Claimed]:
-        return [_claimed(row, f"{self.slot}:{self.seq}") for row in answer[1]]
+        return [_claimed(row, make_token(self.slot, self.seq)) for row in answer[1]]
 
 
 class Presence:

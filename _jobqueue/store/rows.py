@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from _jobqueue.pieces import joined
-from _jobqueue.records import DEFAULT_TYPE, STATUSES, Books, Job, Kind
+from _jobqueue.records import DEFAULT_TYPE, ENDED, PRIORITY_STEP, STATUSES, Books, Job, Kind
 from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.tokens import worker_of
 
 
 def pairs_of(flat: Sequence[Any]) -> dict[Any, Any]:
@@ -22,7 +23,6 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         return int(fields[name]) if name in fields else None
 
     status = fields[b"status"].decode()
-    token = fields.get(b"token", b"").decode()
     progress = fields.get(b"progress")
     max_attempts, timeout_ms, _ = policy
     return Job(
@@ -30,7 +30,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         status=status,
         type=fields.get(b"type", DEFAULT_TYPE.encode()).decode(),
         queue=queue,
-        priority=9 - (number(b"score") or 0) // 2**43,
+        priority=9 - (number(b"score") or 0) // PRIORITY_STEP,
         payload=json.loads(joined("payload", fields)),
         result=json.loads(joined("result", fields)) if status == "done" else None,
         attempts=number(b"attempts") or 0,
@@ -38,10 +38,10 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         timeout_ms=timeout_ms,
         created_ms=number(b"created") or 0,
         started_ms=number(b"started"),
-        finished_ms=number(b"finished") if status in ("done", "failed", "cancelled") else None,
+        finished_ms=number(b"finished") if status in ENDED else None,
         run_at_ms=number(b"due"),
         position=ahead + 1 if status == "queued" and ahead >= 0 else None,
-        worker=token.rpartition("-")[0] or None,
+        worker=worker_of(fields.get(b"token", b"")),
         cancel_asked=b"cancel" in fields,
         progress=json.loads(progress) if progress else None,
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
