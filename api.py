@@ -32,7 +32,9 @@ import dialects
 import jobqueue
 import metrics
 import openapi
-from config import Config, Log, Signals, announce, start_logging
+from _jobqueue.config import Config
+from _jobqueue.logs import Log, announce, start_logging
+from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_core
 from jobqueue import (
     ACT_MOST,
     ACTIONS,
@@ -54,7 +56,6 @@ from jobqueue import (
     rfc3339,
 )
 from overview import Advice, Overview, queue_row, worker_rows
-from processes import MISTAKE, Parent, is_child, keep_to_one_core
 from security import Gate, Refused, is_loopback, new_key
 from server import OURS_TO_FIND, Server
 

@@ -2397,7 +2397,7 @@ def main(arguments: list[str] | None = None) -> int:
     """``python jobqueue.py check``: 0 and one line when all is well, else 1 and a line per violation."""
     import argparse
 
-    from config import Config
+    from _jobqueue.config import Config
 
     parser = argparse.ArgumentParser(prog="jobqueue.py", description="Look after the queues of a live Redis.")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jobqueue
-from config import Config
+from _jobqueue.config import Config
 from jobqueue import BUCKETS_MS, STATUSES, Books, Job, JobQueue, Look, NewJob, Unavailable, rfc3339
 
 HOUR = 60  # minutes

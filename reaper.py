@@ -12,7 +12,9 @@ import sys
 import time
 from collections import Counter
 
-from config import Config, Log, Signals, announce, start_logging
+from _jobqueue.config import Config
+from _jobqueue.logs import Log, announce, start_logging
+from _jobqueue.processes import Signals
 from jobqueue import Expired, JobQueue, Policy, Unavailable
 
 LIMIT = 125  # ids that one script looks at, within some milliseconds

@@ -20,7 +20,8 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from config import Config, Signals, parse_queues, without_password
+from _jobqueue.config import Config, parse_queues, without_password
+from _jobqueue.processes import Signals
 from jobqueue import JobQueue, Unavailable
 
 ROOT = Path(__file__).resolve().parent

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from config import Config
+from _jobqueue.config import Config
 from jobqueue import JobQueue
 
 SCOPES = ("read", "submit", "admin")  # each may do what those before it may

@@ -34,7 +34,9 @@ from pathlib import Path
 from typing import Any
 
 import jobqueue
-from config import Config, Log, Signals, announce, parse_queues, start_logging
+from _jobqueue.config import Config, parse_queues
+from _jobqueue.logs import Log, announce, start_logging
+from _jobqueue.processes import MISTAKE, Parent, Signals, is_orphan, keep_to_one_core
 from jobqueue import (
     BACKOFF,
     IN_PLACE,
@@ -53,7 +55,6 @@ from jobqueue import (
     result_fields,
     times,
 )
-from processes import MISTAKE, Parent, is_orphan, keep_to_one_core
 
 WATCH_S = 0.025
 BEATS_PER_LEASE = 10  # a stall of Redis may last nine tenths of a lease before a healthy job is taken back

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from config import Config, _Json, _Text, parse_queues, without_password
+from _jobqueue.config import Config, parse_queues, without_password
+from _jobqueue.logs import _Json, _Text
 from jobqueue import JobQueue
 
 SETTINGS = {setting.name: setting for setting in dataclasses.fields(Config)}

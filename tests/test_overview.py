@@ -10,7 +10,8 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 import api
-from config import Config, Log
+from _jobqueue.config import Config
+from _jobqueue.logs import Log
 from jobqueue import IN_PLACE, NEVER, Claimed, Held, JobQueue, Look, NewJob, NotFound, Settlement, result_fields
 from overview import LEVELS, WINDOW, Overview, percentile
 from tests.harness import Server, System, eventually

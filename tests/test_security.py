@@ -21,8 +21,9 @@ import pytest
 import requests
 
 import security
+from _jobqueue.config import Config
+from _jobqueue.logs import Log
 from api import Api
-from config import Config, Log
 from jobqueue import JobQueue, Unavailable
 from security import SCOPES, Gate, Refused, client_of, is_loopback, new_key
 from tests.harness import ROOT, Program, Server, System, eventually, free_port

@@ -1,4 +1,4 @@
-"""Settings: a flag wins over the environment, the environment over the default. Logging and signal set-up.
+"""Settings: a flag wins over the environment, the environment over the default.
 
 ``Config.parse`` is called once, in each process's ``main``; everything else gets the frozen result as an argument.
 """
@@ -7,15 +7,10 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import json
-import logging
 import os
 import re
-import signal
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -280,119 +275,3 @@ def without_password(url: str) -> str:
     if "@" in rest[len(place) :]:  # nobody can say where the password ends
         return f"{scheme}://***"
     return f"{scheme}://" + ("***@" if "@" in place else "") + place.rpartition("@")[2]
-
-
-# ---------------------------------------------------------------------------------------------------------- logging
-
-
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": _utc(record),
-            "level": record.levelname.lower(),
-            "process": record.name,
-            "message": record.getMessage(),
-        }
-        line |= getattr(record, "fields", {})
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
-
-
-class _Text(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        pairs = "".join(f" {name}={_plain(value)}" for name, value in getattr(record, "fields", {}).items())
-        level = "" if record.levelno == logging.INFO else record.levelname.lower() + ": "
-        line = f"{_utc(record)[11:23]} {record.name} {level}{_plain(record.getMessage())}{pairs}"
-        return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
-
-
-def _plain(value: Any) -> str:
-    """On one line, whatever it holds: a log line must not be able to look like two."""
-    text = str(value)
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
-def _utc(record: logging.LogRecord) -> str:
-    from datetime import datetime, timezone
-
-    return (
-        datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
-
-
-class Log:
-    """``log("message", job=..., ms=...)``: one line to stderr, with fields."""
-
-    def __init__(self, process: str) -> None:
-        self._logger = logging.getLogger(process)
-
-    def __call__(self, message: str, **fields: Any) -> None:
-        self._logger.info(message, extra={"fields": fields})
-
-    def warning(self, message: str, **fields: Any) -> None:
-        self._logger.warning(message, extra={"fields": fields})
-
-    def failure(self, message: str, **fields: Any) -> None:
-        """With the traceback of the exception that is being handled."""
-        self._logger.error(message, exc_info=True, extra={"fields": fields})
-
-
-WAKE_S = 0.5
-
-
-class Signals:
-    """SIGTERM and SIGINT as something that the main thread can wait for.
-
-    The handler only puts into a SimpleQueue, which is safe at any instant; setting a threading.Event there is not."""
-
-    def __init__(self) -> None:
-        self._arrived: SimpleQueue[int] = SimpleQueue()
-        self.count = 0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: object) -> None:
-        self.count += 1
-        self._arrived.put(number)
-
-    def stop(self) -> None:
-        """As if a signal had arrived; from any thread."""
-        self._arrived.put(0)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Block until the next signal, or for ``timeout`` seconds. True when one arrived.
-
-        Never for long at a time: the kernel may hand a signal to another thread, which does not wake this one, and its
-        handler runs here alone."""
-        while True:
-            try:
-                self._arrived.get(timeout=WAKE_S if timeout is None else timeout)
-                return True
-            except Empty:
-                if timeout is not None:
-                    return False
-
-    def is_set(self) -> bool:
-        return self.count > 0
-
-
-def _for_people(config: Config) -> bool:
-    return config.log_format == "text" or (config.log_format == "auto" and sys.stderr.isatty())
-
-
-def start_logging(config: Config, process: str) -> Log:
-    """Log to stderr in the configured format."""
-    stream = logging.StreamHandler()
-    stream.setFormatter(_Text() if _for_people(config) else _Json())
-    logging.basicConfig(level=logging.INFO, handlers=[stream], force=True)
-    return Log(process)
-
-
-def announce(config: Config, log: Log) -> None:
-    """Say once what is in effect; to people, only what is not as usual."""
-    shown = config.in_effect()
-    if _for_people(config):
-        usual = Config().in_effect()
-        shown = {name: value for name, value in shown.items() if name == "redis_url" or value != usual[name]}
-    log("starting", **shown)
