@@ -33,6 +33,7 @@ import jobqueue
 import metrics
 import openapi
 from _jobqueue.config import Config
+from _jobqueue.keys import new_key
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_core
 from jobqueue import (
@@ -49,14 +50,13 @@ from jobqueue import (
     Kind,
     NewJob,
     NotFound,
-    Policy,
     Submitted,
     Unavailable,
     parse_json,
     rfc3339,
 )
 from overview import Advice, Overview, queue_row, worker_rows
-from security import Gate, Refused, is_loopback, new_key
+from security import Gate, Refused, is_loopback
 from server import OURS_TO_FIND, Server
 
 FILTERS = tuple(field.name for field in dataclasses.fields(Filter))
@@ -794,7 +794,7 @@ def main() -> int:
     announce(config, log)
     if config.one_core:
         keep_to_one_core()
-    defaults = Policy(*config.policy())
+    defaults = config.policy
     jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1, durability=config.durability)
     probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0, durability=config.durability)
     try:

@@ -15,7 +15,7 @@ from collections import Counter
 from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import Signals
-from jobqueue import Expired, JobQueue, Policy, Unavailable
+from jobqueue import Expired, JobQueue, Unavailable
 
 LIMIT = 125  # ids that one script looks at, within some milliseconds
 ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep the leases waiting
@@ -109,7 +109,7 @@ def main() -> int:
     )
     log, signals = start_logging(config, "reaper"), Signals()
     announce(config, log)
-    jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
+    jobs = JobQueue(config.redis_url, defaults=config.policy)
     jobs.wait_until_ready(signals, log.warning)
     retention_ms = {
         "done": config.result_ttl_s * 1000,

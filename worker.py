@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import jobqueue
-from _jobqueue.config import Config, parse_queues
+from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Parent, Signals, is_orphan, keep_to_one_core
 from jobqueue import (
@@ -468,7 +468,7 @@ class Worker:
         self.pid = os.getpid()
         self.lease_ms = round(config.processing_timeout_s * 1000)
         self.alive_ms = self.lease_ms * ALIVE_BEATS // BEATS_PER_LEASE
-        self.shares = parse_queues(config.queues, config.worker_threads)
+        self.shares = config.shares
         threads = sum(self.shares.values())
         self.spare = threads
         self.pool = ThreadPoolExecutor(threads + self.spare, thread_name_prefix="slot")
@@ -892,7 +892,7 @@ def main() -> int:
     if config.one_core:
         keep_to_one_core()
     sys.setswitchinterval(SWITCH_S)
-    jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
+    jobs = JobQueue(config.redis_url, defaults=config.policy)
     jobs.wait_until_ready(signals, log.warning)
     if signals.is_set():
         return 0

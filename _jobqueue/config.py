@@ -11,8 +11,16 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any
-from urllib.parse import urlsplit
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any
+
+from _jobqueue.keys import Key, parse_keys
+from _jobqueue.redis_url import check_redis_url, without_password
+
+if TYPE_CHECKING:
+    from jobqueue import Policy
+
+Address = IPv4Address | IPv6Address
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -50,90 +58,74 @@ def _text(text: str) -> str:
     return text
 
 
-_SERVER = r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}"
-_SEVERAL = re.compile(rf"[a-z+]+://(?:[^@/?#]*@)?({_SERVER}(?:,{_SERVER})*)(/[^@?#]*)?(?:\?[^@#]*)?")
+def _switch(text: str) -> bool:
+    return bool(_whole(0, 1)(text))
 
 
-def _redis_url(text: str) -> str:
-    scheme = text.partition("://")[0]
-    if scheme in ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"):
-        return _several_servers(text, scheme)
-    if scheme not in ("redis", "rediss", "unix"):
-        raise ValueError(
-            "must start with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// (or rediss+ of these)"
-        )
+def _address(text: str) -> Address:
+    """IPv4 also where it is written as IPv6."""
     try:
-        parts = urlsplit(text)
-        if parts.port == 0 or (parts.scheme != "unix" and "@" in parts.path + parts.fragment):
-            raise ValueError
-    except ValueError:  # urlsplit's text may hold a part of the password
-        raise ValueError("has no valid host and port; in a password, write / ? # @ as %2F %3F %23 %40") from None
-    return text
-
-
-def _several_servers(text: str, scheme: str) -> str:
-    """The URL of Sentinels or of a Cluster. What is said of a wrong one quotes nothing: it may hold a part of the password."""
-    parts = _SEVERAL.fullmatch(text)
-    if not parts or any(int(server.rpartition(":")[2]) > 65535 for server in parts[1].split(",")):
-        raise ValueError(
-            f"must be {scheme}://user:password@host:port,host:port...; in a password, write / ? # @ as %2F %3F %23 %40"
-        )
-    path = parts[2] or ""
-    if scheme.endswith("sentinel") and not re.fullmatch(r"/[A-Za-z0-9_.-]+(/[0-9]{0,4})?", path):
-        raise ValueError(
-            "must name the service behind the Sentinels, like host:port,host:port/mymaster or .../mymaster/0"
-        )
-    if scheme.endswith("cluster") and path not in ("", "/", "/0"):
-        raise ValueError("must not name a database: a Cluster has only number 0")
-    return text
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         raise ValueError("must be an IP address") from None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
-def _api_keys(text: str) -> str:
-    for entry in text.split(","):
-        if not re.fullmatch(r"\s*[\w.-]{1,64}:(read|submit|admin):[0-9a-f]{64}\s*", entry):
-            raise ValueError(
-                "must be name:scope:sha256 (scopes read, submit, admin), comma-separated; see api.py --new-key"
-            )
-    return text
+def _hosts(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    if not names:
+        raise ValueError("must be host names, comma-separated")
+    return names
 
 
-def _queues(text: str) -> str:
-    parse_queues(text, 1)
-    return text
-
-
-def parse_queues(text: str, threads: int) -> dict[str, int]:
-    """Threads for each queue: ``default=6,email=2`` as it says; names alone share ``threads`` evenly."""
-    shares: dict[str, int] = {}
+def _queues(text: str) -> tuple[tuple[str, int], ...]:
+    """Names with their threads; 0 threads: an even part of WORKER_THREADS."""
+    queues: dict[str, int] = {}
     named = [part.partition("=") for part in text.split(",")]
     for name, equals, number in named:
-        if not _NAME.fullmatch(name) or name in shares:
+        if not _NAME.fullmatch(name) or name in queues:
             raise ValueError("must name queues once each, like default or default=6,email=2")
         if bool(equals) != bool(named[0][1]):
             raise ValueError("give a number of threads to every queue or to none")
-        shares[name] = _whole(1, 1000)(number) if equals else 0
-    if not named[0][1]:
-        more, extra = divmod(threads, len(shares))
-        shares = {name: max(1, more + (at < extra)) for at, name in enumerate(shares)}
-    return shares
+        queues[name] = _whole(1, 1000)(number) if equals else 0
+    return tuple(queues.items())
 
 
-def _setting(default: Any, parse: Callable[[str], Any], help: str, flag: str = "", secret: bool = False) -> Any:
-    return field(default=default, metadata={"parse": parse, "help": help, "flag": flag, "secret": secret})
+def _as_given(queues: tuple[tuple[str, int], ...]) -> str:
+    return ",".join(f"{name}={threads}" if threads else name for name, threads in queues)
+
+
+def _setting(
+    default: Any,
+    parse: Callable[[str], Any],
+    help: str,
+    flag: str = "",
+    *,
+    secret: bool = False,
+    show: Callable[[Any], Any] = lambda value: value,
+) -> Any:
+    """``parse`` gives the final type, which is the default's too. ``show`` gives what may be seen of it. A ``secret`` text is
+    quoted in no error."""
+    metadata = {"parse": parse, "help": help, "flag": flag, "secret": secret, "show": show}
+    return field(default=default, metadata=metadata, repr=not secret)
+
+
+def _shown(setting: Field[Any], value: Any) -> Any:
+    return setting.metadata["show"](value)
 
 
 @dataclass(frozen=True)
 class Config:
     """What is in effect. Each field is the environment variable of the same name in capitals."""
 
-    redis_url: str = _setting("redis://localhost:6379/0", _redis_url, "where Redis is", "--redis-url", secret=True)
+    redis_url: str = _setting(
+        "redis://localhost:6379/0",
+        check_redis_url,
+        "where Redis is",
+        "--redis-url",
+        secret=True,
+        show=without_password,
+    )
 
     api_host: str = _setting("127.0.0.1", _text, "address to listen on", "--host")
     api_port: int = _setting(8000, _whole(1, 65535), "port to listen on", "--port")
@@ -142,14 +134,26 @@ class Config:
     api_processes: int = _setting(
         1, _whole(1, 64), "processes that share the port, for machines with more cores", "--processes"
     )
-    api_keys: str = _setting(
-        "", _api_keys, "name:scope:sha256, comma-separated; scopes read, submit, admin", secret=True
+    api_keys: tuple[Key, ...] = _setting(
+        (),
+        parse_keys,
+        "name:scope:sha256, comma-separated; scopes read, submit, admin",
+        secret=True,
+        show=lambda keys: [f"{key.name}:{key.scope}" for key in keys],
     )
-    api_insecure: int = _setting(0, _whole(0, 1), "1 lets it listen beyond this machine without keys")
-    allowed_hosts: str = _setting(
-        "", _text, "host names it is called by, comma-separated; * for any (default: loopback names)"
+    api_insecure: bool = _setting(False, _switch, "1 lets it listen beyond this machine without keys", show=int)
+    allowed_hosts: tuple[str, ...] = _setting(
+        (),
+        _hosts,
+        "host names it is called by, comma-separated; * for any (default: loopback names)",
+        show=",".join,
     )
-    trusted_proxy: str = _setting("", _address, "address of the proxy whose X-Forwarded-For is believed")
+    trusted_proxy: Address | None = _setting(  # noqa: RUF009 (it knows immutable types by name)
+        None,
+        _address,
+        "address of the proxy whose X-Forwarded-For is believed",
+        show=lambda address: str(address or ""),
+    )
     # Enough for a busy service, low enough that one runaway client does not fill Redis within minutes.
     rate_limit_max: int = _setting(6000, _whole(0, 100_000), "POSTs of one client in a window; 0 is no limit")
     rate_limit_window_s: int = _setting(60, _whole(1, 3600), "length of that window in seconds")
@@ -159,7 +163,13 @@ class Config:
 
     worker_threads: int = _setting(8, _whole(1, 1000), "jobs run at the same time in one process", "--threads")
     worker_processes: int = _setting(1, _whole(1, 256), "worker processes, for CPU-bound handlers", "--processes")
-    queues: str = _setting("default", _queues, "queues to serve: default, or default=6,email=2 threads", "--queues")
+    queues: tuple[tuple[str, int], ...] = _setting(
+        (("default", 0),),
+        _queues,
+        "queues to serve: default, or default=6,email=2 threads",
+        "--queues",
+        show=_as_given,
+    )
     handlers: str = _setting("handlers", _text, "module with the job types", "--handlers")
     # Below the 45 s that docker-compose.yml gives a container to stop.
     drain_s: float = _setting(30.0, _seconds(0, 86400), "how long a stopping worker lets its jobs finish", "--drain")
@@ -175,8 +185,8 @@ class Config:
     failed_ttl_s: int = _setting(604800, _whole(60, 10**9), "how long dead letters are kept")
 
     # Python runs one thread at a time; handing over to a thread on another core costs more than a small job.
-    one_core: int = _setting(
-        0, _whole(0, 1), "1 keeps each API and worker process on one core: faster for many small jobs"
+    one_core: bool = _setting(
+        False, _switch, "1 keeps each API and worker process on one core: faster for many small jobs", show=int
     )
     durability: str = _setting("fast", _one_of("fast", "fsync", "replicated"), "what a submit's 201 waits for")
     log_format: str = _setting("auto", _one_of("auto", "text", "json"), "auto: text on a terminal, else json")
@@ -185,7 +195,9 @@ class Config:
         "all", _one_of("all", "failures"), "failures: no log lines for attempts and requests that went well"
     )
     simulated_work_s: float = _setting(1.0, _seconds(0, 3600), "scales the sleeps of the sample handlers")
-    simulated_failures: int = _setting(1, _whole(0, 1), "0 turns the random failures of the sample handlers off")
+    simulated_failures: bool = _setting(
+        True, _switch, "0 turns the random failures of the sample handlers off", show=int
+    )
 
     @classmethod
     def from_environment(
@@ -219,7 +231,7 @@ class Config:
         settings = {setting.name: setting for setting in fields(cls)}
         for name in ("redis_url", *names):
             setting = settings[name]
-            default = "" if setting.metadata["secret"] else f", default {setting.default}"
+            default = "" if setting.metadata["secret"] else f", default {_default(setting)}"
             parser.add_argument(
                 setting.metadata["flag"] or "--" + name.replace("_", "-"),
                 dest=name,
@@ -235,15 +247,22 @@ class Config:
         except ValueError as error:
             parser.error(str(error))
 
-    def policy(self) -> tuple[int, int, int]:
-        """Default max_attempts, timeout in ms and backoff in ms."""
-        return self.max_attempts, round(self.processing_timeout_s * 1000), round(self.backoff_s * 1000)
+    @property
+    def policy(self) -> Policy:
+        """For jobs whose type and submit say nothing else."""
+        from jobqueue import Policy
+
+        return Policy(self.max_attempts, round(self.processing_timeout_s * 1000), round(self.backoff_s * 1000))
+
+    @property
+    def shares(self) -> dict[str, int]:
+        """The threads of each queue; queues without a number share ``worker_threads`` evenly, with at least one each."""
+        more, extra = divmod(self.worker_threads, len(self.queues))
+        return {name: threads or max(1, more + (at < extra)) for at, (name, threads) in enumerate(self.queues)}
 
     def in_effect(self) -> dict[str, Any]:
-        """All settings without secrets, for the log."""
-        shown = {setting.name: getattr(self, setting.name) for setting in fields(self)}
-        keys = [entry.strip().rpartition(":")[0] for entry in self.api_keys.split(",")] if self.api_keys else []
-        return shown | {"redis_url": without_password(self.redis_url), "api_keys": keys}
+        """All settings without secrets, for people and as JSON."""
+        return {setting.name: _shown(setting, getattr(self, setting.name)) for setting in fields(self)}
 
 
 def _source(setting: Field[Any], environment: Mapping[str, str], flags: Mapping[str, str]) -> tuple[str, str | None]:
@@ -256,9 +275,15 @@ def _source(setting: Field[Any], environment: Mapping[str, str], flags: Mapping[
     return variable, environment.get(variable) or None
 
 
+def _default(setting: Field[Any]) -> str:
+    shown = _shown(setting, setting.default)
+    return "none" if shown in ("", []) else str(shown)
+
+
 def _epilog(cls: type[Config]) -> str:
     rows = [
-        f"  {setting.name.upper():22} {setting.metadata['help']} (default {setting.default})" for setting in fields(cls)
+        f"  {setting.name.upper():22} {setting.metadata['help']} (default {_default(setting)})"
+        for setting in fields(cls)
     ]
     return "environment, for all processes (a flag wins over it):\n" + "\n".join(rows)
 
@@ -266,12 +291,3 @@ def _epilog(cls: type[Config]) -> str:
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28, width=110)
-
-
-def without_password(url: str) -> str:
-    """The URL with its credentials and query left out, even where a password was not quoted as it should be."""
-    scheme, _, rest = url.partition("://")
-    place = re.split("[?#]", rest)[0]
-    if "@" in rest[len(place) :]:  # nobody can say where the password ends
-        return f"{scheme}://***"
-    return f"{scheme}://" + ("***@" if "@" in place else "") + place.rpartition("@")[2]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from typing import Any
 
 import pytest
 
-from _jobqueue.config import Config, parse_queues, without_password
+from _jobqueue.config import Config
+from _jobqueue.keys import Key
 from _jobqueue.logs import _Json, _Text
-from jobqueue import JobQueue
+from _jobqueue.redis_url import without_password
+from jobqueue import JobQueue, Policy
 
 SETTINGS = {setting.name: setting for setting in dataclasses.fields(Config)}
 SECRET = "hunter2"
@@ -32,8 +35,13 @@ def flag_of(name: str) -> str:
 def test_defaults_are_those_of_the_contract() -> None:
     config = Config.from_environment({})
     assert config == Config()
-    assert (config.api_host, config.api_port, config.worker_threads, config.queues) == ("127.0.0.1", 8000, 8, "default")
-    assert config.policy() == (2, 10_000, 1000)
+    assert (config.api_host, config.api_port, config.worker_threads, config.shares) == (
+        "127.0.0.1",
+        8000,
+        8,
+        {"default": 8},
+    )
+    assert config.policy == Policy(2, 10_000, 1000)
     assert (config.result_ttl_s, config.failed_ttl_s) == (86_400, 604_800)
 
 
@@ -48,27 +56,59 @@ def test_command_line_wins_over_environment_over_default(monkeypatch: pytest.Mon
     monkeypatch.setenv("MAX_ATTEMPTS", "7")
     names = ("worker_threads", "max_attempts", "queues")
     config, _ = Config.parse("", names, arguments=["--threads", "5"])
-    assert (config.worker_threads, config.max_attempts, config.queues) == (5, 7, "default")
+    assert (config.worker_threads, config.max_attempts, config.shares) == (5, 7, {"default": 5})
+
+
+OTHERS = {
+    "redis_url": "unix:///run/redis.sock",
+    "log_format": "json",
+    "log_jobs": "failures",
+    "durability": "fsync",
+    "trusted_proxy": "::1",
+    "api_keys": f"me:read:{'0' * 64}",
+    "queues": "a=3,b=1",
+    "simulated_failures": "0",
+}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_each_setting_is_the_variable_of_its_name(name: str) -> None:
-    default = SETTINGS[name].default
-    other = {
-        "redis_url": "unix:///run/redis.sock",
-        "log_format": "json",
-        "log_jobs": "failures",
-        "durability": "fast",
-        "trusted_proxy": "::1",
-        "api_keys": f"me:read:{'0' * 64}",
+def test_each_setting_is_the_variable_of_its_name_in_its_final_type(name: str) -> None:
+    default, config = SETTINGS[name].default, Config()
+    shown = config.in_effect()[name]
+    text = OTHERS.get(name) or ("a" if isinstance(shown, str) else str(shown + 1))
+    other = Config.from_environment({name.upper(): text})
+    value = getattr(other, name)
+    assert value != default and other == dataclasses.replace(config, **{name: value})
+    assert type(value) is type(default) or name == "trusted_proxy"
+    assert str(other.in_effect()[name]) == ("['me:read']" if name == "api_keys" else text)
+
+
+def test_settings_arrive_parsed() -> None:
+    given = {
+        "API_KEYS": f" me:read:{'ab' * 32},you:admin:{'cd' * 32} ",
+        "ALLOWED_HOSTS": "Jobs.example, [2001:DB8::1]",
+        "TRUSTED_PROXY": "::ffff:10.0.0.1",
+        "QUEUES": "a=3,b=1",
+        "ONE_CORE": "1",
     }
-    text = other.get(name) or (
-        str(default + 1 if name not in ("simulated_failures", "api_insecure", "one_core") else 1 - default)
-        if default != str(default)
-        else "a"
-    )
-    value = getattr(Config.from_environment({name.upper(): text}), name)
-    assert str(value) == str(type(default)(text))
+    config = Config.from_environment(given)
+    assert config.api_keys == (Key("me", "read", b"\xab" * 32), Key("you", "admin", b"\xcd" * 32))
+    assert config.allowed_hosts == ("jobs.example", "[2001:db8::1]")
+    assert str(config.trusted_proxy) == "10.0.0.1"
+    assert config.queues == (("a", 3), ("b", 1))
+    assert config.one_core is True and config.api_insecure is False
+
+
+def test_what_is_in_effect_can_be_sent_as_json() -> None:
+    assert json.loads(json.dumps(Config().in_effect())) == Config().in_effect()
+
+
+def test_secrets_are_not_in_what_is_printed_of_the_settings() -> None:
+    config = Config.from_environment({"REDIS_URL": f"redis://:{SECRET}@h", "API_KEYS": f"me:read:{'ab' * 32}"})
+    for shown in (repr(config), str(config.in_effect())):
+        assert SECRET not in shown and "abab" not in shown and str(b"\xab\xab") not in shown
+    wrong = refusal({"API_KEYS": f"me:read:{'ab' * 32},you:write:{'cd' * 32}"})
+    assert wrong.startswith("API_KEYS must be") and "abab" not in wrong and "cdcd" not in wrong
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -275,8 +315,9 @@ def test_everything_but_the_password_is_in_effect() -> None:
     ],
 )
 def test_threads_are_shared_out_to_queues(text: str, threads: int, shares: dict[str, int]) -> None:
-    assert parse_queues(text, threads) == shares
-    assert Config.from_environment({"QUEUES": text}).queues == text
+    config = Config.from_environment({"QUEUES": text, "WORKER_THREADS": str(threads)})
+    assert config.shares == shares
+    assert config.in_effect()["queues"] == text
 
 
 # --------------------------------------------------------------------------------------------------------------- log
