@@ -179,6 +179,16 @@ def files_of(path: Path) -> list[Path]:
     )
 
 
+# --------------------------------------------------------------------------------------------------- users' modules
+
+
+def test_a_worker_takes_no_name_from_its_users_but_jobqueue() -> None:
+    """A module of ours that it imports from the root would hide a user's module of that name."""
+    imported = our_imports("worker", set())
+    assert {module for module in imported if "." not in module} == {"worker", "jobqueue"}
+    assert len(imported) > 2
+
+
 # ---------------------------------------------------------------------------------------------------- requirements
 
 
