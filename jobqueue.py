@@ -72,6 +72,8 @@ from redis.crc import key_slot
 from redis.retry import Retry as RedisRetry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
+from _jobqueue.redis_url import check_redis_url
+
 __version__ = "0.1.0"
 
 STATUSES = ("queued", "scheduled", "processing", "done", "failed", "cancelled")
@@ -1120,7 +1122,7 @@ class _Timeouts:
 
 def _servers(url: str, timeouts: _Timeouts) -> _OneServer | _Cluster:
     """What a REDIS_URL leads to. Asks nothing yet. ValueError for a URL that is none."""
-    scheme = url.partition("://")[0]
+    scheme = check_redis_url(url).partition("://")[0]
     if "+" not in scheme:
         keepalive = {} if scheme == "unix" else {"socket_keepalive": True}
         return _OneServer(

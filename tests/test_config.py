@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
+import redis
 
 from _jobqueue.config import Config
 from _jobqueue.keys import Key
@@ -293,6 +295,74 @@ def test_sentinels_and_a_cluster_are_named_by_several_addresses(url: str) -> Non
 )
 def test_a_mistake_in_several_addresses_is_explained(url: str, said: str) -> None:
     assert said in refusal({"REDIS_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://h:1/abc", "database by its number"),
+        ("redis://h:1/-1", "database by its number"),
+        ("redis://h:1/1/2", "database by its number"),
+        ("redis://h:1/0/", "database by its number"),
+        ("redis://h:1/%30", "database by its number"),
+        ("redis://h:1/99999", "database by its number"),
+        ("redis://h:1/0#x", "host and port"),
+        ("redis://h:1?db=x", "wrong db"),
+        ("redis://h:1?db=-1", "wrong db"),
+        ("redis://h:1/0?db=0", "its database twice"),
+        ("redis://h:1?db=1&db=1", "its database twice"),
+        ("redis://h:1/0?foo=bar", "unknown option behind its ?; known are username, password, client_name, db"),
+        ("redis://h:1/0?foo", "unknown option"),
+        ("redis://h:1/0?&", "unknown option"),
+        ("redis://h:1/0?decode_responses=True", "unknown option"),
+        ("redis://h:1/0?socket_timeout=1", "unknown option"),
+        ("redis://h:1/0?protocol=3", "unknown option"),
+        ("redis://h:1/0?password=", "wrong password"),
+        ("redis://h:1/0?client_name=a%20b", "wrong client_name"),
+        ("redis://h:1/0?ssl_ca_certs=ca.pem", "only rediss:// uses"),
+        ("rediss://h:1/0?ssl_cert_reqs=maybe", "wrong ssl_cert_reqs"),
+        ("rediss://h:1/0?ssl_check_hostname=no", "wrong ssl_check_hostname"),
+        ("unix://run/redis.sock", "unix:///run/redis.sock"),
+        ("unix://", "unix:///run/redis.sock"),
+        ("unix:///run/redis.sock?db=x", "wrong db"),
+        ("unix:///run/redis.sock#x", "host and port"),
+        ("redis+sentinel://h:1/jobs/0?db=1", "its database twice"),
+        ("redis+sentinel://h:1/jobs?foo=bar", "unknown option"),
+        ("redis+cluster://h:1?db=1", "unknown option"),
+        ("redis+cluster://h:1?read_from_replicas=1", "unknown option"),
+        ("redis+cluster://h:1?ssl_ca_certs=ca.pem", "only rediss:// uses"),
+    ],
+)
+def test_an_url_is_checked_to_its_end(url: str, said: str) -> None:
+    assert said in refusal({"REDIS_URL": url})
+    with pytest.raises(ValueError, match=re.escape(said)):
+        JobQueue(url)
+
+
+LOGIN = "username=u&password=p&client_name=c"
+TLS = (
+    "ssl_ca_certs=a&ssl_ca_path=b&ssl_ca_data=c&ssl_certfile=d&ssl_keyfile=e&ssl_password=f&ssl_ciphers=g"
+    "&ssl_cert_reqs=none&ssl_check_hostname=False"
+)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://h",
+        "redis://h/",
+        "redis://h:1?db=3",
+        f"redis://h:1/15?{LOGIN}",
+        f"rediss://h:1/15?{LOGIN}&{TLS}",
+        f"unix:///run/redis.sock?db=1&{LOGIN}",
+        "unix://user:p%40ss@/run/redis.sock",
+    ],
+)
+def test_redis_can_be_reached_by_what_an_url_may_hold(url: str) -> None:
+    assert Config.from_environment({"REDIS_URL": url}).redis_url == url
+    redis.ConnectionPool.from_url(url).make_connection()  # it refuses options that it does not know; asks nobody yet
+    JobQueue(url)
 
 
 def test_everything_but_the_password_is_in_effect() -> None:
