@@ -781,7 +781,7 @@ def _print_key(name: str, scope: str) -> int:
 
 def main() -> int:
     config, options = Config.parse(
-        "Serves the HTTP API.", ("api_host", "api_port", "api_threads", "api_processes"), _flags
+        "api", "Serves the HTTP API.", ("api_host", "api_port", "api_threads", "api_processes"), _flags
     )
     if options.new_key:
         return _print_key(*options.new_key)

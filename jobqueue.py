@@ -2410,7 +2410,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         flags = {"redis_url": options.redis_url} if options.redis_url else {}
-        queue = JobQueue(Config.from_environment(flags=flags).redis_url)
+        queue = JobQueue(Config.from_environment(flags=flags, program="jobqueue").redis_url)
     except ValueError as error:
         parser.error(str(error))
     try:

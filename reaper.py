@@ -105,7 +105,9 @@ class Reaper:
 
 def main() -> int:
     config, _ = Config.parse(
-        "Takes back expired jobs, promotes delayed ones, trims old ones.", ("reaper_interval_s", "processing_timeout_s")
+        "reaper",
+        "Takes back expired jobs, promotes delayed ones, trims old ones.",
+        ("reaper_interval_s", "processing_timeout_s"),
     )
     log, signals = start_logging(config, "reaper"), Signals()
     announce(config, log)

@@ -400,7 +400,7 @@ and see what became of it:
 
 
 def main() -> int:
-    config, _ = Config.parse(__doc__.splitlines()[0], ("api_port", "worker_threads", "handlers"))
+    config, _ = Config.parse("", __doc__.splitlines()[0], ("api_port", "worker_threads", "handlers"))
     signals, url, server, port = Signals(), config.redis_url, "", 0
     lock = lock_data(signals)
     check_port(config)

@@ -877,7 +877,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     names = ("worker_threads", "queues", "handlers", "worker_processes", "drain_s", "processing_timeout_s")
-    config, options = Config.parse("Runs jobs.", names, _flags)
+    config, options = Config.parse("worker", "Runs jobs.", names, _flags)
     if options.check:
         return check_life()
     log, signals = start_logging(config, "worker"), Signals()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import datetime, timezone
 from typing import Any
 
-from _jobqueue.config import Config
+from _jobqueue.config import Config, misspelt
 
 
 class _Json(logging.Formatter):
@@ -75,9 +76,11 @@ def start_logging(config: Config, process: str) -> Log:
 
 
 def announce(config: Config, log: Log) -> None:
-    """Say once what is in effect; to people, only what is not as usual."""
+    """Say once what is in effect; to people, only what is not as usual. A variable that may be misspelt is a warning."""
     shown = config.in_effect()
     if _for_people(config):
-        usual = Config().in_effect()
+        usual = Config(program=config.program).in_effect()
         shown = {name: value for name, value in shown.items() if name == "redis_url" or value != usual[name]}
     log("starting", **shown)
+    for variable, nearest in misspelt(os.environ, config.program).items():
+        log.warning(f"the variable {variable} is no setting; is {nearest} meant?")

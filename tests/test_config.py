@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import redis
 
-from _jobqueue.config import Config
+from _jobqueue.config import Config, misspelt, settings_of
 from _jobqueue.keys import Key
 from _jobqueue.logs import _Json, _Text
 from _jobqueue.redis_url import without_password
 from jobqueue import JobQueue, Policy
+from tests.harness import System, free_port
 
-SETTINGS = {setting.name: setting for setting in dataclasses.fields(Config)}
+SETTINGS = {setting.name: setting for setting in settings_of()}
 SECRET = "hunter2"
 
 
@@ -57,7 +58,7 @@ def test_command_line_wins_over_environment_over_default(monkeypatch: pytest.Mon
     monkeypatch.setenv("WORKER_THREADS", "3")
     monkeypatch.setenv("MAX_ATTEMPTS", "7")
     names = ("worker_threads", "max_attempts", "queues")
-    config, _ = Config.parse("", names, arguments=["--threads", "5"])
+    config, _ = Config.parse("", "", names, arguments=["--threads", "5"])
     assert (config.worker_threads, config.max_attempts, config.shares) == (5, 7, {"default": 5})
 
 
@@ -163,29 +164,105 @@ def test_bad_value_is_refused_by_the_name_of_its_source(name: str, bad: list[str
 
 def test_mistake_on_the_command_line_ends_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit:
-        Config.parse("", ("worker_threads",), arguments=["--threads", "none"])
+        Config.parse("", "", ("worker_threads",), arguments=["--threads", "none"])
     assert exit.value.code == 2
     assert "--threads is 'none': must be a whole number from 1 to 1000" in capsys.readouterr().err
 
 
-def test_mistake_in_the_environment_ends_every_process(
+def test_mistake_in_the_environment_ends_the_program_whose_setting_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("API_PORT", "http")
+    monkeypatch.setenv("API_PORT", "tcp://10.0.0.1:8000")  # a container platform sets this for a service named api
+    for program in ("api", ""):
+        with pytest.raises(SystemExit):
+            Config.parse(program, "", (), arguments=[])
+        said = "API_PORT is 'tcp://10.0.0.1:8000': must be a whole number from 1 to 65535"
+        assert said in capsys.readouterr().err
+    for program in ("worker", "reaper", "jobqueue"):
+        assert Config.parse(program, "", (), arguments=[])[0].api_port == 8000
+
+
+WRONG = {"api": "API_THREADS", "worker": "WORKER_THREADS", "reaper": "REAPER_INTERVAL_S"}
+
+
+@pytest.mark.parametrize("program", WRONG)
+def test_a_program_starts_over_the_wrong_settings_of_others(system: System, program: str) -> None:
+    flags = ["--port", str(free_port())] if program == "api" else []
+    others = {variable: "none" for owner, variable in WRONG.items() if owner != program}
+    running = system.start(f"{program}.py", *flags, **others)
+    running.says("listening" if program == "api" else "starting")
+    assert running.stop() == 0 and "none" not in running.log
+    wrong = system.start(f"{program}.py", *flags, **{WRONG[program]: "none"})
+    assert wrong.exits() == 2 and f"{WRONG[program]} is 'none'" in wrong.log
+
+
+@pytest.mark.parametrize("program", WRONG)
+def test_a_program_shows_and_explains_its_own_settings(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Config.from_environment({}, program=program).in_effect()
     with pytest.raises(SystemExit):
-        Config.parse("", ("worker_threads",), arguments=[])
-    assert "API_PORT is 'http': must be a whole number from 1 to 65535" in capsys.readouterr().err
+        Config.parse(program, "", (), arguments=["--help"])
+    said = capsys.readouterr().out
+    for owner, variable in WRONG.items():
+        assert (variable.lower() in shown) == (variable in said) == (owner == program)
+    assert shown.keys() >= {"redis_url", "processing_timeout_s", "log_format"}
+
+
+# ----------------------------------------------------------------------------------------------------- misspelt names
+
+SLIPS = {
+    "MAX_ATEMPTS": "MAX_ATTEMPTS",
+    "MAX_ATTEMPT": "MAX_ATTEMPTS",
+    "max_attempts": "MAX_ATTEMPTS",
+    "PROCESSING_TIMEOUT": "PROCESSING_TIMEOUT_S",
+    "WORKERS_THREADS": "WORKER_THREADS",
+    "QUEUE": "QUEUES",
+    "HANDLER": "HANDLERS",
+    "REDIS_URI": "REDIS_URL",
+    "LOG_FORMATS": "LOG_FORMAT",
+    "BACKOFF": "BACKOFF_S",
+    "RESULT_TTL": "RESULT_TTL_S",
+}
+OF_OTHERS = """PATH HOME HOSTNAME LANG PWD SHLVL TERM USER TZ PORT HOST VIRTUAL_ENV PYTHONPATH API_KEY API_URL API_TOKEN
+    API_SECRET API_VERSION API_SERVICE_HOST API_SERVICE_PORT API_PORT_8000_TCP API_PORT_8000_TCP_ADDR REDIS_HOST REDIS_PORT
+    REDIS_DB REDIS_PASSWORD REDIS_TLS_URL REDIS_SERVICE_HOST REDIS_SERVICE_PORT REDIS_PORT_6379_TCP REDIS_CLUSTER_URL
+    WORKER_ID WORKER_NAME WORKER_CONCURRENCY WORKER_CLASS WEB_CONCURRENCY MAX_RETRIES MAX_WORKERS MAX_THREADS QUEUE_URL
+    QUEUE_NAME RATE_LIMIT LOG_LEVEL LOG_FILE LOG_DIR LOG_COLOR DATABASE_URL ALLOWED_ORIGINS BASE_URL SECRET_KEY DURATION
+    PROCESSING_QUEUE RESULT_BACKEND TIMEOUT THREADS PROCESSES DRAIN JOBQUEUE_PARENT OMP_NUM_THREADS COMPOSE_PROJECT_NAME"""
+
+
+@pytest.mark.parametrize(("slip", "meant"), SLIPS.items())
+def test_a_variable_that_looks_like_a_setting_names_the_nearest(slip: str, meant: str) -> None:
+    assert misspelt({slip: "3", "PATH": "/bin"}) == {slip: meant}
+
+
+def test_variables_of_others_are_no_slips() -> None:
+    ours = {name.upper(): "" for name in SETTINGS}
+    assert misspelt(dict.fromkeys(OF_OTHERS.split(), "") | ours) == {}
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_slip_is_a_warning_of_the_program_that_misses_it(system: System, log_format: str) -> None:
+    slips = {"MAX_ATEMPTS": SECRET, "REAPER_INTERVALS": SECRET, "LOG_FORMAT": log_format}
+    worker, reaper = system.worker(**slips), system.start("reaper.py", **slips)
+    for program in (worker, reaper):
+        program.says("the variable MAX_ATEMPTS is no setting; is MAX_ATTEMPTS meant?")
+        assert SECRET not in program.log
+    reaper.says("is REAPER_INTERVAL_S meant?")
+    assert "REAPER" not in worker.log
+
+
+# ------------------------------------------------------------------------------------------------------------- flags
 
 
 def test_unknown_flag_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        Config.parse("", ("worker_threads",), arguments=["--therads", "3"])
+        Config.parse("", "", ("worker_threads",), arguments=["--therads", "3"])
     assert "--therads" in capsys.readouterr().err
 
 
 def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        Config.parse("", ("worker_threads",), arguments=["--help"])
+        Config.parse("", "", ("worker_threads",), arguments=["--help"])
     shown = capsys.readouterr().out
     assert all(name.upper() in shown for name in SETTINGS)
 
@@ -259,7 +336,7 @@ def test_password_is_not_shown(url: str, shown: str) -> None:
 def test_mistake_in_an_url_is_told_without_the_password(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert SECRET not in refusal({"REDIS_URL": url})
     with pytest.raises(SystemExit):
-        Config.parse("", (), arguments=["--redis-url", url])
+        Config.parse("", "", (), arguments=["--redis-url", url])
     assert SECRET not in capsys.readouterr().err
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import ast
 import fnmatch
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from _jobqueue.config import Config
+from _jobqueue.config import Config, settings_of
 from tests.harness import ROOT
 
 PROGRAMS = ("api", "worker", "reaper")
-SETTINGS = {setting.name.upper(): setting for setting in fields(Config)}
+SETTINGS = {setting.name.upper(): setting for setting in settings_of()}
 # docker-compose.yml sets these itself; the two ports are where it publishes.
 FIXED, PUBLISHED = {"REDIS_URL", "API_HOST", "API_PORT", "API_INSECURE"}, {"API_PORT", "REDIS_PORT"}
 
