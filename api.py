@@ -32,10 +32,13 @@ import dialects
 import jobqueue
 import metrics
 import openapi
+from _jobqueue.config import Config
+from _jobqueue.keys import new_key
+from _jobqueue.logs import Log, announce, start_logging
+from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_core
 from _jobqueue.records import ACT_MOST, ACTIONS, ENDED, STATUSES, Kind
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.strict_json import parse_json
-from config import Config, Log, Signals, announce, start_logging
 from jobqueue import (
     Conflict,
     Filter,
@@ -46,13 +49,11 @@ from jobqueue import (
     KeyReused,
     NewJob,
     NotFound,
-    Policy,
     Submitted,
     Unavailable,
 )
 from overview import Advice, Overview, queue_row, worker_rows
-from processes import MISTAKE, Parent, is_child, keep_to_one_core
-from security import Gate, Refused, is_loopback, new_key
+from security import Gate, Refused, is_loopback
 from server import OURS_TO_FIND, Server
 
 FILTERS = tuple(field.name for field in dataclasses.fields(Filter))
@@ -779,7 +780,7 @@ def _print_key(name: str, scope: str) -> int:
 
 def main() -> int:
     config, options = Config.parse(
-        "Serves the HTTP API.", ("api_host", "api_port", "api_threads", "api_processes"), _flags
+        "api", "Serves the HTTP API.", ("api_host", "api_port", "api_threads", "api_processes"), _flags
     )
     if options.new_key:
         return _print_key(*options.new_key)
@@ -792,7 +793,7 @@ def main() -> int:
     announce(config, log)
     if config.one_core:
         keep_to_one_core()
-    defaults = Policy(*config.policy())
+    defaults = config.policy
     jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1, durability=config.durability)
     probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0, durability=config.durability)
     try:

@@ -271,7 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
     """``python jobqueue.py check``: 0 and one line when all is well, else 1 and a line per violation."""
     import argparse
 
-    from config import Config
+    from _jobqueue.config import Config
 
     parser = argparse.ArgumentParser(prog="jobqueue.py", description="Look after the queues of a live Redis.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -282,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         flags = {"redis_url": options.redis_url} if options.redis_url else {}
-        queue = JobQueue(Config.from_environment(flags=flags).redis_url)
+        queue = JobQueue(Config.from_environment(flags=flags, program="jobqueue").redis_url)
     except ValueError as error:
         parser.error(str(error))
     try:

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jobqueue
+from _jobqueue.config import Config
 from _jobqueue.histograms import BUCKETS_MS
 from _jobqueue.records import STATUSES, Books, Look, Warned
 from _jobqueue.rfc3339 import rfc3339
-from config import Config
 from jobqueue import Job, JobQueue, NewJob, Unavailable
 
 HOUR = 60  # minutes

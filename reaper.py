@@ -12,10 +12,12 @@ import sys
 import time
 from collections import Counter
 
+from _jobqueue.config import Config
+from _jobqueue.logs import Log, announce, start_logging
+from _jobqueue.processes import Signals
 from _jobqueue.records import Expired
 from _jobqueue.tokens import worker_of
-from config import Config, Log, Signals, announce, start_logging
-from jobqueue import JobQueue, Policy, Unavailable
+from jobqueue import JobQueue, Unavailable
 
 LIMIT = 125  # ids that one script looks at, within some milliseconds
 ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep the leases waiting
@@ -115,11 +117,13 @@ class Reaper:
 
 def main() -> int:
     config, _ = Config.parse(
-        "Takes back expired jobs, promotes delayed ones, trims old ones.", ("reaper_interval_s", "processing_timeout_s")
+        "reaper",
+        "Takes back expired jobs, promotes delayed ones, trims old ones.",
+        ("reaper_interval_s", "processing_timeout_s"),
     )
     log, signals = start_logging(config, "reaper"), Signals()
     announce(config, log)
-    jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
+    jobs = JobQueue(config.redis_url, defaults=config.policy)
     jobs.wait_until_ready(signals, log.warning)
     retention_ms = {
         "done": config.result_ttl_s * 1000,

@@ -20,7 +20,9 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from config import Config, Signals, parse_queues, without_password
+from _jobqueue.config import Config
+from _jobqueue.processes import Signals
+from _jobqueue.redis_url import without_password
 from jobqueue import JobQueue, Unavailable
 
 ROOT = Path(__file__).resolve().parent
@@ -356,7 +358,7 @@ def start_programs(config: Config, url: str, children: Children) -> None:
 
 def wait_until_ready(config: Config, jobs: JobQueue, started_ms: int, children: Children) -> bool:
     """True when the API serves and the first job will find a worker and a reaper. False after a signal."""
-    address, queue = api_address(config), next(iter(parse_queues(config.queues, config.worker_threads)))
+    address, queue = api_address(config), next(iter(config.shares))
     began = time.monotonic()
     while not children.signals.wait(0.05):
         children.revive()
@@ -398,7 +400,7 @@ and see what became of it:
 
 
 def main() -> int:
-    config, _ = Config.parse(__doc__.splitlines()[0], ("api_port", "worker_threads", "handlers"))
+    config, _ = Config.parse("", __doc__.splitlines()[0], ("api_port", "worker_threads", "handlers"))
     signals, url, server, port = Signals(), config.redis_url, "", 0
     lock = lock_data(signals)
     check_port(config)

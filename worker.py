@@ -34,14 +34,15 @@ from pathlib import Path
 from typing import Any
 
 import jobqueue
+from _jobqueue.config import Config
 from _jobqueue.histograms import times
 from _jobqueue.job_types import JobType, load_handlers
+from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.pieces import result_fields
+from _jobqueue.processes import MISTAKE, Parent, Signals, is_orphan, keep_to_one_core
 from _jobqueue.records import BACKOFF, IN_PLACE, NEVER, Claimed, Held, Settlement
 from _jobqueue.store.leases import Presence
-from config import Config, Log, Signals, announce, parse_queues, start_logging
 from jobqueue import Fail, Invalid, JobQueue, Policy, Retry, Unavailable
-from processes import MISTAKE, Parent, is_orphan, keep_to_one_core
 
 WATCH_S = 0.025
 BEATS_PER_LEASE = 10  # a stall of Redis may last nine tenths of a lease before a healthy job is taken back
@@ -445,7 +446,7 @@ class Worker:
         self.pid = os.getpid()
         self.lease_ms = round(config.processing_timeout_s * 1000)
         self.alive_ms = self.lease_ms * ALIVE_BEATS // BEATS_PER_LEASE
-        self.shares = parse_queues(config.queues, config.worker_threads)
+        self.shares = config.shares
         threads = sum(self.shares.values())
         self.spare = threads
         self.pool = ThreadPoolExecutor(threads + self.spare, thread_name_prefix="slot")
@@ -855,7 +856,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     names = ("worker_threads", "queues", "handlers", "worker_processes", "drain_s", "processing_timeout_s")
-    config, options = Config.parse("Runs jobs.", names, _flags)
+    config, options = Config.parse("worker", "Runs jobs.", names, _flags)
     if options.check:
         return check_life()
     log, signals = start_logging(config, "worker"), Signals()
@@ -870,7 +871,7 @@ def main() -> int:
     if config.one_core:
         keep_to_one_core()
     sys.setswitchinterval(SWITCH_S)
-    jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
+    jobs = JobQueue(config.redis_url, defaults=config.policy)
     jobs.wait_until_ready(signals, log.warning)
     if signals.is_set():
         return 0

@@ -56,8 +56,8 @@ def handler(
 
 def load_handlers(module_name: str) -> dict[str, JobType]:
     """Import a module (or ``file.py``) and collect the functions that it marks with ``handler``."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    if sys.path[:1] != [""]:
+        sys.path.insert(0, "")  # the current folder is searched before ours
     module = importlib.import_module(module_name.removesuffix(".py").replace("/", "."))
     found: dict[str, JobType] = {}
     for function in vars(module).values():

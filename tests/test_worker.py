@@ -17,7 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from config import Config, Log
+from _jobqueue.config import Config
+from _jobqueue.logs import Log
 from jobqueue import Claimed, Job, JobQueue, JobType, NewJob, Unavailable
 from tests.harness import Program, Server, System, eventually
 from worker import LIGHT_S, LIGHT_SLOTS, NOT_LIGHT, SETTLED_S, Run, Slot, TimedOut, Turns, Worker

@@ -25,6 +25,8 @@ from redis.crc import key_slot
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
+from _jobqueue.redis_url import check_redis_url
+
 LINK_TIMEOUT_S = 5.0  # above BLOCK_S of a link
 CONNECT_S = 2.0
 SENTINEL_S = 0.5  # a Sentinel that does not answer sooner is passed over
@@ -63,7 +65,7 @@ def servers_of(url: str, timeouts: Timeouts) -> OneServer | Cluster:
 
 
 def _servers_of(url: str, timeouts: Timeouts) -> OneServer | Cluster:
-    scheme = url.partition("://")[0]
+    scheme = check_redis_url(url).partition("://")[0]
     if "+" not in scheme:
         keepalive = {} if scheme == "unix" else {"socket_keepalive": True}
         return OneServer(
