@@ -21,7 +21,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from _jobqueue.config import Config
-from _jobqueue.processes import Signals
+from _jobqueue.processes import MISTAKE, Signals
 from _jobqueue.redis_url import without_password
 from jobqueue import JobQueue, Unavailable
 
@@ -34,7 +34,6 @@ READY_S = 30.0
 WORKING_S = 5.0  # the welcome waits this long for worker and reaper
 AGAIN_S = 2.0  # a process is not started more often than this
 STOP_S = {"api": 10.0, "worker": 15.0, "reaper": 10.0, "redis": 60.0}  # in this order; the worker's after its drain
-WRONG_SETTINGS = 2  # the exit code of a process that would not start next time either
 COLORS = {"redis": 31, "api": 36, "worker": 32, "reaper": 35}
 
 # Stops what runs when run.py is gone and could not (kill -9, a closed terminal). It reads "pid:seconds" of each process,
@@ -126,7 +125,7 @@ class Children:
         """Start again what has died. SystemExit when that is useless."""
         for name, child in list(self.running.items()):
             code = child.ended()
-            if code == WRONG_SETTINGS:
+            if code == MISTAKE:
                 raise SystemExit(f"The {name} cannot run like this; its own words are above.")
             if code is not None and time.monotonic() > child.started + AGAIN_S:
                 say(f"{name} (pid {child.process.pid}) ended with {code}; starting it again")

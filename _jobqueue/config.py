@@ -13,13 +13,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from _jobqueue.keys import Key, parse_keys
+from _jobqueue.records import NAME, Policy
 from _jobqueue.redis_url import check_redis_url, without_password
-
-if TYPE_CHECKING:
-    from jobqueue import Policy
 
 Address = IPv4Address | IPv6Address
 PROGRAMS = ("api", "worker", "reaper")
@@ -28,7 +26,6 @@ API, WORKER, REAPER = (("api",), ("worker",), ("reaper",))
 
 OTHER_VARIABLES = {"REDIS_HOST", "REDIS_PORT", "API_KEY"}  # the last is of loadtest.py
 LIKE = 0.85  # of 1: how alike two names are when one is a slip of the other
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -89,7 +86,7 @@ def _queues(text: str) -> tuple[tuple[str, int], ...]:
     queues: dict[str, int] = {}
     named = [part.partition("=") for part in text.split(",")]
     for name, equals, number in named:
-        if not _NAME.fullmatch(name) or name in queues:
+        if not NAME.fullmatch(name) or name in queues:
             raise ValueError("must name queues once each, like default or default=6,email=2")
         if bool(equals) != bool(named[0][1]):
             raise ValueError("give a number of threads to every queue or to none")
@@ -288,8 +285,6 @@ class Config:
     @property
     def policy(self) -> Policy:
         """For jobs whose type and submit say nothing else."""
-        from jobqueue import Policy
-
         return Policy(self.max_attempts, round(self.processing_timeout_s * 1000), round(self.backoff_s * 1000))
 
     @property
