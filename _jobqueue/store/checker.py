@@ -40,7 +40,7 @@ class Checker:
             time.sleep(self.AGAIN_S)
             suspects = self._suspects(iter(suspects))
         wrong = [f"{self.name}: {problem}" for problems in suspects.values() for problem in problems]
-        missing = books_of(self.store.run("books", self.name, [])).missing
+        missing = books_of(self.store.run("look", self.name, [])).missing
         if missing:
             wrong.append(f"{self.name}: the books do not balance: {missing:+d} submitted jobs are nowhere")
         strays = [*self._stray_lists(repair), *self._stray_kinds(repair)]

@@ -89,7 +89,7 @@ class Presence:
             args += [name, n]
         for h in held:
             args += [h.id, h.token, h.left_ms, len(h.fields) // 2, *h.fields]
-        now, reaper, answers = self.link.run("extend", self._prefix, args)
+        now, reaper, answers = self.link.run("beat", self._prefix, args)
         reaper_lives = bool(reaper) and int(now) - int(reaper) < REAPER_LOST_MS
         return reaper_lives, [answer.decode() for answer in answers]
 

@@ -66,7 +66,7 @@ class Operations:
     def act(self, action: str, queue: str, ids: Sequence[str], dry_run: bool, skipped: Counter[str]) -> int:
         """Returns how many jobs were changed; the others are added to ``skipped``."""
         ready = []
-        for job_id, (status, taken) in zip(ids, self._store.run("look", queue, ids) if ids else (), strict=True):
+        for job_id, (status, taken) in zip(ids, self._store.run("allowed", queue, ids) if ids else (), strict=True):
             if status.decode() not in ACTIONS[action].statuses:
                 skipped[status.decode() or "not_found"] += 1
             elif action == "retry" and taken:

@@ -53,11 +53,11 @@ class Reads:
 
     def books(self, queue: str) -> Books:
         """All counts of a queue."""
-        return books_of(self._store.run("books", queue, []))
+        return books_of(self._store.run("look", queue, []))
 
     def look(self, queue: str, minutes: int, jobs: int) -> Look:
         """All counts, the workers, the counters of the last minutes (this one included) and the types of the next ``jobs``."""
-        answer = self._store.run("books", queue, [minutes, jobs])
+        answer = self._store.run("look", queue, [minutes, jobs])
         books, (types, workers, rows) = books_of(answer[:8]), answer[8:]
         last = books.now_ms // 60_000
         return Look(
