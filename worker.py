@@ -52,12 +52,6 @@ OVERRUN_S = 0.02  # a batch is expected to last 5 ms: past this, its neighbours 
 BATCH_S = 0.005
 MAX_BATCH = 64
 SWITCH_S = 0.001  # watch and beat wait so long for a handler that computes; with Python's 5 ms a hand-back took 140 ms
-LIGHT_S = 0.002  # a job that takes less, and computes for COMPUTING of it, is light
-COMPUTING = 0.3
-LIGHT_SLOTS = 2  # of a queue run light jobs: one computes while the other talks to Redis
-SETTLED_S = 0.02  # after so long, those who run without a turn have finished
-NOT_LIGHT = 3  # so many batches in a row tell: one may have met a busy machine
-NO_TURNS_S = 1.0  # jobs that turned out not to be light are not tried again sooner
 STALE_S = 15.0  # above the longest that one turn of a slot's loop can take: BLMOVE, or a call that times out
 LOG_LINES, LOG_LINE_CHARS = 100, 200
 REAPER_MISSED_S = 5.0  # without a reaper for so long, the log says so: it may be starting
@@ -126,52 +120,6 @@ class Run:
         self.inside = False  # the handler runs: only now may something be thrown into the thread
 
 
-class Turns:
-    """Lets only two slots of a queue at a time run light jobs: more threads would only take the interpreter from each other.
-
-    Whether short jobs compute or wait for something cannot be seen while many threads compete: they are tried with turns."""
-
-    def __init__(self) -> None:
-        self.on = False
-        self._changed = threading.Condition()
-        self._taken = self._not_light = 0
-        self._on_since = self._off_until = 0.0
-
-    def full(self) -> bool:
-        return self._taken >= LIGHT_SLOTS
-
-    def take(self, timeout_s: float) -> bool:
-        """Wait a while for a turn. False when there is none, or none is needed any more."""
-        with self._changed:
-            if self.on and self.full():
-                self._changed.wait(timeout_s)
-            taken = self.on and not self.full()
-            self._taken += taken
-            return taken
-
-    def give_back(self) -> None:
-        with self._changed:
-            self._taken -= 1
-            self._changed.notify()
-
-    def weigh(self, mean_s: float, computing: float, in_turn: bool) -> None:
-        """After a batch: how long its jobs took, which part of that they computed, and whether that was in a turn."""
-        now = time.monotonic()
-        if not self.on:
-            if mean_s < LIGHT_S and now >= self._off_until:
-                self.on, self._on_since, self._not_light = True, now, 0
-        elif in_turn and now >= self._on_since + SETTLED_S:
-            light = mean_s < LIGHT_S and computing >= COMPUTING
-            self._not_light = 0 if light else self._not_light + 1
-            if self._not_light == NOT_LIGHT:
-                self.turn_off()
-
-    def turn_off(self) -> None:
-        with self._changed:
-            self.on, self._off_until = False, time.monotonic() + NO_TURNS_S
-            self._changed.notify_all()
-
-
 class Slot:
     """One thread: exchange, run, wait. Its id is never used again."""
 
@@ -193,7 +141,6 @@ class Slot:
         self.counts: Counter[str] = Counter()  # waiting and running times, until the next beat takes them
         self.turned = time.monotonic()
         self.idle = False
-        self.turns, self.has_turn = worker.turns[queue], False
 
     def loop(self) -> None:
         self.thread_id = threading.get_ident()
@@ -208,17 +155,12 @@ class Slot:
                     self.link.close()  # it may hold an answer to something else
                     self.worker.hurry.wait(_jitter(1.0))
         finally:
-            self.give_up_turn()
             self.link.close()
 
     def _turn(self) -> None:
-        if self.turns.on and not self.has_turn:
-            self._take_turn()
         self.idle = False  # what this exchange brings counts for --burst before it is here
         jobs = self._exchange()
         self.idle = not jobs
-        if not (jobs and self.turns.on):
-            self.give_up_turn()
         if not jobs and self.worker.burst and self.worker.nothing_left():
             self.worker.signals.stop()
             self.worker.stopping.wait()
@@ -233,21 +175,7 @@ class Slot:
         self.idle = False
         return self._unless_stopping(jobs)
 
-    def _take_turn(self) -> None:
-        if self.ended and self.turns.full():
-            self._exchange(0)  # these results shall not wait
-        while self.turns.on and not self.has_turn and not self.worker.stopping.is_set():
-            self.idle, self.turned = True, time.monotonic()
-            self.has_turn = self.turns.take(0.5)
-
-    def give_up_turn(self) -> None:
-        """From this slot's thread, or from `watch` when a job takes longer than was expected."""
-        with self.lock:
-            had, self.has_turn = self.has_turn, False
-        if had:
-            self.turns.give_back()
-
-    def _exchange(self, most: int = MAX_BATCH) -> list[Claimed]:
+    def _exchange(self) -> list[Claimed]:
         worker = self.worker
         with self.lock:
             # A claim that overtook them would give them up as dropped; sent twice, they do no harm.
@@ -256,7 +184,7 @@ class Slot:
         delay, failures = 0.05, 0
         while True:
             self.turned = time.monotonic()
-            want = 0 if worker.stopping.is_set() else min(self.batch, most)
+            want = 0 if worker.stopping.is_set() else self.batch
             try:
                 accepted, jobs = self.talk.exchange(ended, want, again=failures > 0)
                 break
@@ -291,7 +219,7 @@ class Slot:
 
     def _run_batch(self, jobs: list[Claimed]) -> None:
         """Run jobs one after the other, until one overruns and `watch` has given the rest back."""
-        began, computed = time.monotonic(), time.thread_time()
+        began = time.monotonic()
         with self.lock:
             self.pending.extend(jobs)
         ran = 0
@@ -316,9 +244,7 @@ class Slot:
                     self.ended.append(settlement)
                 self._count(run)
             self.worker.report(run, settlement)
-        took_s = time.monotonic() - began
-        mean = took_s / max(ran, 1)
-        self.turns.weigh(mean, (time.thread_time() - computed) / took_s, self.has_turn)
+        mean = (time.monotonic() - began) / max(ran, 1)
         self.batch = max(1, min(self.batch * 2, MAX_BATCH, int(BATCH_S / max(mean, 1e-6))))
 
     def _count(self, run: Run) -> None:
@@ -456,7 +382,6 @@ class Worker:
         self.outages = {queue: Outage(log) for queue in self.shares}  # on a Cluster, each may have another Redis
         self.control = jobs.link()  # of the beat thread
         self.wake_beat = threading.Event()
-        self.turns = {queue: Turns() for queue in self.shares}
         self.stopping, self.hurry, self.closed = threading.Event(), threading.Event(), threading.Event()
         self.exit_code = 0
         self.reaper_seen = time.monotonic()
@@ -522,8 +447,6 @@ class Worker:
     def _drain(self) -> None:
         self.stopping_since = time.monotonic()
         self.stopping.set()
-        for turns in self.turns.values():
-            turns.turn_off()
         deadline = time.monotonic() + self.config.drain_s
         running = [slot for slot in self.slots if slot.running]
         if running:
@@ -603,10 +526,7 @@ class Worker:
                     _throw(slot.thread_id, TimedOut)
         elif now >= run.deadline + HUNG_S:
             self._replace(slot, run)
-        elif now >= run.started + OVERRUN_S and (slot.pending or slot.ended or slot.has_turn):
-            if slot.has_turn:
-                slot.turns.turn_off()
-                slot.give_up_turn()
+        elif now >= run.started + OVERRUN_S and (slot.pending or slot.ended):
             with slot.lock:
                 slot.handed += slot.ended + [Settlement(job.id, job.token, "released") for job in slot.pending]
                 slot.ended = []

@@ -21,7 +21,7 @@ from _jobqueue.config import Config
 from _jobqueue.logs import Log
 from jobqueue import Claimed, Job, JobQueue, JobType, NewJob, Unavailable
 from tests.harness import Program, Server, System, eventually
-from worker import LIGHT_S, LIGHT_SLOTS, NOT_LIGHT, SETTLED_S, Run, Slot, TimedOut, Turns, Worker
+from worker import Run, Slot, TimedOut, Worker
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -138,7 +138,7 @@ def test_results_that_the_beat_has_not_delivered_yet_are_not_given_up_by_the_nex
 def test_a_timeout_hits_the_handler_and_never_the_code_around_it():
     """Thousands of handlers that end at the very moment at which they are interrupted."""
     jobs = SimpleNamespace(conversation=lambda *slot: SimpleNamespace(link=None))
-    worker = SimpleNamespace(id="w", jobs=jobs, pid=os.getpid(), lease_ms=1000, turns={"default": Turns()})
+    worker = SimpleNamespace(id="w", jobs=jobs, pid=os.getpid(), lease_ms=1000)
     slot = Slot(worker, 1, "default")  # type: ignore[arg-type]
     slot.thread_id = threading.get_ident()
     over = threading.Event()
@@ -468,52 +468,8 @@ def test_neighbours_of_a_slow_job_in_a_batch_are_handed_back(odd, queue, gate):
     assert "refused" not in worker.log
 
 
-def light(turns: Turns) -> Turns:
-    """Turns that are on."""
-    turns.weigh(LIGHT_S / 10, computing=1.0, in_turn=False)
-    assert turns.on
-    return turns
-
-
-def test_two_slots_run_light_jobs_and_the_third_waits_for_a_turn():
-    turns = light(Turns())
-    assert [turns.take(0) for _ in range(LIGHT_SLOTS + 1)] == [True] * LIGHT_SLOTS + [False]
-    third = threading.Thread(target=lambda: taken.append(turns.take(30)))
-    taken: list[bool] = []
-    third.start()
-    turns.give_back()
-    third.join(10)
-    assert taken == [True]
-
-
-def test_jobs_that_wait_for_something_are_not_held_to_two_at_a_time():
-    turns = light(Turns())
-    assert [turns.take(0) for _ in range(LIGHT_SLOTS)] == [True] * LIGHT_SLOTS
-    third = threading.Thread(target=turns.take, args=(30,))
-    third.start()
-    threading.Event().wait(SETTLED_S)
-    for _ in range(NOT_LIGHT):
-        assert turns.on
-        turns.weigh(LIGHT_S / 2, computing=0.05, in_turn=True)
-    assert not turns.on
-    third.join(10)
-    assert not third.is_alive()
-    turns.weigh(LIGHT_S / 10, computing=0.05, in_turn=False)
-    assert not turns.on  # not at once again
-
-
-def test_one_batch_that_met_a_busy_machine_does_not_end_the_turns():
-    turns = light(Turns())
-    threading.Event().wait(SETTLED_S)
-    for _ in range(10):
-        for _ in range(NOT_LIGHT - 1):
-            turns.weigh(LIGHT_S * 2, computing=0.1, in_turn=True)
-        turns.weigh(LIGHT_S / 10, computing=0.9, in_turn=True)
-    assert turns.on
-
-
-def test_a_slow_job_among_light_ones_gives_its_turn_away(odd, queue, gate):
-    """With both turns held by jobs that do not end, the others still run."""
+def test_slow_jobs_behind_light_ones_leave_the_other_threads_to_the_rest(odd, queue, gate):
+    """The first two were claimed in batches of light jobs; whatever waits behind them still runs."""
     odd("--threads", "4")
     for _ in range(40):
         queue.submit_many([NewJob("noop")] * 50)
