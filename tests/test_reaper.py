@@ -151,9 +151,27 @@ class FakeQueue:
         now_ms = int((time.monotonic() + 1e9 + self.jump_s) * 1000)
         return now_ms, [Expired(new_id(0), b"worker-1:1", b"%d" % (now_ms - 1))], {}
 
-    def recover(self, queue: str, expired: list[Expired], *_: Any) -> tuple[list[str], int, int]:
+    @property
+    def recovery(self) -> FakeQueue:
+        return self
+
+    def transaction(self, queue: str) -> FakeTransaction:
+        return FakeTransaction(self.reaped)
+
+
+class FakeTransaction:
+    def __init__(self, reaped: list[Expired]) -> None:
+        self.reaped, self.outcomes = reaped, list[str]()
+
+    def promote(self, limit: int) -> None: ...
+    def trim(self, status: str, older_than_ms: int, limit: int) -> None: ...
+
+    def reap(self, expired: list[Expired], message: str) -> None:
         self.reaped += expired
-        return ["queued"] * len(expired), 0, 0
+        self.outcomes = ["queued"] * len(expired)
+
+    def execute(self) -> tuple[list[str], int, int]:
+        return self.outcomes, 0, 0
 
 
 @pytest.fixture
@@ -190,9 +208,9 @@ def test_a_clock_that_drifts_is_followed_without_a_pause(clocks):
 
 def test_an_answer_that_was_long_on_its_way_is_no_jump(clocks):
     _, one = clocks
-    one._compare_clocks(100.0, 100.001)
-    one._compare_clocks(95.0, 100.2)  # the answer came 5 s after the question
-    one._compare_clocks(100.0, 100.001)
+    one.compare_clocks(100.0, 100.001)
+    one.compare_clocks(95.0, 100.2)  # the answer came 5 s after the question
+    one.compare_clocks(100.0, 100.001)
     assert one.quiet_until == 0.0 and one.redis_ahead_s == pytest.approx(100.0, abs=0.01)
 
 

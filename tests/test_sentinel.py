@@ -120,10 +120,10 @@ def test_a_demoted_primary_that_kept_its_clients_is_left_by_them(sentinels: Sent
 def test_the_report_counts_replicas_and_says_what_can_be_lost(sentinels: Sentinels, jobs: JobQueue) -> None:
     report = eventually(jobs.server, equals=lambda report: report["replicas"] == 2)
     assert (report["kind"], report["role"], report["min_replicas_to_write"]) == ("sentinel", "master", "0")
-    assert any("min-replicas-to-write 1" in text for text in report["warnings"])
+    assert any("min-replicas-to-write 1" in text for _, text in report["warnings"])
     primary = sentinels.named().client
     primary.config_set("min-replicas-to-write", 1)
-    assert not any("min-replicas-to-write 1" in text for text in jobs.server()["warnings"])
+    assert not any("min-replicas-to-write 1" in text for _, text in jobs.server()["warnings"])
     primary.config_set("min-replicas-to-write", 0)
 
 
