@@ -15,6 +15,5 @@ for i, id in ipairs(ARGV) do
     answers[i] = 'asked'
   end
 end
-file_ends()
-count_tallies(now)
+write_ends(now)
 return answers

@@ -41,8 +41,8 @@ local function repair_hash(job, status)
   if status == job.status then return end
   job.status = status
   if status ~= 'failed' then return call('HSET', key('job:' .. job.id), 'status', status) end
-  ended(job, status, digits(now))
-  file_ends() -- its counter stays: nobody knows when it ended
+  job.finished = digits(now)
+  ended(job, status, job.finished)
 end
 
 local function enter_index(job)
@@ -77,6 +77,7 @@ for i = 2, #ARGV do
     refile(job)
   end
 end
+write_ends(now)
 if ARGV[1] == '1' then
   local totals = call('HMGET', key('totals'), 'deleted', 'trimmed')
   local sum = (totals[1] or 0) + (totals[2] or 0)

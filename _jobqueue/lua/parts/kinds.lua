@@ -1,9 +1,8 @@
 -- Dead letters by the kind of their last error.
 
-local KINDS_KEPT = 200 -- dead letters of any further kind stand together
-
 -- Puts a dead letter among those of its kind; `kind` in its hash says where it stands.
 local function file_under(kind, id, when)
+  local KINDS_KEPT = 200 -- dead letters of any further kind stand together
   if call('SISMEMBER', key('kinds'), kind) == 0 then
     if call('SCARD', key('kinds')) >= KINDS_KEPT then kind = 'other' end
     call('SADD', key('kinds'), kind)

@@ -1,9 +1,10 @@
 -- A job in `processing` has a lease, and stands in the list of the slot that runs it.
 
-local TIMEOUT_GRACE_MS = 1000 -- a worker's own timeout comes before the reaper's
-
 -- A lease ends with the attempt's timeout, however often it is renewed.
-local function lease_end(now, lease_ms, left_ms) return now + math.min(lease_ms, left_ms + TIMEOUT_GRACE_MS) end
+local function lease_end(now, lease_ms, left_ms)
+  local TIMEOUT_GRACE_MS = 1000 -- a worker's own timeout comes before the reaper's
+  return now + math.min(lease_ms, left_ms + TIMEOUT_GRACE_MS)
+end
 
 -- Takes jobs out of `processing`: every way out leads through here, before the new status is written. ZREM comes first: a full
 -- Redis allows it as a first write. `slot`: its list is left to the caller; the lists of other slots lose these jobs here.
