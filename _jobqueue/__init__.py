@@ -1,0 +1,1 @@
+"""The inside of the queue, room by room. Users import `jobqueue` only."""
