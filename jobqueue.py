@@ -33,7 +33,7 @@ list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
 
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
-``lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: whoever
+``_jobqueue/lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: whoever
 no longer holds it is refused. Success is recorded at most once.
 """
 
@@ -123,7 +123,7 @@ MAX_IN_PIECES_BYTES = 512
 
 SAME: Any = object()  # a payload that stays as it is
 
-# Delays of a failed attempt, as in lua/prelude.lua.
+# Delays of a failed attempt, as in _jobqueue/lua/prelude.lua.
 NEVER, BACKOFF, IN_PLACE = -3, -2, -1
 
 
@@ -799,9 +799,9 @@ def queue_number_of(job_id: str) -> int | None:
 
 
 class Script:
-    """One file of ``lua/`` behind the prelude, sent by its SHA-1."""
+    """One file of ``_jobqueue/lua/`` behind the prelude, sent by its SHA-1."""
 
-    folder = Path(__file__).resolve().parent / "lua"
+    folder = Path(__file__).resolve().parent / "_jobqueue/lua"
 
     def __init__(self, name: str) -> None:
         self.text = (self.folder / "prelude.lua").read_text() + (self.folder / f"{name}.lua").read_text()

@@ -91,7 +91,7 @@ def main() -> None:
         "PING": (bench.ping, 1500, 1),
         "a script that does nothing": (bench.bare("return 1"), 1500, 1),
         "the prelude of our scripts": (bench.bare(prelude + "return 1"), 1500, 1),
-        "lua/submit.lua": (bench.bare(Script("submit").text), 1500, 1),
+        "submit.lua": (bench.bare(Script("submit").text), 1500, 1),
         "JobQueue.submit": (bench.submit, 1500, 1),
         "JobQueue.submit_many, a job": (bench.submit_many, 10, 1000),
         "JobQueue.exchange, finish one and claim one": (lambda: bench.exchange(1), 1500, 1),

@@ -140,7 +140,7 @@ def test_image_holds_what_the_programs_import() -> None:
         our_imports(program, needed)
     our_imports("handlers", needed)
     assert {name for name in copied() if name.endswith(".py")} == {f"{module}.py" for module in needed}
-    assert {"requirements.txt", "lua", "static"} <= set(copied())
+    assert {"requirements.txt", "_jobqueue", "static"} <= set(copied())
     for name in copied():
         assert (ROOT / name).exists(), name
 
@@ -157,15 +157,16 @@ def test_dockerignore_lets_through_what_the_image_copies_and_no_more() -> None:
 
     wanted = {str(path.relative_to(ROOT)) for name in copied() for path in files_of(ROOT / name)}
     passing = {path.name for path in ROOT.glob("*") if path.is_file() and passes(path.name)}
-    for folder in ("lua", "static"):
-        names = {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir()}
+    for folder in ("_jobqueue", "static"):
+        names = {str(path.relative_to(ROOT)) for path in files_of(ROOT / folder)}
         passing |= {name for name in names if passes(name)}
     assert passing == wanted
-    assert not passes(".env") and not passes("data/redis.log")
+    assert not passes(".env") and not passes("data/redis.log") and not passes("_jobqueue/__pycache__/a.pyc")
 
 
 def files_of(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]
+    found = [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]
+    return [each for each in found if "__pycache__" not in each.parts]
 
 
 # ---------------------------------------------------------------------------------------------------- requirements

@@ -459,11 +459,11 @@ def slow_loading(stage: Stage, seconds: float) -> dict[str, Any]:
 def with_movable_clock() -> Path:
     """A copy of the programs whose scripts add the seconds in the key ``clock`` to Redis's time."""
     folder = Path(tempfile.mkdtemp(prefix="jobqueue-clock-"))
-    for name in ("lua", "static"):
+    for name in ("_jobqueue", "static"):
         shutil.copytree(ROOT / name, folder / name)
     for module in ROOT.glob("*.py"):
         shutil.copy(module, folder)
-    prelude = folder / "lua/prelude.lua"
+    prelude = folder / "_jobqueue/lua/prelude.lua"
     read = "local t = call('TIME')"
     assert read in prelude.read_text()
     prelude.write_text(prelude.read_text().replace(read, f"{read}\n  t[1] = t[1] + (call('GET', 'clock') or 0)"))
