@@ -32,11 +32,14 @@ import dialects
 import jobqueue
 import metrics
 import openapi
-from config import Config, Log, Signals, announce, start_logging
+from _jobqueue.config import Config
+from _jobqueue.keys import new_key
+from _jobqueue.logs import Log, announce, start_logging
+from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_core
+from _jobqueue.records import ACT_MOST, ACTIONS, ENDED, STATUSES, Kind
+from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.strict_json import parse_json
 from jobqueue import (
-    ACT_MOST,
-    ACTIONS,
-    STATUSES,
     Conflict,
     Filter,
     Invalid,
@@ -44,18 +47,13 @@ from jobqueue import (
     JobQueue,
     JobQueueError,
     KeyReused,
-    Kind,
     NewJob,
     NotFound,
-    Policy,
     Submitted,
     Unavailable,
-    parse_json,
-    rfc3339,
 )
 from overview import Advice, Overview, queue_row, worker_rows
-from processes import MISTAKE, Parent, is_child, keep_to_one_core
-from security import Gate, Refused, is_loopback, new_key
+from security import Gate, Refused, is_loopback
 from server import OURS_TO_FIND, Server
 
 FILTERS = tuple(field.name for field in dataclasses.fields(Filter))
@@ -66,7 +64,6 @@ HEALTH_S = 1.0
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s
 MAX_CHECKED_JOBS = 100_000  # checked in some seconds
 MAX_SENTENCES = 100  # of the checker, in one answer
-ENDED = ("done", "failed", "cancelled")
 MAX_PAGE = 200
 MAX_OFFSET = 10_000  # further on, a cursor
 MAX_WAIT_S = 20.0
@@ -136,9 +133,10 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Invalid):
         shown, more = error.problems[:MAX_PROBLEMS], len(error.problems) - MAX_PROBLEMS
         return Problem(status, code, str(Invalid(shown)) + (f"; and {more} more" if more > 0 else ""), shown)
-    if isinstance(error, Unavailable):  # behind the colon stands the address of Redis: that is for the log
-        reason = str(error).partition(":")[0]
-        return Problem(status, code, f"{reason}. Try again; under an Idempotency-Key that is safe.", Retry_After="2")
+    if isinstance(error, Unavailable):
+        return Problem(
+            status, code, f"{error.public}. Try again; under an Idempotency-Key that is safe.", Retry_After="2"
+        )
     return Problem(status, code, OURS_TO_FIND if status == 500 else str(error))
 
 
@@ -472,8 +470,10 @@ class Api:
         return {"workers": [row for queue in self.jobs.queues() for row in worker_rows(queue, self.jobs.look(queue))]}
 
     def metrics(self) -> dict[str, Any] | str:
-        queues = {queue: self.jobs.books(queue) for queue in self.jobs.queues()}
-        return metrics.as_prometheus(self.jobs, queues) if _wants_text() else metrics.as_json(queues)
+        if _wants_text():
+            looks = {queue: self.jobs.look(queue) for queue in self.jobs.queues()}
+            return metrics.as_prometheus(looks, self.jobs.server())
+        return metrics.as_json({queue: self.jobs.books(queue) for queue in self.jobs.queues()})
 
     def health(self) -> dict[str, Any]:
         """200 while Redis answers within a second. ``?verbose`` adds what it found and what that means."""
@@ -780,7 +780,7 @@ def _print_key(name: str, scope: str) -> int:
 
 def main() -> int:
     config, options = Config.parse(
-        "Serves the HTTP API.", ("api_host", "api_port", "api_threads", "api_processes"), _flags
+        "api", "Serves the HTTP API.", ("api_host", "api_port", "api_threads", "api_processes"), _flags
     )
     if options.new_key:
         return _print_key(*options.new_key)
@@ -793,11 +793,11 @@ def main() -> int:
     announce(config, log)
     if config.one_core:
         keep_to_one_core()
-    defaults = Policy(*config.policy())
+    defaults = config.policy
     jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1, durability=config.durability)
     probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0, durability=config.durability)
     try:
-        for warning in jobs.server()["warnings"]:
+        for _, warning in jobs.server()["warnings"]:
             log.warning(warning)
     except Unavailable as error:
         log.warning(f"serving without Redis: {error}; requests get 503 until it is back")

@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from jobqueue import PRIORITIES, Invalid, Job, NewJob
+from _jobqueue.records import PRIORITIES
+from jobqueue import Invalid, Job, NewJob
 
 STATUS_WORDS = {"queued": "pending", "scheduled": "pending", "done": "completed", "cancelled": "failed"}
 PRIORITY_WORDS = {number: word for word, number in PRIORITIES.items()}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from jobqueue import BUCKETS_MS, FAILURES, Books, JobQueue
+from _jobqueue.histograms import BUCKETS_MS
+from _jobqueue.records import ENDED, FAILURES, Books, Look
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-OUTCOMES = ("done", "failed", "cancelled")
 Sample = tuple[dict[str, str], float]
 
 
@@ -38,9 +38,10 @@ def as_json(queues: dict[str, Books]) -> dict[str, Any]:
     }
 
 
-def as_prometheus(jobs: JobQueue, queues: dict[str, Books]) -> str:
+def as_prometheus(looks: dict[str, Look], server: dict[str, Any]) -> str:
+    """``server``: what JobQueue.server() says."""
     lines: list[str] = []
-    for name, kind, text, samples in _families(jobs, queues):
+    for name, kind, text, samples in _families(looks, server):
         full = f"jobqueue_{name}"
         lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}"]
         for labels, value in samples:
@@ -50,7 +51,9 @@ def as_prometheus(jobs: JobQueue, queues: dict[str, Books]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _families(jobs: JobQueue, queues: dict[str, Books]) -> Iterator[tuple[str, str, str, list[Sample]]]:
+def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[tuple[str, str, str, list[Sample]]]:
+    queues = {queue: look.books for queue, look in looks.items()}
+
     def total(name: str) -> list[Sample]:
         return [({"queue": queue}, books.totals.get(name, 0)) for queue, books in queues.items()]
 
@@ -58,7 +61,7 @@ def _families(jobs: JobQueue, queues: dict[str, Books]) -> Iterator[tuple[str, s
         return [({"queue": queue}, read(books)) for queue, books in queues.items()]
 
     yield "jobs_submitted_total", "counter", "Jobs accepted.", total("submitted")
-    finished = [({"queue": q, "outcome": o}, b.totals.get(o, 0)) for q, b in queues.items() for o in OUTCOMES]
+    finished = [({"queue": q, "outcome": o}, b.totals.get(o, 0)) for q, b in queues.items() for o in ENDED]
     yield "jobs_finished_total", "counter", "Jobs that ended, by outcome.", [*finished]
     failures = [
         ({"queue": q, "reason": r}, b.totals.get(f"errors:{r}", 0)) for q, b in queues.items() for r in FAILURES
@@ -75,8 +78,7 @@ def _families(jobs: JobQueue, queues: dict[str, Books]) -> Iterator[tuple[str, s
     yield "reaper_up", "gauge", "1 while a reaper looks after the queue.", gauge(lambda books: int(books.reaper_lives))
     yield "wait_seconds", "histogram", "From when a job could run to its first start.", _histogram(queues, "wait")
     yield "run_seconds", "histogram", "How long attempts ran.", _histogram(queues, "run")
-    yield from _workers(jobs, queues)
-    server = jobs.server()
+    yield from _workers(looks)
     yield "redis_memory_bytes", "gauge", "Memory that Redis uses.", [({}, server["used_memory_bytes"] or 0)]
     yield (
         "redis_maxmemory_bytes",
@@ -90,8 +92,8 @@ def _age_s(books: Books) -> float:
     return (books.oldest_age_ms or 0) / 1000
 
 
-def _workers(jobs: JobQueue, queues: Iterable[str]) -> Iterator[tuple[str, str, str, list[Sample]]]:
-    workers = {queue: jobs.look(queue).living() for queue in queues}
+def _workers(looks: dict[str, Look]) -> Iterator[tuple[str, str, str, list[Sample]]]:
+    workers = {queue: look.living() for queue, look in looks.items()}
     yield "workers", "gauge", "Living workers.", [({"queue": q}, len(w)) for q, w in workers.items()]
     threads = [({"queue": q}, sum(each["threads"] for each in w)) for q, w in workers.items()]
     yield "worker_threads", "gauge", "Jobs that can run at once.", [*threads]

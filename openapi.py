@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jobqueue
-from jobqueue import (
+from _jobqueue.records import (
     ACT_MOST,
     ACTIONS,
     DAY_MS,

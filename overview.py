@@ -14,8 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jobqueue
-from config import Config
-from jobqueue import BUCKETS_MS, STATUSES, Books, Job, JobQueue, Look, NewJob, Unavailable, rfc3339
+from _jobqueue.config import Config
+from _jobqueue.histograms import BUCKETS_MS
+from _jobqueue.records import STATUSES, Books, Look, Warned
+from _jobqueue.rfc3339 import rfc3339
+from jobqueue import Job, JobQueue, NewJob, Unavailable
 
 HOUR = 60  # minutes
 WINDOW = 6  # minutes that rates are taken over: five whole ones and this one
@@ -86,8 +89,9 @@ class Overview:
     def system(self, config: Config) -> dict[str, Any]:
         """What it runs on, and how it is set."""
         books = {queue: self.jobs.books(queue) for queue in self.jobs.queues()}
+        server = self.server()
         return {
-            "redis": self.server(),
+            "redis": server | {"warnings": [text for _, text in server["warnings"]]},
             "config": config.in_effect(),
             "queues": [
                 {
@@ -145,9 +149,9 @@ def _now_ms(looks: dict[str, Look]) -> int:
 # ---------------------------------------------------------------------------------------------------------- health
 
 
-def health(looks: dict[str, Look], server_warnings: Iterable[str]) -> list[dict[str, Any]]:
+def health(looks: dict[str, Look], server_warnings: Iterable[Warned]) -> list[dict[str, Any]]:
     """What is wrong, the worst first, each with what to do; [] when all is well."""
-    found: list[tuple[str, str, str | None]] = [(_redis_code(text), text, None) for text in server_warnings]
+    found: list[tuple[str, str, str | None]] = [(code, text, None) for code, text in server_warnings]
     left = [queue for queue, look in looks.items() if look.books.reaper_ms is not None and not look.books.reaper_lives]
     if any(look.books.reaper_lives for look in looks.values()):  # it will find the queues that are new to it
         found += [("no_reaper", f"queue {queue}: {NO_REAPER}", queue) for queue in left]
@@ -164,12 +168,6 @@ def health(looks: dict[str, Look], server_warnings: Iterable[str]) -> list[dict[
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
-
-
-def _redis_code(warning: str) -> str:
-    if "no append-only file" in warning:
-        return "not_persistent"
-    return "memory" if "of its maxmemory" in warning else "redis"
 
 
 def _problems(queue: str, look: Look) -> Iterator[tuple[str, str]]:

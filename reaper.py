@@ -12,8 +12,12 @@ import sys
 import time
 from collections import Counter
 
-from config import Config, Log, Signals, announce, start_logging
-from jobqueue import Expired, JobQueue, Policy, Unavailable
+from _jobqueue.config import Config
+from _jobqueue.logs import Log, announce, start_logging
+from _jobqueue.processes import Signals
+from _jobqueue.records import Expired
+from _jobqueue.tokens import worker_of
+from jobqueue import JobQueue, Unavailable
 
 LIMIT = 125  # ids that one script looks at, within some milliseconds
 ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep the leases waiting
@@ -27,6 +31,7 @@ class Reaper:
 
     def __init__(self, jobs: JobQueue, lease_s: float, retention_ms: dict[str, int], log: Log) -> None:
         self.jobs, self.lease_s, self.retention_ms, self.log = jobs, lease_s, retention_ms, log
+        self.recovery = jobs.recovery
         self.beats: dict[tuple[str, str], tuple[bytes, float]] = {}
         self.redis_ahead_s: float | None = None
         self.quiet_until = 0.0
@@ -50,16 +55,25 @@ class Reaper:
     def _tick_queue(self, queue: str) -> None:
         for _ in range(ROUNDS):
             asked = time.monotonic()
-            now_ms, expired, beats = self.jobs.expired(queue, LIMIT)
+            now_ms, expired, beats = self.recovery.expired(queue, LIMIT)
             self._compare_clocks(now_ms / 1000 - time.monotonic(), now_ms / 1000 - asked)
             if self._lower_dead(queue, beats):
                 continue  # look again: what was lowered has expired
             if time.monotonic() < self.quiet_until:
                 expired = []
-            outcomes, promoted, trimmed = self.jobs.recover(queue, expired, LEASE_EXPIRED, LIMIT, self.retention_ms)
+            outcomes, promoted, trimmed = self._recover(queue, expired)
             self._say(queue, expired, outcomes)
             if max(len(expired), promoted, trimmed) < LIMIT:
                 return
+
+    def _recover(self, queue: str, expired: list[Expired]) -> tuple[list[str], int, int]:
+        """One pipelined MULTI/EXEC. Returns what became of each expired job, and how many were promoted and trimmed."""
+        transaction = self.recovery.transaction(queue)
+        transaction.promote(LIMIT)
+        for status, kept_ms in self.retention_ms.items():
+            transaction.trim(status, kept_ms, LIMIT)
+        transaction.reap(expired, LEASE_EXPIRED)
+        return transaction.execute()
 
     def _compare_clocks(self, least: float, most: float) -> None:
         """Redis's clock is ahead of ours by ``least`` to ``most`` seconds: it was read between our question and its answer.
@@ -83,8 +97,8 @@ class Reaper:
                 continue
             silent_s = time.monotonic() - seen
             if silent_s > FORGET_S:
-                self.jobs.leave(queue, worker, self.jobs.slots(queue, worker), beat)
-            elif silent_s > self.lease_s and (n := self.jobs.lower(queue, worker, beat)):
+                self.recovery.leave(queue, worker, self.recovery.slots(queue, worker), beat)
+            elif silent_s > self.lease_s and (n := self.recovery.lower(queue, worker, beat)):
                 self.log.warning("a worker's beat has stopped", queue=queue, worker=worker, jobs=n)
                 lowered += n
         return lowered
@@ -92,7 +106,7 @@ class Reaper:
     def _say(self, queue: str, expired: list[Expired], outcomes: list[str]) -> None:
         for job, outcome in zip(expired, outcomes, strict=True):
             if outcome in ("queued", "failed", "cancelled"):
-                worker = job.token.decode(errors="replace").rpartition("-")[0] or None
+                worker = worker_of(job.token)
                 self.log.warning(
                     "took back a job", job=job.id, now=outcome, worker=worker, queue=queue, why=LEASE_EXPIRED
                 )
@@ -103,11 +117,13 @@ class Reaper:
 
 def main() -> int:
     config, _ = Config.parse(
-        "Takes back expired jobs, promotes delayed ones, trims old ones.", ("reaper_interval_s", "processing_timeout_s")
+        "reaper",
+        "Takes back expired jobs, promotes delayed ones, trims old ones.",
+        ("reaper_interval_s", "processing_timeout_s"),
     )
     log, signals = start_logging(config, "reaper"), Signals()
     announce(config, log)
-    jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
+    jobs = JobQueue(config.redis_url, defaults=config.policy)
     jobs.wait_until_ready(signals, log.warning)
     retention_ms = {
         "done": config.result_ttl_s * 1000,

@@ -20,7 +20,9 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from config import Config, Signals, parse_queues, without_password
+from _jobqueue.config import Config
+from _jobqueue.processes import MISTAKE, Signals
+from _jobqueue.redis_url import without_password
 from jobqueue import JobQueue, Unavailable
 
 ROOT = Path(__file__).resolve().parent
@@ -32,7 +34,6 @@ READY_S = 30.0
 WORKING_S = 5.0  # the welcome waits this long for worker and reaper
 AGAIN_S = 2.0  # a process is not started more often than this
 STOP_S = {"api": 10.0, "worker": 15.0, "reaper": 10.0, "redis": 60.0}  # in this order; the worker's after its drain
-WRONG_SETTINGS = 2  # the exit code of a process that would not start next time either
 COLORS = {"redis": 31, "api": 36, "worker": 32, "reaper": 35}
 
 # Stops what runs when run.py is gone and could not (kill -9, a closed terminal). It reads "pid:seconds" of each process,
@@ -124,7 +125,7 @@ class Children:
         """Start again what has died. SystemExit when that is useless."""
         for name, child in list(self.running.items()):
             code = child.ended()
-            if code == WRONG_SETTINGS:
+            if code == MISTAKE:
                 raise SystemExit(f"The {name} cannot run like this; its own words are above.")
             if code is not None and time.monotonic() > child.started + AGAIN_S:
                 say(f"{name} (pid {child.process.pid}) ended with {code}; starting it again")
@@ -356,7 +357,7 @@ def start_programs(config: Config, url: str, children: Children) -> None:
 
 def wait_until_ready(config: Config, jobs: JobQueue, started_ms: int, children: Children) -> bool:
     """True when the API serves and the first job will find a worker and a reaper. False after a signal."""
-    address, queue = api_address(config), next(iter(parse_queues(config.queues, config.worker_threads)))
+    address, queue = api_address(config), next(iter(config.shares))
     began = time.monotonic()
     while not children.signals.wait(0.05):
         children.revive()
@@ -378,7 +379,7 @@ def served(address: str) -> bool:
 def works(jobs: JobQueue, queue: str, started_ms: int) -> bool:
     """Whether a worker and a reaper have been heard of since then, in Redis's time."""
     try:
-        beats = [worker["beat_ms"] for worker in jobs.workers(queue).values()]
+        beats = [worker["beat_ms"] for worker in jobs.look(queue).workers.values()]
         return max(beats, default=0) > started_ms and jobs.books(queue).reaper_lives
     except Unavailable:
         return False
@@ -398,7 +399,7 @@ and see what became of it:
 
 
 def main() -> int:
-    config, _ = Config.parse(__doc__.splitlines()[0], ("api_port", "worker_threads", "handlers"))
+    config, _ = Config.parse("", __doc__.splitlines()[0], ("api_port", "worker_threads", "handlers"))
     signals, url, server, port = Signals(), config.redis_url, "", 0
     lock = lock_data(signals)
     check_port(config)

@@ -6,18 +6,16 @@ import hashlib
 import hmac
 import ipaddress
 import re
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Any
 from urllib.parse import urlsplit
 
-from config import Config
+from _jobqueue.config import Address, Config
+from _jobqueue.keys import SCOPES
 from jobqueue import JobQueue
 
-SCOPES = ("read", "submit", "admin")  # each may do what those before it may
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-KEY_BYTES = 24  # 192 random bits
 
 # On every answer. Pages and their scripts come from here alone, and nobody may frame them.
 HEADERS = [
@@ -41,30 +39,6 @@ class Refused(Exception):
         super().__init__(detail)
 
 
-@dataclass(frozen=True)
-class Key:
-    """An API key as the configuration knows it: only its hash."""
-
-    name: str
-    scope: str
-    digest: bytes
-
-
-def parse_keys(text: str) -> tuple[Key, ...]:
-    """``name:scope:sha256``, separated by commas. A name may have two keys while one replaces the other."""
-    entries = [entry.strip().split(":") for entry in text.split(",") if entry.strip()]
-    return tuple(Key(name, scope, bytes.fromhex(digest)) for name, scope, digest in entries)
-
-
-def new_key(name: str, scope: str) -> tuple[str, str]:
-    """A key for its user, and the entry of API_KEYS that lets it in. ValueError names what is wrong."""
-    if not re.fullmatch(r"[\w.-]{1,64}", name) or scope not in SCOPES:
-        raise ValueError(f"a key has a name of letters, digits, _ . - and a scope of {', '.join(SCOPES)}")
-    key = secrets.token_urlsafe(KEY_BYTES)
-    entry = f"{name}:{scope}:{hashlib.sha256(key.encode()).hexdigest()}"
-    return key, entry
-
-
 def is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -72,21 +46,21 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def client_of(environ: Mapping[str, Any], trusted_proxy: str = "") -> str:
+def client_of(environ: Mapping[str, Any], trusted_proxy: Address | None = None) -> str:
     """Whose requests are counted together: an IPv4 address, or the /64 that an IPv6 customer gets.
 
     From ``trusted_proxy`` it is the last address in X-Forwarded-For, which the proxy added; those before it anybody can write.
     """
     address = _address(environ.get("REMOTE_ADDR", ""))
     told = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
-    if told and address and address == _address(trusted_proxy):
+    if told and address and address == trusted_proxy:
         address = _address(told)
-    if isinstance(address, ipaddress.IPv6Address):
+    if isinstance(address, IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address or "unknown")
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _address(text: str) -> Address | None:
     """Of ``1.2.3.4``, ``1.2.3.4:567``, ``::1`` and ``[::1]:567``; IPv4 also where it is written as IPv6."""
     bare = re.fullmatch(r"\[(.*)\](?::\d+)?|([\d.]+):\d+", text)
     try:
@@ -101,12 +75,11 @@ class Gate:
 
     def __init__(self, config: Config, jobs: JobQueue) -> None:
         self.jobs = jobs
-        self.keys = parse_keys(config.api_keys)
+        self.keys = config.api_keys
         self.trusted_proxy = config.trusted_proxy
         self.rate_max, self.rate_window_s = config.rate_limit_max, config.rate_limit_window_s
-        named = {name.strip().lower() for name in config.allowed_hosts.split(",") if name.strip()}
         bound = f"[{config.api_host}]" if ":" in config.api_host else config.api_host
-        self.hosts = named or {*LOOPBACK, bound.lower()}
+        self.hosts = config.allowed_hosts or (*LOOPBACK, bound.lower())
 
     def check(self, environ: Mapping[str, Any], scope: str) -> dict[str, str]:
         """Refused, or the headers that tell how often the client may still call."""

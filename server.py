@@ -37,8 +37,9 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, Task, WSGITask
 
-from config import Config, Log, Signals
-from processes import is_child, is_orphan
+from _jobqueue.config import Config
+from _jobqueue.logs import Log
+from _jobqueue.processes import Signals, is_child, is_orphan
 from security import HEADERS
 
 # Our limits in front of waitress's own, which are a gigabyte of body and a quarter megabyte of headers.

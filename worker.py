@@ -28,15 +28,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from _jobqueue import liveness
+from _jobqueue.config import Config
+from _jobqueue.job_types import load_handlers
+from _jobqueue.logs import announce, start_logging
+from _jobqueue.processes import MISTAKE, Parent, Signals, keep_to_one_core
+from _jobqueue.records import Settlement
 from _jobqueue.work.attempts import Attempts
 from _jobqueue.work.beat import Beat
 from _jobqueue.work.reports import Reports
 from _jobqueue.work.shift import Shift
 from _jobqueue.work.slot import Slot
 from _jobqueue.work.watch import Watch
-from config import Config, Signals, announce, parse_queues, start_logging
-from jobqueue import JobQueue, Policy, Settlement, Unavailable, load_handlers
-from processes import MISTAKE, Parent, keep_to_one_core
+from jobqueue import JobQueue, Unavailable
 
 BATCH_S = 0.005  # a batch is expected to last this long
 MAX_BATCH = 64
@@ -131,7 +134,7 @@ class Worker:
     def __init__(self, config: Config, jobs: JobQueue, shift: Shift, signals: Signals) -> None:
         self.jobs, self.shift, self.signals, self.drain_s = jobs, shift, signals, config.drain_s
         self.log = shift.reports.log
-        self.threads = parse_queues(config.queues, config.worker_threads)  # of each queue
+        self.threads = config.shares  # of each queue
         count = sum(self.threads.values())
         # As many to spare, for the slots that replace those whose handlers hang.
         self.pool = ThreadPoolExecutor(2 * count, thread_name_prefix="slot")
@@ -231,7 +234,7 @@ class Worker:
         self.beat.hand_back(queue)
         self.beat.beat(queue)  # what was counted since the last one
         slots = [slot.id for slot in self.shift.slots if slot.queue == queue]
-        self.jobs.leave(queue, self.shift.worker, slots)
+        self.beat.leave(queue, slots)
 
     def _persist(self, action: Callable[[], object], until: float) -> None:
         while True:
@@ -264,7 +267,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     names = ("worker_threads", "queues", "handlers", "worker_processes", "drain_s", "processing_timeout_s")
-    config, options = Config.parse("Runs jobs.", names, _flags)
+    config, options = Config.parse("worker", "Runs jobs.", names, _flags)
     if options.check:
         return liveness.check()
     log, signals = start_logging(config, "worker"), Signals()
@@ -279,14 +282,14 @@ def main() -> int:
     if config.one_core:
         keep_to_one_core()
     sys.setswitchinterval(SWITCH_S)
-    jobs = JobQueue(config.redis_url, defaults=Policy(*config.policy()))
+    jobs = JobQueue(config.redis_url, defaults=config.policy)
     jobs.wait_until_ready(signals, log.warning)
     if signals.is_set():
         return 0
     shift = Shift(
         secrets.token_urlsafe(16),  # 128 random bits: tokens are never used again
         Attempts(types, jobs.policy, config.max_result_bytes),
-        Reports(log, parse_queues(config.queues, config.worker_threads), config.log_jobs == "all"),
+        Reports(log, config.shares, config.log_jobs == "all"),
         round(config.processing_timeout_s * 1000),
         options.burst,
     )

@@ -1,1 +1,1 @@
-"""The inside of the queue, room by room. Users import `jobqueue` only."""
+"""The inside of jobqueue. Users import `jobqueue` only."""

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from config import Config, Signals, start_logging
+from _jobqueue.config import Config
+from _jobqueue.logs import start_logging
+from _jobqueue.processes import Signals
 from server import Server
 
 

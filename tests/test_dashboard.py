@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from _jobqueue.keys import new_key
 from jobqueue import NEVER, JobQueue, NewJob, Settlement, new_id
-from security import new_key
 from tests.browser import Browser, browser
 from tests.harness import ROOT, System, eventually
 

@@ -14,7 +14,7 @@ from typing import Any
 import hiredis
 import pytest
 
-from config import Config
+from _jobqueue.config import Config
 from jobqueue import JobQueue, NewJob
 from tests.harness import Cluster, Server, System, eventually
 

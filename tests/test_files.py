@@ -5,17 +5,16 @@ from __future__ import annotations
 import ast
 import fnmatch
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config import Config
+from _jobqueue.config import Config, settings_of
 from tests.harness import ROOT
 
 PROGRAMS = ("api", "worker", "reaper")
-SETTINGS = {setting.name.upper(): setting for setting in fields(Config)}
+SETTINGS = {setting.name.upper(): setting for setting in settings_of()}
 # docker-compose.yml sets these itself; the two ports are where it publishes.
 FIXED, PUBLISHED = {"REDIS_URL", "API_HOST", "API_PORT", "API_INSECURE"}, {"API_PORT", "REDIS_PORT"}
 
@@ -36,15 +35,19 @@ def env_example() -> dict[str, str]:
     return dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
 
+def source_of(module: str) -> Path:
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
 def our_imports(module: str, seen: set[str]) -> set[str]:
-    """The root modules that one needs, itself included."""
+    """Our modules that one needs, itself included."""
     if module not in seen:
         seen.add(module)
-        for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text())):
+        for node in ast.walk(ast.parse(source_of(module).read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             for name in names:
-                if (ROOT / f"{name}.py").exists():
+                if source_of(name).exists():
                     our_imports(name, seen)
     return seen
 
@@ -61,8 +64,8 @@ def test_env_example_lists_every_setting_with_its_default() -> None:
     listed = env_example()
     assert listed.keys() == SETTINGS.keys() - FIXED | PUBLISHED
     for name in listed.keys() & SETTINGS.keys():
-        default = SETTINGS[name].default
-        assert listed[name] == default == "" or SETTINGS[name].metadata["parse"](listed[name]) == default, name
+        assert Config.from_environment({name: listed[name]}) == Config(), name
+        assert listed[name] or not SETTINGS[name].default, name
 
 
 def test_compose_passes_every_setting_on(compose: dict[str, Any]) -> None:
@@ -139,7 +142,9 @@ def test_image_holds_what_the_programs_import() -> None:
     for program in PROGRAMS:
         our_imports(program, needed)
     our_imports("handlers", needed)
-    assert {name for name in copied() if name.endswith(".py")} == {f"{module}.py" for module in needed}
+    assert {name for name in copied() if name.endswith(".py")} == {
+        f"{module}.py" for module in needed if "." not in module
+    }
     assert {"requirements.txt", "_jobqueue", "static"} <= set(copied())
     for name in copied():
         assert (ROOT / name).exists(), name
@@ -151,7 +156,7 @@ def test_dockerignore_lets_through_what_the_image_copies_and_no_more() -> None:
     def passes(name: str) -> bool:
         verdict = True
         for rule in rules:
-            if fnmatch.fnmatchcase(name, rule.lstrip("!")):
+            if any(fnmatch.fnmatchcase(part, rule.lstrip("!")) for part in (name, *map(str, Path(name).parents))):
                 verdict = rule.startswith("!")
         return verdict
 
@@ -161,12 +166,26 @@ def test_dockerignore_lets_through_what_the_image_copies_and_no_more() -> None:
         names = {str(path.relative_to(ROOT)) for path in files_of(ROOT / folder)}
         passing |= {name for name in names if passes(name)}
     assert passing == wanted
-    assert not passes(".env") and not passes("data/redis.log") and not passes("_jobqueue/__pycache__/a.pyc")
+    assert not passes("_jobqueue/__pycache__/config.pyc")
+    assert not passes(".env") and not passes("data/redis.log")
 
 
 def files_of(path: Path) -> list[Path]:
-    found = [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]
-    return [each for each in found if "__pycache__" not in each.parts]
+    return (
+        [path]
+        if path.is_file()
+        else [each for each in path.rglob("*") if each.is_file() and "__pycache__" not in each.parts]
+    )
+
+
+# --------------------------------------------------------------------------------------------------- users' modules
+
+
+def test_a_worker_takes_no_name_from_its_users_but_jobqueue() -> None:
+    """A module of ours that it imports from the root would hide a user's module of that name."""
+    imported = our_imports("worker", set())
+    assert {module for module in imported if "." not in module} == {"worker", "jobqueue"}
+    assert len(imported) > 2
 
 
 # ---------------------------------------------------------------------------------------------------- requirements

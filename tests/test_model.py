@@ -555,7 +555,7 @@ def scripts(folder: Path) -> Path:
     """A copy of the scripts that read the time from a key."""
     copy = folder / "lua"
     shutil.copytree(Script.folder, copy)
-    prelude = (copy / "prelude.lua").read_text()
+    prelude = (copy / "parts/prelude.lua").read_text()
     assert prelude.count("call('TIME')") == 1
     clock = f"""
 local function test_time()
@@ -563,7 +563,7 @@ local function test_time()
   return {{ math.floor(ms / 1000), ms % 1000 * 1000 }}
 end
 """
-    (copy / "prelude.lua").write_text(clock + prelude.replace("call('TIME')", "test_time()"))
+    (copy / "parts/prelude.lua").write_text(clock + prelude.replace("call('TIME')", "test_time()"))
     return copy
 
 
@@ -600,8 +600,8 @@ def test_no_story_breaks_a_promise(machine: type[Stories]) -> None:
         ("exchange.lua", "if job.token ~= token then", "if not job.status then"),
         ("exchange.lua", "if seq == last then", "if false then"),
         ("exchange.lua", "if seq > 0 and seq < last then return {} end", ""),
-        ("reap.lua", "elseif not job or job.status ~= 'processing' then", "elseif not job then"),
-        ("reap.lua", "call('HDEL', key('job:' .. l.id), 'token')", ""),
+        ("reap.lua", "if not job or job.status ~= 'processing' then", "if not job then"),
+        ("parts/leases.lua", "if refuse_late then", "if false then"),
         ("retry.lua", ", kind = f[5]", ""),
     ],
     ids=["no fence", "claims twice", "obeys old copies", "reaps any status", "leaves the token", "leaves the kind"],

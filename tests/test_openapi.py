@@ -16,7 +16,8 @@ import pytest
 
 import api
 import openapi
-from config import Config, Log
+from _jobqueue.config import Config
+from _jobqueue.logs import Log
 from jobqueue import JobQueue
 from tests.harness import ROOT, System, eventually
 

@@ -10,7 +10,9 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 import api
-from config import Config, Log
+from _jobqueue.config import Config
+from _jobqueue.keys import parse_keys
+from _jobqueue.logs import Log
 from jobqueue import IN_PLACE, NEVER, Claimed, Held, JobQueue, Look, NewJob, NotFound, Settlement, result_fields
 from overview import LEVELS, WINDOW, Overview, percentile
 from tests.harness import Server, System, eventually
@@ -548,7 +550,7 @@ def test_one_check_runs_at_a_time(queue: JobQueue) -> None:
 
 
 def test_the_configuration_is_shown_without_secrets(overview: Overview) -> None:
-    config = Config(redis_url="redis://user:secret@here/0", api_keys=f"me:read:{'ab' * 32}")
+    config = Config(redis_url="redis://user:secret@here/0", api_keys=parse_keys(f"me:read:{'ab' * 32}"))
     shown = overview.system(config)["config"]
     assert "secret" not in str(shown) and "abab" not in str(shown) and "here" in shown["redis_url"]
 

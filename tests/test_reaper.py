@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import reaper
-from config import Log
+from _jobqueue.logs import Log
 from jobqueue import Expired, Job, JobQueue, NewJob, Settlement, new_id
 from reaper import Reaper
 from tests.harness import Server, eventually

@@ -19,14 +19,18 @@ from typing import Any
 
 import pytest
 
+from _jobqueue.config import Config
+from _jobqueue.job_types import JobType
+from _jobqueue.logs import Log
+from _jobqueue.records import Claimed
+from _jobqueue.store.leases import Conversation
 from _jobqueue.work.attempts import Attempts
 from _jobqueue.work.reports import Reports
 from _jobqueue.work.run import TimedOut
 from _jobqueue.work.shift import Shift
 from _jobqueue.work.slot import Slot
 from _jobqueue.work.watch import Watch
-from config import Config, Log
-from jobqueue import Claimed, Conversation, Job, JobQueue, JobType, NewJob, Policy, Unavailable
+from jobqueue import Job, JobQueue, NewJob, Policy, Unavailable
 from tests.harness import Program, Server, System, eventually
 from worker import Loop, Worker
 
@@ -411,7 +415,7 @@ def test_a_worker_finishes_what_it_runs_before_it_leaves(odd, queue, gate, numbe
 def test_a_handler_that_outlasts_the_drain_is_an_interrupted_attempt(odd, queue, server):
     worker = odd("--threads", "2", "--drain", "1")
     job = queue.submit("sleep", 600, timeout_s=900)
-    eventually(lambda: any(info["running"] for info in queue.workers("default").values()))
+    eventually(lambda: any(info["running"] for info in queue.look("default").workers.values()))
     began = time.monotonic()
     assert worker.stop() == 0
     assert time.monotonic() - began < 6
@@ -424,7 +428,7 @@ def test_a_handler_that_outlasts_the_drain_is_an_interrupted_attempt(odd, queue,
 def test_a_second_signal_hurries(odd, queue):
     worker = odd("--threads", "2", "--drain", "600")
     job = queue.submit("sleep", 600, timeout_s=900)
-    eventually(lambda: any(info["running"] for info in queue.workers("default").values()))  # as its beat says
+    eventually(lambda: any(info["running"] for info in queue.look("default").workers.values()))  # as its beat says
     worker.signal(signal.SIGTERM)
     worker.says("draining")
     worker.signal(signal.SIGINT)
@@ -630,12 +634,12 @@ def test_handlers_that_cannot_be_loaded_are_one_clear_line(system, tmp_path, cas
 
 def test_two_processes_and_a_killed_one_is_replaced(system, queue, server):
     parent = system.start("worker.py", "--processes", "2", "--threads", "2")
-    eventually(lambda: len(queue.workers("default")), equals=2, within_s=20)
-    first = {worker["pid"] for worker in queue.workers("default").values()}
+    eventually(lambda: len(queue.look("default").workers), equals=2, within_s=20)
+    first = {worker["pid"] for worker in queue.look("default").workers.values()}
     killed = min(first)
     os.kill(killed, signal.SIGKILL)
     parent.says("a process ended; starting another")
-    pids = lambda: {worker["pid"] for worker in queue.workers("default").values()}  # noqa: E731
+    pids = lambda: {worker["pid"] for worker in queue.look("default").workers.values()}  # noqa: E731
     eventually(lambda: len(pids() - {killed}), equals=2, within_s=20)
     ends(queue, queue.submit("echo").id)
     assert parent.stop() == 0
@@ -644,7 +648,7 @@ def test_two_processes_and_a_killed_one_is_replaced(system, queue, server):
 
 def test_children_drain_when_their_parent_is_killed(system, queue, server):
     parent = system.start("worker.py", "--processes", "2", "--threads", "1")
-    eventually(lambda: len(queue.workers("default")), equals=2, within_s=20)
+    eventually(lambda: len(queue.look("default").workers), equals=2, within_s=20)
     parent.kill()
     eventually(lambda: keys_left(server), equals=[])
 
@@ -746,8 +750,8 @@ def test_an_outage_of_redis_is_logged_when_it_begins_and_when_it_ends(own_system
     worker.says("no work until Redis is back")
     own_system.server.start()
     worker.says("Redis is back")
-    beats = queue.workers("default")
-    eventually(lambda: queue.workers("default") != beats)  # each thread finds its old connection broken in its own time
+    beats = queue.look("default").workers
+    eventually(lambda: queue.look("default").workers != beats)  # each thread finds its old connection broken in its own time
     gate.open()
     for one in jobs:
         assert ends(queue, one.id).attempts == 1

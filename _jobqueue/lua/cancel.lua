@@ -1,19 +1,20 @@
--- Cancels jobs: at once while they wait, by asking their handlers while they run. Sent twice, it says the same.
+-- needs: prelude statuses ends
+-- Cancels jobs: at once while they wait, by asking their handlers while they run. A call sent twice gives the same answers.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
 -- Returns for each 'cancelled', 'asked', or the status that forbids it ('done', 'failed'); false when there is no such job.
-local now, answers, waited = now_ms(), {}, 0
+local now, answers = now_ms(), {}
 for i, id in ipairs(ARGV) do answers[i] = call('HGET', key('job:' .. id), 'status') end
 for i, id in ipairs(ARGV) do
   if answers[i] == 'queued' or answers[i] == 'scheduled' then
     call('ZREM', key(INDEX[answers[i]]), id)
-    call('HSET', key('job:' .. id), 'status', 'cancelled', 'finished', digits(now))
-    call('ZADD', key('cancelled'), digits(now), id)
-    answers[i], waited = 'cancelled', waited + 1
+    ended({ id = id }, 'cancelled', digits(now))
+    answers[i] = 'cancelled'
   elseif answers[i] == 'processing' then
     call('HSET', key('job:' .. id), 'cancel', digits(now))
     answers[i] = 'asked'
   end
 end
-if waited > 0 then count('cancelled', waited, now) end
+file_ends()
+count_tallies(now)
 return answers

@@ -1,3 +1,4 @@
+-- needs: prelude statuses kinds erase
 -- Deletes jobs that do not run, hash and indexes together.
 -- KEYS  1 prefix
 -- ARGV  ids, each once

@@ -1,4 +1,5 @@
--- What a reaper has to look at. Reads only.
+-- needs: prelude
+-- Reads what a reaper looks at: expired leases and the workers' last beats.
 -- KEYS  1 prefix
 -- ARGV  1 most leases to return
 -- Returns {now, leases that ran out: {id, token or '', lease end}, workers with their last beat: worker, beat ...}.

@@ -1,3 +1,4 @@
+-- needs: prelude
 -- Reads the kinds of error among the dead letters.
 -- KEYS  1 prefix
 -- Returns for each {kind, how many, the latest's id, when it failed, its type, the beginning of its last error or ''}.

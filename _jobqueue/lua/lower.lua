@@ -1,4 +1,5 @@
--- Ends the leases of a worker whose beat stopped, so that they are reaped whatever the clock says.
+-- needs: prelude tokens
+-- Ends the leases of a worker whose beat stopped, so that the reaper takes the jobs back, whatever the clock says.
 -- KEYS  1 prefix
 -- ARGV  1 worker   2 its last beat as the caller saw it   3... its slots
 -- Returns how many leases were lowered; 0 too when it has beaten since.
@@ -9,7 +10,7 @@ for i = 3, #ARGV do
   for _, id in ipairs(call('LRANGE', key('processing:' .. ARGV[i]), 0, -1)) do
     local token = call('HGET', key('job:' .. id), 'token')
     local lease_end = call('ZSCORE', key('leases'), id)
-    if token and slot_of(token) == ARGV[i] and lease_end and tonumber(lease_end) > now then held[#held + 1] = id end
+    if token and read_token(token) == ARGV[i] and lease_end and tonumber(lease_end) > now then held[#held + 1] = id end
   end
 end
 for _, id in ipairs(held) do

@@ -1,3 +1,4 @@
+-- needs: prelude jobs policy
 -- Reads one page of the jobs in an index. Its cost depends on the page alone: with a filter it looks at a bounded number of
 -- jobs, and may answer fewer than asked for while there are more.
 -- KEYS  1 prefix
@@ -17,8 +18,8 @@ local function matches(id)
   return f[1] and (status == '' or f[1] == status) and (job_type == '' or f[2] == job_type) and (kind == '' or f[3] == kind)
 end
 
--- The first rank of the page. Where the job that it follows has left the index, the place is looked for among those of its
--- score: Redis orders them by their ids.
+-- The first rank of the page. When the job that it follows has left the index, the page begins behind that job's place among the ids of its
+-- score: Redis orders them by id.
 local range = newest and 'ZREVRANGE' or 'ZRANGE'
 local start = tonumber(ARGV[5])
 if not start then

@@ -1,4 +1,5 @@
--- Stops a queue from giving out jobs, or lets it go on. What runs is not touched.
+-- needs: prelude
+-- Stops a queue from giving out jobs, or lets it go on. Running jobs go on.
 -- KEYS  1 prefix
 -- ARGV  1 1 to pause, 0 to resume
 -- Returns 1.

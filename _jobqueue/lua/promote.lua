@@ -1,8 +1,9 @@
--- Moves scheduled jobs that are due into the queue, each to the place it was given at its submit.
+-- needs: prelude places waiting
+-- Moves due jobs from `scheduled` to `queue`, at the place assigned on submit.
 -- KEYS  1 prefix
 -- ARGV  1 most jobs to move
--- Also notes that a reaper lives, and the greatest age of the oldest waiting job in this minute. Returns how many ids it took
--- from `scheduled`: as many as asked for means that more may be due.
+-- Returns how many ids it took from `scheduled`: as many as asked for means that more may be due. Also notes that a reaper lives,
+-- and the greatest age of the oldest waiting job in this minute.
 local now = now_ms()
 local ids = call('ZRANGEBYSCORE', key('scheduled'), '-inf', digits(now), 'LIMIT', 0, ARGV[1])
 local due = {}

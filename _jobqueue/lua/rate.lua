@@ -1,4 +1,4 @@
--- Counts a request against a client's limit: a sliding window that keeps the time of each accepted request.
+-- Counts a request against a client's limit. The sliding window is exact: it keeps the time of each accepted request.
 -- KEYS  1 jq:rate:<client>
 -- ARGV  1 most requests in a window   2 window in ms
 -- Returns {1 accepted or 0 refused, requests left in this window, ms until there is room for one more (0: now)}.

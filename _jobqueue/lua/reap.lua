@@ -1,42 +1,38 @@
+-- needs: prelude jobs tokens places policy leases kinds ends failures
 -- Takes back jobs whose lease ran out: a compare-and-set on (status, token, lease end) for each.
 -- KEYS  1 prefix
 -- ARGV  1-3 default max_attempts, timeout_ms, backoff_ms   4 the error message   then for each: id, token or '', lease end
 -- Returns for each: 'queued' (runs again at once, in its old place), 'failed' (attempts spent), 'cancelled' (was asked to),
 -- 'changed' (renewed, settled or claimed anew since the caller looked) or 'stale' (the index was wrong).
-local defaults = { ARGV[1], ARGV[2], ARGV[3] }
+local defaults, message = { ARGV[1], ARGV[2], ARGV[3] }, ARGV[4]
 local now = now_ms()
-local looked = {}
-for at = 5, #ARGV, 3 do
-  local id, lease_end = ARGV[at], call('ZSCORE', key('leases'), ARGV[at])
-  local job = job_of(id)
-  local answer = 'reap'
-  if lease_end ~= ARGV[at + 2] or tonumber(lease_end) > now then
-    answer = 'changed'
-  elseif not job or job.status ~= 'processing' then
-    answer = 'stale'
-  elseif (job.token or '') ~= ARGV[at + 1] then
-    answer = 'changed'
-  end
-  local l = { id = id, job = job, answer = answer }
-  if answer == 'reap' then l.policy = retry_policy_of(job, defaults) end
-  looked[#looked + 1] = l
+
+-- Returns why not to reap a job; nil when its lease ran out under the token that the caller saw.
+local function reason_against(job, lease_end_now, token, lease_end_seen)
+  if lease_end_now ~= lease_end_seen or tonumber(lease_end_now) > now then return 'changed' end
+  if not job or job.status ~= 'processing' then return 'stale' end
+  if (job.token or '') ~= token then return 'changed' end
 end
 
-local answers = {}
-for i, l in ipairs(looked) do
-  answers[i] = l.answer
-  if l.answer == 'stale' then call('ZREM', key('leases'), l.id) end
-  if l.answer == 'reap' then
-    call('ZREM', key('leases'), l.id)
-    if l.job.token then
-      call('LREM', key('processing:' .. slot_of(l.job.token)), 0, l.id)
-      call('HDEL', key('job:' .. l.id), 'token') -- from here on its old holder is refused
-    end
-    answers[i] = fail(l.id, l.job, l.policy, { delay = IN_PLACE, kind = 'lease_expired', message = ARGV[4] }, now)
-    count('reaped', 1, now)
-    count('errors:lease_expired', 1, now)
-    count(answers[i] == 'queued' and 'retried' or answers[i], 1, now)
+local answers, stale, jobs = {}, {}, {}
+for at = 5, #ARGV, 3 do
+  local id, i = ARGV[at], #answers + 1
+  local job = job_of(id)
+  answers[i] = reason_against(job, call('ZSCORE', key('leases'), id), ARGV[at + 1], ARGV[at + 2]) or 'reaped'
+  if answers[i] == 'stale' then stale[#stale + 1] = id end
+  if answers[i] == 'reaped' then
+    job.number, job.policy = i, retry_policy_of(job, defaults)
+    jobs[#jobs + 1] = job
   end
 end
+
+if #stale > 0 then call('ZREM', key('leases'), unpack(stale)) end
+if #jobs > 0 then left_processing(jobs, nil, true) end
+for _, job in ipairs(jobs) do
+  answers[job.number] = fail(job, { delay = IN_PLACE, kind = 'lease_expired', message = message }, now)
+  tally('reaped')
+end
+file_ends()
+count_tallies(now)
 ring()
 return answers

@@ -1,11 +1,23 @@
+-- needs: prelude jobs places unique kinds
 -- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts.
--- Sent twice with the same request, it retries once.
+-- A call sent twice with the same request retries once.
 -- KEYS  1 prefix
 -- ARGV  1 name of this request   2 number of ids   3... ids, then another payload, if they shall have one: field, value ...
 -- Returns for each 'retried', or what forbids it: the status, or 'taken' by another job with its unique key; false when there
 -- is no such job.
 local request, n = ARGV[1], tonumber(ARGV[2])
 local answers, jobs, named = {}, {}, {}
+
+-- Queues an ended job again. It has left its index.
+local function start_anew(job)
+  local score = digits(first_place(job.score) + call('HINCRBY', key('meta'), 'seq', 1))
+  call('HDEL', key('job:' .. job.id), 'token', 'cancel', 'finished', 'started', 'kind')
+  call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request, 'due', digits(now_ms()))
+  if job.kind then unfile(job.kind, job.id) end
+  if job.unique then call('SET', key('unique:' .. job.unique), job.id) end
+  call('ZADD', key('queue'), score, job.id)
+end
+
 for i = 1, n do
   local id = ARGV[2 + i]
   local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind')
@@ -22,11 +34,12 @@ for i = 1, n do
     if job.unique then named[job.unique] = true end
   end
 end
+
 for _, job in ipairs(jobs) do
   call('ZREM', key(job.status), job.id)
-  start_anew(job.id, job, request)
+  start_anew(job)
   if #ARGV > 2 + n then
-    call('HDEL', key('job:' .. job.id), 'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7')
+    call('HDEL', key('job:' .. job.id), unpack(PIECES))
     call('HSET', key('job:' .. job.id), unpack(ARGV, 3 + n))
   end
 end

@@ -1,4 +1,5 @@
--- Makes scheduled jobs due now. Sent twice, it says the same.
+-- needs: prelude
+-- Makes scheduled jobs due now. A call sent twice finds them queued.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
 -- Returns for each 'queued', or the status that forbids it; false when there is no such job.

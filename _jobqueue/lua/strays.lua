@@ -1,6 +1,7 @@
--- Looks for ids that stand under a kind of error and are no dead letters of that kind.
+-- needs: prelude kinds
+-- Finds, and on demand removes, ids that stand under a kind of error and are no dead letters of that kind.
 -- KEYS  1 prefix
--- ARGV  1 kind   2 1 to take them out   3... ids that stand there
+-- ARGV  1 kind   2 1 to remove them   3... ids that stand there
 -- Returns {1 when nothing stands there though the kind is among `kinds`, those ids}.
 local kind, strays = ARGV[1], {}
 for i = 3, #ARGV do

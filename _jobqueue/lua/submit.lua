@@ -1,10 +1,11 @@
--- Stores jobs of one queue, all or none. Sent twice, it stores them once.
+-- needs: prelude places unique
+-- Stores jobs of one queue, all or none. A call sent twice stores them once.
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs
 --       then for each job: id, priority 0-9, due, unique key or '', tags, number of field-value pairs, field, value ...
 --       due: '' at once, '+<ms>' from now, or ms since the epoch; tags: separated by blanks
--- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the one that lives under its
--- unique key, which stands for it, or ''}; {'conflict'} when the idempotency key was used for another request.
+-- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the living one that has its
+-- unique key and stands for it, or ''}; {'conflict'} when the idempotency key was used for another request.
 local idem, fingerprint, n = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ID, PRIORITY, DUE, UNIQUE, TAGS, PAIRS, FIELDS = 0, 1, 2, 3, 4, 5, 6 -- from where a job starts in ARGV
 local PLUS = 43
@@ -50,7 +51,7 @@ for i, job in ipairs(starts) do
     local id, due = ARGV[job + ID], tonumber(ARGV[job + DUE])
     if due and string.byte(ARGV[job + DUE]) == PLUS then due = now + due end
     seq = seq + 1
-    local score = digits((9 - ARGV[job + PRIORITY]) * PRIORITY_STEP + seq)
+    local score = place_of(ARGV[job + PRIORITY], seq)
     local first, last = job + FIELDS, job + FIELDS + 2 * ARGV[job + PAIRS] - 1
     if due and due > now then
       local at_ms = digits(due)

@@ -1,3 +1,4 @@
+-- needs: prelude kinds erase
 -- Deletes ended jobs that are past their retention, hash and index together.
 -- KEYS  1 prefix
 -- ARGV  1 index: done, failed or cancelled   2 retention in ms   3 most jobs to delete

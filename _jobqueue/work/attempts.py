@@ -8,8 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from _jobqueue.errors import Invalid
+from _jobqueue.job_types import Fail, JobType, Retry
+from _jobqueue.pieces import result_fields
+from _jobqueue.records import BACKOFF, NEVER, Claimed, Policy, Settlement
 from _jobqueue.work.run import Context, Interrupted, Run, TimedOut, exact
-from jobqueue import BACKOFF, NEVER, Claimed, Fail, Invalid, JobType, Policy, Retry, Settlement, result_fields
 
 _from_json = json.JSONDecoder().decode
 _class_name: Callable[[type], str] = type.__dict__["__name__"].__get__  # a metaclass cannot change this one

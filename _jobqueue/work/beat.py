@@ -6,12 +6,15 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 
-import jobqueue
+from _jobqueue.errors import Unavailable
+from _jobqueue.records import Held, __version__
+from _jobqueue.store.leases import Presence
 from _jobqueue.work.run import Run
 from _jobqueue.work.shift import Shift
 from _jobqueue.work.slot import Slot
-from jobqueue import Held, JobQueue, Presence, Unavailable
+from jobqueue import JobQueue
 
 REAPER_MISSED_S = 5.0  # without a reaper for so long, the log says so: it may be starting
 
@@ -69,13 +72,16 @@ class Beat:
         slot.settled(ended)
         self.shift.reports.refused(ended, accepted)
 
+    def leave(self, queue: str, slots: Sequence[str]) -> None:
+        self._presence(queue).leave(slots)
+
     def beat(self, queue: str) -> None:
         runs, held = self._held(queue)
         now = time.monotonic()
         info = {
             "host": socket.gethostname(),
             "pid": self.pid,
-            "version": jobqueue.__version__,
+            "version": __version__,
             "threads": self.threads[queue],
             "types": sorted(self.shift.attempts.types),
             "running": [

@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Iterable
 
+from _jobqueue.errors import Unavailable
+from _jobqueue.logs import Log
+from _jobqueue.records import Settlement
 from _jobqueue.work.run import Run
-from config import Log
-from jobqueue import Settlement, Unavailable
 
 
 class Reports:

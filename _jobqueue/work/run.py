@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from jobqueue import Claimed
+from _jobqueue.records import Claimed
 
 LOG_LINES, LOG_LINE_CHARS = 100, 200
 

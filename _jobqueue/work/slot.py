@@ -8,8 +8,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
+from _jobqueue.histograms import times
+from _jobqueue.records import IN_PLACE, Claimed, Held, Settlement
+from _jobqueue.store.leases import Conversation
 from _jobqueue.work.run import Run
-from jobqueue import IN_PLACE, Claimed, Conversation, Held, Settlement, times
 
 INTERRUPTED = "the worker was told to stop before the handler had finished"
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from _jobqueue import liveness
+from _jobqueue.processes import is_orphan
+from _jobqueue.records import Settlement
 from _jobqueue.work.run import Run
 from _jobqueue.work.shift import Shift
 from _jobqueue.work.slot import Slot
-from jobqueue import Settlement
-from processes import is_orphan
 
 WATCH_S = 0.025
 HUNG_S = 0.5  # after its timeout a handler has this long to yield; below the reaper's second of grace

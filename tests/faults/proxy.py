@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from jobqueue import Script
 
-NAMES = {Script(path.stem).sha: path.stem for path in Script.folder.glob("*.lua") if path.stem != "prelude"}
+NAMES = {Script(path.stem).sha: path.stem for path in Script.folder.glob("*.lua")}
 CONTAINERS = ("CLIENT", "CONFIG", "SCRIPT")  # commands of commands
 BEFORE, APPLIED, AFTER = MOMENTS = ("before", "applied", "after")
 

@@ -463,7 +463,7 @@ def with_movable_clock() -> Path:
         shutil.copytree(ROOT / name, folder / name)
     for module in ROOT.glob("*.py"):
         shutil.copy(module, folder)
-    prelude = folder / "_jobqueue/lua/prelude.lua"
+    prelude = folder / "_jobqueue/lua/parts/prelude.lua"
     read = "local t = call('TIME')"
     assert read in prelude.read_text()
     prelude.write_text(prelude.read_text().replace(read, f"{read}\n  t[1] = t[1] + (call('GET', 'clock') or 0)"))

@@ -215,7 +215,7 @@ CLAIM, SETTLEMENT = "exchange 2", "exchange 3"  # the claim is sent with BLMOVE,
 
 def of_a_worker(scene: Scene, message: Message) -> str:
     """The beats come from another thread, when their time has come."""
-    if message.label != "extend":
+    if message.label != "beat":
         return f"{message.label} {message.nth}"
     if message.nth == 1:
         return "extend at start"
@@ -460,9 +460,9 @@ def of_a_leaving_worker(scene: Scene, message: Message) -> str:
     if scene.part == "start":
         scene.links.add(message.connection)
         return ""
-    if message.label in ("extend", "exchange") and message.words[3].decode() != f"jq:{{{scene.queue}}}:":
+    if message.label in ("beat", "exchange") and message.words[3].decode() != f"jq:{{{scene.queue}}}:":
         return ""
-    if message.label == "extend":
+    if message.label == "beat":
         return "extend while draining" if message.connection in scene.links else "extend at last"
     if message.label == "CLIENT UNBLOCK":
         return message.label

@@ -1,4 +1,5 @@
-"""Several processes of one script under a small parent: `--processes N` of the API and of the worker, and `--reload`."""
+"""What a process is to the system: signals, its core, and several of one script under a small parent (`--processes N`,
+`--reload`)."""
 
 from __future__ import annotations
 
@@ -7,11 +8,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
-from config import Log, Signals
+from _jobqueue.logs import Log
 
 MISTAKE = 2  # exit code when flags or handlers are wrong: to start again would change nothing
 PARENT = "JOBQUEUE_PARENT"  # in a child's environment: its parent's process id
+WAKE_S = 0.5
 
 
 def is_child() -> bool:
@@ -28,6 +31,42 @@ def keep_to_one_core() -> None:
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+
+
+class Signals:
+    """SIGTERM and SIGINT as something that the main thread can wait for.
+
+    The handler only puts into a SimpleQueue, which is safe at any instant; setting a threading.Event there is not."""
+
+    def __init__(self) -> None:
+        self._arrived: SimpleQueue[int] = SimpleQueue()
+        self.count = 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.count += 1
+        self._arrived.put(number)
+
+    def stop(self) -> None:
+        """As if a signal had arrived; from any thread."""
+        self._arrived.put(0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until the next signal, or for ``timeout`` seconds. True when one arrived.
+
+        Never for long at a time: the kernel may hand a signal to another thread, which does not wake this one, and its
+        handler runs here alone."""
+        while True:
+            try:
+                self._arrived.get(timeout=WAKE_S if timeout is None else timeout)
+                return True
+            except Empty:
+                if timeout is not None:
+                    return False
+
+    def is_set(self) -> bool:
+        return self.count > 0
 
 
 class Parent:

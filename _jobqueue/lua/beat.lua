@@ -1,4 +1,5 @@
--- A worker's beat for one queue: says that it lives and renews the leases of what its slots run.
+-- needs: prelude tokens leases
+-- A worker's beat for one queue: notes that it lives and renews the leases of the jobs that its slots run.
 -- KEYS  1 prefix
 -- ARGV  1 worker   2 what it is and runs, JSON   3 lease in ms   4 number of types
 --       then for each type: type, '<max_attempts> <timeout_ms> <backoff_ms>'
@@ -6,7 +7,6 @@
 --       then for each running attempt: id, token, ms left of its timeout, number of field-value pairs to store, field, value ...
 -- Returns {now, reaper's last tick or '', answers}: 'ok', 'cancel' (somebody asked it to stop) or 'lost' (not its job any more).
 local worker, lease_ms = ARGV[1], tonumber(ARGV[3])
-local TIMEOUT_GRACE_MS = 1000 -- as in exchange
 local now = now_ms()
 local counters_at = 5 + 2 * tonumber(ARGV[4])
 local at = counters_at + 1 + 2 * tonumber(ARGV[counters_at])
@@ -31,8 +31,8 @@ for i, h in ipairs(held) do
     answers[i] = 'lost'
   else
     answers[i] = h.cancel and 'cancel' or 'ok'
-    local lease_end = now + math.min(lease_ms, h.left + TIMEOUT_GRACE_MS)
-    if lease_end > now then call('ZADD', key('leases'), digits(lease_end), h.id) end
+    local renewed = lease_end(now, lease_ms, h.left)
+    if renewed > now then call('ZADD', key('leases'), digits(renewed), h.id) end
     if h.last >= h.first then call('HSET', key('job:' .. h.id), unpack(ARGV, h.first, h.last)) end
   end
 end
