@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from jobqueue import JobQueue, NewJob, new_id
+from _jobqueue.store.ids import new_id
+from jobqueue import JobQueue, NewJob
 from tests.harness import Server, System, connections, eventually
 
 ODD = ("--handlers", "tests.odd_handlers")

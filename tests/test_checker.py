@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-import jobqueue
-from jobqueue import INDEX_OF, STATUSES, Claimed, Filter, Job, JobQueue, NewJob, Policy, Settlement, Unavailable, new_id
+from _jobqueue.records import INDEX_OF, STATUSES, Claimed, Settlement
+from _jobqueue.store.checker import Checker
+from _jobqueue.store.ids import new_id
+from jobqueue import Filter, Job, JobQueue, NewJob, Policy, Unavailable
 from tests.harness import Server, System
-
-Q = "jq:{default}:"
-RETENTION_MS = {"done": 10**9, "cancelled": 10**9, "failed": 10**9}
+from tests.played import RETENTION_MS, Q, Worker, recover, tick
 
 
 class World:
@@ -21,8 +23,7 @@ class World:
     def __init__(self, server: Server) -> None:
         self.queue = JobQueue(server.url)
         self.redis: Any = server.client
-        self.link = self.queue.link()
-        self.seq = 0
+        self.workers = itertools.count(1)
         self.queue.submit_many([NewJob(max_attempts=2, priority=9 - number) for number in range(6)])
         running, done, failed, cancelled = self.claim(4)
         self.settle(done, "done")
@@ -32,13 +33,12 @@ class World:
         self.queue.submit(delay_s=60, max_attempts=2)
 
     def claim(self, want: int) -> list[Claimed]:
-        self.seq += 1
-        slot = f"w-{self.seq}"
-        return self.queue.exchange(self.link, "default", slot, self.seq, 0, want, 10_000, [])[1]
+        """By a slot of its own: what it holds is left alone by the next."""
+        return Worker(self.queue, number=next(self.workers)).claim(want)
 
     def settle(self, job: Claimed, outcome: str, delay_ms: int = 0) -> bool:
         settlement = Settlement(job.id, job.token, outcome, delay_ms, "Boom", "boom")
-        [accepted], _ = self.queue.exchange(self.link, "default", "w-0", 0, 0, 0, 0, [settlement])
+        [accepted] = Worker(self.queue).settle(settlement)
         return accepted
 
     def one(self, status: str) -> Job:
@@ -58,8 +58,7 @@ class World:
         for index in ("leases", "scheduled"):
             for job_id in self.redis.zrange(Q + index, 0, -1):
                 self.redis.zadd(Q + index, {job_id: 1})
-        outcomes = self.queue.recover("default", self.queue.expired("default", 500)[1], "gone", 500, RETENTION_MS)[0]
-        assert "stale" not in outcomes
+        assert "stale" not in tick(self.queue)
         while jobs := self.claim(10):
             assert all(self.settle(job, "done") for job in jobs)
         assert self.queue.check("default") == []
@@ -73,7 +72,7 @@ def world(server: Server) -> World:
 
 @pytest.fixture(autouse=True)
 def _look_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobqueue._Checker, "AGAIN_S", 0)
+    monkeypatch.setattr(Checker, "AGAIN_S", 0)
 
 
 def damages() -> dict[str, tuple[Callable[[World], Any], str]]:
@@ -270,9 +269,9 @@ def test_running_job_without_a_lease_is_left_to_the_reaper(world: World) -> None
     world.redis.delete(f"{Q}leases")
     line, _ = world.queue.check("default", repair=True)
     assert line == f"default: job {world.running.id} is processing but stands in no index"
-    [expired] = world.queue.expired("default", 10)[1]
+    [expired] = world.queue.recovery.expired("default", 10)[1]
     assert expired.id == world.running.id
-    assert world.queue.recover("default", [expired], "gone", 10, RETENTION_MS)[0] == ["queued"]
+    assert recover(world.queue, [expired], 10, RETENTION_MS)[0] == ["queued"]
 
 
 def test_repair_does_not_take_a_running_job_from_its_slot(world: World) -> None:
@@ -291,7 +290,7 @@ def test_thousand_damaged_jobs_are_repaired(world: World) -> None:
 
 
 def test_attempts_are_not_compared_where_the_type_decides(world: World) -> None:
-    world.queue.beat(world.link, "default", "w", {}, 10_000, {"typed": Policy(5, 1000, 0)}, [])
+    Worker(world.queue).beat(typed=Policy(5, 1000, 0))
     job = world.queue.submit("typed")
     world.hset(job.id, attempts=4)
     assert world.queue.check("default") == []
@@ -301,7 +300,7 @@ def test_lease_that_nobody_reaps_is_reported(world: World) -> None:
     world.redis.zincrby(f"{Q}leases", -80_000, world.running.id)
     [line] = world.queue.check("default")
     assert line.startswith(f"default: job {world.running.id}: its lease ran out over a minute ago")
-    world.queue.recover("default", world.queue.expired("default", 10)[1], "gone", 10, RETENTION_MS)
+    tick(world.queue)
     assert world.queue.check("default") == []
 
 
@@ -309,7 +308,7 @@ def test_what_is_right_at_the_second_look_is_not_reported(world: World, monkeypa
     job = world.one("queued")
     place = world.redis.zscore(f"{Q}queue", job.id)
     world.redis.zrem(f"{Q}queue", job.id)
-    monkeypatch.setattr(jobqueue.time, "sleep", lambda _: world.redis.zadd(f"{Q}queue", {job.id: place}))
+    monkeypatch.setattr(time, "sleep", lambda _: world.redis.zadd(f"{Q}queue", {job.id: place}))
     assert world.queue.check("default") == []
 
 

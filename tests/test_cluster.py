@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobqueue import Filter, JobQueue, NewJob, Settlement, Unavailable
+from _jobqueue.records import Settlement
+from jobqueue import Filter, JobQueue, NewJob, Unavailable
 from tests.harness import Cluster, Server, System, cluster_port, eventually
-
-LEASE_MS = 10_000
+from tests.played import LEASE_MS, Worker
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def test_a_job_is_submitted_run_and_finished_on_every_node(cluster: Cluster, job
     link = jobs.link()
     for queue in cluster.queues():
         job = jobs.submit("noop", {"n": 1}, queue=queue)
-        _, [claimed] = jobs.exchange(link, queue, "w-1", 1, 0, 1, LEASE_MS, [])
-        end = Settlement(claimed.id, claimed.token, "done", fields=["result", b"2"])
-        accepted, _ = jobs.exchange(link, queue, "w-1", 2, 1, 0, LEASE_MS, [end])
+        talk = jobs.conversation(queue, "w-1", LEASE_MS, link)
+        _, [claimed] = talk.exchange(want=1)
+        accepted, _ = talk.exchange([Settlement(claimed.id, claimed.token, "done", fields=["result", b"2"])])
         assert accepted == [True]
         assert (jobs.get(job.id).status, jobs.get(job.id).result) == ("done", 2)
         assert jobs.check(queue) == []
@@ -97,7 +97,7 @@ def test_a_reaper_looks_after_the_queues_of_all_nodes(cluster: Cluster, system: 
     link = jobs.link()
     for queue in cluster.queues():
         jobs.submit(queue=queue)
-        jobs.exchange(link, queue, "w-1", 1, 0, 1, 1, [])  # a lease of 1 ms
+        jobs.conversation(queue, "w-1", 1, link).exchange(want=1)  # a lease of 1 ms
         jobs.submit(queue=queue, delay_s=0.2)
     system.reaper()
     for queue in cluster.queues():
@@ -122,30 +122,27 @@ def test_the_programs_do_the_jobs_of_all_nodes(cluster: Cluster, system: System)
 
 def test_a_worker_blocked_on_any_node_is_woken_by_a_submit(cluster: Cluster, jobs: JobQueue) -> None:
     for queue in cluster.queues():
-        link, woken = jobs.link(), threading.Event()
+        worker, woken = Worker(jobs, queue=queue), threading.Event()
 
-        def wait(link=link, queue=queue, woken=woken) -> None:
-            jobs.wait_and_claim(link, queue, "w-1", 1, 0, 0, 10_000, 2_000)
+        def wait(worker=worker, woken=woken) -> None:
+            worker.wait(0, 2_000)
             woken.set()
 
         threading.Thread(target=wait, daemon=True).start()
         eventually(lambda queue=queue: cluster.owner(queue).client.info("clients")["blocked_clients"], equals=1)
         jobs.submit(queue=queue)
         assert woken.wait(1.0), "BLMOVE would have lasted 2 s"
-        link.close()
+        worker.link.close()
 
 
 def test_unblock_reaches_each_link_on_its_own_node(cluster: Cluster, jobs: JobQueue) -> None:
-    links = {queue: jobs.link() for queue in cluster.queues()}
-    threads = [
-        threading.Thread(target=jobs.wait_and_claim, args=(link, queue, f"w-{at}", 1, 0, 0, 10_000, 2_000))
-        for at, (queue, link) in enumerate(links.items())
-    ]
+    workers = [Worker(jobs, queue=queue) for queue in cluster.queues()]
+    threads = [threading.Thread(target=worker.wait, args=(0, 2_000)) for worker in workers]
     for thread in threads:
         thread.start()
     for master in cluster.masters:
         eventually(lambda master=master: master.client.info("clients")["blocked_clients"], equals=1)
-    jobs.unblock(links.values())
+    jobs.unblock([worker.link for worker in workers])
     for master in cluster.masters:
         assert "unblock" in str(master.client.info("commandstats"))
     for thread in threads:

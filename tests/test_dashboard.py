@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from _jobqueue.keys import new_key
-from jobqueue import NEVER, JobQueue, NewJob, Settlement, new_id
+from _jobqueue.store.ids import new_id
+from jobqueue import JobQueue, NewJob
 from tests.browser import Browser, browser
 from tests.harness import ROOT, System, eventually
+from tests.played import Worker
 
 FILES = [
     "index.html",
@@ -83,10 +85,7 @@ def dead_letters(system: System, n: int, kind: str = "Boom", queue: str = "mail"
     """So many jobs that have failed for good."""
     jobs = JobQueue(system.url)
     stored = [each.job for each in jobs.submit_many([NewJob("mail", {"n": at}, queue=queue) for at in range(n)])]
-    slot, link = os.urandom(11).hex(), jobs.link()
-    _, claimed = jobs.exchange(link, queue, slot, 1, 0, n, 60_000, [])
-    ended = [Settlement(job.id, job.token, "failed", NEVER, kind, f"{kind}: it broke") for job in claimed]
-    assert all(jobs.exchange(link, queue, slot, 0, 0, 0, 60_000, ended)[0])
+    Worker(jobs, os.urandom(11).hex(), queue=queue).give("failed", n, kind, f"{kind}: it broke")
     return [job.id for job in stored if job]
 
 

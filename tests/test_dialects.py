@@ -14,7 +14,8 @@ import pytest
 import requests
 
 import dialects
-from jobqueue import STATUSES, NewJob
+from _jobqueue.records import STATUSES
+from jobqueue import NewJob
 from tests.harness import ROOT, Server, System, eventually
 
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"

@@ -10,8 +10,11 @@ import pytest
 import requests
 
 import metrics
-from jobqueue import BUCKETS_MS, FAILURES, JobQueue
+from _jobqueue.histograms import BUCKETS_MS
+from _jobqueue.records import FAILURES
+from jobqueue import JobQueue
 from tests.harness import Server, System, eventually
+from tests.played import Worker
 
 parser = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed: make test does it")
 
@@ -233,7 +236,7 @@ def test_redis_may_keep_its_memory_to_itself(own_system: System) -> None:
 def test_a_reaped_attempt_is_counted(system: System) -> None:
     system.api()
     job_id, jobs = system.submit(), JobQueue(system.server.url)
-    jobs.exchange(jobs.link(), "default", "lost-1", 1, 0, 1, 1, [])
+    Worker(jobs, lease_ms=1).claim()
     system.reaper()
     eventually(lambda: system.get("/metrics").json()["reaped_attempts"], equals=1)
     assert system.job(job_id)["status"] == "queued"

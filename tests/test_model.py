@@ -10,10 +10,10 @@ import hashlib
 import itertools
 import math
 import os
+import secrets
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,31 +31,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-import jobqueue
-from jobqueue import (
-    BACKOFF,
-    IN_PLACE,
-    INDEX_OF,
-    NEVER,
-    STATUSES,
-    Claimed,
-    Conflict,
-    Expired,
-    Held,
-    JobQueue,
-    KeyReused,
-    NewJob,
-    NotFound,
-    Script,
-    Settlement,
-    Unavailable,
-)
+from _jobqueue.records import BACKOFF, IN_PLACE, INDEX_OF, NEVER, STATUSES, Claimed, Expired, Held, Settlement
+from _jobqueue.store.checker import Checker
+from _jobqueue.store.scripts import Script
+from jobqueue import Conflict, JobQueue, KeyReused, NewJob, NotFound, Unavailable
+from tests.faults.proxy import Proxy
 from tests.harness import Server
+from tests.played import LEASE_MS, Call, Q, Worker, recover, run_script
 
-Q = "jq:{default}:"
 CLOCK = "jq:test:now"
-LEASE_MS = 10_000
-RETENTION_MS = {"done": 60_000, "cancelled": 60_000, "failed": 120_000}
+KEPT_MS = {"done": 60_000, "cancelled": 60_000, "failed": 120_000}
 OLD_CALLS = 20
 
 EXAMPLES = os.environ.get("MODEL_EXAMPLES")
@@ -70,43 +55,31 @@ SETTINGS = settings(
 )
 
 
-@dataclass
-class Call:
-    """An exchange as it is sent, once or many times."""
+class Slot(Worker):
+    """What one thread of a worker knows: ``running`` is what it holds."""
 
-    slot: str
-    seq: int
-    seen: int
-    want: int
-    ended: list[Settlement]
-
-    @property
-    def token(self) -> str:
-        return f"{self.slot}:{self.seq}"
-
-
-@dataclass(eq=False)
-class Slot:
-    """What one thread of a worker knows."""
-
-    worker: str
-    id: str
-    seq: int = 0
-    seen: int = 0
-    holds: list[Claimed] = field(default_factory=list)
     unanswered: Call | None = None
+
+    def calls(self, want: int, ended: list[Settlement]) -> Call:
+        """Its next exchange, which may never arrive. What it does not mention, it has dropped."""
+        self.talk.seq, self.running = self.talk.seq + 1, []
+        return Call(self.talk.slot, self.talk.seq, self.talk.seen, want, ended)
+
+    def hears(self, jobs: list[Claimed]) -> None:
+        self.unanswered, self.talk.seen, self.running = None, self.talk.seq, jobs
 
 
 class Stories(RuleBasedStateMachine):
-    queue: JobQueue
+    url: str
     redis: Any
+    proxy: Proxy
     random_bits: Iterator[bytes]  # of job ids, the same for each story
 
     def __init__(self) -> None:
         super().__init__()
         self.redis.flushall()
         type(self).random_bits = (hashlib.sha256(b"%d" % number).digest()[:16] for number in itertools.count())
-        self.queue._numbers.clear()
+        self.queue, self.recorded = JobQueue(self.url), JobQueue(self.proxy.url)
         self.clock(1_700_000_000_000)
         self.link = self.queue.link()
         self.worker_numbers = itertools.count(1)
@@ -135,7 +108,7 @@ class Stories(RuleBasedStateMachine):
 
     def new_worker(self) -> None:
         worker = f"w{next(self.worker_numbers)}"
-        self.slots += [Slot(worker, f"{worker}-{number}") for number in (1, 2)]
+        self.slots += [Slot(self.queue, worker, number) for number in (1, 2)]
 
     def hash(self, job_id: str) -> dict[str, str]:
         return dict(self.redis.hgetall(f"{Q}job:{job_id}"))
@@ -160,9 +133,7 @@ class Stories(RuleBasedStateMachine):
         last = int(self.redis.hget(f"{Q}slots", call.slot) or 0)
         held = [job for job in self.answers.get(call.token, []) if self.hash(job).get("token") == call.token]
         try:
-            accepted, jobs = self.queue.exchange(
-                self.link, "default", call.slot, call.seq, call.seen, call.want, LEASE_MS, call.ended
-            )
+            accepted, jobs = call.arrives(self.queue, self.link)
         except Unavailable as refused:
             assert "newer claim" in str(refused) and 0 < call.seq < last
             return None
@@ -214,7 +185,7 @@ class Stories(RuleBasedStateMachine):
         jobs = self.arrives(call)
         if fate == "ok" and call.seq:
             assert jobs is not None
-            slot.unanswered, slot.seen, slot.holds = None, slot.seq, jobs
+            slot.hears(jobs)
 
     def ends(self, job: Claimed, outcome: str, delay_ms: int) -> Settlement:
         """A handler that never started can only be released, one that did cannot."""
@@ -246,16 +217,14 @@ class Stories(RuleBasedStateMachine):
         backoff_s=st.sampled_from([0, 1]),
     )
     def submit(self, count: int, priority: int, attempts: int, **fields: Any) -> None:
-        run, sent = self.queue._run_at, []
-        self.queue._run_at = lambda *call: sent.append(call[:3]) or run(*call)  # type: ignore[method-assign, func-returns-value]
-        try:
-            answers = self.queue.submit_many([NewJob(priority=priority, max_attempts=attempts, **fields)] * count)
-        finally:
-            del self.queue._run_at
+        self.proxy.seen.clear()
+        answers = self.recorded.submit_many([NewJob(priority=priority, max_attempts=attempts, **fields)] * count)
         ids = [answer.job.id for answer in answers if answer.job]
         self.jobs += ids
-        [again] = [call for call in sent if call[1] == "submit"]
-        self.copy("submit", lambda: self.redis.exists(f"{Q}job:{ids[0]}") and run(*again))
+        script = Script("submit")
+        names = script.sha.encode(), script.text.encode()
+        again = [message.words for message in self.proxy.seen if message.words[1:2] and message.words[1] in names][-1]
+        self.copy("submit", lambda: self.redis.exists(f"{Q}job:{ids[0]}") and self.redis.execute_command(*again))
 
     @rule(key=st.sampled_from(["k1", "k2"]), payload=st.integers(0, 1))
     def submit_with_a_key(self, key: str, payload: int) -> None:
@@ -277,14 +246,13 @@ class Stories(RuleBasedStateMachine):
         slot = self.slots[number % len(self.slots)]
         ended = []
         for job, (outcome, delay_ms) in itertools.zip_longest(
-            slot.holds, ends[: len(slot.holds)], fillvalue=("done", 0)
+            slot.running, ends[: len(slot.running)], fillvalue=("done", 0)
         ):
             if outcome == "forgotten":
                 self.starts_to_run(job)
             else:
                 ended.append(self.ends(job, outcome, delay_ms))
-        slot.seq, slot.holds = slot.seq + 1, []
-        self.send(slot, Call(slot.id, slot.seq, slot.seen, want, ended), fate)
+        self.send(slot, slot.calls(want, ended), fate)
 
     @rule(number=numbers, want=st.integers(1, 4), ends=st.lists(st.tuples(outcomes, delays), max_size=4))
     def woken_slot_works(self, number: int, want: int, ends: list[tuple[str, int]]) -> None:
@@ -297,7 +265,7 @@ class Stories(RuleBasedStateMachine):
         self.exchange(number, want, [(outcome, IN_PLACE)] * 4, "lost")
 
     def take_the_bell(self, number: int) -> None:
-        self.redis.lmove(f"{Q}bell", f"{Q}processing:{self.slots[number % len(self.slots)].id}", "RIGHT", "LEFT")
+        self.redis.lmove(f"{Q}bell", f"{Q}processing:{self.slots[number % len(self.slots)].talk.slot}", "RIGHT", "LEFT")
 
     @rule()
     def leases_run_out(self) -> None:
@@ -334,46 +302,46 @@ class Stories(RuleBasedStateMachine):
     def copy_of_something_else_arrives(self, number: int) -> None:
         self.copies[-1 - number % len(self.copies)][1]()
 
-    @precondition(lambda self: any(slot.holds for slot in self.slots))
+    @precondition(lambda self: any(slot.running for slot in self.slots))
     @rule(number=numbers, outcome=outcomes, delay_ms=delays, fate=fates)
     def settle_alone(self, number: int, outcome: str, delay_ms: int, fate: str) -> None:
         """As the beat thread does, or a slot that replaces a hung one."""
-        held = [(slot, job) for slot in self.slots for job in slot.holds]
+        held = [(slot, job) for slot in self.slots for job in slot.running]
         slot, job = held[number % len(held)]
-        slot.holds.remove(job)
+        slot.running.remove(job)
         end = self.ends(job, outcome if outcome != "forgotten" else "failed", delay_ms)
-        self.send(slot, Call(f"{slot.worker}-0", 0, 0, 0, [end]), fate)
+        self.send(slot, Call(f"{slot.name}-0", 0, 0, 0, [end]), fate)
 
-    @precondition(lambda self: any(slot.holds for slot in self.slots))
+    @precondition(lambda self: any(slot.running for slot in self.slots))
     @rule(number=numbers)
     def handler_starts(self, number: int) -> None:
-        held = [job for slot in self.slots for job in slot.holds]
+        held = [job for slot in self.slots for job in slot.running]
         self.starts_to_run(held[number % len(held)])
 
     @rule(number=numbers, left_ms=st.sampled_from([60_000, 500, -2000]), obeys=st.booleans())
     def beat(self, number: int, left_ms: int, obeys: bool) -> None:
-        worker = self.slots[number % len(self.slots)].worker
-        held = [(slot, job) for slot in self.slots if slot.worker == worker for job in slot.holds]
+        worker = self.slots[number % len(self.slots)].name
+        held = [(slot, job) for slot in self.slots if slot.name == worker for job in slot.running]
         said = [Held(job.id, job.token, left_ms, ["progress", "{}"]) for _, job in held]
 
         def send() -> list[str]:
-            return self.queue.beat(self.link, "default", worker, {}, LEASE_MS, {}, said)[1]
+            return self.queue.presence("default", worker, LEASE_MS, self.link).beat({}, {}, said)[1]
 
         for (slot, job), answer in zip(held, send(), strict=True):
             stored = self.hash(job.id)
             assert (answer == "lost") == ((stored.get("status"), stored.get("token")) != ("processing", job.token))
             if answer == "lost" and obeys:
-                slot.holds.remove(job)
+                slot.running.remove(job)
         self.copy(worker, send)
 
     @rule(number=numbers)
     def worker_is_killed(self, number: int) -> None:
-        worker = self.slots[number % len(self.slots)].worker
+        worker = self.slots[number % len(self.slots)].name
         for slot in self.slots:
-            if slot.worker == worker:
-                for job in slot.holds:
+            if slot.name == worker:
+                for job in slot.running:
                     self.starts_to_run(job)
-        self.slots = [slot for slot in self.slots if slot.worker != worker]
+        self.slots = [slot for slot in self.slots if slot.name != worker]
         self.dead.append(worker)
         self.new_worker()
 
@@ -381,7 +349,7 @@ class Stories(RuleBasedStateMachine):
     @rule(number=numbers)
     def dead_worker_is_forgotten(self, number: int) -> None:
         worker = self.dead[number % len(self.dead)]
-        if self.queue.leave("default", worker, self.queue.slots("default", worker)):
+        if self.queue.recovery.leave("default", worker, self.queue.recovery.slots("default", worker)):
             self.dead.remove(worker)
             self.calls = [call for call in self.calls if not call.slot.startswith(f"{worker}-")]
             self.on_the_way = [call for call in self.on_the_way if not call.slot.startswith(f"{worker}-")]
@@ -389,7 +357,7 @@ class Stories(RuleBasedStateMachine):
 
     @rule(limit=st.sampled_from([1, 100]))
     def reaper_looks(self, limit: int) -> None:
-        _, expired, beats = self.queue.expired("default", limit)
+        _, expired, beats = self.queue.recovery.expired("default", limit)
         self.looks = [*self.looks, (expired, beats)][-4:]
 
     @precondition(lambda self: self.looks)
@@ -399,12 +367,12 @@ class Stories(RuleBasedStateMachine):
 
     @rule()
     def reaper_ticks(self) -> None:
-        self.recover(self.queue.expired("default", 100)[1], 100)
+        self.recover(self.queue.recovery.expired("default", 100)[1], 100)
 
     def recover(self, expired: list[Expired], limit: int) -> list[str]:
         leases = dict(self.redis.zrange(f"{Q}leases", 0, -1, withscores=True))
         before = {entry.id: self.hash(entry.id) for entry in expired}
-        outcomes = self.queue.recover("default", expired, "gone", limit, RETENTION_MS)[0]
+        outcomes = recover(self.queue, expired, limit, KEPT_MS)[0]
         for entry, outcome in zip(expired, outcomes, strict=True):
             held = before[entry.id].get("status") == "processing"
             same = held and before[entry.id]["token"].encode() == entry.token
@@ -419,8 +387,8 @@ class Stories(RuleBasedStateMachine):
         if beats:
             worker = sorted(beats)[number % len(beats)]
             unchanged = self.redis.zscore(f"{Q}workers", worker) == float(beats[worker])
-            assert self.queue.lower("default", worker, beats[worker]) == 0 or unchanged
-            self.copy(worker, lambda: self.queue.lower("default", worker, beats[worker]))
+            assert self.queue.recovery.lower("default", worker, beats[worker]) == 0 or unchanged
+            self.copy(worker, lambda: self.queue.recovery.lower("default", worker, beats[worker]))
 
     @rule(by_ms=st.sampled_from([1, 999, 1000, 1001, 5000, LEASE_MS, LEASE_MS + 1, 60_000, 600_000, -1000, -600_000]))
     def clock_moves(self, by_ms: int) -> None:
@@ -434,7 +402,7 @@ class Stories(RuleBasedStateMachine):
         try:
             said = self.queue.cancel(job_id)
             assert said == ("asked" if status == "processing" else "cancelled")
-            self.copy("cancel", lambda: self.queue._run("cancel", "default", [job_id]))
+            self.copy("cancel", lambda: run_script(self.queue, "cancel", "default", [job_id]))
         except NotFound:
             assert status is None
         except Conflict as conflict:
@@ -448,7 +416,7 @@ class Stories(RuleBasedStateMachine):
         status, request = self.hash(job_id).get("status"), f"request {next(self.request_numbers)}"
 
         def send() -> Any:
-            return self.queue._run("retry", "default", [request, 1, job_id])[0]
+            return run_script(self.queue, "retry", "default", [request, 1, job_id])[0]
 
         for _ in range(2):
             assert send() == (b"retried" if ended else status.encode() if status else None)
@@ -479,7 +447,7 @@ class Stories(RuleBasedStateMachine):
             self.exchange(slot, 1, [], "ok")
         else:
             self.redis.zadd(Q + index, {job_id: 0})
-            looked = self.queue.expired("default", 100)[1] if index == "leases" else []
+            looked = self.queue.recovery.expired("default", 100)[1] if index == "leases" else []
             stale = [entry for entry in looked if entry.id == job_id]
             assert self.recover(stale, 100) == ["stale"] * len(stale)
         after = self.hash(job_id)
@@ -525,10 +493,10 @@ class Stories(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Every acknowledged job ends."""
         self.redis.hset(f"{Q}meta", "paused", 0)
-        slot = Slot("last", "last-1")
+        slot = Slot(self.queue, "last")
         for _ in range(100):
             self.clock(self.now + 1_200_000)
-            self.queue.recover("default", self.queue.expired("default", 100)[1], "gone", 100, {})
+            recover(self.queue, self.queue.recovery.expired("default", 100)[1], 100, {})
             self.exchange_all(slot)
             sizes = self.queue.books("default").sizes
             if not any(sizes[status] for status in STATUSES[:3]):
@@ -539,11 +507,10 @@ class Stories(RuleBasedStateMachine):
 
     def exchange_all(self, slot: Slot) -> None:
         while True:
-            slot.seq += 1
-            ended = [Settlement(job.id, job.token, "done") for job in slot.holds]
-            jobs = self.arrives(Call(slot.id, slot.seq, slot.seq - 1, 10, ended))
+            ended = [Settlement(job.id, job.token, "done") for job in slot.running]
+            jobs = self.arrives(slot.calls(10, ended))
             assert jobs is not None
-            slot.holds = jobs
+            slot.hears(jobs)
             if not jobs:
                 return
 
@@ -576,17 +543,16 @@ def lua(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def machine(lua: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Stories]]:
-    monkeypatch.setattr(jobqueue._Checker, "AGAIN_S", 0)
-    monkeypatch.setattr(jobqueue._Checker, "LATE_MS", math.inf)
+    monkeypatch.setattr(Checker, "AGAIN_S", 0)
+    monkeypatch.setattr(Checker, "LATE_MS", math.inf)
     server.client.script_flush()
 
     class Here(Stories):
-        queue = JobQueue(server.url)
-        redis = server.client
+        url, redis, proxy = server.url, server.client, Proxy(server.port)
 
-    new_id = jobqueue.new_id
-    monkeypatch.setattr(jobqueue, "new_id", lambda number, bits=None: new_id(number, bits or next(Here.random_bits)))
+    monkeypatch.setattr(secrets, "token_bytes", lambda n: next(Here.random_bits)[:n])
     yield Here
+    Here.proxy.close()
     server.client.script_flush()
 
 

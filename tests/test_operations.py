@@ -12,49 +12,15 @@ from typing import Any
 import pytest
 import requests
 
-import jobqueue
-from jobqueue import (
-    IN_PLACE,
-    NEVER,
-    STATUSES,
-    Claimed,
-    Conflict,
-    Filter,
-    Invalid,
-    JobQueue,
-    NewJob,
-    NotFound,
-    Settlement,
-    result_fields,
-)
+from _jobqueue.records import STATUSES
+from _jobqueue.store.cursors import cursor_of
+from _jobqueue.store.ids import new_id
+from jobqueue import Conflict, Filter, Invalid, JobQueue, NewJob, NotFound
+from tests.answers import invalid, refused
 from tests.harness import Server, System, eventually
+from tests.played import Q, Worker, a_moment_passes, run_script
 
-Q = "jq:{default}:"
 LEASE_MS = 60_000
-
-
-class Hand:
-    """A worker's side, played by the test: claims jobs and ends them."""
-
-    def __init__(self, jobs: JobQueue, queue: str = "default") -> None:
-        self.jobs, self.queue, self.link, self.seq = jobs, queue, jobs.link(), 0
-
-    def claim(self, n: int = 1) -> list[Claimed]:
-        self.seq += 1
-        return self.jobs.exchange(self.link, self.queue, "hand-1", self.seq, self.seq - 1, n, LEASE_MS, [])[1]
-
-    def end(self, outcome: str, *jobs: Claimed, kind: str = "Boom", message: str = "it went wrong") -> None:
-        fields = result_fields("a result", 1000) if outcome == "done" else []
-        ended = [Settlement(job.id, job.token, outcome, NEVER, kind, message, fields) for job in jobs]
-        accepted, _ = self.jobs.exchange(self.link, self.queue, "hand-1", 0, 0, 0, LEASE_MS, ended)
-        assert accepted == [True] * len(jobs)
-
-    def give(self, outcome: str, n: int = 1, kind: str = "Boom", message: str = "it went wrong") -> list[str]:
-        """End the next jobs of the queue so; their ids."""
-        claimed = self.claim(n)
-        assert len(claimed) == n
-        self.end(outcome, *claimed, kind=kind, message=message)
-        return [job.id for job in claimed]
 
 
 @pytest.fixture
@@ -68,8 +34,8 @@ def jobs(request: pytest.FixtureRequest, queue: JobQueue) -> Iterator[JobQueue]:
 
 
 @pytest.fixture
-def hand(jobs: JobQueue) -> Hand:
-    return Hand(jobs)
+def hand(jobs: JobQueue) -> Worker:
+    return Worker(jobs, lease_ms=LEASE_MS)
 
 
 @pytest.fixture(scope="module")
@@ -79,28 +45,6 @@ def bystander(shared_server: Server) -> Iterator[System]:
     system.api()
     yield system
     system.close(show_logs=False)
-
-
-def a_moment_passes(server: Server) -> None:
-    """What fails now fails in a later millisecond than all before."""
-
-    def now_ms() -> int:
-        seconds, micros = server.client.time()
-        return int(seconds * 1000 + micros // 1000)
-
-    began = now_ms()
-    eventually(now_ms, equals=lambda now: now > began)
-
-
-def refused(answer: requests.Response, status: int, code: str) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    body: dict[str, Any] = answer.json()
-    assert body["code"] == code
-    return body
-
-
-def pointers(answer: requests.Response) -> list[str]:
-    return [error["pointer"] for error in refused(answer, 422, "invalid_request")["errors"]]
 
 
 def operate(system: System, verb: str, job_id: str) -> requests.Response:
@@ -132,7 +76,7 @@ def follow(system: System, query: str, cursor: str = "") -> list[str]:
 # ------------------------------------------------------------------------------------------------------------ lists
 
 
-def test_each_filter_finds_its_jobs_and_knows_their_number(system: System, jobs: JobQueue, hand: Hand) -> None:
+def test_each_filter_finds_its_jobs_and_knows_their_number(system: System, jobs: JobQueue, hand: Worker) -> None:
     done, failed = system.submit(1, type="a"), system.submit(2, type="b", tags=["red"])
     hand.give("done"), hand.give("failed")
     queued = system.submit(3, type="a", tags=["red", "blue"])
@@ -165,7 +109,7 @@ def test_a_listed_job_is_the_same_as_the_job_itself(system: System, jobs: JobQue
 
 
 def test_all_jobs_are_listed_those_that_run_and_wait_first_and_the_oldest_end_last(
-    system: System, jobs: JobQueue, hand: Hand
+    system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     first, second, running = (system.submit() for _ in range(3))
     hand.give("done"), hand.give("done"), hand.claim()
@@ -193,7 +137,7 @@ def test_limit_offset_and_cursor_cut_the_same_list(system: System, jobs: JobQueu
 
 @pytest.mark.parametrize("status", ["queued", "done", None])
 def test_pages_are_disjoint_and_complete_while_jobs_come_and_go(
-    status: str | None, system: System, jobs: JobQueue, hand: Hand
+    status: str | None, system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     there = [job.job.id for job in jobs.submit_many([NewJob(payload=n) for n in range(60)]) if job.job]
     if status == "done":
@@ -225,7 +169,7 @@ def test_pages_are_disjoint_and_complete_while_jobs_come_and_go(
 
 
 def test_jobs_that_ended_in_the_same_millisecond_are_listed_once_each(
-    system: System, jobs: JobQueue, hand: Hand
+    system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     jobs.submit_many([NewJob(payload=n) for n in range(30)])
     claimed = hand.claim(30)
@@ -243,7 +187,7 @@ def test_several_queues_are_merged_newest_first(system: System, jobs: JobQueue) 
     for n in range(12):
         queue = f"q{n % 3}"
         expected.insert(0, system.submit(n, queue=queue))
-        Hand(jobs, queue).jobs.cancel(expected[0])
+        Worker(jobs, queue=queue).jobs.cancel(expected[0])
         stamp = 1_700_000_000_000 + n
         system.server.client.zadd(f"jq:{{{queue}}}:cancelled", {expected[0]: stamp}, xx=True)
     assert ids(listed(system, "status=cancelled")) == expected
@@ -285,13 +229,13 @@ def test_a_page_knows_of_a_queue_that_came_between(system: System, jobs: JobQueu
     ],
 )
 def test_a_wrong_parameter_is_a_422_that_names_it(bystander: System, path: str, query: str, pointer: str) -> None:
-    assert pointers(bystander.get(f"{path}?{query}")) == [pointer]
+    assert invalid(bystander.get(f"{path}?{query}")) == [pointer]
 
 
 def test_a_list_knows_its_statuses_and_utf_8(bystander: System) -> None:
-    assert pointers(bystander.get("/jobs?status=lost")) == ["/status"]
-    assert pointers(bystander.get("/dlq?status=failed")) == ["/status"]
-    assert pointers(bystander.get("/jobs?type=%ff")) == [""]
+    assert invalid(bystander.get("/jobs?status=lost")) == ["/status"]
+    assert invalid(bystander.get("/dlq?status=failed")) == ["/status"]
+    assert invalid(bystander.get("/jobs?type=%ff")) == [""]
     assert bystander.get("/jobs?type=%C3%BC&tag=%00").json()["jobs"] == []
 
 
@@ -337,7 +281,7 @@ def test_a_running_job_is_asked_to_stop_and_ends_cancelled(system: System, jobs:
 
 
 def test_an_ended_job_cannot_be_cancelled_and_the_answer_names_its_status(
-    system: System, jobs: JobQueue, hand: Hand
+    system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     for outcome in ("done", "failed"):
         job_id = system.submit()
@@ -349,7 +293,7 @@ def test_an_ended_job_cannot_be_cancelled_and_the_answer_names_its_status(
 
 
 def test_a_scheduled_job_can_be_run_now_and_saying_it_twice_is_harmless(
-    system: System, jobs: JobQueue, hand: Hand
+    system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     ahead, job_id = system.submit(), system.submit(delay_s=3600)
     for _ in range(2):
@@ -371,7 +315,7 @@ def test_a_retry_that_waits_can_be_run_now(system: System, jobs: JobQueue) -> No
 
 
 @pytest.mark.parametrize("verb", ["retry", "requeue"])
-def test_a_dead_letter_runs_again_with_fresh_attempts(verb: str, system: System, jobs: JobQueue, hand: Hand) -> None:
+def test_a_dead_letter_runs_again_with_fresh_attempts(verb: str, system: System, jobs: JobQueue, hand: Worker) -> None:
     job_id = system.submit(max_attempts=1)
     hand.give("failed")
     assert (system.job(job_id)["attempts"], system.job(job_id)["error"]) == (1, "it went wrong")
@@ -384,7 +328,7 @@ def test_a_dead_letter_runs_again_with_fresh_attempts(verb: str, system: System,
 
 
 def test_the_dead_letter_list_has_what_failed_for_good_and_nothing_else(
-    system: System, jobs: JobQueue, hand: Hand
+    system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     dead = [system.submit(n, type=kind) for n, kind in enumerate(("a", "b"))]
     hand.give("failed", 2)
@@ -402,14 +346,14 @@ def test_the_dead_letter_list_has_what_failed_for_good_and_nothing_else(
 def test_all_dead_letters_of_all_queues_are_requeued_with_fresh_attempts(system: System, jobs: JobQueue) -> None:
     for queue, n in (("default", 450), ("mail", 3)):
         jobs.submit_many([NewJob(payload=n, queue=queue) for n in range(n)])
-        Hand(jobs, queue).give("failed", n)
+        Worker(jobs, queue=queue).give("failed", n)
     answer = system.post("/dlq/requeue")
     assert (answer.status_code, answer.json()) == (200, {"requeued": 453, "left": 0})
     assert {job["attempts"] for job in listed(system, "status=queued&limit=200")["jobs"]} == {0}
     assert system.post("/dlq/requeue").json() == {"requeued": 0, "left": 0}
 
 
-def test_a_requeue_is_bounded_and_tells_how_many_are_left(jobs: JobQueue, hand: Hand) -> None:
+def test_a_requeue_is_bounded_and_tells_how_many_are_left(jobs: JobQueue, hand: Worker) -> None:
     jobs.submit_many([NewJob(payload=n) for n in range(10)])
     order = hand.give("failed", 10)
     assert jobs.requeue_dead("default", most=4) == (4, 6)
@@ -418,7 +362,7 @@ def test_a_requeue_is_bounded_and_tells_how_many_are_left(jobs: JobQueue, hand: 
 
 
 def test_of_dead_letters_with_one_unique_key_only_the_oldest_is_requeued(
-    system: System, jobs: JobQueue, hand: Hand
+    system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     dead = []
     for n in range(3):
@@ -431,9 +375,9 @@ def test_of_dead_letters_with_one_unique_key_only_the_oldest_is_requeued(
 
 
 def test_dead_letters_that_cannot_run_do_not_hide_those_behind_them(
-    jobs: JobQueue, hand: Hand, monkeypatch: pytest.MonkeyPatch
+    jobs: JobQueue, hand: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobqueue, "ACT_MOST", 2)
+    monkeypatch.setattr("_jobqueue.store.sweeps.ACT_MOST", 2)
     for _ in range(5):
         jobs.submit(unique_key="k")
         hand.give("failed")
@@ -446,7 +390,7 @@ def test_dead_letters_that_cannot_run_do_not_hide_those_behind_them(
 
 @pytest.mark.parametrize("payload", [1, None, {"to": "a"}, "a" * 100, "a" * 500, "a" * 600, ["é" * 40]])
 @pytest.mark.parametrize("before", [1, "b" * 500, "b" * 3000])
-def test_a_retry_may_have_another_payload(payload: Any, before: Any, jobs: JobQueue, hand: Hand) -> None:
+def test_a_retry_may_have_another_payload(payload: Any, before: Any, jobs: JobQueue, hand: Worker) -> None:
     job = jobs.submit(payload=before)
     hand.give("failed")
     jobs.retry(job.id, payload)
@@ -458,12 +402,12 @@ def test_a_retry_may_have_another_payload(payload: Any, before: Any, jobs: JobQu
     assert jobs.get(job.id).payload == payload
 
 
-def test_a_retry_over_http_takes_a_payload_and_nothing_else(system: System, jobs: JobQueue, hand: Hand) -> None:
+def test_a_retry_over_http_takes_a_payload_and_nothing_else(system: System, jobs: JobQueue, hand: Worker) -> None:
     job_id = system.submit({"n": 1})
     hand.give("failed")
     path = f"/jobs/{job_id}/retry"
-    assert pointers(system.post(path, {"payload": 2, "priority": 3})) == ["/priority"]
-    assert pointers(system.post(path, [2])) == [""]
+    assert invalid(system.post(path, {"payload": 2, "priority": 3})) == ["/priority"]
+    assert invalid(system.post(path, [2])) == [""]
     refused(system.post(path, {"payload": "x" * (1 << 20)}), 413, "too_large")
     refused(requests.post(system.api_url + path, "{", headers={"Content-Type": "application/json"}), 400, "not_json")
     assert (system.job(job_id)["status"], system.job(job_id)["payload"]) == ("failed", {"n": 1})
@@ -482,7 +426,7 @@ def kinds(system: System, query: str = "") -> dict[str, int]:
 
 
 def test_dead_letters_are_counted_by_the_kind_of_their_last_error(system: System, jobs: JobQueue) -> None:
-    dead, hands = {}, {queue: Hand(jobs, queue) for queue in ("default", "mail")}
+    dead, hands = {}, {queue: Worker(jobs, queue=queue) for queue in ("default", "mail")}
     for queue, kind, n in (("default", "Boom", 2), ("default", "timeout", 1), ("mail", "timeout", 3)):
         jobs.submit_many([NewJob("mail.send", queue=queue, max_attempts=1)] * n)
         dead[queue, kind] = hands[queue].give("failed", n, kind)
@@ -501,7 +445,7 @@ def test_dead_letters_are_counted_by_the_kind_of_their_last_error(system: System
     }
 
 
-def test_the_list_of_a_kind_has_its_dead_letters_and_nothing_else(system: System, jobs: JobQueue, hand: Hand) -> None:
+def test_the_list_of_a_kind_has_its_dead_letters_and_nothing_else(system: System, jobs: JobQueue, hand: Worker) -> None:
     jobs.submit_many([NewJob(type, tags=["t"]) for type in ("a", "b", "a", "b")])
     boom, other = hand.give("failed", 2), hand.give("failed", 2, "Other")
     again = system.submit(max_attempts=2)
@@ -517,7 +461,7 @@ def test_the_list_of_a_kind_has_its_dead_letters_and_nothing_else(system: System
         assert (ids(listed(system, nothing)), listed(system, nothing)["total"]) == ([], 0)
 
 
-def test_an_odd_kind_is_made_one_short_word(jobs: JobQueue, hand: Hand) -> None:
+def test_an_odd_kind_is_made_one_short_word(jobs: JobQueue, hand: Worker) -> None:
     for odd, word in (
         ("a b\n}:{", "a_b____"),
         ("Ошибка", "Ошибка"),
@@ -533,7 +477,7 @@ def test_an_odd_kind_is_made_one_short_word(jobs: JobQueue, hand: Hand) -> None:
         hand.give("done")
 
 
-def test_there_are_never_more_than_some_hundred_kinds(jobs: JobQueue, hand: Hand) -> None:
+def test_there_are_never_more_than_some_hundred_kinds(jobs: JobQueue, hand: Worker) -> None:
     jobs.submit_many([NewJob()] * 230)
     for number in range(230):
         hand.give("failed", 1, f"Kind{number}")
@@ -543,7 +487,7 @@ def test_there_are_never_more_than_some_hundred_kinds(jobs: JobQueue, hand: Hand
     assert len(jobs.kinds()) == 200
 
 
-def test_the_message_of_a_kind_is_cut_between_characters(jobs: JobQueue, hand: Hand, server: Server) -> None:
+def test_the_message_of_a_kind_is_cut_between_characters(jobs: JobQueue, hand: Worker, server: Server) -> None:
     for filler in range(3):
         job = jobs.submit()
         hand.give("failed", 1, "Boom", "x" * filler + "€" * 2000)
@@ -571,7 +515,7 @@ def bulk(system: System, action: str, **asked: Any) -> dict[str, Any]:
         cursor = {"cursor": said["next_cursor"]}
 
 
-def one_of_each(jobs: JobQueue, hand: Hand, **fields: Any) -> dict[str, str]:
+def one_of_each(jobs: JobQueue, hand: Worker, **fields: Any) -> dict[str, str]:
     """A job in every status."""
     found = {}
     for status in ("done", "failed", "processing"):
@@ -601,10 +545,10 @@ def status_of(system: System, job_id: str) -> str | None:
 
 @pytest.mark.parametrize("action", BECOMES)
 def test_of_the_named_jobs_those_are_changed_whose_status_allows_it(
-    action: str, system: System, jobs: JobQueue, hand: Hand
+    action: str, system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     named, becomes = one_of_each(jobs, hand), BECOMES[action]
-    asked = {"ids": [*named.values(), *named.values(), "x", named["done"][:-1] + "x", jobqueue.new_id(0)]}
+    asked = {"ids": [*named.values(), *named.values(), "x", named["done"][:-1] + "x", new_id(0)]}
     said = {
         "action": action,
         "dry_run": True,
@@ -630,7 +574,7 @@ def without_limits(stored: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("action", BECOMES)
 @pytest.mark.parametrize("wanted", [{"queue": "default"}, {"type": "red"}, {"tag": "red"}])
 def test_of_the_jobs_that_match_those_are_changed_whose_status_allows_it(
-    action: str, wanted: dict[str, str], system: System, jobs: JobQueue, hand: Hand
+    action: str, wanted: dict[str, str], system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     red = one_of_each(jobs, hand, type="red", tags=["red"])
     jobs.submit("green", queue="other", tags=["green"], delay_s=60)
@@ -646,7 +590,7 @@ def test_of_the_jobs_that_match_those_are_changed_whose_status_allows_it(
 
 
 def test_a_status_in_a_filter_is_looked_at_whether_it_allows_the_action_or_not(
-    system: System, jobs: JobQueue, hand: Hand
+    system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     one_of_each(jobs, hand, tags=["t"])
     for wanted in ({"status": "done"}, {"status": "done", "tag": "t"}):
@@ -657,7 +601,7 @@ def test_a_status_in_a_filter_is_looked_at_whether_it_allows_the_action_or_not(
 def test_thousands_that_match_are_changed_call_by_call_in_their_order(system: System, jobs: JobQueue) -> None:
     for queue in ("default", "mail"):
         jobs.submit_many([NewJob(payload=n, queue=queue, max_attempts=1) for n in range(1200)])
-        hand = Hand(jobs, queue)
+        hand = Worker(jobs, queue=queue)
         for _ in range(6):
             hand.give("failed", 200, "Boom")
             a_moment_passes(system.server)
@@ -672,7 +616,7 @@ def test_thousands_that_match_are_changed_call_by_call_in_their_order(system: Sy
     assert jobs.books("mail").totals["deleted"] == 1200
 
 
-def test_what_fails_again_is_not_retried_again_by_the_same_sweep(jobs: JobQueue, hand: Hand, server: Server) -> None:
+def test_what_fails_again_is_not_retried_again_by_the_same_sweep(jobs: JobQueue, hand: Worker, server: Server) -> None:
     jobs.submit_many([NewJob()] * 3)
     hand.give("failed", 3)
     a_moment_passes(server)
@@ -688,7 +632,7 @@ def test_what_fails_again_is_not_retried_again_by_the_same_sweep(jobs: JobQueue,
 
 
 def test_of_dead_letters_with_one_unique_key_a_sweep_counts_and_retries_one(
-    system: System, jobs: JobQueue, hand: Hand
+    system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     for n in range(3):
         system.submit(n, unique_key="k")
@@ -700,12 +644,12 @@ def test_of_dead_letters_with_one_unique_key_a_sweep_counts_and_retries_one(
     assert bulk(system, "retry", **named)["skipped"] == {"taken": 2}
 
 
-def test_one_script_retries_one_of_the_jobs_with_a_unique_key(jobs: JobQueue, hand: Hand) -> None:
+def test_one_script_retries_one_of_the_jobs_with_a_unique_key(jobs: JobQueue, hand: Worker) -> None:
     dead = []
     for _ in range(2):
         dead.append(jobs.submit(unique_key="k").id)
         hand.give("failed")
-    assert jobs._run("retry", "default", ["request", 2, *dead]) == [b"retried", b"taken"]
+    assert run_script(jobs, "retry", "default", ["request", 2, *dead]) == [b"retried", b"taken"]
 
 
 @pytest.mark.parametrize(
@@ -735,13 +679,13 @@ def test_one_script_retries_one_of_the_jobs_with_a_unique_key(jobs: JobQueue, ha
     ],
 )
 def test_a_wrong_bulk_call_is_a_422_that_names_what_is_wrong(bystander: System, body: Any, where: str) -> None:
-    assert pointers(bystander.post("/jobs/bulk", body)) == [where]
+    assert invalid(bystander.post("/jobs/bulk", body)) == [where]
 
 
 @pytest.mark.parametrize("places", [{"default": ""}, {"default": "0", "other": "0"}, {"default": "x"}, ["default"]])
 def test_a_cursor_of_another_list_is_refused(jobs: JobQueue, places: Any) -> None:
     with pytest.raises(Invalid, match="cursor"):
-        jobs.sweep("retry", Filter("failed"), cursor=jobqueue._cursor_of(0, places))
+        jobs.sweep("retry", Filter("failed"), cursor=cursor_of(0, places))
 
 
 # ----------------------------------------------------------------------------------------------------------- delete
@@ -749,7 +693,7 @@ def test_a_cursor_of_another_list_is_refused(jobs: JobQueue, places: Any) -> Non
 
 @pytest.mark.parametrize("status", ["queued", "scheduled", "done", "failed", "cancelled"])
 def test_a_deleted_job_is_gone_with_all_that_knew_of_it(
-    status: str, system: System, jobs: JobQueue, hand: Hand
+    status: str, system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     fields = {"unique_key": "k", "tags": ["red", "blue"], "delay_s": 60 if status == "scheduled" else 0}
     body = {"payload": "x" * 300, **fields}
@@ -781,7 +725,7 @@ def dump(server: Server, key: str) -> Any:
     return read.get(client.type(key), lambda key: client.zrange(key, 0, -1))(key)
 
 
-def test_a_running_job_cannot_be_deleted(system: System, jobs: JobQueue, hand: Hand) -> None:
+def test_a_running_job_cannot_be_deleted(system: System, jobs: JobQueue, hand: Worker) -> None:
     job_id = system.submit()
     hand.claim()
     assert "processing" in refused(operate(system, "delete", job_id), 409, "wrong_status")["detail"]
@@ -789,7 +733,7 @@ def test_a_running_job_cannot_be_deleted(system: System, jobs: JobQueue, hand: H
 
 
 def test_the_unique_key_of_a_younger_job_survives_the_deletion_of_an_older_one(
-    system: System, jobs: JobQueue, hand: Hand
+    system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     old = system.submit(unique_key="k")
     hand.give("done")
@@ -805,7 +749,7 @@ def test_any_other_id_is_a_404_and_a_body_is_refused(verb: str, system: System, 
         refused(operate(system, verb, job_id), 404, "job_not_found")
     if verb not in ("delete", "requeue"):
         named = "/why" if verb == "retry" else ""
-        assert pointers(system.post(f"/jobs/x/{verb}", {"why": "because"})) == [named]
+        assert invalid(system.post(f"/jobs/x/{verb}", {"why": "because"})) == [named]
 
 
 # ---------------------------------------------------------------------------------------------------- pause and resume
@@ -819,7 +763,7 @@ def test_a_paused_queue_gives_out_nothing_and_resume_wakes_its_worker(system: Sy
     assert (answer.status_code, answer.json()["paused"]) == (200, True)
     assert system.post("/queues/default/pause").json()["paused"] is True
     waiting = [system.submit(n) for n in range(3)]
-    other = Hand(jobs).claim(3)
+    other = Worker(jobs).claim(3)
     assert other == [] and {system.job(job_id)["status"] for job_id in waiting} == {"queued"}
     began = time.monotonic()
     assert system.post("/queues/default/resume").json()["paused"] is False
@@ -840,7 +784,7 @@ def test_a_queue_that_was_never_used_cannot_be_paused(system: System, jobs: JobQ
 # ------------------------------------------------------------------------------------------- queues, workers and stats
 
 
-def test_queues_tell_their_sizes_and_what_they_have_done(system: System, jobs: JobQueue, hand: Hand) -> None:
+def test_queues_tell_their_sizes_and_what_they_have_done(system: System, jobs: JobQueue, hand: Worker) -> None:
     system.submit()
     hand.give("done")
     oldest, _ = system.submit(priority="low"), system.submit(queue="mail")
@@ -870,7 +814,7 @@ def test_workers_tell_who_they_are_and_what_they_run(system: System, jobs: JobQu
 # --------------------------------------------------------------------------------------------------------- long polls
 
 
-def test_a_long_poll_answers_as_soon_as_the_job_has_ended(system: System, jobs: JobQueue, hand: Hand) -> None:
+def test_a_long_poll_answers_as_soon_as_the_job_has_ended(system: System, jobs: JobQueue, hand: Worker) -> None:
     job_id = system.submit()
     (claimed,) = hand.claim()
     with ThreadPoolExecutor(1) as pool:
@@ -890,7 +834,7 @@ def test_a_long_poll_answers_at_its_deadline(system: System, jobs: JobQueue) -> 
     assert system.get(f"/jobs/{job_id}?wait_s=0.5").json()["status"] == "queued"
     assert 0.4 < time.monotonic() - began < 10
     for wrong in ("-1", "21", "x", "", "nan", "inf", "1e999"):
-        assert pointers(system.get(f"/jobs/{job_id}?wait_s={wrong}")) == ["/wait_s"], wrong
+        assert invalid(system.get(f"/jobs/{job_id}?wait_s={wrong}")) == ["/wait_s"], wrong
     refused(system.get("/jobs/x?wait_s=20"), 404, "job_not_found")
 
 
@@ -916,7 +860,7 @@ def test_a_deleted_job_ends_a_long_poll_with_a_404(system: System, jobs: JobQueu
         refused(answer.result(30), 404, "job_not_found")
 
 
-def test_a_queued_job_knows_its_place(system: System, jobs: JobQueue, hand: Hand) -> None:
+def test_a_queued_job_knows_its_place(system: System, jobs: JobQueue, hand: Worker) -> None:
     low, normal = system.submit(priority="low"), system.submit()
     high = system.post("/jobs", {"payload": 1, "priority": "high"}).json()
     assert high["position"] == 1
@@ -933,16 +877,16 @@ def test_a_queued_job_knows_its_place(system: System, jobs: JobQueue, hand: Hand
 def test_tags_are_answered_in_their_order_and_each_once(system: System, jobs: JobQueue) -> None:
     answer = system.post("/jobs", {"payload": 1, "tags": ["b", "a", "b"]}).json()
     assert answer["tags"] == system.job(answer["job_id"])["tags"] == ["b", "a"]
-    assert pointers(system.post("/jobs", {"payload": 1, "tags": ["ok", "a b", 5]})) == ["/tags/1", "/tags/2"]
-    assert pointers(system.post("/jobs", {"payload": 1, "tags": ["t"] * 11})) == ["/tags"]
-    assert pointers(system.post("/jobs", {"payload": 1, "tags": "t", "unique_key": ""})) == ["/unique_key", "/tags"]
+    assert invalid(system.post("/jobs", {"payload": 1, "tags": ["ok", "a b", 5]})) == ["/tags/1", "/tags/2"]
+    assert invalid(system.post("/jobs", {"payload": 1, "tags": ["t"] * 11})) == ["/tags"]
+    assert invalid(system.post("/jobs", {"payload": 1, "tags": "t", "unique_key": ""})) == ["/unique_key", "/tags"]
 
 
 def unique(system: System, payload: Any = 1, **headers: str) -> requests.Response:
     return system.post("/jobs", {"payload": payload, "unique_key": "k"}, **headers)
 
 
-def test_while_a_job_with_the_key_lives_submitting_gives_it_back(system: System, jobs: JobQueue, hand: Hand) -> None:
+def test_while_a_job_with_the_key_lives_submitting_gives_it_back(system: System, jobs: JobQueue, hand: Worker) -> None:
     first = unique(system)
     assert first.status_code == 201 and "Unique-Existing" not in first.headers
     job_id = first.json()["job_id"]
@@ -959,7 +903,7 @@ def test_while_a_job_with_the_key_lives_submitting_gives_it_back(system: System,
 
 
 @pytest.mark.parametrize("outcome", ["done", "failed", "cancelled"])
-def test_after_it_has_ended_the_key_is_free(outcome: str, system: System, jobs: JobQueue, hand: Hand) -> None:
+def test_after_it_has_ended_the_key_is_free(outcome: str, system: System, jobs: JobQueue, hand: Worker) -> None:
     first = unique(system).json()["job_id"]
     if outcome == "cancelled":
         jobs.cancel(first)
@@ -990,7 +934,7 @@ def test_in_a_batch_a_unique_key_stores_one_job(system: System, jobs: JobQueue) 
 
 
 def test_a_repeat_under_an_idempotency_key_gives_the_same_answer_when_the_job_has_ended(
-    system: System, jobs: JobQueue, hand: Hand
+    system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     first = unique(system).json()["job_id"]
     stood_for = unique(system, Idempotency_Key="once")
@@ -1010,7 +954,7 @@ def test_another_tag_or_unique_key_is_another_request(change: dict[str, Any], sy
     refused(system.post("/jobs", body | change, Idempotency_Key="once"), 422, "idempotency_key_reused")
 
 
-def test_a_retry_waits_for_the_job_that_has_its_unique_key(system: System, jobs: JobQueue, hand: Hand) -> None:
+def test_a_retry_waits_for_the_job_that_has_its_unique_key(system: System, jobs: JobQueue, hand: Worker) -> None:
     old = unique(system).json()["job_id"]
     hand.give("failed")
     new = unique(system).json()["job_id"]
@@ -1028,22 +972,24 @@ def snapshot(server: Server) -> dict[str, Any]:
     return {key: dump(server, key) for key in sorted(server.client.keys())}
 
 
-def test_a_submit_with_unique_keys_sent_twice_gives_the_same_answer(jobs: JobQueue, server: Server) -> None:
+def test_a_submit_with_unique_keys_sent_twice_gives_the_same_answer(
+    jobs: JobQueue, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     living = jobs.submit(unique_key="k").id
     new = [NewJob(payload=1, unique_key="k"), NewJob(payload=2, unique_key="new", tags=["t"])]
     sent: list[Any] = []
-    run = jobs._run_at
+    run = jobs.store.run
 
-    def twice(key: str, name: str, args: Any, *more: Any) -> Any:
+    def twice(name: str, queue: str, args: Any, *more: Any) -> Any:
         if name != "submit":
-            return run(key, name, args, *more)
-        sent.append(run(key, name, args, *more))
+            return run(name, queue, args, *more)
+        sent.append(run(name, queue, args, *more))
         stored = snapshot(server)
-        sent.append(run(key, name, args))
+        sent.append(run(name, queue, args))
         assert snapshot(server) == stored
         return sent[-1]
 
-    jobs._run_at = twice  # type: ignore[method-assign]
+    monkeypatch.setattr(jobs.store, "run", twice)
     first, second = jobs.submit_many(new)
     assert first.job and first.job.id == living and first.existing
     assert second.job and second.job.id != living
@@ -1053,26 +999,26 @@ def test_a_submit_with_unique_keys_sent_twice_gives_the_same_answer(jobs: JobQue
 
 @pytest.mark.parametrize("script", ["run", "delete", "pause", "cancel"])
 def test_an_operation_sent_twice_changes_nothing_the_second_time(
-    script: str, jobs: JobQueue, server: Server, hand: Hand
+    script: str, jobs: JobQueue, server: Server, hand: Worker
 ) -> None:
     job = jobs.submit(delay_s=60, tags=["t"], unique_key="k", key="once")
     args = ["1"] if script == "pause" else [job.id]
-    assert jobs._run(script, "default", args)
+    assert run_script(jobs, script, "default", args)
     stored = snapshot(server)
-    jobs._run(script, "default", args)
+    run_script(jobs, script, "default", args)
     assert snapshot(server) == stored
 
 
-def test_a_retry_sent_twice_retries_once_even_when_the_job_has_run_between(jobs: JobQueue, hand: Hand) -> None:
+def test_a_retry_sent_twice_retries_once_even_when_the_job_has_run_between(jobs: JobQueue, hand: Worker) -> None:
     job = jobs.submit()
     hand.give("failed")
-    assert jobs._run("retry", "default", ["request", 1, job.id]) == [b"retried"]
+    assert run_script(jobs, "retry", "default", ["request", 1, job.id]) == [b"retried"]
     hand.give("failed")
-    assert jobs._run("retry", "default", ["request", 1, job.id]) == [b"retried"]
+    assert run_script(jobs, "retry", "default", ["request", 1, job.id]) == [b"retried"]
     assert jobs.get(job.id).status == "failed"
 
 
-def test_the_wrong_status_is_refused_by_every_script(jobs: JobQueue, hand: Hand) -> None:
+def test_the_wrong_status_is_refused_by_every_script(jobs: JobQueue, hand: Worker) -> None:
     done = jobs.submit()
     hand.give("done")
     for operation in (jobs.cancel, jobs.retry, jobs.run_now):
@@ -1089,11 +1035,10 @@ def test_the_wrong_status_is_refused_by_every_script(jobs: JobQueue, hand: Hand)
         assert refusal.value.status == "processing"
 
 
-def test_a_job_given_back_can_be_deleted(jobs: JobQueue, hand: Hand) -> None:
+def test_a_job_given_back_can_be_deleted(jobs: JobQueue, hand: Worker) -> None:
     job = jobs.submit()
     (claimed,) = hand.claim()
-    back = Settlement(job.id, claimed.token, "released", IN_PLACE)
-    jobs.exchange(hand.link, "default", "hand-1", 0, 0, 0, LEASE_MS, [back])
+    hand.end("released", claimed)
     jobs.delete(job.id)
     with pytest.raises(NotFound):
         jobs.get(job.id)

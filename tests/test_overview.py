@@ -13,59 +13,23 @@ import api
 from _jobqueue.config import Config
 from _jobqueue.keys import parse_keys
 from _jobqueue.logs import Log
-from jobqueue import IN_PLACE, NEVER, Claimed, Held, JobQueue, Look, NewJob, NotFound, Settlement, result_fields
+from _jobqueue.records import IN_PLACE, NEVER, Look
+from jobqueue import JobQueue, NewJob, NotFound
 from overview import LEVELS, WINDOW, Overview, percentile
 from tests.harness import Server, System, eventually
+from tests.played import Q, Worker, now_ms, tick
 
-Q = "jq:{default}:"
-LEASE_MS = 60_000
-
-
-class Crew:
-    """A worker with two threads and a reaper, played by the test."""
-
-    def __init__(self, jobs: JobQueue, queue: str = "default", types: tuple[str, ...] = ("echo",)) -> None:
-        self.jobs, self.queue, self.types, self.link, self.seq = jobs, queue, types, jobs.link(), 0
-        self.running: list[Claimed] = []
-
-    def beat(self, *counts: tuple[str, int], fields: list[Any] | None = None) -> None:
-        running = [{"job_id": job.id, "type": job.type, "for_s": 1} for job in self.running]
-        info = {"host": "here", "pid": 1, "version": "0", "threads": 2, "types": self.types, "running": running}
-        held = [Held(job.id, job.token, LEASE_MS, fields or []) for job in self.running]
-        self.jobs.beat(self.link, self.queue, "w", info, LEASE_MS, {}, held, dict(counts))
-
-    def tick(self) -> None:
-        self.jobs.recover(self.queue, [], "", 100, {})
-
-    def tend(self) -> None:
-        self.beat(), self.tick()
-
-    def claim(self, n: int = 1) -> list[Claimed]:
-        self.seq += 1
-        self.running += self.jobs.exchange(self.link, self.queue, "w-1", self.seq, self.seq, n, LEASE_MS, [])[1]
-        return self.running
-
-    def end(self, outcome: str, delay_ms: int = NEVER, message: str = "it went\nwrong" + "!" * 500) -> None:
-        """End all that runs."""
-        fields = result_fields(1, 10) if outcome == "done" else []
-        ended = [Settlement(job.id, job.token, outcome, delay_ms, "Boom", message, fields) for job in self.running]
-        self.jobs.exchange(self.link, self.queue, "w-1", 0, 0, 0, LEASE_MS, ended)
-        self.running = []
+LONG = "it went\nwrong" + "!" * 500
 
 
 @pytest.fixture
-def crew(queue: JobQueue) -> Crew:
-    return Crew(queue)
+def crew(queue: JobQueue) -> Worker:
+    return Worker(queue)
 
 
 @pytest.fixture
 def overview(queue: JobQueue) -> Overview:
     return Overview(queue)
-
-
-def now_ms(server: Server) -> int:
-    seconds, micros = server.client.time()
-    return int(seconds * 1000 + micros // 1000)
 
 
 def findings(queue: JobQueue) -> list[tuple[str, str | None]]:
@@ -84,23 +48,23 @@ def waits_since(server: Server, job_id: str, ago_ms: int) -> None:
 # ---------------------------------------------------------------------------------------------------------- health
 
 
-def test_all_is_clear_when_nothing_is_wrong(queue: JobQueue, crew: Crew) -> None:
+def test_all_is_clear_when_nothing_is_wrong(queue: JobQueue, crew: Worker) -> None:
     assert findings(queue) == []
     queue.submit()
     crew.tend()
     assert findings(queue) == []
 
 
-def test_jobs_that_wait_without_a_worker_are_an_error(queue: JobQueue, crew: Crew) -> None:
+def test_jobs_that_wait_without_a_worker_are_an_error(queue: JobQueue, crew: Worker) -> None:
     queue.submit(), queue.submit()
-    crew.tick()
+    tick(queue)
     assert findings(queue) == [("no_worker", "default")]
     assert text_of(queue, "no_worker").startswith("2 jobs wait: no worker serves the queue default")
-    crew.beat()
+    crew.renew()
     assert findings(queue) == []
 
 
-def test_a_type_that_waits_without_a_handler_is_named(queue: JobQueue, crew: Crew) -> None:
+def test_a_type_that_waits_without_a_handler_is_named(queue: JobQueue, crew: Worker) -> None:
     for name in ("echo", "unknown", "unknown"):
         queue.submit(name)
     crew.tend()
@@ -109,29 +73,29 @@ def test_a_type_that_waits_without_a_handler_is_named(queue: JobQueue, crew: Cre
 
 
 def test_without_any_reaper_there_is_one_sentence_else_one_for_each_queue(
-    queue: JobQueue, server: Server, crew: Crew
+    queue: JobQueue, server: Server, crew: Worker
 ) -> None:
-    other = Crew(queue, "other")
+    other = Worker(queue, queue="other")
     for each in (crew, other):
         queue.submit(queue=each.queue)
-        each.beat()
+        each.renew()
     assert findings(queue) == [("no_reaper", None)]
-    other.tick()
+    tick(queue, "other")
     assert findings(queue) == []  # a reaper that lives finds a new queue within a second
-    crew.tick()
+    tick(queue)
     server.client.hincrby(f"{Q}meta", "reaper", -16_000)
     assert findings(queue) == [("no_reaper", "default")]
     assert text_of(queue, "no_reaper").startswith("Queue default: no reaper is running")
 
 
-def test_a_paused_queue_is_a_warning_that_explains_its_old_jobs(queue: JobQueue, server: Server, crew: Crew) -> None:
+def test_a_paused_queue_is_a_warning_that_explains_its_old_jobs(queue: JobQueue, server: Server, crew: Worker) -> None:
     waits_since(server, queue.submit().id, 3_600_000)
     queue.pause("default")
     crew.tend()
     assert findings(queue) == [("paused", "default")]
 
 
-def test_a_job_that_has_waited_for_over_a_minute_is_a_warning(queue: JobQueue, server: Server, crew: Crew) -> None:
+def test_a_job_that_has_waited_for_over_a_minute_is_a_warning(queue: JobQueue, server: Server, crew: Worker) -> None:
     job_id = queue.submit().id
     crew.tend()
     waits_since(server, job_id, 50_000)
@@ -141,7 +105,7 @@ def test_a_job_that_has_waited_for_over_a_minute_is_a_warning(queue: JobQueue, s
     assert "has waited for 3 min, 0 of 2 threads are busy" in text_of(queue, "old_job")
 
 
-def test_a_delay_a_retry_and_run_now_begin_a_new_wait(queue: JobQueue, server: Server, crew: Crew) -> None:
+def test_a_delay_a_retry_and_run_now_begin_a_new_wait(queue: JobQueue, server: Server, crew: Worker) -> None:
     delayed, at_once = queue.submit(delay_s=60).id, queue.submit(delay_s=60).id
     again = queue.submit().id
     crew.claim()
@@ -175,7 +139,7 @@ def test_the_oldest_job_is_found_in_any_priority(queue: JobQueue, server: Server
     assert [age if age is None else age // 10_000 for age in ages] == [4, 2, 3, 1, None]
 
 
-def test_a_worker_whose_beat_is_lost_is_a_warning(queue: JobQueue, server: Server, crew: Crew) -> None:
+def test_a_worker_whose_beat_is_lost_is_a_warning(queue: JobQueue, server: Server, crew: Worker) -> None:
     queue.submit()
     crew.tend()
     server.client.zincrby(f"{Q}workers", -16_000, "w")
@@ -184,7 +148,7 @@ def test_a_worker_whose_beat_is_lost_is_a_warning(queue: JobQueue, server: Serve
     assert row["lost"] and re.search("1[6-9] s ago", text_of(queue, "worker_lost"))
 
 
-def test_new_dead_letters_are_a_warning_until_they_are_retried(queue: JobQueue, server: Server, crew: Crew) -> None:
+def test_new_dead_letters_are_a_warning_until_they_are_retried(queue: JobQueue, server: Server, crew: Worker) -> None:
     queue.submit()
     crew.claim()
     crew.end("failed")
@@ -195,7 +159,7 @@ def test_new_dead_letters_are_a_warning_until_they_are_retried(queue: JobQueue, 
     assert findings(queue) == []
 
 
-def test_old_dead_letters_are_no_news(queue: JobQueue, server: Server, crew: Crew) -> None:
+def test_old_dead_letters_are_no_news(queue: JobQueue, server: Server, crew: Worker) -> None:
     queue.submit()
     crew.claim()
     crew.end("failed")
@@ -205,7 +169,7 @@ def test_old_dead_letters_are_no_news(queue: JobQueue, server: Server, crew: Cre
     assert findings(queue) == []
 
 
-def test_books_that_do_not_balance_are_an_error(queue: JobQueue, server: Server, crew: Crew) -> None:
+def test_books_that_do_not_balance_are_an_error(queue: JobQueue, server: Server, crew: Worker) -> None:
     queue.submit()
     crew.tend()
     server.client.hincrby(f"{Q}totals", "submitted", 2)
@@ -225,7 +189,7 @@ def test_what_redis_may_lose_is_told(own_server: Server) -> None:
 
 def test_the_worst_comes_first_and_a_list_has_an_end(queue: JobQueue) -> None:
     queue.submit(queue="paused")
-    Crew(queue, "paused").tend()
+    Worker(queue, queue="paused").tend()
     queue.pause("paused")
     for number in range(9):
         queue.submit(queue=f"q{number}")
@@ -281,8 +245,7 @@ def test_minutes_that_are_over_are_read_once_and_those_of_another_redis_forgotte
         server.client.delete(key)
     assert asked.count(60) == 1 and asked.count(WINDOW) == 3
     server.client.flushall()
-    queue._numbers.clear()
-    queue.submit()
+    JobQueue(server.url).submit()  # the other still knows the number that the queue had
     assert sum(minute["submitted"] for minute in overview.stats()["minutes"]) == 1
 
 
@@ -353,7 +316,7 @@ def test_rates_are_those_of_the_last_minutes(queue: JobQueue, server: Server, ov
     assert 80 < rates["finished_per_minute"] < 117 and 11 < rates["failed_per_minute"] < 17
 
 
-def test_a_queue_tells_how_long_it_takes_to_drain(queue: JobQueue, server: Server, crew: Crew) -> None:
+def test_a_queue_tells_how_long_it_takes_to_drain(queue: JobQueue, server: Server, crew: Worker) -> None:
     def row() -> Any:
         return Overview(queue).stats()["queues"][0]
 
@@ -367,13 +330,13 @@ def test_a_queue_tells_how_long_it_takes_to_drain(queue: JobQueue, server: Serve
     assert row()["drain_s"] is None
 
 
-def test_the_reaper_notes_how_long_jobs_have_waited_at_most(queue: JobQueue, server: Server, crew: Crew) -> None:
+def test_the_reaper_notes_how_long_jobs_have_waited_at_most(queue: JobQueue, server: Server, crew: Worker) -> None:
     waits_since(server, queue.submit().id, 90_000)
     queue.submit()
     server.client.delete(*server.client.keys(f"{Q}stats:*"))
-    crew.tick()
+    tick(queue)
     crew.claim()
-    crew.tick()
+    tick(queue)
     noted = [minute["oldest_ms"] for minute in Overview(queue).stats()["minutes"] if minute["oldest_ms"]]
     assert 90_000 <= max(noted) < 150_000
     for key in server.client.keys(f"{Q}stats:*"):
@@ -389,16 +352,16 @@ def explained(queue: JobQueue, job_id: str) -> tuple[str, str]:
     return answer["code"], answer["explanation"]
 
 
-def test_a_queued_job_tells_what_it_waits_for(queue: JobQueue, server: Server, crew: Crew) -> None:
+def test_a_queued_job_tells_what_it_waits_for(queue: JobQueue, server: Server, crew: Worker) -> None:
     first, second, third = (queue.submit().id for _ in range(3))
     assert explained(queue, first)[0] == "no_worker"
-    crew.beat()
+    crew.renew()
     assert explained(queue, second) == ("ready", "It will be claimed at once: 2 of 2 threads are free.")
     assert explained(queue, third)[0] == "waiting"
     for _ in range(2):
         queue.submit(priority="high")
     crew.claim(2)
-    crew.beat()
+    crew.renew()
     assert explained(queue, first)[0] == "ready" and "It is next: all 2 threads are busy" in explained(queue, first)[1]
     assert explained(queue, third) == ("waiting", "2 jobs come before it, and 2 of 2 threads are busy.")
     past(server, 0, done=10)
@@ -407,18 +370,18 @@ def test_a_queued_job_tells_what_it_waits_for(queue: JobQueue, server: Server, c
     assert explained(queue, first)[0] == "paused"
 
 
-def test_a_job_that_no_worker_can_handle_says_so(queue: JobQueue, crew: Crew) -> None:
+def test_a_job_that_no_worker_can_handle_says_so(queue: JobQueue, crew: Worker) -> None:
     job_id = queue.submit("unknown").id
-    crew.beat()
+    crew.renew()
     assert explained(queue, job_id)[0] == "no_handler" and "the type unknown" in explained(queue, job_id)[1]
 
 
-def test_a_scheduled_job_tells_when_and_why_then(queue: JobQueue, crew: Crew) -> None:
+def test_a_scheduled_job_tells_when_and_why_then(queue: JobQueue, crew: Worker) -> None:
     delayed, retried = queue.submit(delay_s=3600).id, queue.submit(max_attempts=3).id
     assert explained(queue, delayed)[0] == "no_reaper"
     crew.claim()
-    crew.end("failed", 5000)
-    crew.tick()
+    crew.end("failed", delay_ms=5000, message=LONG)
+    tick(queue)
     assert explained(queue, delayed)[0] == "delayed" and "in 60 min" in explained(queue, delayed)[1]
     code, text = explained(queue, retried)
     assert code == "backoff"
@@ -426,10 +389,10 @@ def test_a_scheduled_job_tells_when_and_why_then(queue: JobQueue, crew: Crew) ->
     assert "Attempt 2 is due at " in text
 
 
-def test_a_running_job_tells_where_it_is(queue: JobQueue, server: Server, crew: Crew) -> None:
+def test_a_running_job_tells_where_it_is(queue: JobQueue, server: Server, crew: Worker) -> None:
     job_id = queue.submit().id
     crew.claim()
-    crew.beat(fields=["progress", '{"fraction": 0.3, "note": "reading"}'])
+    crew.renew("progress", '{"fraction": 0.3, "note": "reading"}')
     queue.cancel(job_id)
     code, text = explained(queue, job_id)
     assert code == "running" and text.startswith("Attempt 1 of 2 has been running for ")
@@ -438,18 +401,18 @@ def test_a_running_job_tells_where_it_is(queue: JobQueue, server: Server, crew: 
     assert "not heard of any more" in explained(queue, job_id)[1] and "no reaper" in explained(queue, job_id)[1]
 
 
-def test_an_error_whose_message_names_its_kind_is_not_named_twice(queue: JobQueue, crew: Crew) -> None:
+def test_an_error_whose_message_names_its_kind_is_not_named_twice(queue: JobQueue, crew: Worker) -> None:
     job_id = queue.submit(max_attempts=1).id
     crew.claim()
     crew.end("failed", message="Boom: it burst")
     assert explained(queue, job_id)[1].endswith("its last, ended with Boom: it burst.")
 
 
-def test_an_ended_job_tells_what_happened(queue: JobQueue, crew: Crew) -> None:
+def test_an_ended_job_tells_what_happened(queue: JobQueue, crew: Worker) -> None:
     done, spent, given_up, stopped, cancelled = (queue.submit(max_attempts=n).id for n in (2, 1, 2, 2, 2))
     for outcome in ("done", "failed", "failed", "cancelled"):
         crew.claim()
-        crew.end(outcome, IN_PLACE if outcome == "failed" and crew.seq == 2 else NEVER)
+        crew.end(outcome, delay_ms=IN_PLACE if outcome == "failed" and crew.talk.seq == 2 else NEVER)
     queue.cancel(cancelled)
     codes = [explained(queue, job_id)[0] for job_id in (done, spent, given_up, stopped, cancelled)]
     assert codes == ["done", "failed", "failed", "cancelled", "cancelled"]
@@ -555,9 +518,9 @@ def test_the_configuration_is_shown_without_secrets(overview: Overview) -> None:
     assert "secret" not in str(shown) and "abab" not in str(shown) and "here" in shown["redis_url"]
 
 
-def test_a_worker_of_another_version_does_not_break_the_answer(queue: JobQueue, crew: Crew) -> None:
+def test_a_worker_of_another_version_does_not_break_the_answer(queue: JobQueue, crew: Worker) -> None:
     queue.submit()
-    queue.beat(crew.link, "default", "odd", {}, LEASE_MS, {}, [])
+    Worker(queue, "odd").presence.beat({}, {})
     stats = Overview(queue).stats()
     assert stats["workers"][0]["worker"] == "odd" and stats["queues"][0]["threads"] == 0
 

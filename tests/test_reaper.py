@@ -10,12 +10,12 @@ import pytest
 
 import reaper
 from _jobqueue.logs import Log
-from jobqueue import Expired, Job, JobQueue, NewJob, Settlement, new_id
+from _jobqueue.records import Expired, Settlement
+from _jobqueue.store.ids import new_id
+from jobqueue import Job, JobQueue, NewJob
 from reaper import Reaper
 from tests.harness import Server, eventually
-
-HOUR_MS = 3_600_000
-RETENTION_MS = {"done": HOUR_MS, "cancelled": HOUR_MS, "failed": HOUR_MS}
+from tests.played import HOUR_MS, RETENTION_MS, Worker, now_ms
 
 
 @pytest.fixture(autouse=True)
@@ -24,17 +24,16 @@ def logs(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def hour_ago(server: Server) -> float:
-    seconds, _ = server.client.time()
-    return seconds * 1000 - HOUR_MS
+    return now_ms(server) - HOUR_MS
 
 
 def strand(queue: JobQueue, server: Server, n: int = 1, **options: Any) -> list[str]:
     """Jobs in processing whose leases ran out an hour ago."""
     options = {"max_attempts": 2} | options
     jobs = [submitted.job for submitted in queue.submit_many([NewJob("echo", at, **options) for at in range(n)])]
-    link, claimed = queue.link(), 0
+    claimed = 0
     while claimed < n:
-        claimed += len(queue.exchange(link, "default", f"gone-{claimed}", 1, 0, 50, 10_000, [])[1])
+        claimed += len(Worker(queue, "gone", claimed).claim(50))
     ids = [job.id for job in jobs if job]
     server.client.zadd("jq:{default}:leases", dict.fromkeys(ids, hour_ago(server)))
     return ids
@@ -205,22 +204,22 @@ def watcher(queue: JobQueue) -> Reaper:
     return Reaper(queue, 10.0, RETENTION_MS, Log("reaper"))
 
 
-def run_one(queue: JobQueue) -> tuple[Any, Job]:
-    """A job that worker ``w`` runs under a lease of an hour. Returns the connection and the job."""
-    job, link = queue.submit("echo"), queue.link()
-    beat(queue, link)
-    assert len(queue.exchange(link, "default", "w-1", 1, 0, 1, HOUR_MS, [])[1]) == 1
-    return link, job
+def run_one(queue: JobQueue) -> tuple[Worker, Job]:
+    """A job that worker ``w`` runs under a lease of an hour."""
+    job, worker = queue.submit("echo"), Worker(queue, lease_ms=HOUR_MS)
+    beat(worker)
+    assert len(worker.claim()) == 1
+    return worker, job
 
 
-def beat(queue: JobQueue, link: Any) -> None:
+def beat(worker: Worker) -> None:
     """A beat at another millisecond than the last."""
 
     def beat_at() -> bytes | None:
-        queue.beat(link, "default", "w", {"types": []}, HOUR_MS, {}, [])
-        return queue.expired("default", 1)[2]["w"]
+        worker.beat()
+        return worker.jobs.recovery.expired("default", 1)[2]["w"]
 
-    before = queue.expired("default", 1)[2].get("w")
+    before = worker.jobs.recovery.expired("default", 1)[2].get("w")
     eventually(beat_at, equals=lambda at: at != before)
 
 
@@ -230,7 +229,7 @@ def pass_time(watcher: Reaper, seconds: float) -> None:
 
 
 def test_a_worker_whose_beat_stopped_loses_its_leases(queue, watcher, server, caplog):
-    link, job = run_one(queue)
+    worker, job = run_one(queue)
     server.client.hset(f"jq:{{default}}:job:{job.id}", "timeout_ms", 2 * HOUR_MS)
     server.client.zadd("jq:{default}:leases", {job.id: hour_ago(server) + 2 * HOUR_MS})
     watcher.tick()
@@ -241,25 +240,25 @@ def test_a_worker_whose_beat_stopped_loses_its_leases(queue, watcher, server, ca
     watcher.tick()
     assert status(queue, job.id) == "queued"
     assert "a worker's beat has stopped" in caplog.text
-    accepted, _ = queue.exchange(link, "default", "w-1", 2, 1, 0, HOUR_MS, [Settlement(job.id, "w-1:1", "done")])
+    accepted, _ = worker.exchange(Settlement(job.id, "w-1:1", "done"), want=0)
     assert accepted == [False]
 
 
 def test_a_worker_that_beats_keeps_its_leases(queue, watcher, server):
-    link, job = run_one(queue)
+    worker, job = run_one(queue)
     for _ in range(5):
         watcher.tick()
         pass_time(watcher, 8)
-        beat(queue, link)
+        beat(worker)
     watcher.tick()
     assert status(queue, job.id) == "processing"
 
 
 def test_a_worker_that_beats_again_is_not_lowered_by_what_was_seen_before(queue, watcher, server):
-    link, job = run_one(queue)
-    _, _, beats = queue.expired("default", 1)
-    beat(queue, link)
-    assert queue.lower("default", "w", beats["w"]) == 0
+    worker, job = run_one(queue)
+    _, _, beats = queue.recovery.expired("default", 1)
+    beat(worker)
+    assert queue.recovery.lower("default", "w", beats["w"]) == 0
     assert status(queue, job.id) == "processing"
 
 
@@ -268,20 +267,20 @@ def test_a_worker_long_gone_is_forgotten_with_its_slots(queue, watcher, server):
     watcher.tick()
     pass_time(watcher, reaper.FORGET_S / 2)
     watcher.tick()  # takes its job back
-    assert list(queue.workers("default")) == ["w"]
+    assert list(queue.look("default").workers) == ["w"]
     pass_time(watcher, reaper.FORGET_S)
     watcher.tick()
-    assert queue.workers("default") == {} and queue.slots("default", "w") == []
+    assert queue.look("default").workers == {} and queue.recovery.slots("default", "w") == []
     assert server.client.keys("jq:{default}:processing:*") == []
     watcher.tick()
     assert watcher.beats == {}
 
 
 def test_a_worker_that_left_is_not_remembered(queue, watcher):
-    _, job = run_one(queue)
+    worker, _ = run_one(queue)
     watcher.tick()
     assert list(watcher.beats) == [("default", "w")]
-    queue.exchange(queue.link(), "default", "w-0", 0, 0, 0, 0, [Settlement(job.id, "w-1:1", "released")])
-    assert queue.leave("default", "w", ["w-1"])
+    worker.end("released")
+    assert queue.recovery.leave("default", "w", ["w-1"])
     watcher.tick()
     assert watcher.beats == {}

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobqueue import JobQueue, Settlement, Unavailable
+from _jobqueue.records import Settlement
+from jobqueue import JobQueue, Unavailable
 from tests.harness import Sentinels, Server, System, eventually
+from tests.played import Worker
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +61,15 @@ def test_the_programs_find_the_primary_and_do_the_jobs(sentinels: Sentinels, sys
 
 
 def test_a_link_and_the_pool_follow_a_failover(sentinels: Sentinels, jobs: JobQueue) -> None:
-    link = jobs.link()
+    worker = Worker(jobs)
     first = jobs.submit("noop")
-    _, [claimed] = jobs.exchange(link, "default", "w-1", 1, 0, 1, 60_000, [])
+    [claimed] = worker.claim()
     fail_over(sentinels)
-    end = [Settlement(claimed.id, claimed.token, "done", fields=["result", b"1"])]
+    end = Settlement(claimed.id, claimed.token, "done", fields=["result", b"1"])
 
     def settle() -> list[bool]:
         try:
-            return jobs.exchange(link, "default", "w-1", 2, 1, 0, 60_000, end)[0]
+            return worker.exchange(end, want=0)[0]
         except Unavailable:
             return []
 
@@ -76,7 +78,7 @@ def test_a_link_and_the_pool_follow_a_failover(sentinels: Sentinels, jobs: JobQu
     assert (jobs.get(first.id).status, jobs.get(second).status) == ("done", "queued")
     assert sentinels.named().client.exists(f"jq:{{default}}:job:{second}")
     assert jobs.check("default") == []
-    link.close()
+    worker.link.close()
 
 
 def submitted(jobs: JobQueue) -> str:
@@ -100,19 +102,19 @@ def test_the_programs_go_on_after_a_failover(sentinels: Sentinels, system: Syste
 
 def test_a_demoted_primary_that_kept_its_clients_is_left_by_them(sentinels: Sentinels, jobs: JobQueue) -> None:
     """Sentinel closes them; but a connection may have been made in between."""
-    link = jobs.link()
+    worker = Worker(jobs)
     jobs.submit("noop")
-    jobs.exchange(link, "default", "w-1", 1, 0, 1, 60_000, [])
+    worker.claim()
     demoted = sentinels.named().client
     demoted.replicaof("127.0.0.1", sentinels.watchers[0].port)  # nobody that it could follow
     with pytest.raises(Unavailable):
         jobs.submit("noop")
     with pytest.raises(Unavailable):
-        jobs.exchange(link, "default", "w-1", 2, 1, 1, 60_000, [])
+        worker.exchange()
     demoted.replicaof("no", "one")
     assert eventually(lambda: submitted(jobs), equals=bool)
-    jobs.exchange(link, "default", "w-1", 2, 1, 1, 60_000, [])
-    link.close()
+    worker.again()
+    worker.link.close()
 
 
 def test_the_report_counts_replicas_and_says_what_can_be_lost(sentinels: Sentinels, jobs: JobQueue) -> None:

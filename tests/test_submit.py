@@ -11,27 +11,14 @@ from typing import Any
 import pytest
 import redis
 
-from jobqueue import (
-    DAY_MS,
-    MAX_IN_PIECES_BYTES,
-    MAX_PAYLOAD_BYTES,
-    PIECE_BYTES,
-    Filter,
-    Invalid,
-    JobQueue,
-    KeyReused,
-    NewJob,
-    NotFound,
-    Settlement,
-    Submitted,
-    Unavailable,
-    new_id,
-    queue_number_of,
-    result_fields,
-)
+from _jobqueue.pieces import MAX_IN_PIECES_BYTES, PIECE_BYTES, result_fields
+from _jobqueue.records import DAY_MS, MAX_PAYLOAD_BYTES, Settlement
+from _jobqueue.store.ids import new_id, queue_number_of
+from _jobqueue.store.scripts import Script
+from jobqueue import Filter, Invalid, JobQueue, KeyReused, NewJob, NotFound, Submitted, Unavailable
+from tests.faults.proxy import BEFORE, Proxy, Strike
 from tests.harness import Server
-
-Q = "jq:{default}:"
+from tests.played import Q, Worker, recover
 
 
 def submitted_ids(answers: list[Submitted]) -> list[str]:
@@ -39,27 +26,22 @@ def submitted_ids(answers: list[Submitted]) -> list[str]:
     return [answer.job.id for answer in answers if answer.job]
 
 
-def pointers(**fields: Any) -> list[str]:
+def refused_fields(**fields: Any) -> list[str]:
     """Which fields a new job is refused for."""
     with pytest.raises(Invalid) as invalid:
         NewJob(**fields)
     return [pointer for pointer, _ in invalid.value.problems]
 
 
-def finish_all(queue: JobQueue, slot: str = "w-1", result: Any = None) -> None:
-    link, seq = queue.link(), 0
-    ended: list[Settlement] = []
-    while True:
-        seq += 1
-        _, jobs = queue.exchange(link, "default", slot, seq, seq - 1, 100, 10_000, ended)
+def finish_all(queue: JobQueue, result: Any = None) -> None:
+    worker, ended = Worker(queue), list[Settlement]()
+    while jobs := worker.exchange(*ended, want=100)[1]:
         ended = [Settlement(job.id, job.token, "done", fields=result_fields(result, 10_000)) for job in jobs]
-        if not jobs:
-            return
 
 
 def trim(queue: JobQueue, status: str = "done") -> int:
     """Delete every job that ended with the status."""
-    return queue.recover("default", [], "", 500, {status: -1000})[2]
+    return recover(queue, [], 500, {status: -1000})[2]
 
 
 # --------------------------------------------------------------------------------------------------------- new jobs
@@ -81,12 +63,12 @@ def test_each_field_has_its_range(field: str, good: list[Any], bad: list[Any]) -
     for value in good:
         NewJob(**{field: value})
     for value in bad:
-        assert pointers(**{field: value}) == [f"/{field}"], value
+        assert refused_fields(**{field: value}) == [f"/{field}"], value
 
 
 def test_all_problems_are_told_at_once() -> None:
     fields = {"type": "", "queue": "a b", "priority": 11, "max_attempts": 0, "timeout_s": 0, "run_at": "soon"}
-    assert pointers(**fields) == [f"/{field}" for field in fields if field != "run_at"] + ["/run_at"]
+    assert refused_fields(**fields) == [f"/{field}" for field in fields if field != "run_at"] + ["/run_at"]
 
 
 def test_words_stand_for_priorities() -> None:
@@ -130,11 +112,11 @@ def test_run_at_takes_every_rfc_3339_time(text: str, same_as: str, monkeypatch: 
     ids=str,
 )
 def test_run_at_refuses_anything_else(when: Any) -> None:
-    assert pointers(run_at=when) == ["/run_at"]
+    assert refused_fields(run_at=when) == ["/run_at"]
 
 
 def test_run_at_and_delay_exclude_each_other() -> None:
-    assert pointers(run_at="2026-01-01T00:00:00Z", delay_s=0) == ["/run_at"]
+    assert refused_fields(run_at="2026-01-01T00:00:00Z", delay_s=0) == ["/run_at"]
 
 
 def test_time_in_the_past_means_now(queue: JobQueue) -> None:
@@ -243,10 +225,10 @@ def test_payload_comes_back_whatever_its_size(characters: str, queue: JobQueue, 
     payloads = [fill(size, characters) for size in SIZES]
     jobs = submitted_ids(queue.submit_many([NewJob(payload=payload) for payload in payloads]))
     assert [queue.get(job).payload for job in jobs] == payloads
-    link = queue.link()
-    _, claimed = queue.exchange(link, "default", "w-1", 1, 0, len(jobs), 10_000, [])
+    worker = Worker(queue)
+    claimed = worker.claim(len(jobs))
     assert [json.loads(job.payload) for job in claimed] == payloads
-    assert queue.exchange(link, "default", "w-1", 1, 0, len(jobs), 10_000, [])[1] == claimed
+    assert worker.again()[1] == claimed
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -397,7 +379,7 @@ def test_key_of_a_batch_is_kept_until_its_last_job_is_trimmed(queue: JobQueue, s
     finish_all(queue)
     for left in (2, 1, 0):
         assert server.client.pttl(f"{Q}idem:key") == -1
-        assert queue.recover("default", [], "", 1, {"done": -1000})[2] == 1
+        assert recover(queue, [], 1, {"done": -1000})[2] == 1
         assert server.client.hget(f"{Q}idem:key", "jobs") == str(left)
     assert server.client.pttl(f"{Q}idem:key") > 0
 
@@ -422,19 +404,13 @@ def test_batch_over_several_queues_is_answered_in_its_order(queue: JobQueue) -> 
     assert [queue.books(f"q{n}").sizes["queued"] for n in range(3)] == [300, 300, 300]
 
 
-def test_half_stored_batch_is_completed_by_its_repeat(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_stored_batch_is_completed_by_its_repeat(queue: JobQueue, server: Server) -> None:
     batch = [NewJob(payload=number) for number in range(600)]
-    run, calls = queue._run_at, []
-
-    def second_chunk_is_lost(key: str, name: str, *args: Any) -> Any:
-        calls.append(name)
-        if calls.count("submit") == 2:
-            raise Unavailable("gone")
-        return run(key, name, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(queue, "_run_at", second_chunk_is_lost)
-        first = queue.submit_many(batch, key="key")
+    server.client.script_load(Script("submit").text)  # or the first chunk is sent twice
+    proxy = Proxy(server.port)
+    proxy.rule = lambda message: Strike(BEFORE) if message.label == "submit" and message.nth > 1 else None
+    first = JobQueue(proxy.url, retries=0).submit_many(batch, key="key")
+    proxy.close()
     assert [isinstance(answer.error, Unavailable) for answer in first] == [False] * 250 + [True] * 350
     again = queue.submit_many(batch, key="key")
     assert [answer.replayed for answer in again] == [True] * 250 + [False] * 350

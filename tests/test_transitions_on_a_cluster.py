@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from jobqueue import JobQueue
+from tests.faults.proxy import Answer, Proxy, Rule
 from tests.harness import Cluster, Server
 from tests.test_transitions import *  # noqa: F403
 
@@ -18,3 +20,16 @@ def shared_server() -> Iterator[Server]:
     node.url = cluster.url
     yield node
     cluster.close()
+
+
+@pytest.fixture
+def through(server: Server, proxy: Proxy) -> Callable[[Rule], JobQueue]:
+    """As above. Who asks for the slots is told that all are at the proxy."""
+    node_id = server.client.execute_command("CLUSTER MYID")
+    slots = f"*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n$9\r\n127.0.0.1\r\n:{proxy.port}\r\n$40\r\n{node_id}\r\n"
+
+    def behind(rule: Rule) -> JobQueue:
+        proxy.rule = lambda message: Answer(slots.encode()) if message.label == "CLUSTER" else rule(message)
+        return JobQueue(f"redis+cluster://127.0.0.1:{proxy.port}")
+
+    return behind

@@ -751,7 +751,9 @@ def test_an_outage_of_redis_is_logged_when_it_begins_and_when_it_ends(own_system
     own_system.server.start()
     worker.says("Redis is back")
     beats = queue.look("default").workers
-    eventually(lambda: queue.look("default").workers != beats)  # each thread finds its old connection broken in its own time
+    eventually(
+        lambda: queue.look("default").workers != beats
+    )  # each thread finds its old connection broken in its own time
     gate.open()
     for one in jobs:
         assert ends(queue, one.id).attempts == 1
