@@ -56,7 +56,7 @@ class Reaper:
         for _ in range(ROUNDS):
             asked = time.monotonic()
             now_ms, expired, beats = self.recovery.expired(queue, LIMIT)
-            self.compare_clocks(now_ms / 1000 - time.monotonic(), now_ms / 1000 - asked)
+            self._compare_clocks(now_ms / 1000 - time.monotonic(), now_ms / 1000 - asked)
             if self._lower_dead(queue, beats):
                 continue  # look again: what was lowered has expired
             if time.monotonic() < self.quiet_until:
@@ -75,7 +75,7 @@ class Reaper:
         transaction.reap(expired, LEASE_EXPIRED)
         return transaction.execute()
 
-    def compare_clocks(self, least: float, most: float) -> None:
+    def _compare_clocks(self, least: float, most: float) -> None:
         """Redis's clock is ahead of ours by ``least`` to ``most`` seconds: it was read between our question and its answer.
         After a jump all leases look expired: let the beats renew the healthy ones first."""
         ahead = self.redis_ahead_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +14,11 @@ import pytest
 import requests
 
 from _jobqueue.records import STATUSES
-from _jobqueue.store.cursors import cursor_of
 from _jobqueue.store.ids import new_id
+from _jobqueue.store.scripts import Script
 from jobqueue import Conflict, Filter, Invalid, JobQueue, NewJob, NotFound
 from tests.answers import invalid, refused
+from tests.faults.proxy import APPLIED, Proxy, Strike, strike_at
 from tests.harness import Server, System, eventually
 from tests.played import Q, Worker, a_moment_passes, run_script
 
@@ -375,16 +377,19 @@ def test_of_dead_letters_with_one_unique_key_only_the_oldest_is_requeued(
 
 
 def test_dead_letters_that_cannot_run_do_not_hide_those_behind_them(
-    jobs: JobQueue, hand: Worker, monkeypatch: pytest.MonkeyPatch
+    jobs: JobQueue, hand: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("_jobqueue.store.sweeps.ACT_MOST", 2)
+    proxy = Proxy(server.port)
     for _ in range(5):
         jobs.submit(unique_key="k")
         hand.give("failed")
     free = jobs.submit()
     hand.give("failed")
     jobs.submit(unique_key="k", delay_s=60)
-    assert jobs.requeue_dead("default") == (1, 5)
+    assert JobQueue(proxy.url).requeue_dead("default") == (1, 5)
+    assert sum(message.label == "page" for message in proxy.seen) >= 3, "two at a time"
+    proxy.close()
     assert jobs.get(free.id).status == "queued"
 
 
@@ -682,10 +687,15 @@ def test_a_wrong_bulk_call_is_a_422_that_names_what_is_wrong(bystander: System, 
     assert invalid(bystander.post("/jobs/bulk", body)) == [where]
 
 
+def cursor_of(places: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps([0, places]).encode()).decode()
+
+
 @pytest.mark.parametrize("places", [{"default": ""}, {"default": "0", "other": "0"}, {"default": "x"}, ["default"]])
 def test_a_cursor_of_another_list_is_refused(jobs: JobQueue, places: Any) -> None:
     with pytest.raises(Invalid, match="cursor"):
-        jobs.sweep("retry", Filter("failed"), cursor=cursor_of(0, places))
+        jobs.sweep("retry", Filter("failed"), cursor=cursor_of(places))
+    jobs.sweep("retry", Filter("failed"), cursor=cursor_of({"default": "0"}))
 
 
 # ----------------------------------------------------------------------------------------------------------- delete
@@ -972,28 +982,25 @@ def snapshot(server: Server) -> dict[str, Any]:
     return {key: dump(server, key) for key in sorted(server.client.keys())}
 
 
-def test_a_submit_with_unique_keys_sent_twice_gives_the_same_answer(
-    jobs: JobQueue, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_submit_with_unique_keys_sent_twice_gives_the_same_answer(lost: bool, jobs: JobQueue, server: Server) -> None:
     living = jobs.submit(unique_key="k").id
     new = [NewJob(payload=1, unique_key="k"), NewJob(payload=2, unique_key="new", tags=["t"])]
-    sent: list[Any] = []
-    run = jobs.store.run
-
-    def twice(name: str, queue: str, args: Any, *more: Any) -> Any:
-        if name != "submit":
-            return run(name, queue, args, *more)
-        sent.append(run(name, queue, args, *more))
-        stored = snapshot(server)
-        sent.append(run(name, queue, args))
-        assert snapshot(server) == stored
-        return sent[-1]
-
-    monkeypatch.setattr(jobs.store, "run", twice)
-    first, second = jobs.submit_many(new)
+    proxy, applied = Proxy(server.port), list[Any]()
+    if lost:
+        server.client.script_load(Script("submit").text)
+        strike = Strike(APPLIED, lambda: applied.append(snapshot(server)))
+        proxy.rule = strike_at("submit", 1, strike)
+    first, second = JobQueue(proxy.url).submit_many(new)
     assert first.job and first.job.id == living and first.existing
     assert second.job and second.job.id != living
-    assert [answer[3] for answer in sent] == [[living.encode(), b""]] * 2
+    proxy.close()
+    stored = snapshot(server)
+    assert applied == [stored] * lost
+    sent = [message.words for message in proxy.seen if message.label == "submit"]
+    assert len({tuple(words[1:]) for words in sent[-2:]}) == 1 or not lost
+    assert server.client.execute_command(*sent[-1])[3] == [living, ""]
+    assert snapshot(server) == stored
     assert jobs.books("default").totals["submitted"] == 2
 
 

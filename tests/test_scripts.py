@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from jobqueue import MAX_IN_PIECES_BYTES, PIECE_BYTES, PRIORITY_STEP, Script
+from _jobqueue.pieces import MAX_IN_PIECES_BYTES, PIECE_BYTES
+from _jobqueue.records import PRIORITY_STEP
+from _jobqueue.store.scripts import Script
 
 FILES = {str(path.relative_to(Script.folder)): path.read_text() for path in Script.folder.rglob("*.lua")}
 SCRIPTS = sorted(name.removesuffix(".lua") for name in FILES if "/" not in name)
