@@ -73,6 +73,7 @@ from redis.retry import Retry as RedisRetry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from _jobqueue.redis_url import check_redis_url
+from _jobqueue.redis_version import too_old
 
 __version__ = "0.1.0"
 
@@ -162,6 +163,10 @@ class KeyReused(JobQueueError):
 
 class Unavailable(JobQueueError):
     """Redis cannot answer now. Whether a write arrived is unknown: repeat it, with the same key or token."""
+
+
+class TooOld(JobQueueError):
+    """This Redis lacks what the scripts and workers use. Upgrade it."""
 
 
 class Fail(Exception):
@@ -1783,12 +1788,18 @@ class JobQueue:
                     if not left:
                         raise
 
+    def check_version(self) -> None:
+        """TooOld for a Redis before 6.2; one that does not tell its version may pass."""
+        if reason := too_old(self.server()["version"]):
+            raise TooOld(f"this Redis cannot be used: {reason}")
+
     def wait_until_ready(self, stop: Stop, say: Callable[[str], None]) -> None:
-        """Return when Redis answers or ``stop`` is set. Says once that it waits."""
+        """Return when Redis answers or ``stop`` is set. Says once that it waits. TooOld when waiting does not help."""
         waiting = False
         while not stop.is_set():
             try:
                 self.ping()
+                self.check_version()
                 return
             except Unavailable as error:
                 if not waiting:
@@ -2102,6 +2113,8 @@ def _replication_warnings(report: dict[str, Any], full_coverage: str | None) -> 
 
 def _server_warnings(report: dict[str, Any]) -> list[str]:
     warnings = []
+    if reason := too_old(report["version"]):
+        warnings.append(f"this Redis cannot be used: {reason}.")
     if report["appendonly"] == "no":
         warnings.append("Redis keeps no append-only file: jobs are lost when it stops. Set appendonly yes.")
     elif report["appendfsync"] == "no":
