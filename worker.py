@@ -50,6 +50,7 @@ from jobqueue import (
     Policy,
     Retry,
     Settlement,
+    TooOld,
     Unavailable,
     load_handlers,
     result_fields,
@@ -893,7 +894,11 @@ def main() -> int:
         keep_to_one_core()
     sys.setswitchinterval(SWITCH_S)
     jobs = JobQueue(config.redis_url, defaults=config.policy)
-    jobs.wait_until_ready(signals, log.warning)
+    try:
+        jobs.wait_until_ready(signals, log.warning)
+    except TooOld as error:
+        print(f"worker.py: {error}", file=sys.stderr)
+        return MISTAKE
     if signals.is_set():
         return 0
     worker = Worker(config, jobs, types, log, signals, options.burst)
