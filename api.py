@@ -50,6 +50,7 @@ from jobqueue import (
     NewJob,
     NotFound,
     Submitted,
+    TooOld,
     Unavailable,
 )
 from overview import Advice, Overview, queue_row, worker_rows
@@ -797,8 +798,12 @@ def main() -> int:
     jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1, durability=config.durability)
     probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0, durability=config.durability)
     try:
+        jobs.check_version()
         for _, warning in jobs.server()["warnings"]:
             log.warning(warning)
+    except TooOld as error:
+        print(f"api.py: {error}", file=sys.stderr)
+        return MISTAKE
     except Unavailable as error:
         log.warning(f"serving without Redis: {error}; requests get 503 until it is back")
     at = f"[{config.api_host}]:{config.api_port}" if ":" in config.api_host else f"{config.api_host}:{config.api_port}"

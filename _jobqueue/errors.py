@@ -33,6 +33,10 @@ class KeyReused(JobQueueError):
     """The idempotency key was used with another request. Choose a new key, or repeat the first request exactly."""
 
 
+class TooOld(JobQueueError):
+    """This Redis lacks what the scripts and workers use. Upgrade it."""
+
+
 class Unavailable(JobQueueError):
     """Redis cannot answer now. Whether a write arrived is unknown: repeat it, with the same key or token.
 
