@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import requests
 
+from _jobqueue.web.overview import Advice
 from jobqueue import NEVER, JobQueue, NewJob, Settlement
-from overview import Advice
 from tests.harness import ROOT, Server, System, eventually, free_port
 
 JSON = "application/json"

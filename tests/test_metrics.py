@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-import metrics
+from _jobqueue.web import metrics
 from jobqueue import BUCKETS_MS, FAILURES, JobQueue
 from tests.harness import Server, System, eventually
 

@@ -13,8 +13,8 @@ import api
 from _jobqueue.config import Config
 from _jobqueue.keys import parse_keys
 from _jobqueue.logs import Log
+from _jobqueue.web.overview import LEVELS, WINDOW, Overview, percentile
 from jobqueue import IN_PLACE, NEVER, Claimed, Held, JobQueue, Look, NewJob, NotFound, Settlement, result_fields
-from overview import LEVELS, WINDOW, Overview, percentile
 from tests.harness import Server, System, eventually
 
 Q = "jq:{default}:"
