@@ -28,10 +28,7 @@ from typing import Any
 
 import bottle
 
-import dialects
 import jobqueue
-import metrics
-import openapi
 from _jobqueue.config import Config
 from _jobqueue.keys import new_key
 from _jobqueue.logs import Log, announce, start_logging
@@ -39,6 +36,9 @@ from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_
 from _jobqueue.records import ACT_MOST, ACTIONS, ENDED, STATUSES, Kind
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.strict_json import parse_json
+from _jobqueue.web import dialects, metrics, openapi
+from _jobqueue.web.overview import Advice, Overview, queue_row, worker_rows
+from _jobqueue.web.security import Gate, Refused, is_loopback
 from jobqueue import (
     Conflict,
     Filter,
@@ -53,8 +53,6 @@ from jobqueue import (
     TooOld,
     Unavailable,
 )
-from overview import Advice, Overview, queue_row, worker_rows
-from security import Gate, Refused, is_loopback
 from server import OURS_TO_FIND, Server
 
 FILTERS = tuple(field.name for field in dataclasses.fields(Filter))

@@ -40,7 +40,7 @@ from waitress.task import ErrorTask, Task, WSGITask
 from _jobqueue.config import Config
 from _jobqueue.logs import Log
 from _jobqueue.processes import Signals, is_child, is_orphan
-from security import HEADERS
+from _jobqueue.web.security import HEADERS
 
 # Our limits in front of waitress's own, which are a gigabyte of body and a quarter megabyte of headers.
 SETTINGS = {

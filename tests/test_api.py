@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import requests
 
+from _jobqueue.web.overview import Advice
 from jobqueue import JobQueue, NewJob
-from overview import Advice
 from tests.answers import pointers, refused
 from tests.harness import ROOT, Server, System, eventually, free_port
 from tests.played import Worker, recover

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 import api
-import openapi
 from _jobqueue.config import Config
 from _jobqueue.logs import Log
+from _jobqueue.web import openapi
 from jobqueue import JobQueue
 from tests.harness import ROOT, System, eventually
 

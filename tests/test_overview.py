@@ -14,8 +14,8 @@ from _jobqueue.config import Config
 from _jobqueue.keys import parse_keys
 from _jobqueue.logs import Log
 from _jobqueue.records import IN_PLACE, NEVER, Look
+from _jobqueue.web.overview import LEVELS, WINDOW, Overview, percentile
 from jobqueue import JobQueue, NewJob, NotFound
-from overview import LEVELS, WINDOW, Overview, percentile
 from tests.harness import Server, System, eventually
 from tests.played import Q, Worker, now_ms, tick
 

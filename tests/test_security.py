@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 import requests
 
-import security
 from _jobqueue.config import Config
 from _jobqueue.keys import SCOPES, new_key, parse_keys
 from _jobqueue.logs import Log
+from _jobqueue.web import security
+from _jobqueue.web.security import Gate, Refused, client_of, is_loopback
 from api import Api
 from jobqueue import JobQueue, Unavailable
-from security import Gate, Refused, client_of, is_loopback
 from tests.harness import ROOT, Program, Server, System, eventually, free_port
 from tests.test_api import POST, connect, head, refused, say, stored
 

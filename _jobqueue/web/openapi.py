@@ -18,7 +18,7 @@ from _jobqueue.records import (
     PRIORITIES,
     STATUSES,
 )
-from overview import LEVELS
+from _jobqueue.web.overview import LEVELS
 
 JOB_ID = "0f8fad5b-d9cb-8000-a165-70867728950e"
 Schema = dict[str, Any]
