@@ -78,7 +78,7 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-STATIC = Path(__file__).resolve().parent / "static"
+STATIC = Path(__file__).resolve().parent / "_jobqueue/web/static"
 VISIBLE = re.compile(r"[ -~]+")
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 to_json = json.JSONEncoder(ensure_ascii=False).encode

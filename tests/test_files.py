@@ -36,15 +36,19 @@ def env_example() -> dict[str, str]:
     return dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
 
+def source_of(module: str) -> Path:
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
 def our_imports(module: str, seen: set[str]) -> set[str]:
-    """The root modules that one needs, itself included."""
+    """Our modules that one needs, itself included."""
     if module not in seen:
         seen.add(module)
-        for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text())):
+        for node in ast.walk(ast.parse(source_of(module).read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             for name in names:
-                if (ROOT / f"{name}.py").exists():
+                if source_of(name).exists():
                     our_imports(name, seen)
     return seen
 
@@ -139,8 +143,10 @@ def test_image_holds_what_the_programs_import() -> None:
     for program in PROGRAMS:
         our_imports(program, needed)
     our_imports("handlers", needed)
-    assert {name for name in copied() if name.endswith(".py")} == {f"{module}.py" for module in needed}
-    assert {"requirements.txt", "lua", "static"} <= set(copied())
+    assert {name for name in copied() if name.endswith(".py")} == {
+        f"{module}.py" for module in needed if "." not in module
+    }
+    assert {"requirements.txt", "_jobqueue", "lua"} <= set(copied())
     for name in copied():
         assert (ROOT / name).exists(), name
 
@@ -151,21 +157,26 @@ def test_dockerignore_lets_through_what_the_image_copies_and_no_more() -> None:
     def passes(name: str) -> bool:
         verdict = True
         for rule in rules:
-            if fnmatch.fnmatchcase(name, rule.lstrip("!")):
+            if any(fnmatch.fnmatchcase(part, rule.lstrip("!")) for part in (name, *map(str, Path(name).parents))):
                 verdict = rule.startswith("!")
         return verdict
 
     wanted = {str(path.relative_to(ROOT)) for name in copied() for path in files_of(ROOT / name)}
     passing = {path.name for path in ROOT.glob("*") if path.is_file() and passes(path.name)}
-    for folder in ("lua", "static"):
-        names = {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir()}
+    for folder in ("_jobqueue", "lua"):
+        names = {str(path.relative_to(ROOT)) for path in files_of(ROOT / folder)}
         passing |= {name for name in names if passes(name)}
     assert passing == wanted
+    assert not passes("_jobqueue/__pycache__/config.pyc")
     assert not passes(".env") and not passes("data/redis.log")
 
 
 def files_of(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]
+    return (
+        [path]
+        if path.is_file()
+        else [each for each in path.rglob("*") if each.is_file() and "__pycache__" not in each.parts]
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- requirements

@@ -459,7 +459,7 @@ def slow_loading(stage: Stage, seconds: float) -> dict[str, Any]:
 def with_movable_clock() -> Path:
     """A copy of the programs whose scripts add the seconds in the key ``clock`` to Redis's time."""
     folder = Path(tempfile.mkdtemp(prefix="jobqueue-clock-"))
-    for name in ("lua", "static"):
+    for name in ("_jobqueue", "lua"):
         shutil.copytree(ROOT / name, folder / name)
     for module in ROOT.glob("*.py"):
         shutil.copy(module, folder)
