@@ -1,72 +1,220 @@
 // The last hour as SVG: a tooltip for pointer and arrow keys, a table for screen readers.
-import {h, number, span, svg} from './dom.js';
+import { h, svg } from './dom.js';
+import { number, span } from './words.js';
 
-const HEIGHT = 168, TOP = 12, FLOOR = 148, LEFT = 52;
-const clockOf = at => new Date(at).toLocaleTimeString([], {hour: '2-digit', minute: '2-digit', hourCycle: 'h23'});
+const HEIGHT = 168;
+const TOP = 12;
+const FLOOR = 148;
+const LEFT = 52;
+const OUTSIDE = -9;
+const LABEL_MINUTES = 15;
 
-// `rows` are minutes; of one, `columns` say [what, its class, its text]; ticks are [y, text].
-function chart(title, rows, columns, width, ticks, draw) {
-	const step = (width - LEFT - 4) / rows.length, x = at => LEFT + at * step;
-	const grid = ticks.map(([y, text]) => [svg('line', {x1: LEFT, x2: width, y1: y, y2: y}), svg('text.left', {x: LEFT - 8, y: y + 4}, text)]);
-	const times = rows.map((row, at) => new Date(row.at).getMinutes() % 15 ? '' : svg('text', {x: Math.min(Math.max(x(at), LEFT + 14), width - 18), y: HEIGHT - 4}, clockOf(row.at)));
-	// What is on the page may be older than this drawing of it.
-	function point(there, at) {
-		const row = rows[at], tip = there.nextSibling, middle = row ? x(at) + step / 2 : -9;
-		there.at = row && at;
-		tip.hidden = !row;
-		for (const end of ['x1', 'x2']) there.lastChild.setAttribute(end, middle);
-		if (!row) return;
-		tip.replaceChildren(h('strong', clockOf(row.at)), ...columns.map(([what, kind, text]) => h('span', h(`i.${kind}`), what, h('b', text(row)))));
-		tip.style.left = `${Math.min(Math.max(0, middle - tip.offsetWidth / 2), width - tip.offsetWidth)}px`;
-	}
-	function onkeydown(event) {
-		const by = {ArrowLeft: -1, ArrowRight: 1}[event.key], there = event.currentTarget;
-		if (!by) return;
-		event.preventDefault();
-		point(there, Math.min(rows.length - 1, Math.max(0, (there.at ?? rows.length) + by)));
-	}
-	const leave = event => point(event.currentTarget, -1), legend = columns.filter(([, kind], at) => kind && columns.findIndex(each => each[1] === kind) === at);
-	return h('figure.panel.chart', {key: title}, h('figcaption', h('h2', title), h('p.legend', legend.map(([what, kind]) => h('span', h(`i.${kind}`), what.replace('p95', 'p50 to p95'))))),
-		h('div.plot', svg('svg', {
-			viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: 'img', tabindex: 0, label: `${title}, last hour: the arrow keys go through the minutes`,
-			onpointermove: event => point(event.currentTarget, Math.floor((event.offsetX - LEFT) / step)), onpointerleave: leave, onblur: leave, onkeydown,
-		}, grid, draw(x, step), times, svg('line.guide', {y1: TOP, y2: FLOOR, x1: -9, x2: -9})), h('div.tip', {hidden: true})),
-		h('div.unseen', h('table', {label: title}, h('thead', h('tr', ['Minute', ...columns.map(([what]) => what)].map(text => h('th', {scope: 'col'}, text)))),
-			h('tbody', rows.map(row => h('tr', h('th', {scope: 'row'}, clockOf(row.at)), columns.map(([, , text]) => h('td', text(row)))))))));
+function clockOf(at) {
+  return new Date(at).toLocaleTimeString([], {
+    hour: '2-digit',
+    minute: '2-digit',
+    hourCycle: 'h23',
+  });
 }
+
+const clamp = (low, value, high) => Math.min(Math.max(low, value), high);
+
+// `rows` are minutes; of one, `columns` say [what, its class, its text]; `ticks` are [y, text];
+// `draw` gets x of a minute, and its width.
+function chart({ title, rows, columns, width, ticks, draw }) {
+  const step = (width - LEFT - 4) / rows.length;
+  const xOf = (at) => LEFT + at * step;
+  const grid = ticks.map(([y, text]) => [
+    svg('line', { x1: LEFT, x2: width, y1: y, y2: y }),
+    svg('text.left', { x: LEFT - 8, y: y + 4 }, text),
+  ]);
+  const guide = svg('line.guide', { y1: TOP, y2: FLOOR, x1: OUTSIDE, x2: OUTSIDE });
+  const picture = svg(
+    'svg',
+    {
+      viewBox: `0 0 ${width} ${HEIGHT}`,
+      width,
+      height: HEIGHT,
+      role: 'img',
+      tabindex: 0,
+      label: `${title}, last hour: the arrow keys go through the minutes`,
+      ...pointing({ rows, columns, width, step, xOf }),
+    },
+    grid,
+    draw(xOf, step),
+    rows.map((row, at) => timeLabel(row, xOf(at), width)),
+    guide,
+  );
+  return h(
+    'figure.panel.chart',
+    { key: title },
+    h('figcaption', h('h2', title), legend(columns)),
+    h('div.plot', picture, h('div.tip', { hidden: true })),
+    h('div.unseen', asTable(title, rows, columns)),
+  );
+}
+
+function timeLabel(row, middle, width) {
+  if (new Date(row.at).getMinutes() % LABEL_MINUTES) {
+    return '';
+  }
+  const x = Math.min(Math.max(middle, LEFT + 14), width - 18);
+  return svg('text', { x, y: HEIGHT - 4 }, clockOf(row.at));
+}
+
+function legend(columns) {
+  const isFirst = ([, kind], at) => columns.findIndex((each) => each[1] === kind) === at;
+  const shown = columns.filter((column, at) => column[1] && isFirst(column, at));
+  return h(
+    'p.legend',
+    shown.map(([what, kind]) => h('span', h(`i.${kind}`), what.replace('p95', 'p50 to p95'))),
+  );
+}
+
+function asTable(title, rows, columns) {
+  const heads = ['Minute', ...columns.map(([what]) => what)];
+  const row = (minute) =>
+    h(
+      'tr',
+      h('th', { scope: 'row' }, clockOf(minute.at)),
+      columns.map(([, , text]) => h('td', text(minute))),
+    );
+  return h(
+    'table',
+    { label: title },
+    h(
+      'thead',
+      h(
+        'tr',
+        heads.map((text) => h('th', { scope: 'col' }, text)),
+      ),
+    ),
+    h('tbody', rows.map(row)),
+  );
+}
+
+// What shows the tooltip of a minute. What is on the page may be older than this drawing of it, so
+// the elements come from the event.
+function pointing({ rows, columns, width, step, xOf }) {
+  function point(picture, at) {
+    const row = rows[at];
+    const tip = picture.nextSibling;
+    const middle = row ? xOf(at) + step / 2 : OUTSIDE;
+    picture.at = row && at;
+    tip.hidden = !row;
+    for (const end of ['x1', 'x2']) {
+      picture.lastChild.setAttribute(end, middle);
+    }
+    if (!row) {
+      return;
+    }
+    tip.replaceChildren(
+      h('strong', clockOf(row.at)),
+      ...columns.map(([what, kind, text]) => h('span', h(`i.${kind}`), what, h('b', text(row)))),
+    );
+    const left = clamp(0, middle - tip.offsetWidth / 2, width - tip.offsetWidth);
+    tip.style.left = `${left}px`;
+  }
+  function onpointermove(event) {
+    point(event.currentTarget, Math.floor((event.offsetX - LEFT) / step));
+  }
+  function onkeydown(event) {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!by) {
+      return;
+    }
+    event.preventDefault();
+    const picture = event.currentTarget;
+    point(picture, clamp(0, (picture.at ?? rows.length) + by, rows.length - 1));
+  }
+  const leave = (event) => point(event.currentTarget, -1);
+  return { onpointermove, onpointerleave: leave, onblur: leave, onkeydown };
+}
+
+// --- finished per minute
 
 export function finished(rows, width) {
-	const most = Math.max(2, ...rows.map(row => row.done + row.failed)), unit = 10 ** Math.floor(Math.log10(most / 2));
-	const half = [1, 2, 5, 10].map(n => n * unit).find(n => n * 2 >= most), y = n => FLOOR - n / (half * 2) * (FLOOR - TOP);
-	const columns = ['done', 'failed', 'retried', 'submitted'].map((name, at) => [name, at < 2 ? name : '', row => number(row[name])]);
-	return chart('Finished per minute', rows, columns, width, [0, half, half * 2].map(n => [y(n), number(n)]), (x, step) => {
-		const block = (kind, at, low, n) => n > 0 && svg(`rect.${kind}`, {x: x(at), y: y(low + n), width: step - (step > 5 ? 2 : 1), height: y(low) - y(low + n)});
-		return rows.map(({done, failed}, at) => [block('done', at, 0, done), block('failed', at, done, failed)]);
-	});
+  const half = halfOfScale(Math.max(2, ...rows.map((row) => row.done + row.failed)));
+  const yOf = (n) => FLOOR - (n / (half * 2)) * (FLOOR - TOP);
+  const columns = [
+    ['done', 'done'],
+    ['failed', 'failed'],
+    ['retried', ''],
+    ['submitted', ''],
+  ].map(([name, kind]) => [name, kind, (row) => number(row[name])]);
+  const ticks = [0, half, half * 2].map((n) => [yOf(n), number(n)]);
+  function draw(xOf, step) {
+    const thickness = step - (step > 5 ? 2 : 1);
+    const block = (kind, at, low, n) =>
+      n > 0 &&
+      svg(`rect.${kind}`, {
+        x: xOf(at),
+        y: yOf(low + n),
+        width: thickness,
+        height: yOf(low) - yOf(low + n),
+      });
+    return rows.map(({ done, failed }, at) => [
+      block('done', at, 0, done),
+      block('failed', at, done, failed),
+    ]);
+  }
+  return chart({ title: 'Finished per minute', rows, columns, width, ticks, draw });
 }
 
-const TICKS = [1, 1000, 60000, 3600000, 86400000];
-const TIMED = [['wait p95', 'wait', 'wait_p95_ms'], ['wait p50', 'wait', 'wait_p50_ms'], ['run p95', 'ran', 'run_p95_ms'], ['run p50', 'ran', 'run_p50_ms'], ['oldest waiting', 'oldest', 'oldest_ms']];
+// The least of 1, 2, 5, 10, 20, ... that is at least a half of `most`.
+function halfOfScale(most) {
+  const unit = 10 ** Math.floor(Math.log10(most / 2));
+  return [1, 2, 5, 10].map((n) => n * unit).find((n) => n * 2 >= most);
+}
+
+// --- wait and run
+
+const TICKS_MS = [1, 1000, 60000, 3600000, 86400000];
+const WAIT_P95 = ['wait p95', 'wait', 'wait_p95_ms'];
+const WAIT_P50 = ['wait p50', 'wait', 'wait_p50_ms'];
+const RUN_P95 = ['run p95', 'ran', 'run_p95_ms'];
+const RUN_P50 = ['run p50', 'ran', 'run_p50_ms'];
+const OLDEST = ['oldest waiting', 'oldest', 'oldest_ms'];
+const TIMED = [WAIT_P95, WAIT_P50, RUN_P95, RUN_P50, OLDEST];
 
 // Logarithmic, since a wait of a millisecond and one of an hour both matter.
 export function times(rows, width) {
-	const most = Math.max(...rows.flatMap(row => TIMED.map(([, , name]) => row[name]))), top = TICKS.find(ms => ms >= most && ms > 1000) ?? most;
-	const y = ms => FLOOR - Math.log(Math.max(1, ms)) / Math.log(top) * (FLOOR - TOP);
-	const ticks = TICKS.filter(ms => ms <= top).map(ms => [y(ms), span(ms)]);
-	return chart('Wait and run', rows, TIMED.map(([what, kind, name]) => [what, kind, row => span(row[name])]), width, ticks, (x, step) => {
-		const dots = (run, name) => run.map(at => `${(x(at) + step / 2).toFixed(1)} ${y(rows[at][name]).toFixed(1)}`).join('L');
-		const line = ([, kind, name]) => svg(`path.line.${kind}`, {d: runs(rows, name).map(run => `M${dots(run, name)}h2`).join('')});
-		const band = ([, kind, p95], [, , p50]) => svg(`path.band.${kind}`, {d: runs(rows, p50).map(run => `M${dots(run, p95)}L${dots(run.toReversed(), p50)}z`).join('')});
-		return [band(TIMED[0], TIMED[1]), band(TIMED[2], TIMED[3]), TIMED.map(line)];
-	});
+  const most = Math.max(...rows.flatMap((row) => TIMED.map(([, , name]) => row[name])));
+  const top = TICKS_MS.find((ms) => ms >= most && ms > 1000) ?? most;
+  const yOf = (ms) => FLOOR - (Math.log(Math.max(1, ms)) / Math.log(top)) * (FLOOR - TOP);
+  const ticks = TICKS_MS.filter((ms) => ms <= top).map((ms) => [yOf(ms), span(ms)]);
+  const columns = TIMED.map(([what, kind, name]) => [what, kind, (row) => span(row[name])]);
+  function draw(xOf, step) {
+    const dot = (at, name) =>
+      `${(xOf(at) + step / 2).toFixed(1)} ${yOf(rows[at][name]).toFixed(1)}`;
+    const dots = (run, name) => run.map((at) => dot(at, name)).join('L');
+    function line([, kind, name]) {
+      const pieces = runs(rows, name).map((run) => `M${dots(run, name)}h2`);
+      return svg(`path.line.${kind}`, { d: pieces.join('') });
+    }
+    function band([, kind, p95], [, , p50]) {
+      const pieces = runs(rows, p50).map(
+        (run) => `M${dots(run, p95)}L${dots(run.toReversed(), p50)}z`,
+      );
+      return svg(`path.band.${kind}`, { d: pieces.join('') });
+    }
+    return [band(WAIT_P95, WAIT_P50), band(RUN_P95, RUN_P50), TIMED.map(line)];
+  }
+  return chart({ title: 'Wait and run', rows, columns, width, ticks, draw });
 }
 
 // The minutes that have a value, by unbroken runs.
 function runs(rows, name) {
-	const all = [];
-	rows.forEach((row, at) => {
-		if (row[name] === null) return;
-		if (all.at(-1)?.at(-1) === at - 1) all.at(-1).push(at); else all.push([at]);
-	});
-	return all;
+  const all = [];
+  rows.forEach((row, at) => {
+    if (row[name] === null) {
+      return;
+    }
+    if (all.at(-1)?.at(-1) === at - 1) {
+      all.at(-1).push(at);
+    } else {
+      all.push([at]);
+    }
+  });
+  return all;
 }

@@ -1,156 +1,299 @@
-// Renders /openapi.json: with data-mode="try" each call has a form that sends it, with "read" its schemas are laid out.
-'use strict';
-const trying = document.body.dataset.mode === 'try';
-let api;
+// Renders /openapi.json: at /redoc its schemas are laid out, else each call has a form that sends it.
+import { h } from './dom.js';
 
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
-    else if (value !== undefined) element.setAttribute(name, value);
-  }
-  element.append(...children.filter(child => child !== undefined && child !== null));
-  return element;
-}
+const READING = {
+  title: 'jobqueue API – reference',
+  heading: 'API reference',
+  other: ['/docs', 'Try the calls'],
+};
+const TRYING = {
+  title: 'jobqueue API – try it',
+  heading: 'Try the API',
+  other: ['/redoc', 'Read the reference'],
+};
+const METHODS = ['get', 'post', 'delete'];
+
+const isReading = location.pathname === '/redoc';
+const page = isReading ? READING : TRYING;
+let api; // the description
+
+// --- reading the description
 
 function resolve(part) {
-  return part && part.$ref ? part.$ref.slice(2).split('/').reduce((at, name) => at[name], api) : part;
+  if (!part?.$ref) {
+    return part;
+  }
+  const names = part.$ref.slice('#/'.length).split('/');
+  return names.reduce((found, name) => found[name], api);
 }
 
-function typeOf(raw) {
-  const schema = resolve(raw) || {};
-  if (schema.enum) return schema.enum.map(value => JSON.stringify(value)).join(' | ');
-  const any = schema.oneOf || schema.anyOf;
-  if (any) return any.map(typeOf).join(' or ');
-  const type = [].concat(schema.type || 'any').join(' or ');
-  return type === 'array' ? `array of ${typeOf(schema.items)}` : type + (schema.format ? ` (${schema.format})` : '');
+function typeOf(part) {
+  const schema = resolve(part) ?? {};
+  if (schema.enum) {
+    return schema.enum.map((value) => JSON.stringify(value)).join(' | ');
+  }
+  const choices = schema.oneOf ?? schema.anyOf;
+  if (choices) {
+    return choices.map(typeOf).join(' or ');
+  }
+  const type = [schema.type ?? 'any'].flat().join(' or ');
+  if (type === 'array') {
+    return `array of ${typeOf(schema.items)}`;
+  }
+  return schema.format ? `${type} (${schema.format})` : type;
 }
 
-function limitsOf(raw) {
-  const schema = resolve(raw) || {};
-  const said = [];
-  if (schema.minimum !== undefined || schema.maximum !== undefined) said.push(`${schema.minimum ?? '…'} to ${schema.maximum ?? '…'}`);
-  if (schema.maxLength) said.push(`at most ${schema.maxLength} characters`);
-  if (schema.pattern) said.push(schema.pattern);
-  if (schema.default !== undefined) said.push(`default ${JSON.stringify(schema.default)}`);
-  return said.join(', ');
+function limitsOf(part) {
+  const schema = resolve(part) ?? {};
+  const limits = [];
+  if (schema.minimum !== undefined || schema.maximum !== undefined) {
+    limits.push(`${schema.minimum ?? '…'} to ${schema.maximum ?? '…'}`);
+  }
+  if (schema.maxLength) {
+    limits.push(`at most ${schema.maxLength} characters`);
+  }
+  if (schema.pattern) {
+    limits.push(schema.pattern);
+  }
+  if (schema.default !== undefined) {
+    limits.push(`default ${JSON.stringify(schema.default)}`);
+  }
+  return limits.join(', ');
 }
+
+const contentOf = (part) => resolve(part)?.content ?? {};
+const parametersOf = (operation) => (operation.parameters ?? []).map(resolve);
+
+// The example of the first type of content; undefined: there is none.
+function exampleOf(content) {
+  const [media] = Object.values(content);
+  if (!media) {
+    return undefined;
+  }
+  const [named] = Object.values(media.examples ?? {});
+  return media.example ?? resolve(named)?.value ?? resolve(media.schema)?.example;
+}
+
+const asText = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
+const code = (text) => h('pre', { tabindex: 0 }, text);
+const rowsIn = (rows) => h('table', h('tbody', rows));
 
 function row(name, schema, required, description) {
   const limits = limitsOf(schema);
-  return make('tr', {},
-    make('th', { scope: 'row' }, make('code', {}, name), required ? make('small', {}, ' required') : ''),
-    make('td', { class: 'type' }, typeOf(schema)),
-    make('td', {}, description || (resolve(schema) || {}).description || '', limits ? make('small', {}, ` ${limits}`) : ''));
+  return h(
+    'tr',
+    h('th', { scope: 'row' }, h('code', name), required && h('small', ' required')),
+    h('td.type', typeOf(schema)),
+    h('td', description || resolve(schema)?.description, limits && h('small', ` ${limits}`)),
+  );
 }
 
-function fields(raw) {
-  const schema = resolve(raw);
-  if (!schema || !schema.properties) return undefined;
-  const rows = Object.entries(schema.properties).map(([name, part]) => row(name, part, (schema.required || []).includes(name)));
-  return make('table', {}, make('tbody', {}, ...rows));
+// The properties of an object as a table; null: it has none.
+function fields(part) {
+  const { properties, required = [] } = resolve(part) ?? {};
+  if (!properties) {
+    return null;
+  }
+  const rows = Object.entries(properties).map(([name, schema]) =>
+    row(name, schema, required.includes(name)),
+  );
+  return rowsIn(rows);
 }
 
-function exampleOf(content) {
-  const media = content && Object.values(content)[0];
-  if (!media) return undefined;
-  const examples = media.examples && Object.values(media.examples).map(each => resolve(each).value);
-  return media.example ?? (examples && examples[0]) ?? (resolve(media.schema) || {}).example;
-}
-
-function shown(value) {
-  return typeof value === 'string' ? value : JSON.stringify(value, null, 2);
-}
+// --- a call, to be read
 
 function reading(operation) {
-  const parts = [];
-  if (operation.parameters && operation.parameters.length) {
-    const rows = operation.parameters.map(resolve).map(each => row(each.name, each.schema, each.required, `${each.description || ''} (${each.in})`));
-    parts.push(make('h4', {}, 'Parameters'), make('table', {}, make('tbody', {}, ...rows)));
-  }
-  const content = (resolve(operation.requestBody) || {}).content;
-  for (const [type, media] of Object.entries(content || {})) {
-    parts.push(make('h4', {}, `Body, ${type}`), fields(media.schema));
-    const example = exampleOf({ [type]: media });
-    if (example !== undefined) parts.push(make('pre', { tabindex: 0 }, shown(example)));
-  }
-  parts.push(make('h4', {}, 'Answers'));
-  const rows = Object.entries(operation.responses).map(([status, raw]) =>
-    make('tr', {}, make('th', { scope: 'row' }, status), make('td', {}, resolve(raw).description)));
-  parts.push(make('table', {}, make('tbody', {}, ...rows)));
-  const good = Object.entries(operation.responses).find(([status]) => status.startsWith('2'));
-  const example = good && exampleOf(resolve(good[1]).content);
-  if (example !== undefined) parts.push(make('pre', { tabindex: 0 }, shown(example)));
-  const answered = good && fields((Object.values(resolve(good[1]).content || {})[0] || {}).schema);
-  if (answered) parts.push(make('h4', {}, 'Fields of the answer'), answered);
-  return parts;
+  return [parameters(operation), bodies(operation), answers(operation)];
 }
 
-function form(method, path, operation) {
-  const inputs = (operation.parameters || []).map(resolve).map(each => {
-    const attributes = { name: each.name, required: each.required ? '' : undefined, placeholder: typeOf(each.schema) };
-    const input = make('input', attributes);
-    return { ...each, input, label: make('label', {}, make('span', {}, `${each.name}${each.required ? ' *' : ''}`), input) };
+function parameters(operation) {
+  const rows = parametersOf(operation).map((each) => {
+    const description = `${each.description ?? ''} (${each.in})`;
+    return row(each.name, each.schema, each.required, description);
   });
-  const content = (resolve(operation.requestBody) || {}).content;
-  const body = content && make('textarea', { spellcheck: 'false', 'aria-label': 'Body' }, shown(exampleOf(content) ?? {}));
-  const answer = make('div', { class: 'answer', 'aria-live': 'polite' });
-  async function send(event) {
+  return rows.length > 0 && [h('h4', 'Parameters'), rowsIn(rows)];
+}
+
+function bodies(operation) {
+  return Object.entries(contentOf(operation.requestBody)).map(([type, media]) => {
+    const example = exampleOf({ [type]: media });
+    return [
+      h('h4', `Body, ${type}`),
+      fields(media.schema),
+      example !== undefined && code(asText(example)),
+    ];
+  });
+}
+
+function answers(operation) {
+  const responses = Object.entries(operation.responses);
+  const rows = responses.map(([status, response]) =>
+    h('tr', h('th', { scope: 'row' }, status), h('td', resolve(response).description)),
+  );
+  const [, good] = responses.find(([status]) => status.startsWith('2')) ?? [];
+  const content = contentOf(good);
+  const example = exampleOf(content);
+  const answered = fields(Object.values(content)[0]?.schema);
+  return [
+    h('h4', 'Answers'),
+    rowsIn(rows),
+    example !== undefined && code(asText(example)),
+    answered && [h('h4', 'Fields of the answer'), answered],
+  ];
+}
+
+// --- a call, to be tried
+
+function trying(method, path, operation) {
+  const fields = parametersOf(operation).map(field);
+  const content = contentOf(operation.requestBody);
+  const [type] = Object.keys(content);
+  const body = type && bodyField(exampleOf(content) ?? {});
+  const answer = h('div.answer', { 'aria-live': 'polite' });
+
+  async function onsubmit(event) {
     event.preventDefault();
-    let address = path;
-    const query = new URLSearchParams();
-    const headers = {};
-    for (const { name, in: place, input } of inputs) {
-      if (!input.value) continue;
-      if (place === 'path') address = address.replace(`{${name}}`, encodeURIComponent(input.value));
-      if (place === 'query') query.set(name, input.value);
-      if (place === 'header') headers[name] = input.value;
+    const { address, headers } = requestOf(path, fields);
+    if (body) {
+      headers['Content-Type'] = type;
     }
-    if (body) headers['Content-Type'] = Object.keys(content)[0];
-    const key = document.getElementById('key').value;
-    if (key) headers.Authorization = `Bearer ${key}`;
-    if (query.size) address += `?${query}`;
-    answer.replaceChildren(make('p', { class: 'state' }, 'Sending…'));
-    const began = performance.now();
-    try {
-      const reply = await fetch(address, { method: method.toUpperCase(), headers, body: body ? body.value : undefined });
-      const text = await reply.text();
-      const ms = Math.round(performance.now() - began);
-      let pretty = text;
-      try { pretty = JSON.stringify(JSON.parse(text), null, 2); } catch { /* not JSON: as it is */ }
-      const status = make('strong', { class: reply.ok ? 'good' : 'bad' }, `${reply.status} ${reply.statusText}`);
-      answer.replaceChildren(make('p', {}, status, ` in ${ms} ms`), make('pre', { tabindex: 0 }, pretty || '(empty)'));
-    } catch (error) {
-      answer.replaceChildren(make('p', {}, make('strong', { class: 'bad' }, 'No answer'), `: ${error.message}`));
-    }
+    answer.replaceChildren(h('p.state', 'Sending…'));
+    const options = { method: method.toUpperCase(), headers, body: body?.value };
+    answer.replaceChildren(...(await answerTo(address, options)));
   }
-  return [make('form', { onsubmit: send }, ...inputs.map(each => each.label), body, make('p', {}, make('button', {}, 'Send'))), answer];
+
+  const labels = fields.map((each) => each.label);
+  return [h('form', { onsubmit }, labels, body, h('p', h('button', 'Send'))), answer];
 }
 
-function card(method, path, operation) {
-  const heading = make('h3', {}, make('span', { class: `method ${method}` }, method.toUpperCase()), make('code', {}, path), make('small', {}, operation.summary));
-  const inside = [operation.description ? make('p', {}, operation.description) : undefined, ...(trying ? form(method, path, operation) : reading(operation))];
-  return make('article', { id: operation.operationId }, heading, make('div', {}, ...inside));
+function field(parameter) {
+  const { name, required, schema } = parameter;
+  const input = h('input', { name, required, placeholder: typeOf(schema) });
+  const label = h('label', h('span', `${name}${required ? ' *' : ''}`), input);
+  return { name, place: parameter.in, input, label };
 }
 
-function page() {
-  const operations = Object.entries(api.paths).flatMap(([path, item]) =>
-    Object.entries(item).filter(([method]) => ['get', 'post', 'delete'].includes(method)).map(([method, operation]) => ({ method, path, operation })));
-  const other = trying ? make('a', { href: '/redoc' }, 'Read the reference') : make('a', { href: '/docs' }, 'Try the calls');
-  const navigation = [make('h1', {}, api.info.title), make('p', {}, `Version ${api.info.version} · `, other)];
-  const content = [make('header', {}, make('h1', {}, trying ? 'Try the API' : 'API reference'), make('p', {}, api.info.description),
-    trying ? make('div', { class: 'key' }, make('label', { for: 'key' }, 'API key, where one is needed'), make('input', { id: 'key', type: 'password', autocomplete: 'off' })) : undefined)];
-  for (const tag of api.tags) {
-    const mine = operations.filter(each => each.operation.tags.includes(tag.name));
-    navigation.push(make('h2', {}, tag.name), ...mine.map(({ method, path, operation }) =>
-      make('a', { href: `#${operation.operationId}`, title: operation.summary }, make('span', { class: `method ${method}` }, method.toUpperCase()), make('span', {}, path))));
-    content.push(make('section', {}, make('h2', {}, tag.name), make('p', { class: 'state' }, tag.description), ...mine.map(each => card(each.method, each.path, each.operation))));
+function bodyField(example) {
+  return h('textarea', { spellcheck: 'false', label: 'Body' }, asText(example));
+}
+
+// Address and headers as the fields say.
+function requestOf(path, fields) {
+  const query = new URLSearchParams();
+  const headers = {};
+  let address = path;
+  for (const { name, place, input } of fields.filter((each) => each.input.value)) {
+    if (place === 'path') {
+      address = address.replace(`{${name}}`, encodeURIComponent(input.value));
+    } else if (place === 'query') {
+      query.set(name, input.value);
+    } else if (place === 'header') {
+      headers[name] = input.value;
+    }
   }
+  const key = document.getElementById('key').value;
+  if (key) {
+    headers.Authorization = `Bearer ${key}`;
+  }
+  return { address: query.size ? `${address}?${query}` : address, headers };
+}
+
+async function answerTo(address, options) {
+  const began = performance.now();
+  try {
+    const reply = await fetch(address, options);
+    const text = await reply.text();
+    const ms = Math.round(performance.now() - began);
+    const status = `${reply.status} ${reply.statusText}`;
+    return [
+      h('p', h(reply.ok ? 'strong.good' : 'strong.bad', status), ` in ${ms} ms`),
+      code(indented(text) || '(empty)'),
+    ];
+  } catch (error) {
+    return [h('p', h('strong.bad', 'No answer'), `: ${error.message}`)];
+  }
+}
+
+// JSON with line breaks, anything else as it is.
+function indented(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+// --- the page
+
+function callsIn(paths) {
+  return Object.entries(paths).flatMap(([path, item]) =>
+    Object.entries(item)
+      .filter(([method]) => METHODS.includes(method))
+      .map(([method, operation]) => ({ method, path, operation })),
+  );
+}
+
+const methodTag = (method) => h(`span.method.${method}`, method.toUpperCase());
+
+function card({ method, path, operation }) {
+  const parts = isReading ? reading(operation) : trying(method, path, operation);
+  return h(
+    'article',
+    { id: operation.operationId },
+    h('h3', methodTag(method), h('code', path), h('small', operation.summary)),
+    h('div', operation.description && h('p', operation.description), parts),
+  );
+}
+
+function entry({ method, path, operation }) {
+  const properties = { href: `#${operation.operationId}`, title: operation.summary };
+  return h('a', properties, methodTag(method), h('span', path));
+}
+
+function keyField() {
+  return h(
+    'div.key',
+    h('label', { for: 'key' }, 'API key, where one is needed'),
+    h('input', { id: 'key', type: 'password', autocomplete: 'off' }),
+  );
+}
+
+function draw() {
+  const calls = callsIn(api.paths);
+  const tags = api.tags.map((tag) => ({
+    ...tag,
+    calls: calls.filter((each) => each.operation.tags.includes(tag.name)),
+  }));
+  const [href, title] = page.other;
+  const navigation = [
+    h('h1', api.info.title),
+    h('p', `Version ${api.info.version} · `, h('a', { href }, title)),
+    ...tags.flatMap((tag) => [h('h2', tag.name), ...tag.calls.map(entry)]),
+  ];
+  const introduction = h('p', api.info.description);
+  const content = [
+    h('header', h('h1', page.heading), introduction, !isReading && keyField()),
+    ...tags.map((tag) =>
+      h('section', h('h2', tag.name), h('p.state', tag.description), tag.calls.map(card)),
+    ),
+  ];
+  document.title = page.title;
   document.querySelector('nav').replaceChildren(...navigation);
   document.querySelector('main').replaceChildren(...content);
-  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  if (location.hash) {
+    document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  }
 }
 
-fetch('/openapi.json').then(reply => reply.json()).then(description => { api = description; page(); }).catch(error => {
-  document.querySelector('main').replaceChildren(make('p', { class: 'state', role: 'alert' }, `The description could not be read: ${error.message}`));
-});
+async function start() {
+  try {
+    const reply = await fetch('/openapi.json');
+    api = await reply.json();
+    draw();
+  } catch (error) {
+    const sentence = `The description could not be read: ${error.message}`;
+    document.querySelector('main').replaceChildren(h('p.state', { role: 'alert' }, sentence));
+  }
+}
+
+start();
