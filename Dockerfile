@@ -10,7 +10,6 @@ RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ig
 
 COPY api.py handlers.py jobqueue.py reaper.py server.py worker.py ./
 COPY _jobqueue _jobqueue/
-COPY static static/
 
 USER 10001:10001
 STOPSIGNAL SIGTERM

@@ -67,14 +67,14 @@ MAX_PAGE = 200
 MAX_OFFSET = 10_000  # further on, a cursor
 MAX_WAIT_S = 20.0
 WAIT_STEP_S = 0.1
-PAGES = {"/": "index.html", "/docs": "docs.html", "/redoc": "redoc.html"}
+PAGES = {"/": "index.html", "/docs": "docs.html", "/redoc": "docs.html"}
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-STATIC = Path(__file__).resolve().parent / "static"
+STATIC = Path(__file__).resolve().parent / "_jobqueue/web/static"
 VISIBLE = re.compile(r"[ -~]+")
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 to_json = json.JSONEncoder(ensure_ascii=False).encode

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +148,7 @@ def test_image_holds_what_the_programs_import() -> None:
     assert {name for name in copied() if name.endswith(".py")} == {
         f"{module}.py" for module in needed if "." not in module
     }
-    assert {"requirements.txt", "_jobqueue", "static"} <= set(copied())
+    assert {"requirements.txt", "_jobqueue"} <= set(copied())
     for name in copied():
         assert (ROOT / name).exists(), name
 
@@ -162,9 +165,7 @@ def test_dockerignore_lets_through_what_the_image_copies_and_no_more() -> None:
 
     wanted = {str(path.relative_to(ROOT)) for name in copied() for path in files_of(ROOT / name)}
     passing = {path.name for path in ROOT.glob("*") if path.is_file() and passes(path.name)}
-    for folder in ("_jobqueue", "static"):
-        names = {str(path.relative_to(ROOT)) for path in files_of(ROOT / folder)}
-        passing |= {name for name in names if passes(name)}
+    passing |= {name for path in files_of(ROOT / "_jobqueue") if passes(name := str(path.relative_to(ROOT)))}
     assert passing == wanted
     assert not passes("_jobqueue/__pycache__/config.pyc")
     assert not passes(".env") and not passes("data/redis.log")
@@ -197,3 +198,32 @@ def test_requirements_hold_five_pinned_packages() -> None:
     for name in ("requirements.txt", "requirements-dev.txt", "requirements-embedded.txt"):
         for line in (ROOT / name).read_text().splitlines():
             assert not line or line.startswith(("#", "-r ")) or "==" in line, line
+
+
+# ------------------------------------------------------------------------------------------------- tools for the pages
+
+
+def test_node_is_for_checking_the_pages_only() -> None:
+    package = json.loads((ROOT / "package.json").read_text())
+    assert package["private"]
+    assert package.keys() == {"name", "description", "private", "type", "devDependencies", "prettier"}
+    for name, version in package["devDependencies"].items():
+        assert re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", version), name
+    assert not set(copied()) & {"package.json", "package-lock.json", "eslint.config.js"}
+
+
+def test_the_lock_of_these_tools_says_what_is_installed_but_not_from_where() -> None:
+    text = (ROOT / "package-lock.json").read_text()
+    packages = json.loads(text)["packages"]
+    root = packages.pop("")
+    assert root["devDependencies"] == json.loads((ROOT / "package.json").read_text())["devDependencies"]
+    assert packages and all(each["integrity"].startswith("sha512-") and each["dev"] for each in packages.values())
+    assert "://" not in text, "npm install --omit-lockfile-registry-resolved, and take out what is called funding"
+
+
+def test_lint_says_what_it_leaves_out_where_there_is_no_node(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    assert make
+    said = subprocess.run([make, "lint-pages"], cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith("left out: prettier and eslint") and said.stdout.count("\n") == 1

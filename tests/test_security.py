@@ -459,7 +459,7 @@ def test_the_pages_hold_no_code_no_style_and_nothing_from_elsewhere(plain: Syste
     for path in ("/", "/docs", "/redoc"):
         page = Inline(plain.get(path).text)
         assert page.count > 5 and page.found == [], path
-    for file in (ROOT / "static").iterdir():
+    for file in (ROOT / "_jobqueue/web/static").iterdir():
         text = file.read_text().replace("http://www.w3.org/2000/svg", "")  # a name, not an address
         assert not re.findall(r"\w+://|@import|\binnerHTML\b|\beval\(|document\.write", text), file.name
 

@@ -459,8 +459,7 @@ def slow_loading(stage: Stage, seconds: float) -> dict[str, Any]:
 def with_movable_clock() -> Path:
     """A copy of the programs whose scripts add the seconds in the key ``clock`` to Redis's time."""
     folder = Path(tempfile.mkdtemp(prefix="jobqueue-clock-"))
-    for name in ("_jobqueue", "static"):
-        shutil.copytree(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "_jobqueue", folder / "_jobqueue")
     for module in ROOT.glob("*.py"):
         shutil.copy(module, folder)
     prelude = folder / "_jobqueue/lua/parts/prelude.lua"
