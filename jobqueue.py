@@ -96,6 +96,7 @@ MAX_DELAY_MS = 365 * DAY_MS
 PAGE_STEP = 200  # jobs that a page reads at most
 LOOK_STEP = 2000  # jobs that a page with a filter looks at in one script
 LOOKS = 5  # such scripts for one page
+ENDED_MOST = 250  # jobs that one script looks at, to see which have ended
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
 ACT_STEP = 200  # of them in one script
 COUNT_MOST = 10_000  # jobs that one dry run counts
@@ -1454,6 +1455,28 @@ class JobQueue:
             raise NotFound(f"there is no job {job_id}")
         return _job(job_id, queue, answer[0], answer[1], answer[2:])
 
+    def ended(self, job_ids: Iterable[str], seen: dict[str, str]) -> list[str]:
+        """Those of some jobs that have ended or are gone. ``seen`` is for the next call with the same jobs, so that it looks at
+        them only when some job of their queue has ended; for other jobs, give an empty one. One script for up to ENDED_MOST
+        jobs of a server; in a Cluster, of a queue."""
+        jobs: dict[str, list[str]] = {}
+        gone: list[str] = []
+        for job_id in job_ids:
+            try:
+                jobs.setdefault(self.queue_of(job_id), []).append(job_id)
+            except NotFound:
+                gone.append(job_id)
+        rows = [(queue, ids[at : at + ENDED_MOST]) for queue, ids in jobs.items() for at in range(0, len(ids), ENDED_MOST)]
+        before = dict(seen)
+        seen.clear()
+        for part in _in_scripts(rows, apart=self._servers.kind == "cluster"):
+            args = [arg for queue, ids in part for arg in (_prefix(queue), before.get(queue, ""), len(ids), *ids)]
+            answers = self._run("ended", part[0][0], args)
+            for (queue, _), (totals, *ended) in zip(part, answers, strict=True):
+                seen.setdefault(queue, totals.decode())  # of several scripts, the first: what ends meanwhile is new to it
+                gone += [job_id.decode() for job_id in ended]
+        return gone
+
     def page(
         self, wanted: Filter | None = None, *, limit: int = 50, offset: int = 0, cursor: str | None = None
     ) -> Page:
@@ -1936,6 +1959,20 @@ class JobQueue:
 
 def _prefix(queue: str) -> str:
     return f"jq:{{{queue}}}:"
+
+
+def _in_scripts(rows: Sequence[tuple[str, list[str]]], apart: bool) -> Iterator[list[tuple[str, list[str]]]]:
+    """Rows of (queue, ids), as many together as one script may look at."""
+    part: list[tuple[str, list[str]]] = []
+    size = 0
+    for row in rows:
+        if part and (apart or size + len(row[1]) > ENDED_MOST):
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += len(row[1])
+    if part:
+        yield part
 
 
 def _check_key(key: str | None) -> None:

@@ -1,0 +1,1 @@
+"""What only HTTP needs: the pages, and how they are served."""
