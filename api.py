@@ -1,11 +1,11 @@
-"""HTTP: parse, call the queue, map its errors. Bottle behind server.py.
+"""HTTP: parse, call the queue, map its errors. Bottle, served by waitress.
 
 Every answer is JSON; every error is application/problem+json (RFC 9457) with a stable ``code``, also those that Bottle and
 waitress find by themselves. A wrong request is refused before anything is stored; a right one costs one round trip to Redis,
 and every 2 s a few more for what is kept (queues, types, advice).
 
-    server.py ──> Front ──> Bottle ──> Api ──> JobQueue
-                  id, log      └─ App.default_error_handler
+    waitress ──> Front ──> Bottle ──> Api ──> JobQueue
+    serving.py   id, log      └─ App.default_error_handler
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import io
 import itertools
 import json
 import re
+import resource
 import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import bottle
+import waitress
 
 import jobqueue
 from _jobqueue.config import Config
@@ -39,6 +41,8 @@ from _jobqueue.strict_json import parse_json
 from _jobqueue.web import dialects, metrics, openapi
 from _jobqueue.web.overview import Advice, Overview, queue_row, worker_rows
 from _jobqueue.web.security import Gate, Refused, is_loopback
+from _jobqueue.web.serving import CannotListen, Server
+from _jobqueue.web.waiting import Waiters
 from jobqueue import (
     Conflict,
     Filter,
@@ -53,7 +57,6 @@ from jobqueue import (
     TooOld,
     Unavailable,
 )
-from server import OURS_TO_FIND, Server
 
 FILTERS = tuple(field.name for field in dataclasses.fields(Filter))
 JOB_FIELDS = tuple(field.name for field in dataclasses.fields(NewJob))
@@ -66,8 +69,10 @@ MAX_SENTENCES = 100  # of the checker, in one answer
 MAX_PAGE = 200
 MAX_OFFSET = 10_000  # further on, a cursor
 MAX_WAIT_S = 20.0
-WAIT_STEP_S = 0.1
 PAGES = {"/": "index.html", "/docs": "docs.html", "/redoc": "docs.html"}
+MAX_HEAD_BYTES = 16 * 1024
+MAX_CONNECTIONS = 900  # idle clients are cheap: waitress's default of 100 lets them lock others out
+OURS_TO_FIND = "something went wrong here; the log has the request id"
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -99,6 +104,7 @@ CODES = {
     431: "headers_too_large",
     500: "internal_error",
     501: "not_implemented",
+    503: "overloaded",
 }
 PROBLEM_JSON = "application/problem+json"
 
@@ -168,8 +174,13 @@ def _refusal(problem: Problem) -> bytes:
 class Front:
     """The WSGI application: Bottle, and around it what every answer has: a request id, a line in the log."""
 
-    def __init__(self, app: bottle.Bottle, log: Log, *, log_all: bool) -> None:
+    def __init__(self, app: bottle.Bottle, log: Log, *, log_all: bool, largest: int) -> None:
         self.app, self.log, self.log_all = app, log, log_all
+        self.refusals = {
+            413: f"the body is larger than {largest} bytes",
+            431: f"the headers are larger than {MAX_HEAD_BYTES} bytes",
+            500: OURS_TO_FIND,
+        }
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         began = time.monotonic()
@@ -185,10 +196,11 @@ class Front:
 
     def refuse(self, status: int, detail: str, request_id: str) -> tuple[list[tuple[str, str]], bytes]:
         """What the server refuses by itself, as a problem. Its words may quote a header that is a secret: they are not logged."""
-        request_id = _request_id(request_id)
+        request_id, detail = _request_id(request_id), self.refusals.get(status, detail[:200])
         self.log("refused before it was read", status=status, request_id=request_id)
         body = json.dumps(Problem(status, CODES.get(status, "internal_error"), detail).body).encode()
-        return [("Content-Type", PROBLEM_JSON), ("X-Request-ID", request_id)], body
+        later = [("Retry-After", "2")] if status == 503 else []
+        return [("Content-Type", PROBLEM_JSON), ("X-Request-ID", request_id), *later], body
 
     def _log(self, environ: dict[str, Any], began: float) -> None:
         method, status = environ["REQUEST_METHOD"], environ["jobqueue.status"]
@@ -216,14 +228,11 @@ def _request_id(given: str) -> str:
 class Api:
     """The routes. ``jobs`` answers requests; ``probe``, which asks only once, answers /health."""
 
-    def __init__(
-        self, config: Config, jobs: JobQueue, probe: JobQueue, log: Log, stopping: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, config: Config, jobs: JobQueue, probe: JobQueue, log: Log) -> None:
         self.config, self.jobs, self.probe, self.log = config, jobs, probe, log
         self.advice, self.overview, self.gate, fuse = Advice(jobs), Overview(jobs), Gate(config, jobs), Fuse()
         self.checking = threading.Lock()
-        self.stopping = stopping
-        self.waiters = threading.BoundedSemaphore(max(1, config.api_threads // 2))
+        self.waiters, self.seen = Waiters(self._ended, config.api_waiters), dict[str, str]()
         app = App()
         app.uninstall(True)  # Bottle's own JSON
         for method, path, scope, call in (*self._routes(), *dialects.routes(self)):
@@ -235,7 +244,8 @@ class Api:
         for path, name in PAGES.items():
             app.route(path, "GET", self._answering(self._on_our_hosts(partial(self.file, name))))
         app.route("/static/<name>", "GET", self._answering(self._on_our_hosts(self.file)))
-        self.app, self.application = app, Front(app, log, log_all=config.log_jobs == "all")
+        largest = max(config.max_batch_bytes, config.max_body_bytes)
+        self.app, self.application = app, Front(app, log, log_all=config.log_jobs == "all", largest=largest)
 
     def _routes(self) -> list[tuple[str, str, str, Callable[..., Any]]]:
         """Method, path, the scope that a key needs, and what answers."""
@@ -378,21 +388,15 @@ class Api:
         """The job; with ``wait_s``, as soon as it has ended or that time has passed."""
         wait_s = _seconds(_query("wait_s"), "wait_s", MAX_WAIT_S)
         job = self.jobs.get(job_id)
-        if wait_s and job.status not in ENDED and self.waiters.acquire(blocking=False):
-            try:
-                job = self._wait(job_id, time.monotonic() + wait_s)
-            finally:
-                self.waiters.release()
+        if wait_s and job.status not in ENDED:
+            self.waiters.sleep(bottle.request.environ, job_id, wait_s)
         return job.as_dict()
 
-    def _wait(self, job_id: str, deadline: float) -> Job:
-        pause = threading.Event()
-        while True:
-            job = self.jobs.get(job_id)
-            left = deadline - time.monotonic()
-            if job.status in ENDED or left <= 0 or self.stopping():
-                return job
-            pause.wait(min(left, WAIT_STEP_S))
+    def _ended(self, job_ids: Collection[str], anew: bool) -> Collection[str]:
+        """For the one thread that looks for all who wait."""
+        if anew:
+            self.seen.clear()
+        return self.jobs.ended(job_ids, self.seen)
 
     def retry(self, job_id: str) -> dict[str, Any]:
         self.jobs.retry(job_id, **_object(self.body() if _body_bytes() else {}, "payload"))
@@ -777,6 +781,24 @@ def _print_key(name: str, scope: str) -> int:
     return 0
 
 
+def _limits(config: Config) -> dict[str, Any]:
+    """In front of waitress's own, which are a gigabyte of body and a quarter megabyte of headers."""
+    largest = max(config.max_batch_bytes, config.max_body_bytes)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return {
+        "max_request_header_size": MAX_HEAD_BYTES,
+        "max_request_body_size": largest + 1,  # the first size that is refused
+        "inbuf_overflow": largest + 2**20,  # never to a file: clients that do not go on would take all descriptors
+        "outbuf_overflow": 2**40,
+        "outbuf_high_watermark": 2**40,  # no thread waits until a client reads
+        "connection_limit": max(8, min(MAX_CONNECTIONS, files - 4 * config.api_threads - 32)),
+        "channel_timeout": 20,
+        "cleanup_interval": 2,
+        "clear_untrusted_proxy_headers": False,  # security.py reads X-Forwarded-For; on a malformed one waitress answers by itself
+        "ident": None,
+    }
+
+
 def main() -> int:
     config, options = Config.parse(
         "api", "Serves the HTTP API.", ("api_host", "api_port", "api_threads", "api_processes"), _flags
@@ -805,13 +827,20 @@ def main() -> int:
     except Unavailable as error:
         log.warning(f"serving without Redis: {error}; requests get 503 until it is back")
     at = f"[{config.api_host}]:{config.api_port}" if ":" in config.api_host else f"{config.api_host}:{config.api_port}"
+    api = Api(config, jobs, probe, log)
     try:
-        server = Server(Api(config, jobs, probe, log, signals.is_set).application, config, log, signals)
-    except (OSError, ValueError) as error:  # a port in use, a host that is none
-        print(f"api.py: cannot listen on {at}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        waitress.serve(
+            api.application,
+            _server=partial(Server, log, signals, api.waiters.stop, f"http://{at}"),
+            host=config.api_host,
+            port=config.api_port,
+            threads=config.api_threads,
+            asyncore_use_poll=True,
+            **_limits(config),
+        )
+    except CannotListen as error:  # a port in use, a host that is none
+        print(f"api.py: cannot listen on {at}: {error}", file=sys.stderr)
         return MISTAKE if is_child() else 1
-    log("listening", url=f"http://{at}")
-    server.serve()
     log("stopped")
     return 0 if signals.is_set() else 1
 

@@ -76,6 +76,7 @@ from _jobqueue.store.report import report_on
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
 from _jobqueue.store.sweeps import Sweeps
+from _jobqueue.store.waits import Waits
 
 __all__ = [
     "Acted",
@@ -120,6 +121,7 @@ class JobQueue:
         self._registry = Registry(self.store, self._durability)
         self._reads = Reads(self.store, self._registry)
         self._pages = Pages(self.store, self._registry, self._reads)
+        self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self._registry, self._durability, self._reads, self.policy)
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
@@ -172,6 +174,11 @@ class JobQueue:
     def queue_of(self, job_id: str) -> str:
         """The queue that a job id belongs to. NotFound when there is none."""
         return self._registry.queue_of(job_id)
+
+    def ended(self, job_ids: Iterable[str], seen: dict[str, str]) -> list[str]:
+        """Those of some jobs that have ended or are gone. Give the same ``seen`` to the next call with the same jobs, and an
+        empty one with others: it saves most of the work."""
+        return self._waits.ended(job_ids, seen)
 
     def published(self, queue: str) -> dict[str, Policy]:
         """What the workers published of their types, at most 2 s old."""

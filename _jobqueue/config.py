@@ -136,6 +136,8 @@ class Config:
     api_port: int = _setting(8000, _whole(1, 65535), "port to listen on", "--port", of=API)
     # A request is one round trip to Redis: 16 wait side by side without holding each other up.
     api_threads: int = _setting(16, _whole(1, 256), "requests served at the same time", "--threads", of=API)
+    # They hold no thread, each a connection to its client.
+    api_waiters: int = _setting(128, _whole(0, 1000), "requests with wait_s that wait at the same time", of=API)
     api_processes: int = _setting(
         1,
         _whole(1, 64),
