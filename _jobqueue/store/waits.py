@@ -35,7 +35,9 @@ class Waits:
         before = dict(seen)
         seen.clear()
         for part in _in_scripts(rows, apart=self._store.servers.kind == "cluster"):
-            args: list[Field] = [arg for queue, ids in part for arg in (prefix_of(queue), before.get(queue, ""), len(ids), *ids)]
+            args: list[Field] = []
+            for queue, ids in part:
+                args += [prefix_of(queue), before.get(queue, ""), len(ids), *ids]
             answers = self._store.run("ended", part[0][0], args)
             for (queue, _), (totals, *ended) in zip(part, answers, strict=True):
                 seen.setdefault(
