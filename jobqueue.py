@@ -119,7 +119,7 @@ REPLICAS_KEPT_S = 10.0  # how long a replica that has left is still waited for; 
 # Redis keeps a hash compact, at half of the memory, while no value is longer than 64 bytes
 # (hash-max-listpack-value). Longer strings are stored in pieces, up to where the overhead stops mattering.
 PIECE_BYTES = 64
-MAX_IN_PIECES_BYTES = 512  # as many pieces as _jobqueue/lua/parts/jobs.lua names
+MAX_IN_PIECES_BYTES = 512  # as many pieces as _jobqueue/lua/exchange.lua reads and retry.lua deletes
 
 PRIORITY_STEP = 2**43  # between the scores of two priorities, as in _jobqueue/lua/parts/places.lua
 
