@@ -6,8 +6,9 @@
 --       5 lease in ms   6-8 default max_attempts, timeout_ms, backoff_ms   9 0, or for a claim that was sent before its time:
 --       the greatest age in ms of its worker's last beat; a claim of an older one gets nothing
 --       10 number of attempts to settle (its own, or those of a slot that it replaces), then for each: id, token, outcome,
---       delay in ms (or a special value, see parts/failures.lua), kind, message, number of field-value pairs to store, field, value ...
---       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place)
+--       delay in ms, kind, message, number of field-value pairs to store, field, value ...
+--       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place);
+--       delay, kind, message: of a failed one, see parts/failures.lua
 -- Returns {settled, claimed}: settled has 1 or 0 (refused: the token is no longer the job's) for each attempt; claimed has
 -- {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
 -- it ...} for each job.
@@ -62,8 +63,8 @@ local function settle()
   return settled, mine
 end
 
--- 2. Orphans: jobs that the slot holds and does not mention. Those of an answer that the slot never saw go back unharmed, any other
--- is a crash.
+-- 2. Orphans: jobs that the slot holds and does not mention. Those of an answer that it never saw go back unharmed, any other is a
+-- crash.
 local function take_back(held, mine)
   local seen, jobs = tonumber(ARGV[3]), {}
   for _, id in ipairs(held) do

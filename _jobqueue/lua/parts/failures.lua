@@ -3,9 +3,9 @@
 local IN_PLACE = -1 -- a delay in ms: none, and the job keeps its place
 
 -- Gives each job of `jobs` whose status is still 'processing', and which has left it, its next status; sets it in job.status.
--- A job with a `failure` = {delay, kind, message, fields} has failed: it waits for its next attempt or becomes a dead letter, as its
--- numbers max_attempts and backoff_ms decide. delay: ms, or IN_PLACE, BACKOFF, NEVER (no further attempt); fields: fields and
--- values for its hash, or nil. A job without a failure never started: it keeps its place, and the attempt does not count.
+-- A job with a `failure` = {delay, kind, message, fields} has failed: it waits for its next attempt or becomes a dead letter, as
+-- its numbers max_attempts and backoff_ms decide. delay: ms, or IN_PLACE, BACKOFF, NEVER (no further attempt); fields: fields
+-- and values for its hash, or nil. A job without a failure never started: it keeps its place, and the attempt does not count.
 -- A job that was asked to cancel is cancelled in either case.
 -- The inner functions are made only when this one is called: most calls of a script need none.
 local function retry_or_bury(jobs, now)
