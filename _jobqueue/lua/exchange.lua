@@ -63,8 +63,8 @@ local function settle()
   return settled, mine
 end
 
--- 2. Orphans: jobs that the slot holds and does not mention. Those of an answer that it never saw go back unharmed, any other is a
--- crash.
+-- 2. Orphans: jobs that the slot holds and does not mention. Those of an answer that it never saw go back unharmed; any other is
+-- a crash.
 local function take_back(held, mine)
   local seen, jobs = tonumber(ARGV[3]), {}
   for _, id in ipairs(held) do
@@ -115,7 +115,7 @@ end
 local function claim()
   local want, lease_ms, alive_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9])
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
-  if want == 0 or not beat or now - beat > alive_ms or call('HGET', key('meta'), 'paused') == '1' then return {} end
+  if want < 1 or not beat or now - beat > alive_ms or call('HGET', key('meta'), 'paused') == '1' then return {} end
   local SPARE = 8 -- stale ids that one claim can step over
   local stale, ids, attempts, rows, leases, timeouts = {}, {}, {}, {}, {}, {}
   for _, id in ipairs(call('ZRANGE', key('queue'), 0, want + SPARE - 1)) do
