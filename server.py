@@ -40,6 +40,7 @@ from waitress.task import ErrorTask, Task, WSGITask
 from _jobqueue.config import Config
 from _jobqueue.logs import Log
 from _jobqueue.processes import Signals, is_child, is_orphan
+from _jobqueue.web.problems import OURS_TO_FIND
 from _jobqueue.web.security import HEADERS
 
 # Our limits in front of waitress's own, which are a gigabyte of body and a quarter megabyte of headers.
@@ -61,7 +62,6 @@ SLOW_S, SLOW_SHARE_S = 0.003, 0.001  # a request is slow from here on; served be
 SLOW_ENOUGH, SLOWEST = 8, 16  # so many more slow requests than quick ones change the way, and are remembered at most
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-OURS_TO_FIND = "something went wrong here; the log has the request id"
 
 
 class Application(Protocol):

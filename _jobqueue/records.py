@@ -16,8 +16,10 @@ ENDED = ("done", "failed", "cancelled")
 INDEX_OF = {status: status for status in STATUSES} | {"queued": "queue", "processing": "leases"}
 PRIORITIES = {"low": 1, "normal": 5, "high": 9}
 FAILURES = ("error", "timeout", "lease_expired", "interrupted", "dropped", "no_handler", "bad_result")  # of attempts
+DURABILITIES = ("fast", "fsync", "replicated")  # what a submit may wait for
 DEFAULT_TYPE = "echo"
 DEFAULT_QUEUE = "default"
+DEFAULT_PRIORITY, MAX_PRIORITY = 5, 9
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
@@ -27,9 +29,11 @@ MAX_PAYLOAD_BYTES = 2**20
 MAX_MESSAGE_CHARS = 8000
 MAX_KIND_CHARS = 64
 MAX_ATTEMPTS = 100
+MIN_TIMEOUT_MS = 100
 DAY_MS = 86_400_000
 MAX_DELAY_MS = 365 * DAY_MS
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
+REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
 BEAT_LOST_MS = 15_000
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 
-from _jobqueue.web.overview import Advice
+from _jobqueue.web.diagnosis import Advice, Patience
 from jobqueue import NEVER, JobQueue, NewJob, Settlement
 from tests.harness import ROOT, Server, System, eventually, free_port
 
@@ -590,7 +590,9 @@ def test_health_says_in_words_what_endangers_the_jobs(system: System) -> None:
     system.api()
     system.submit()
     assert system.get("/health").json() == {"status": "ok", "version": "0.1.0"}
-    health = system.get("/health?verbose").json()
+    health = eventually(
+        lambda: system.get("/health?verbose").json(), equals=lambda seen: len(seen["warnings"]) == 2
+    )  # a reaper is missed only when it had time to tick
     assert health["redis"]["appendonly"] == "yes" and health["queues"] == ["default"]
     worker, reaper = health["warnings"]
     assert "no worker" in worker and "No reaper" in reaper
@@ -620,7 +622,7 @@ def test_a_submit_tells_who_is_missing(system: System) -> None:
 
 
 def test_a_submit_is_a_success_even_when_redis_leaves_before_the_advice() -> None:
-    assert Advice(JobQueue("redis://127.0.0.1:1", timeout_s=0.1, retries=0)).on([NewJob()]) == []
+    assert Advice(JobQueue("redis://127.0.0.1:1", timeout_s=0.1, retries=0), Patience()).on([NewJob()]) == []
 
 
 # -- Redis is away

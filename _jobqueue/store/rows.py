@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from _jobqueue.pieces import joined
-from _jobqueue.records import DEFAULT_TYPE, ENDED, PRIORITY_STEP, STATUSES, Books, Job, Kind
+from _jobqueue.records import DEFAULT_TYPE, ENDED, MAX_PRIORITY, PRIORITY_STEP, STATUSES, Books, Job, Kind
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 
@@ -30,7 +30,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         status=status,
         type=fields.get(b"type", DEFAULT_TYPE.encode()).decode(),
         queue=queue,
-        priority=9 - (number(b"score") or 0) // PRIORITY_STEP,
+        priority=MAX_PRIORITY - (number(b"score") or 0) // PRIORITY_STEP,
         payload=json.loads(joined("payload", fields)),
         result=json.loads(joined("result", fields)) if status == "done" else None,
         attempts=number(b"attempts") or 0,
