@@ -74,13 +74,18 @@ class Job:
     run_at_ms: int | None = None
     position: int | None = None
     worker: str | None = None
-    cancel_asked: bool = False  # its handler was asked to stop
+    cancel_requested_ms: int | None = None  # since when its handler is asked to stop
     progress: dict[str, Any] | None = None
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     # fsync or replicated, where a submit has confirmed that
     durability: str | None = field(default=None, compare=False)
+
+    @property
+    def cancel_asked(self) -> bool:
+        """Its handler was asked to stop."""
+        return self.cancel_requested_ms is not None
 
     def as_dict(self) -> dict[str, Any]:
         """The job in the words of the HTTP API."""
@@ -102,6 +107,7 @@ class Job:
             "started_at": rfc3339(self.started_ms),
             "finished_at": rfc3339(self.finished_ms),
             "run_at": rfc3339(self.run_at_ms),
+            "cancel_requested_at": rfc3339(self.cancel_requested_ms),
             "timeout_s": self.timeout_ms / 1000,
             "position": self.position,
             "worker": self.worker,

@@ -84,7 +84,7 @@ BY_STATUS = shape(alike(WHOLE, *STATUSES))
 
 NEW_JOB = shape(
     {
-        "payload": {"description": "Any JSON. The handler gets it as it is."},
+        "payload": {"description": "Any JSON. The handler gets it as it is.", "default": None},
         "type": {**WORD, "default": DEFAULT_TYPE, "description": "Which handler runs it."},
         "queue": {**WORD, "default": DEFAULT_QUEUE},
         "priority": {
@@ -103,7 +103,7 @@ NEW_JOB = shape(
         ),
         "tags": listed(WORD, maxItems=MAX_TAGS),
     },
-    ("payload",),
+    (),
     additionalProperties=False,
     **{"not": {"required": ["delay_s", "run_at"]}},
     example={"type": "email.send", "payload": {"to": "ada@example.org"}, "priority": "high"},
@@ -136,11 +136,15 @@ JOB = shape(
         **alike(WHOLE, "attempts", "max_attempts"),
         "error": said(maybe(TEXT), "The last failure's message, until the job is done."),
         "errors": listed(ref("Failure")),
-        "progress": said(maybe(ANYTHING), "fraction (0 to 1) and note, as the handler tells them."),
+        "progress": said(
+            maybe(ANYTHING),
+            "fraction (0 to 1) and note, as the handler tells them; null once it is done, unless it told the end.",
+        ),
         "log": listed(TEXT),
         "created_at": TIME,
         **alike(maybe(TIME), "started_at", "finished_at"),
         "run_at": said(maybe(TIME), "When it is or was due."),
+        "cancel_requested_at": said(maybe(TIME), "Since when its handler is asked to stop."),
         "timeout_s": NUMBER,
         "position": said(maybe(INTEGER), "Its place in the queue, 1 is next."),
         "worker": maybe(TEXT),
