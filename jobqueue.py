@@ -49,6 +49,7 @@ from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
     ACT_MOST,
     DEFAULT_TYPE,
+    REQUEUE_MOST,
     SAME,
     Acted,
     Books,
@@ -220,7 +221,7 @@ class JobQueue:
         call. ``cursor`` continues. Without a status, only the statuses that allow the action count as matching."""
         return self._sweeps.sweep(action, wanted, cursor, dry_run, most)
 
-    def requeue_dead(self, queue: str, *, most: int = 10_000) -> tuple[int, int]:
+    def requeue_dead(self, queue: str, *, most: int = REQUEUE_MOST) -> tuple[int, int]:
         """Retry the queue's dead letters, oldest first, in bounded steps. Returns how many, and how many are left."""
         return self._sweeps.requeue_dead(queue, most)
 

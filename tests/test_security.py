@@ -415,7 +415,7 @@ ANSWERS = {
     "no such file": (head("GET /static/..%2fapi.py HTTP/1.1"), 404),
     "another method": (head("PUT /jobs HTTP/1.1"), 405),
     "another type": (head(POST, "Content-Type: text/plain", "Content-Length: 13") + BODY, 415),
-    "a wrong field": (head(POST, JSON, "Content-Length: 2") + b"{}", 422),
+    "a wrong field": (head(POST, JSON, "Content-Length: 7") + b'{"x":1}', 422),
     "a defect": (head("GET /jobs/broken HTTP/1.1"), 500),
     "waitress: garbage": (b"GARBAGE\r\n\r\n", 400),
     "waitress: too large": (head(POST, "Content-Length: 5000000000"), 413),
