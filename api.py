@@ -23,7 +23,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import bottle
@@ -32,6 +31,7 @@ import dialects
 import jobqueue
 import metrics
 import openapi
+from _jobqueue.web.compression import File, compressed, files
 from config import Config, Log, Signals, announce, start_logging
 from jobqueue import (
     ACT_MOST,
@@ -55,7 +55,7 @@ from jobqueue import (
 )
 from overview import Advice, Overview, queue_row, worker_rows
 from processes import MISTAKE, Parent, is_child, keep_to_one_core
-from security import Gate, Refused, is_loopback, new_key
+from security import NO_STORE, Gate, Refused, is_loopback, new_key
 from server import OURS_TO_FIND, Server
 
 FILTERS = tuple(field.name for field in dataclasses.fields(Filter))
@@ -72,13 +72,6 @@ MAX_OFFSET = 10_000  # further on, a cursor
 MAX_WAIT_S = 20.0
 WAIT_STEP_S = 0.1
 PAGES = {"/": "index.html", "/docs": "docs.html", "/redoc": "docs.html"}
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-STATIC = Path(__file__).resolve().parent / "_jobqueue/web/static"
 VISIBLE = re.compile(r"[ -~]+")
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 to_json = json.JSONEncoder(ensure_ascii=False).encode
@@ -180,7 +173,8 @@ class Front:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             environ["jobqueue.status"] = int(status[:3])
-            return start_response(status, [*headers, ("X-Request-ID", request_id)], exc_info)
+            kept = [] if any(name == "Cache-Control" for name, _ in headers) else [NO_STORE]
+            return start_response(status, [*headers, *kept, ("X-Request-ID", request_id)], exc_info)
 
         answer: Iterable[bytes] = self.app(environ, start)
         self._log(environ, began)
@@ -191,7 +185,7 @@ class Front:
         request_id = _request_id(request_id)
         self.log("refused before it was read", status=status, request_id=request_id)
         body = json.dumps(Problem(status, CODES.get(status, "internal_error"), detail).body).encode()
-        return [("Content-Type", PROBLEM_JSON), ("X-Request-ID", request_id)], body
+        return [("Content-Type", PROBLEM_JSON), NO_STORE, ("X-Request-ID", request_id)], body
 
     def _log(self, environ: dict[str, Any], began: float) -> None:
         method, status = environ["REQUEST_METHOD"], environ["jobqueue.status"]
@@ -233,8 +227,9 @@ class Api:
             app.route(path, method, self._answering(fuse.around(self._guarded(call, scope))))
         for method, path, call in (("GET", "/health", self.health), ("GET", "/livez", self.livez)):
             app.route(path, method, self._answering(call))
-        app.route("/openapi.json", "GET", self._answering(self._on_our_hosts(openapi.description)))
-        self.files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in TYPES}
+        description = File("openapi.json", to_json(openapi.description()).encode())
+        app.route("/openapi.json", "GET", self._answering(self._on_our_hosts(description.answer)))
+        self.files = files()
         for path, name in PAGES.items():
             app.route(path, "GET", self._answering(self._on_our_hosts(partial(self.file, name))))
         app.route("/static/<name>", "GET", self._answering(self._on_our_hosts(self.file)))
@@ -286,15 +281,15 @@ class Api:
         def answer(**arguments: str) -> bytes:
             try:
                 body = call(**arguments)
-                if isinstance(body, bytes):  # a file, which has set its type
+                if isinstance(body, bytes):  # a file, which has set its headers
                     return body
                 raw = body.encode() if isinstance(body, str) else to_json(body).encode()
             except Exception as error:
-                return _refusal(self._told(error))
+                return compressed(_refusal(self._told(error)))
             if bottle.response.status_code == 204:
                 return b""
             bottle.response.content_type = metrics.CONTENT_TYPE if isinstance(body, str) else "application/json"
-            return raw
+            return compressed(raw)
 
         return answer
 
@@ -491,8 +486,7 @@ class Api:
         """A page, or what belongs to one."""
         if name not in self.files:
             raise Problem(404, CODES[404], "there is no such address here")
-        bottle.response.content_type = TYPES[Path(name).suffix]
-        return self.files[name]
+        return self.files[name].answer()
 
     def livez(self) -> dict[str, Any]:
         """200 while this process serves; does not ask Redis."""
