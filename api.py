@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import bottle
@@ -32,6 +31,7 @@ from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_core
 from _jobqueue.web import metrics
 from _jobqueue.web.backend import Backend
+from _jobqueue.web.compression import File, compressed, files
 from _jobqueue.web.openapi import ANYBODY, OUR_HOSTS, Route, description
 from _jobqueue.web.problems import (
     NO_ADDRESS,
@@ -44,7 +44,7 @@ from _jobqueue.web.problems import (
     problem_of_status,
     refusal,
 )
-from _jobqueue.web.security import is_loopback
+from _jobqueue.web.security import NO_STORE, is_loopback
 from _jobqueue.web.serving import CannotListen, Server
 from _jobqueue.web.status import HEALTH_S
 from jobqueue import JobQueue, TooOld, Unavailable
@@ -58,13 +58,6 @@ ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refuse
 MAX_HEAD_BYTES = 16 * 1024
 MAX_CONNECTIONS = 900  # idle clients are cheap: waitress's default of 100 lets them lock others out
 PAGES = {"/": "index.html", "/docs": "docs.html", "/redoc": "docs.html"}
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-STATIC = Path(__file__).resolve().parent / "_jobqueue/web/static"
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -90,12 +83,12 @@ class Api:
         rooms = [importlib.import_module(f"_jobqueue.web.{name}") for name in ROOMS]
         routes: list[Route] = [route for room in rooms for route in room.ROUTES]
         tags = {name: text for room in rooms for name, text in room.TAGS.items()}
-        self.backend.description = to_json(description(routes, tags)).encode()
+        self.backend.description = File("openapi.json", to_json(description(routes, tags)).encode())
         for route in routes:
             self.app.route(route.path, route.method, self._answering(self._guarded(route)))
 
     def _install_pages(self) -> None:
-        self.files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in TYPES}
+        self.files = files()
         for path, name in PAGES.items():
             self.app.route(path, "GET", self._answering(self._on_our_hosts(partial(self.file, name))))
         self.app.route("/static/<name>", "GET", self._answering(self._on_our_hosts(self.file)))
@@ -130,15 +123,15 @@ class Api:
         def answer(**arguments: str) -> bytes:
             try:
                 body = call(**arguments)
-                if isinstance(body, bytes):  # it has set its type
+                if isinstance(body, bytes):  # it has set its headers
                     return body
                 raw = body.encode() if isinstance(body, str) else to_json(body).encode()
             except Exception as error:
-                return refusal(self._told(error))
+                return compressed(refusal(self._told(error)))
             if bottle.response.status_code == 204:
                 return b""
             bottle.response.content_type = metrics.CONTENT_TYPE if isinstance(body, str) else "application/json"
-            return raw
+            return compressed(raw)
 
         return answer
 
@@ -155,8 +148,7 @@ class Api:
         """A page, or what belongs to one."""
         if name not in self.files:
             raise problem_of_status(404, NO_ADDRESS)
-        bottle.response.content_type = TYPES[Path(name).suffix]
-        return self.files[name]
+        return self.files[name].answer()
 
 
 # -------------------------------------------------------------------------------------------------- around the calls
@@ -179,7 +171,8 @@ class Front:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             environ["jobqueue.status"] = int(status[:3])
-            return start_response(status, [*headers, ("X-Request-ID", request_id)], exc_info)
+            kept = [] if any(name == "Cache-Control" for name, _ in headers) else [NO_STORE]
+            return start_response(status, [*headers, *kept, ("X-Request-ID", request_id)], exc_info)
 
         answer: Iterable[bytes] = self.app(environ, start)
         self._log(environ, began)
@@ -191,7 +184,7 @@ class Front:
         self.log("refused before it was read", status=status, request_id=request_id)
         body = problem_of_status(status, detail).encoded()
         later = [("Retry-After", str(RETRY_AFTER_S))] if status == 503 else []
-        return [("Content-Type", PROBLEM_JSON), ("X-Request-ID", request_id), *later], body
+        return [("Content-Type", PROBLEM_JSON), NO_STORE, ("X-Request-ID", request_id), *later], body
 
     def _log(self, environ: dict[str, Any], began: float) -> None:
         method, status = environ["REQUEST_METHOD"], environ["jobqueue.status"]

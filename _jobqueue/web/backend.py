@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection
 
 from _jobqueue.config import Config
+from _jobqueue.web.compression import File
 from _jobqueue.web.diagnosis import Advice, Patience
 from _jobqueue.web.overview import Overview
 from _jobqueue.web.security import Gate
@@ -22,7 +23,7 @@ class Backend:
         self.gate, self.advice, self.overview = Gate(config, jobs), Advice(jobs, patience), Overview(jobs, patience)
         self.checking = threading.Lock()
         self.waiters, self._seen = Waiters(self._ended, config.api_waiters), dict[str, str]()
-        self.description = b""  # of the API, as JSON
+        self.description: File  # of the API: set when all routes are known
 
     def _ended(self, job_ids: Collection[str], anew: bool) -> list[str]:
         """For the one thread that looks for all who wait."""

@@ -49,5 +49,4 @@ def livez(backend: Backend) -> dict[str, Any]:
 
 def description(backend: Backend) -> bytes:
     """The description of all calls, as it was encoded at the start."""
-    bottle.response.content_type = "application/json"
-    return backend.description
+    return backend.description.answer()
