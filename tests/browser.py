@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests import guard
 from tests.harness import eventually
 
 FLAGS = [
@@ -53,12 +54,11 @@ class Browser:
         self._answers, back = os.pipe()
         # It reads from 3 and writes to 4; Python's own child ends may stand anywhere.
         line = f'exec 3<&{there} 4>&{back}; exec "$@"'
-        self.process = subprocess.Popen(
+        self.process = guard.start(
             ["bash", "-c", line, "-", binary, *FLAGS, f"--user-data-dir={self.folder}", "about:blank"],
             pass_fds=(there, back),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
         )
         os.close(there), os.close(back)
         self.complaints: list[str] = []
@@ -167,6 +167,7 @@ class Browser:
     def close(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        guard.forget(self.process.pid)
         os.close(self._commands)
         shutil.rmtree(self.folder, ignore_errors=True)
 
