@@ -16,10 +16,12 @@ import sys
 import threading
 import time
 import urllib.request
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from _jobqueue.config import Config
+from _jobqueue.output import Output, descriptor_of, fill_standard_descriptors
 from _jobqueue.processes import Signals
 from _jobqueue.redis_url import without_password
 from _jobqueue.redis_version import OLDEST, dotted, release, too_old
@@ -91,11 +93,7 @@ class Child:
             prefix = b"\033[%dm%s\033[0m" % (COLORS[name], prefix)
         assert self.process.stdout
         for line in self.process.stdout:
-            try:
-                sys.stdout.buffer.write(prefix + line)
-                sys.stdout.buffer.flush()
-            except OSError:
-                pass  # nobody reads it; but a process must not wait for ever at a full pipe
+            output().write(prefix + line.rstrip(b"\n") + b"\n")
 
 
 class Children:
@@ -164,11 +162,14 @@ class Children:
             pass  # somebody has killed it; all else goes on
 
 
+@cache
+def output() -> Output:
+    """Where all of it is printed. If nobody reads it, no process waits, and what runs is still stopped in order."""
+    return Output(descriptor_of(sys.stdout), lambda lines: b"%d lines were not printed: nobody read them\n" % lines)
+
+
 def say(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except OSError:
-        pass  # nobody reads it; what runs must still be stopped in order
+    output().write(text.encode(errors="backslashreplace") + b"\n")
 
 
 # ---------------------------------------------------------------------------------------------------------- Redis
@@ -389,6 +390,14 @@ and see what became of it:
 
 
 def main() -> int:
+    fill_standard_descriptors()
+    try:
+        return run()
+    finally:
+        output().flush()  # the last words of a process stand above ours
+
+
+def run() -> int:
     config, _ = Config.parse("", __doc__.splitlines()[0], ("api_port", "worker_threads", "handlers"))
     signals, url, server, port = Signals(), config.redis_url, "", 0
     lock = lock_data(signals)
