@@ -905,7 +905,7 @@ def main() -> int:
     log("ready", worker=worker.id, types=sorted(types), queues=worker.shares)
     code = worker.run()
     log("stopped", code=code)
-    sys.stderr.flush()
+    log.flush()
     os._exit(code)  # threads that hang in a handler would be joined for ever
 
 
