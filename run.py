@@ -38,7 +38,7 @@ STOP_S = {"api": 10.0, "worker": 15.0, "reaper": 10.0, "redis": 60.0}  # in this
 WRONG_SETTINGS = 2  # the exit code of a process that would not start next time either
 COLORS = {"redis": 31, "api": 36, "worker": 32, "reaper": 35}
 
-# Stops what runs when run.py is gone and could not (kill -9, a closed terminal). It reads "pid:seconds" of each process,
+# Stops what runs when run.py is gone and could not (kill -9). It reads "pid:seconds" of each process,
 # a line whenever they change, until the pipe ends; after an orderly stop the last line is empty. A process that has ended
 # but was not collected, as happens in containers, still has a pid, but no /proc/<pid>/exe.
 WATCHER = """
