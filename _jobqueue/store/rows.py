@@ -51,7 +51,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
 
 
 def books_of(answer: Sequence[Any]) -> Books:
-    sizes, totals, bell, reaper, paused, oldest, now, checked = answer
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked = answer
     checked_ms, problems = map(int, checked.split()) if checked else (None, None)
     return Books(
         dict(zip(STATUSES, sizes, strict=True)),
@@ -63,6 +63,7 @@ def books_of(answer: Sequence[Any]) -> Books:
         int(now),
         checked_ms,
         problems,
+        int(lease or 0) or None,
     )
 
 

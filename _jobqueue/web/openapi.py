@@ -182,6 +182,10 @@ WORKER = _object(
         "pid": WHOLE,
         "version": TEXT,
         "threads": WHOLE,
+        "lease_s": {
+            **NUMBER,
+            "description": "PROCESSING_TIMEOUT_S of the worker: its leases end when it has not beaten for so long.",
+        },
         "types": _list(TEXT),
         "running": _list(_object({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})),
         "last_beat_at": TIME,

@@ -45,6 +45,7 @@ LEVELS = {
     "memory": "error",
     "redis": "warning",
     "worker_lost": "warning",
+    "leases_differ": "warning",
     "old_job": "warning",
     "dead_letters": "warning",
     "paused": "warning",
@@ -68,7 +69,7 @@ class Overview:
         return {
             "now": rfc3339(now_ms),
             "version": jobqueue.__version__,
-            "health": health(looks, self.server()["warnings"]),
+            "health": health(looks, self.server()["warnings"], self._lease_s),
             "jobs": {status: sum(look.books.sizes[status] for look in looks.values()) for status in STATUSES},
             "rates": _rates(_last(_by_minute(looks)), now_ms),
             "minutes": hour,
@@ -78,7 +79,7 @@ class Overview:
 
     def health(self, server: dict[str, Any]) -> list[dict[str, Any]]:
         """What is wrong with the queues, and with Redis as ``JobQueue.server()`` found it."""
-        return health(self._looks(WINDOW), server["warnings"])
+        return health(self._looks(WINDOW), server["warnings"], self._lease_s)
 
     def explain(self, job_id: str) -> dict[str, Any]:
         """Why a job is not running yet, or what happened to it. NotFound when there is none."""
@@ -119,6 +120,10 @@ class Overview:
             self._server = time.monotonic(), server
         return server
 
+    @property
+    def _lease_s(self) -> float:
+        return self.jobs.policy.timeout_ms / 1000
+
     def _looks(self, minutes: int) -> dict[str, Look]:
         return {queue: self.jobs.look(queue, minutes=minutes, jobs=NEXT_JOBS) for queue in self.jobs.queues()}
 
@@ -149,15 +154,16 @@ def _now_ms(looks: dict[str, Look]) -> int:
 # ---------------------------------------------------------------------------------------------------------- health
 
 
-def health(looks: dict[str, Look], server_warnings: Iterable[Warned]) -> list[dict[str, Any]]:
-    """What is wrong, the worst first, each with what to do; [] when all is well."""
+def health(looks: dict[str, Look], server_warnings: Iterable[Warned], lease_s: float) -> list[dict[str, Any]]:
+    """What is wrong, the worst first, each with what to do; [] when all is well. ``lease_s``: this program's setting."""
     found: list[tuple[str, str, str | None]] = [(code, text, None) for code, text in server_warnings]
     left = [queue for queue, look in looks.items() if look.books.reaper_ms is not None and not look.books.reaper_lives]
     if any(look.books.reaper_lives for look in looks.values()):  # it will find the queues that are new to it
         found += [("no_reaper", f"queue {queue}: {NO_REAPER}", queue) for queue in left]
     elif looks:
         found.append(("no_reaper", NO_REAPER, None))
-    found += [(code, text, queue) for queue, look in looks.items() for code, text in _problems(queue, look)]
+    for queue, look in looks.items():
+        found += [(code, text, queue) for code, text in (*_problems(queue, look), *_settings(queue, look, lease_s))]
     worst = list(LEVELS)
     found.sort(key=lambda each: worst.index(each[0]))
     return [
@@ -203,6 +209,19 @@ def _problems(queue: str, look: Look) -> Iterator[tuple[str, str]]:
     if failed := min(failed, books.sizes["failed"]):
         letters = "1 new dead letter" if failed == 1 else f"{failed} new dead letters"
         yield "dead_letters", f"queue {queue}: {letters} in the last minutes: see why, put it right, retry"
+
+
+def _settings(queue: str, look: Look, lease_s: float) -> Iterator[tuple[str, str]]:
+    """Each worker goes by its own lease, but a job without a timeout of its own gets its worker's."""
+    named: dict[float, str] = {lease_s: "this API"}
+    if look.books.reaper_lives and look.books.reaper_lease_ms:
+        named.setdefault(look.books.reaper_lease_ms / 1000, "the reaper")
+    for worker, info in look.workers.items():
+        if look.lives(worker) and isinstance(info.get("lease_s"), (int, float)):
+            named.setdefault(info["lease_s"], f"worker {worker}")
+    if len(named) > 1:
+        said = ", ".join(f"{lease:g} for {who}" for lease, who in named.items())
+        yield "leases_differ", f"queue {queue}: PROCESSING_TIMEOUT_S is {said}: set it alike for all processes"
 
 
 def _crew(look: Look) -> tuple[int, int, int]:
