@@ -26,7 +26,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     tag:<tag>          zset    ids with a tag -> when they were submitted
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
-    meta               hash    seq, paused, reaper (its last tick), checked (the checker's verdict), confirmed (a write to wait for)
+    meta               hash    seq, paused, reaper (its last tick), reaper_lease (its setting), checked (the checker's verdict), confirmed (a write to wait for)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:{jq:queues}:meta``, hash, as above; ``jq:rate:<client>``,
 list, times of its last requests.

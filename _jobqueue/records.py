@@ -255,6 +255,7 @@ class Books:
     now_ms: int
     checked_ms: int | None  # when the checker last looked at it, and how much it found
     problems: int | None
+    reaper_lease_ms: int | None  # PROCESSING_TIMEOUT_S of the reaper that ticked last
 
     @property
     def missing(self) -> int:

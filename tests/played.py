@@ -56,6 +56,7 @@ class Worker:
         self.link = self.talk.link
         self.presence = jobs.presence(queue, name, lease_ms, self.link)
         self.types: tuple[str, ...] = ("echo",)
+        self.also: dict[str, Any] = {}  # said at each beat
         self.running: list[Claimed] = []  # claimed and not ended, as far as it knows
 
     def exchange(self, *ended: Settlement, want: int = 1, lost: bool = False) -> tuple[list[bool], list[Claimed]]:
@@ -110,7 +111,7 @@ class Worker:
         """What each attempt is told. The leases of those that are not mentioned stay as they are."""
         running = [{"job_id": job.id, "type": job.type, "for_s": 1} for job in self.running]
         info = {"host": "here", "pid": 1, "version": "0", "threads": 2, "types": self.types, "running": running}
-        return self.presence.beat(info, types, held)[1]
+        return self.presence.beat(info | self.also, types, held)[1]
 
     def renew(self, *fields: str) -> list[str]:
         """Beat for all that run."""

@@ -147,6 +147,26 @@ def test_the_oldest_job_is_found_in_any_priority(queue: JobQueue, server: Server
     assert [age if age is None else age // 10_000 for age in ages] == [4, 2, 3, 1, None]
 
 
+def test_processes_that_are_set_differently_are_a_warning(queue: JobQueue, crew: Worker) -> None:
+    queue.submit()
+    crew.also = {"lease_s": 10.0}
+    crew.tend()
+    transaction = queue.recovery.transaction("default")
+    transaction.promote(1, lease_ms=10_000)
+    transaction.execute()
+    assert findings(queue) == []
+    crew.also = {"lease_s": 30.0}
+    crew.renew()
+    assert findings(queue) == [("leases_differ", "default")]
+    assert "PROCESSING_TIMEOUT_S is 10 for this API, 30 for worker w: set it alike" in text_of(queue, "leases_differ")
+    crew.also = {"lease_s": 10.0}
+    crew.renew()
+    transaction = queue.recovery.transaction("default")
+    transaction.promote(1, lease_ms=2_000)
+    transaction.execute()
+    assert "is 10 for this API, 2 for the reaper: set it" in text_of(queue, "leases_differ")
+
+
 def test_a_worker_whose_beat_is_lost_is_a_warning(queue: JobQueue, server: Server, crew: Worker) -> None:
     queue.submit()
     crew.tend()

@@ -167,7 +167,7 @@ class FakeTransaction:
     def __init__(self, reaped: list[Expired]) -> None:
         self.reaped, self.outcomes = reaped, list[str]()
 
-    def promote(self, limit: int) -> None: ...
+    def promote(self, limit: int, lease_ms: int) -> None: ...
     def trim(self, status: str, older_than_ms: int, limit: int) -> None: ...
 
     def reap(self, expired: list[Expired], message: str) -> None:
@@ -274,6 +274,43 @@ def test_a_worker_whose_beat_stopped_loses_its_leases(queue, watcher, server, ca
     assert "a worker's beat has stopped" in caplog.text
     accepted, _ = worker.exchange(Settlement(job.id, "w-1:1", "done"), want=0)
     assert accepted == [False]
+
+
+@pytest.mark.parametrize("lease_s", [2, 60])
+def test_a_worker_is_judged_by_its_own_lease_and_not_by_the_reapers(queue, watcher, server, lease_s):
+    worker, job = run_one(queue)
+    worker.also = {"lease_s": lease_s}
+    beat(worker)
+    server.client.zadd("jq:{default}:leases", {job.id: hour_ago(server) + 2 * HOUR_MS})
+    watcher.tick()
+    pass_time(watcher, lease_s - 1)
+    watcher.tick()
+    assert status(queue, job.id) == "processing"
+    pass_time(watcher, 2)
+    watcher.tick()
+    assert status(queue, job.id) == "queued"
+
+
+def test_after_a_jump_of_the_clock_the_longest_lease_is_waited_for(queue, watcher):
+    worker, _ = run_one(queue)
+    worker.also = {"lease_s": 60}
+    beat(worker)
+    watcher.tick()
+    watcher.redis_ahead_s -= 3600
+    watcher.tick()
+    assert 55 < watcher.quiet_until - time.monotonic() <= 60
+
+
+@pytest.mark.parametrize("record", ["{", "[]", "{}", '{"lease_s": null}', None])
+def test_a_record_that_says_nothing_of_a_lease_leaves_it_to_the_reapers(queue, watcher, server, record):
+    _, job = run_one(queue)
+    server.client.delete("jq:{default}:worker:w")
+    if record:
+        server.client.set("jq:{default}:worker:w", record)
+    watcher.tick()
+    pass_time(watcher, 11)
+    watcher.tick()
+    assert status(queue, job.id) == "queued"
 
 
 def test_a_worker_that_beats_keeps_its_leases(queue, watcher, server):

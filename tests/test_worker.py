@@ -103,6 +103,27 @@ def test_a_job_longer_than_its_lease_keeps_it_while_the_worker_lives(odd, system
     assert (ended.attempts, ended.errors) == (1, [])
 
 
+def test_a_reaper_with_a_shorter_lease_takes_nothing_from_a_healthy_worker(odd, system, queue, server, gate):
+    system.reaper(PROCESSING_TIMEOUT_S="1")
+    odd(PROCESSING_TIMEOUT_S="300")
+    job = queue.submit("hold", gate.payload)
+    gate.held(1)
+    for _ in range(2):
+        beat = server.client.zscore("jq:{default}:workers", *queue.look("default").workers)
+        eventually(
+            lambda last=beat: server.client.zscore("jq:{default}:workers", *queue.look("default").workers) > last
+        )
+    gate.open()
+    ended = ends(queue, job.id)
+    assert (ended.attempts, ended.errors) == (1, [])
+
+
+@pytest.mark.parametrize(("lease_s", "beat_s"), [(1, 0.1), (10, 1.0), (300, 2.0)])
+def test_a_worker_beats_ten_times_a_lease_and_at_least_every_two_seconds(lease_s: int, beat_s: float):
+    ours = shift({}, lease_s * 1000)
+    assert ours.beat_s == beat_s and ours.alive_ms == 2000 * beat_s
+
+
 def test_a_loop_in_python_is_interrupted_at_its_timeout(odd, queue):
     worker = odd("--threads", "1")
     job = queue.submit("spin", timeout_s=0.3, max_attempts=1)
@@ -123,9 +144,9 @@ def test_the_message_of_a_timeout_says_what_to_change(odd, queue):
     )
 
 
-def shift(types: dict[str, JobType]) -> Shift:
+def shift(types: dict[str, JobType], lease_ms: int = 10_000) -> Shift:
     """What a worker's threads share, without a worker."""
-    return Shift("w", Attempts(types, Policy(), 2**20), Reports(Log("test"), ["default"]), 10_000)
+    return Shift("w", Attempts(types, Policy(), 2**20), Reports(Log("test"), ["default"]), lease_ms)
 
 
 def watching(ours: Shift) -> Watch:

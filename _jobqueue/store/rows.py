@@ -56,7 +56,7 @@ def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | No
 
 
 def books_of(answer: Sequence[Any]) -> Books:
-    sizes, totals, bell, reaper, paused, oldest, now, checked = answer
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked = answer
     checked_ms, problems = map(int, checked.split()) if checked else (None, None)
     return Books(
         dict(zip(STATUSES, sizes, strict=True)),
@@ -68,6 +68,7 @@ def books_of(answer: Sequence[Any]) -> Books:
         int(now),
         checked_ms,
         problems,
+        int(lease or 0) or None,
     )
 
 

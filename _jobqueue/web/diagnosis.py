@@ -39,6 +39,7 @@ LEVELS = {
     "memory": "error",
     "redis": "warning",
     "worker_lost": "warning",
+    "leases_differ": "warning",
     "old_job": "warning",
     "dead_letters": "warning",
     "paused": "warning",
@@ -61,8 +62,10 @@ class Patience:
 # ---------------------------------------------------------------------------------------------------------- health
 
 
-def health(looks: dict[str, Look], server_warnings: Iterable[Warned], patience: Patience) -> list[dict[str, Any]]:
-    """What is wrong, the worst first, each with what to do; [] when all is well."""
+def health(
+    looks: dict[str, Look], server_warnings: Iterable[Warned], patience: Patience, lease_s: float
+) -> list[dict[str, Any]]:
+    """What is wrong, the worst first, each with what to do; [] when all is well. ``lease_s``: this program's setting."""
     found: list[tuple[str, str, str | None]] = [(code, text, None) for code, text in server_warnings]
     missed = [queue for queue, look in looks.items() if patience.misses_reaper(queue, look.books)]
     if any(look.books.reaper_lives for look in looks.values()):  # it will find the queues that are new to it
@@ -70,7 +73,8 @@ def health(looks: dict[str, Look], server_warnings: Iterable[Warned], patience: 
         found += [("no_reaper", f"queue {queue}: {NO_REAPER}", queue) for queue in left]
     elif missed:
         found.append(("no_reaper", NO_REAPER, None))
-    found += [(code, text, queue) for queue, look in looks.items() for code, text in _problems(queue, look)]
+    for queue, look in looks.items():
+        found += [(code, text, queue) for code, text in (*_problems(queue, look), *_settings(queue, look, lease_s))]
     worst = list(LEVELS)
     found.sort(key=lambda each: worst.index(each[0]))
     return [
@@ -116,6 +120,19 @@ def _problems(queue: str, look: Look) -> Iterator[tuple[str, str]]:
     if failed := min(failed, books.sizes["failed"]):
         letters = "1 new dead letter" if failed == 1 else f"{failed} new dead letters"
         yield "dead_letters", f"queue {queue}: {letters} in the last minutes: see why, put it right, retry"
+
+
+def _settings(queue: str, look: Look, lease_s: float) -> Iterator[tuple[str, str]]:
+    """Each worker goes by its own lease, but a job without a timeout of its own gets its worker's."""
+    named: dict[float, str] = {lease_s: "this API"}
+    if look.books.reaper_lives and look.books.reaper_lease_ms:
+        named.setdefault(look.books.reaper_lease_ms / 1000, "the reaper")
+    for worker, info in look.workers.items():
+        if look.lives(worker) and isinstance(info.get("lease_s"), (int, float)):
+            named.setdefault(info["lease_s"], f"worker {worker}")
+    if len(named) > 1:
+        said = ", ".join(f"{lease:g} for {who}" for lease, who in named.items())
+        yield "leases_differ", f"queue {queue}: PROCESSING_TIMEOUT_S is {said}: set it alike for all processes"
 
 
 def _jobs(n: int) -> str:

@@ -83,6 +83,7 @@ class Beat:
             "pid": self.pid,
             "version": __version__,
             "threads": self.threads[queue],
+            "lease_s": self.shift.lease_ms / 1000,  # a reaper goes by it
             "types": sorted(self.shift.attempts.types),
             "running": [
                 {"job_id": run.job.id, "type": run.job.type, "for_s": round(now - run.started, 1)} for run in runs

@@ -12,6 +12,9 @@ from _jobqueue.work.reports import Reports
 from _jobqueue.work.slot import Slot
 
 BEATS_PER_LEASE = 10  # a stall of Redis may last nine tenths of a lease before a healthy job is taken back
+BEAT_MOST_S = (
+    2.0  # with a long lease too: beats carry cancels and progress, and a worker without them is taken for dead
+)
 ALIVE_BEATS = 2  # an idle slot gets no job when its worker's last beat is older: the worker may be frozen
 
 
@@ -39,8 +42,8 @@ class Shift:
 
     @property
     def beat_s(self) -> float:
-        return self.lease_ms / 1000 / BEATS_PER_LEASE
+        return min(self.lease_ms / 1000 / BEATS_PER_LEASE, BEAT_MOST_S)
 
     @property
     def alive_ms(self) -> int:
-        return self.lease_ms * ALIVE_BEATS // BEATS_PER_LEASE
+        return round(1000 * ALIVE_BEATS * self.beat_s)
