@@ -17,7 +17,8 @@ from typing import Any
 
 import requests
 
-ENDED = ("done", "failed", "cancelled")
+from _jobqueue.records import ENDED
+
 BAR_CHARS = 40
 LOOKS_A_ROUND = 200  # jobs asked for in one round of polling, oldest first
 PATIENCE = 30  # tries of one submit, while the server says to wait; seconds that it may be away while its jobs run

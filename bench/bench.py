@@ -30,7 +30,9 @@ import bottle
 import machine
 import redis
 
-from jobqueue import JobQueue, NewJob, Settlement, __version__, result_fields
+from _jobqueue.pieces import result_fields
+from _jobqueue.records import Settlement
+from jobqueue import JobQueue, NewJob, __version__
 from tests.harness import Server, System, eventually
 
 PAYLOAD = "x" * 98  # 100 bytes as JSON
@@ -120,7 +122,7 @@ def latency(jobs: int) -> list[float]:
     with fresh() as system:
         queue = JobQueue(system.server.url)
         process = start_worker(system, 64)
-        eventually(lambda: bool(queue.workers("default")), within_s=20)
+        eventually(lambda: bool(queue.look("default").workers), within_s=20)
         ids = []
         for _ in range(jobs):
             time.sleep(0.02)

@@ -62,12 +62,14 @@ class Browser:
         )
         os.close(there), os.close(back)
         self.complaints: list[str] = []
+        self.loads: list[tuple[str, int]] = []  # addresses, and the bytes that came for each, headers included
+        self._asked: dict[str, str] = {}
         self._told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._count, self._session = 0, ""
         threading.Thread(target=self._read, daemon=True).start()
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
     def _read(self) -> None:
@@ -89,6 +91,10 @@ class Browser:
             self.complaints.append(str(params["args"]))
         elif method == "Runtime.exceptionThrown":
             self.complaints.append(str(params["exceptionDetails"]))
+        elif method == "Network.requestWillBeSent":
+            self._asked[params["requestId"]] = params["request"]["url"]
+        elif method == "Network.loadingFinished":
+            self.loads.append((self._asked[params["requestId"]], round(params["encodedDataLength"])))
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         self._count += 1

@@ -71,6 +71,16 @@ def eventually(read: Callable[[], Any], *, equals: Any = True, within_s: float =
         time.sleep(0.02)
 
 
+def connections(pid: int, port: int) -> set[str]:
+    """The TCP connections that a process has to a port here, by inode."""
+    with suppress(OSError):
+        links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        mine = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+        rows = (row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        return mine & {row[9] for row in rows if int(row[2].partition(":")[2], 16) == port}
+    return set()
+
+
 class Server:
     """A Redis with an append-only file in a folder of its own; it can be killed and started again on the same port."""
 

@@ -8,19 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jobqueue
-from jobqueue import (
-    DAY_MS,
-    NEVER,
-    Claimed,
-    Held,
-    Job,
-    JobQueue,
-    Link,
-    Policy,
-    Settlement,
-    result_fields,
-)
+from _jobqueue.pieces import result_fields
+from _jobqueue.records import DAY_MS, NEVER, Claimed, Expired, Held, Settlement
+from _jobqueue.store.link import Link
+from jobqueue import Job, JobQueue, Policy
 from tests.harness import Server, eventually
 
 Q = "jq:{default}:"
@@ -65,6 +56,7 @@ class Worker:
         self.link = self.talk.link
         self.presence = jobs.presence(queue, name, lease_ms, self.link)
         self.types: tuple[str, ...] = ("echo",)
+        self.also: dict[str, Any] = {}  # said at each beat
         self.running: list[Claimed] = []  # claimed and not ended, as far as it knows
 
     def exchange(self, *ended: Settlement, want: int = 1, lost: bool = False) -> tuple[list[bool], list[Claimed]]:
@@ -119,7 +111,7 @@ class Worker:
         """What each attempt is told. The leases of those that are not mentioned stay as they are."""
         running = [{"job_id": job.id, "type": job.type, "for_s": 1} for job in self.running]
         info = {"host": "here", "pid": 1, "version": "0", "threads": 2, "types": self.types, "running": running}
-        return self.presence.beat(info, types, held)[1]
+        return self.presence.beat(info | self.also, types, held)[1]
 
     def renew(self, *fields: str) -> list[str]:
         """Beat for all that run."""
@@ -136,8 +128,20 @@ class Worker:
 
 def tick(jobs: JobQueue, queue: str = "default", retention_ms: dict[str, int] = RETENTION_MS) -> list[str]:
     """One tick of a reaper. Returns what became of expired leases."""
-    _, expired, _ = jobs.expired(queue, 500)
-    return jobs.recover(queue, expired, "its lease ran out", 500, retention_ms)[0]
+    _, expired, _ = jobs.recovery.expired(queue, 500)
+    return recover(jobs, expired, 500, retention_ms, queue)[0]
+
+
+def recover(
+    jobs: JobQueue, expired: Sequence[Expired], limit: int, retention_ms: dict[str, int], queue: str = "default"
+) -> tuple[list[str], int, int]:
+    """A reaper's transaction after a look. Returns what became of the expired jobs, and how many were promoted and trimmed."""
+    transaction = jobs.recovery.transaction(queue)
+    transaction.promote(limit)
+    for status, kept_ms in retention_ms.items():
+        transaction.trim(status, kept_ms, limit)
+    transaction.reap(expired, "its lease ran out")
+    return transaction.execute()
 
 
 # ----------------------------------------------------------------------------------------------------------- clock
@@ -162,9 +166,6 @@ def a_moment_passes(server: Server) -> None:
 # --------------------------------------------------------------------------------------- what is inside of JobQueue
 
 
-Checker = jobqueue._Checker  # its AGAIN_S and LATE_MS are for tests to change
-
-
 def run_script(jobs: JobQueue, name: str, queue: str, args: Sequence[Any]) -> Any:
     """What a script answers, and changes, beside what JobQueue makes of it."""
-    return jobs._run(name, queue, args)
+    return jobs.store.run(name, queue, args)

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from jobqueue import INDEX_OF, STATUSES, Claimed, Filter, Job, JobQueue, NewJob, Policy, Settlement, Unavailable, new_id
+from _jobqueue.records import INDEX_OF, STATUSES, Claimed, Settlement
+from _jobqueue.store.checker import Checker
+from _jobqueue.store.ids import new_id
+from jobqueue import Filter, Job, JobQueue, NewJob, Policy, Unavailable
 from tests.harness import Server, System
-from tests.played import RETENTION_MS, Checker, Q, Worker, tick
+from tests.played import RETENTION_MS, Q, Worker, recover, tick
 
 
 class World:
@@ -266,9 +269,9 @@ def test_running_job_without_a_lease_is_left_to_the_reaper(world: World) -> None
     world.redis.delete(f"{Q}leases")
     line, _ = world.queue.check("default", repair=True)
     assert line == f"default: job {world.running.id} is processing but stands in no index"
-    [expired] = world.queue.expired("default", 10)[1]
+    [expired] = world.queue.recovery.expired("default", 10)[1]
     assert expired.id == world.running.id
-    assert world.queue.recover("default", [expired], "gone", 10, RETENTION_MS)[0] == ["queued"]
+    assert recover(world.queue, [expired], 10, RETENTION_MS)[0] == ["queued"]
 
 
 def test_repair_does_not_take_a_running_job_from_its_slot(world: World) -> None:

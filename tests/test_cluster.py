@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobqueue import Filter, JobQueue, NewJob, Settlement, Unavailable
+from _jobqueue.records import Settlement
+from jobqueue import Filter, JobQueue, NewJob, Unavailable
 from tests.harness import Cluster, Server, System, cluster_port, eventually
 from tests.played import LEASE_MS, Worker
 
@@ -218,7 +219,7 @@ def test_a_cluster_that_is_set_up_later_is_waited_for() -> None:
 def test_the_report_warns_of_a_cluster_that_can_lose_jobs(jobs: JobQueue) -> None:
     report = jobs.server()
     assert (report["kind"], report["primaries"], report["replicas"]) == ("cluster", 3, 0)
-    said = " ".join(report["warnings"])
+    said = " ".join(text for _, text in report["warnings"])
     assert "no replica" in said and "min-replicas-to-write 1" in said
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
+import re
 from typing import Any
 
 import pytest
+import redis
 
-from config import Config, _Json, _Text, parse_queues, without_password
-from jobqueue import JobQueue
+from _jobqueue.config import Config, misspelt, settings_of
+from _jobqueue.keys import Key
+from _jobqueue.logs import _Json, _Text
+from _jobqueue.redis_url import without_password
+from jobqueue import JobQueue, Policy
+from tests.harness import System, free_port
 
-SETTINGS = {setting.name: setting for setting in dataclasses.fields(Config)}
+SETTINGS = {setting.name: setting for setting in settings_of()}
 SECRET = "hunter2"
 
 
@@ -31,8 +38,13 @@ def flag_of(name: str) -> str:
 def test_defaults_are_those_of_the_contract() -> None:
     config = Config.from_environment({})
     assert config == Config()
-    assert (config.api_host, config.api_port, config.worker_threads, config.queues) == ("127.0.0.1", 8000, 8, "default")
-    assert config.policy() == (2, 10_000, 1000)
+    assert (config.api_host, config.api_port, config.worker_threads, config.shares) == (
+        "127.0.0.1",
+        8000,
+        8,
+        {"default": 8},
+    )
+    assert config.policy == Policy(2, 10_000, 1000)
     assert (config.result_ttl_s, config.failed_ttl_s) == (86_400, 604_800)
 
 
@@ -46,28 +58,60 @@ def test_command_line_wins_over_environment_over_default(monkeypatch: pytest.Mon
     monkeypatch.setenv("WORKER_THREADS", "3")
     monkeypatch.setenv("MAX_ATTEMPTS", "7")
     names = ("worker_threads", "max_attempts", "queues")
-    config, _ = Config.parse("", names, arguments=["--threads", "5"])
-    assert (config.worker_threads, config.max_attempts, config.queues) == (5, 7, "default")
+    config, _ = Config.parse("", "", names, arguments=["--threads", "5"])
+    assert (config.worker_threads, config.max_attempts, config.shares) == (5, 7, {"default": 5})
+
+
+OTHERS = {
+    "redis_url": "unix:///run/redis.sock",
+    "log_format": "json",
+    "log_jobs": "failures",
+    "durability": "fsync",
+    "trusted_proxy": "::1",
+    "api_keys": f"me:read:{'0' * 64}",
+    "queues": "a=3,b=1",
+    "simulated_failures": "0",
+}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_each_setting_is_the_variable_of_its_name(name: str) -> None:
-    default = SETTINGS[name].default
-    other = {
-        "redis_url": "unix:///run/redis.sock",
-        "log_format": "json",
-        "log_jobs": "failures",
-        "durability": "fast",
-        "trusted_proxy": "::1",
-        "api_keys": f"me:read:{'0' * 64}",
+def test_each_setting_is_the_variable_of_its_name_in_its_final_type(name: str) -> None:
+    default, config = SETTINGS[name].default, Config()
+    shown = config.in_effect()[name]
+    text = OTHERS.get(name) or ("a" if isinstance(shown, str) else str(shown + 1))
+    other = Config.from_environment({name.upper(): text})
+    value = getattr(other, name)
+    assert value != default and other == dataclasses.replace(config, **{name: value})
+    assert type(value) is type(default) or name == "trusted_proxy"
+    assert str(other.in_effect()[name]) == ("['me:read']" if name == "api_keys" else text)
+
+
+def test_settings_arrive_parsed() -> None:
+    given = {
+        "API_KEYS": f" me:read:{'ab' * 32},you:admin:{'cd' * 32} ",
+        "ALLOWED_HOSTS": "Jobs.example, [2001:DB8::1]",
+        "TRUSTED_PROXY": "::ffff:10.0.0.1",
+        "QUEUES": "a=3,b=1",
+        "ONE_CORE": "1",
     }
-    text = other.get(name) or (
-        str(default + 1 if name not in ("simulated_failures", "api_insecure", "one_core") else 1 - default)
-        if default != str(default)
-        else "a"
-    )
-    value = getattr(Config.from_environment({name.upper(): text}), name)
-    assert str(value) == str(type(default)(text))
+    config = Config.from_environment(given)
+    assert config.api_keys == (Key("me", "read", b"\xab" * 32), Key("you", "admin", b"\xcd" * 32))
+    assert config.allowed_hosts == ("jobs.example", "[2001:db8::1]")
+    assert str(config.trusted_proxy) == "10.0.0.1"
+    assert config.queues == (("a", 3), ("b", 1))
+    assert config.one_core is True and config.api_insecure is False
+
+
+def test_what_is_in_effect_can_be_sent_as_json() -> None:
+    assert json.loads(json.dumps(Config().in_effect())) == Config().in_effect()
+
+
+def test_secrets_are_not_in_what_is_printed_of_the_settings() -> None:
+    config = Config.from_environment({"REDIS_URL": f"redis://:{SECRET}@h", "API_KEYS": f"me:read:{'ab' * 32}"})
+    for shown in (repr(config), str(config.in_effect())):
+        assert SECRET not in shown and "abab" not in shown and str(b"\xab\xab") not in shown
+    wrong = refusal({"API_KEYS": f"me:read:{'ab' * 32},you:write:{'cd' * 32}"})
+    assert wrong.startswith("API_KEYS must be") and "abab" not in wrong and "cdcd" not in wrong
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -120,29 +164,105 @@ def test_bad_value_is_refused_by_the_name_of_its_source(name: str, bad: list[str
 
 def test_mistake_on_the_command_line_ends_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit:
-        Config.parse("", ("worker_threads",), arguments=["--threads", "none"])
+        Config.parse("", "", ("worker_threads",), arguments=["--threads", "none"])
     assert exit.value.code == 2
     assert "--threads is 'none': must be a whole number from 1 to 1000" in capsys.readouterr().err
 
 
-def test_mistake_in_the_environment_ends_every_process(
+def test_mistake_in_the_environment_ends_the_program_whose_setting_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("API_PORT", "http")
+    monkeypatch.setenv("API_PORT", "tcp://10.0.0.1:8000")  # a container platform sets this for a service named api
+    for program in ("api", ""):
+        with pytest.raises(SystemExit):
+            Config.parse(program, "", (), arguments=[])
+        said = "API_PORT is 'tcp://10.0.0.1:8000': must be a whole number from 1 to 65535"
+        assert said in capsys.readouterr().err
+    for program in ("worker", "reaper", "jobqueue"):
+        assert Config.parse(program, "", (), arguments=[])[0].api_port == 8000
+
+
+WRONG = {"api": "API_THREADS", "worker": "WORKER_THREADS", "reaper": "REAPER_INTERVAL_S"}
+
+
+@pytest.mark.parametrize("program", WRONG)
+def test_a_program_starts_over_the_wrong_settings_of_others(system: System, program: str) -> None:
+    flags = ["--port", str(free_port())] if program == "api" else []
+    others = {variable: "none" for owner, variable in WRONG.items() if owner != program}
+    running = system.start(f"{program}.py", *flags, **others)
+    running.says("listening" if program == "api" else "starting")
+    assert running.stop() == 0 and "none" not in running.log
+    wrong = system.start(f"{program}.py", *flags, **{WRONG[program]: "none"})
+    assert wrong.exits() == 2 and f"{WRONG[program]} is 'none'" in wrong.log
+
+
+@pytest.mark.parametrize("program", WRONG)
+def test_a_program_shows_and_explains_its_own_settings(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Config.from_environment({}, program=program).in_effect()
     with pytest.raises(SystemExit):
-        Config.parse("", ("worker_threads",), arguments=[])
-    assert "API_PORT is 'http': must be a whole number from 1 to 65535" in capsys.readouterr().err
+        Config.parse(program, "", (), arguments=["--help"])
+    said = capsys.readouterr().out
+    for owner, variable in WRONG.items():
+        assert (variable.lower() in shown) == (variable in said) == (owner == program)
+    assert shown.keys() >= {"redis_url", "processing_timeout_s", "log_format"}
+
+
+# ----------------------------------------------------------------------------------------------------- misspelt names
+
+SLIPS = {
+    "MAX_ATEMPTS": "MAX_ATTEMPTS",
+    "MAX_ATTEMPT": "MAX_ATTEMPTS",
+    "max_attempts": "MAX_ATTEMPTS",
+    "PROCESSING_TIMEOUT": "PROCESSING_TIMEOUT_S",
+    "WORKERS_THREADS": "WORKER_THREADS",
+    "QUEUE": "QUEUES",
+    "HANDLER": "HANDLERS",
+    "REDIS_URI": "REDIS_URL",
+    "LOG_FORMATS": "LOG_FORMAT",
+    "BACKOFF": "BACKOFF_S",
+    "RESULT_TTL": "RESULT_TTL_S",
+}
+OF_OTHERS = """PATH HOME HOSTNAME LANG PWD SHLVL TERM USER TZ PORT HOST VIRTUAL_ENV PYTHONPATH API_KEY API_URL API_TOKEN
+    API_SECRET API_VERSION API_SERVICE_HOST API_SERVICE_PORT API_PORT_8000_TCP API_PORT_8000_TCP_ADDR REDIS_HOST REDIS_PORT
+    REDIS_DB REDIS_PASSWORD REDIS_TLS_URL REDIS_SERVICE_HOST REDIS_SERVICE_PORT REDIS_PORT_6379_TCP REDIS_CLUSTER_URL
+    WORKER_ID WORKER_NAME WORKER_CONCURRENCY WORKER_CLASS WEB_CONCURRENCY MAX_RETRIES MAX_WORKERS MAX_THREADS QUEUE_URL
+    QUEUE_NAME RATE_LIMIT LOG_LEVEL LOG_FILE LOG_DIR LOG_COLOR DATABASE_URL ALLOWED_ORIGINS BASE_URL SECRET_KEY DURATION
+    PROCESSING_QUEUE RESULT_BACKEND TIMEOUT THREADS PROCESSES DRAIN JOBQUEUE_PARENT OMP_NUM_THREADS COMPOSE_PROJECT_NAME"""
+
+
+@pytest.mark.parametrize(("slip", "meant"), SLIPS.items())
+def test_a_variable_that_looks_like_a_setting_names_the_nearest(slip: str, meant: str) -> None:
+    assert misspelt({slip: "3", "PATH": "/bin"}) == {slip: meant}
+
+
+def test_variables_of_others_are_no_slips() -> None:
+    ours = {name.upper(): "" for name in SETTINGS}
+    assert misspelt(dict.fromkeys(OF_OTHERS.split(), "") | ours) == {}
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_slip_is_a_warning_of_the_program_that_misses_it(system: System, log_format: str) -> None:
+    slips = {"MAX_ATEMPTS": SECRET, "REAPER_INTERVALS": SECRET, "LOG_FORMAT": log_format}
+    worker, reaper = system.worker(**slips), system.start("reaper.py", **slips)
+    for program in (worker, reaper):
+        program.says("the variable MAX_ATEMPTS is no setting; is MAX_ATTEMPTS meant?")
+        assert SECRET not in program.log
+    reaper.says("is REAPER_INTERVAL_S meant?")
+    assert "REAPER" not in worker.log
+
+
+# ------------------------------------------------------------------------------------------------------------- flags
 
 
 def test_unknown_flag_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        Config.parse("", ("worker_threads",), arguments=["--therads", "3"])
+        Config.parse("", "", ("worker_threads",), arguments=["--therads", "3"])
     assert "--therads" in capsys.readouterr().err
 
 
 def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        Config.parse("", ("worker_threads",), arguments=["--help"])
+        Config.parse("", "", ("worker_threads",), arguments=["--help"])
     shown = capsys.readouterr().out
     assert all(name.upper() in shown for name in SETTINGS)
 
@@ -216,7 +336,7 @@ def test_password_is_not_shown(url: str, shown: str) -> None:
 def test_mistake_in_an_url_is_told_without_the_password(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert SECRET not in refusal({"REDIS_URL": url})
     with pytest.raises(SystemExit):
-        Config.parse("", (), arguments=["--redis-url", url])
+        Config.parse("", "", (), arguments=["--redis-url", url])
     assert SECRET not in capsys.readouterr().err
 
 
@@ -254,6 +374,74 @@ def test_a_mistake_in_several_addresses_is_explained(url: str, said: str) -> Non
     assert said in refusal({"REDIS_URL": url})
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://h:1/abc", "database by its number"),
+        ("redis://h:1/-1", "database by its number"),
+        ("redis://h:1/1/2", "database by its number"),
+        ("redis://h:1/0/", "database by its number"),
+        ("redis://h:1/%30", "database by its number"),
+        ("redis://h:1/99999", "database by its number"),
+        ("redis://h:1/0#x", "host and port"),
+        ("redis://h:1?db=x", "wrong db"),
+        ("redis://h:1?db=-1", "wrong db"),
+        ("redis://h:1/0?db=0", "its database twice"),
+        ("redis://h:1?db=1&db=1", "its database twice"),
+        ("redis://h:1/0?foo=bar", "unknown option behind its ?; known are username, password, client_name, db"),
+        ("redis://h:1/0?foo", "unknown option"),
+        ("redis://h:1/0?&", "unknown option"),
+        ("redis://h:1/0?decode_responses=True", "unknown option"),
+        ("redis://h:1/0?socket_timeout=1", "unknown option"),
+        ("redis://h:1/0?protocol=3", "unknown option"),
+        ("redis://h:1/0?password=", "wrong password"),
+        ("redis://h:1/0?client_name=a%20b", "wrong client_name"),
+        ("redis://h:1/0?ssl_ca_certs=ca.pem", "only rediss:// uses"),
+        ("rediss://h:1/0?ssl_cert_reqs=maybe", "wrong ssl_cert_reqs"),
+        ("rediss://h:1/0?ssl_check_hostname=no", "wrong ssl_check_hostname"),
+        ("unix://run/redis.sock", "unix:///run/redis.sock"),
+        ("unix://", "unix:///run/redis.sock"),
+        ("unix:///run/redis.sock?db=x", "wrong db"),
+        ("unix:///run/redis.sock#x", "host and port"),
+        ("redis+sentinel://h:1/jobs/0?db=1", "its database twice"),
+        ("redis+sentinel://h:1/jobs?foo=bar", "unknown option"),
+        ("redis+cluster://h:1?db=1", "unknown option"),
+        ("redis+cluster://h:1?read_from_replicas=1", "unknown option"),
+        ("redis+cluster://h:1?ssl_ca_certs=ca.pem", "only rediss:// uses"),
+    ],
+)
+def test_an_url_is_checked_to_its_end(url: str, said: str) -> None:
+    assert said in refusal({"REDIS_URL": url})
+    with pytest.raises(ValueError, match=re.escape(said)):
+        JobQueue(url)
+
+
+LOGIN = "username=u&password=p&client_name=c"
+TLS = (
+    "ssl_ca_certs=a&ssl_ca_path=b&ssl_ca_data=c&ssl_certfile=d&ssl_keyfile=e&ssl_password=f&ssl_ciphers=g"
+    "&ssl_cert_reqs=none&ssl_check_hostname=False"
+)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://h",
+        "redis://h/",
+        "redis://h:1?db=3",
+        f"redis://h:1/15?{LOGIN}",
+        f"rediss://h:1/15?{LOGIN}&{TLS}",
+        f"unix:///run/redis.sock?db=1&{LOGIN}",
+        "unix://user:p%40ss@/run/redis.sock",
+    ],
+)
+def test_redis_can_be_reached_by_what_an_url_may_hold(url: str) -> None:
+    assert Config.from_environment({"REDIS_URL": url}).redis_url == url
+    redis.ConnectionPool.from_url(url).make_connection()  # it refuses options that it does not know; asks nobody yet
+    JobQueue(url)
+
+
 def test_everything_but_the_password_is_in_effect() -> None:
     assert Config().in_effect().keys() == SETTINGS.keys()
     assert Config(worker_threads=3).in_effect()["worker_threads"] == 3
@@ -274,8 +462,9 @@ def test_everything_but_the_password_is_in_effect() -> None:
     ],
 )
 def test_threads_are_shared_out_to_queues(text: str, threads: int, shares: dict[str, int]) -> None:
-    assert parse_queues(text, threads) == shares
-    assert Config.from_environment({"QUEUES": text}).queues == text
+    config = Config.from_environment({"QUEUES": text, "WORKER_THREADS": str(threads)})
+    assert config.shares == shares
+    assert config.in_effect()["queues"] == text
 
 
 # --------------------------------------------------------------------------------------------------------------- log

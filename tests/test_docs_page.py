@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from security import new_key
+from _jobqueue.keys import new_key
 from tests.browser import Browser, browser
 from tests.harness import System, eventually
 

@@ -15,7 +15,7 @@ from typing import Any
 import hiredis
 import pytest
 
-from config import Config
+from _jobqueue.config import Config
 from jobqueue import JobQueue, NewJob
 from tests.harness import Cluster, Server, System, eventually
 
@@ -189,13 +189,13 @@ def test_all_replicas_are_waited_for_because_any_may_become_the_primary(front: F
 
 
 def test_a_replica_that_has_just_left_is_still_waited_for(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobqueue.DURABILITY_KEPT_S", 0)
+    monkeypatch.setattr("_jobqueue.store.durability.DURABILITY_KEPT_S", 0)
     front.aof, front.replicas = (1, 1), 2
     jobs = durable(front, "replicated")
     jobs.submit_one(NewJob("noop"))
     front.replicas = 1  # it may be the primary by now, and the other does not know yet
     assert "1 of 2 replicas have it" in jobs.submit_one(NewJob("noop")).unconfirmed
-    monkeypatch.setattr("jobqueue.REPLICAS_KEPT_S", 0)
+    monkeypatch.setattr("_jobqueue.store.durability.REPLICAS_KEPT_S", 0)
     assert not jobs.submit_one(NewJob("noop")).unconfirmed
 
 

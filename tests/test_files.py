@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import json
 import re
-from dataclasses import fields
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config import Config
+from _jobqueue.config import Config, settings_of
 from tests.harness import ROOT
 
 PROGRAMS = ("api", "worker", "reaper")
-SETTINGS = {setting.name.upper(): setting for setting in fields(Config)}
+SETTINGS = {setting.name.upper(): setting for setting in settings_of()}
 # docker-compose.yml sets these itself; the two ports are where it publishes.
 FIXED, PUBLISHED = {"REDIS_URL", "API_HOST", "API_PORT", "API_INSECURE"}, {"API_PORT", "REDIS_PORT"}
 
@@ -36,15 +38,19 @@ def env_example() -> dict[str, str]:
     return dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
 
+def source_of(module: str) -> Path:
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
 def our_imports(module: str, seen: set[str]) -> set[str]:
-    """The root modules that one needs, itself included."""
+    """Our modules that one needs, itself included."""
     if module not in seen:
         seen.add(module)
-        for node in ast.walk(ast.parse((ROOT / f"{module}.py").read_text())):
+        for node in ast.walk(ast.parse(source_of(module).read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             for name in names:
-                if (ROOT / f"{name}.py").exists():
+                if source_of(name).exists():
                     our_imports(name, seen)
     return seen
 
@@ -61,8 +67,8 @@ def test_env_example_lists_every_setting_with_its_default() -> None:
     listed = env_example()
     assert listed.keys() == SETTINGS.keys() - FIXED | PUBLISHED
     for name in listed.keys() & SETTINGS.keys():
-        default = SETTINGS[name].default
-        assert listed[name] == default == "" or SETTINGS[name].metadata["parse"](listed[name]) == default, name
+        assert Config.from_environment({name: listed[name]}) == Config(), name
+        assert listed[name] or not SETTINGS[name].default, name
 
 
 def test_compose_passes_every_setting_on(compose: dict[str, Any]) -> None:
@@ -139,8 +145,10 @@ def test_image_holds_what_the_programs_import() -> None:
     for program in PROGRAMS:
         our_imports(program, needed)
     our_imports("handlers", needed)
-    assert {name for name in copied() if name.endswith(".py")} == {f"{module}.py" for module in needed}
-    assert {"requirements.txt", "lua", "static"} <= set(copied())
+    assert {name for name in copied() if name.endswith(".py")} == {
+        f"{module}.py" for module in needed if "." not in module
+    }
+    assert {"requirements.txt", "_jobqueue"} <= set(copied())
     for name in copied():
         assert (ROOT / name).exists(), name
 
@@ -151,21 +159,34 @@ def test_dockerignore_lets_through_what_the_image_copies_and_no_more() -> None:
     def passes(name: str) -> bool:
         verdict = True
         for rule in rules:
-            if fnmatch.fnmatchcase(name, rule.lstrip("!")):
+            if any(fnmatch.fnmatchcase(part, rule.lstrip("!")) for part in (name, *map(str, Path(name).parents))):
                 verdict = rule.startswith("!")
         return verdict
 
     wanted = {str(path.relative_to(ROOT)) for name in copied() for path in files_of(ROOT / name)}
     passing = {path.name for path in ROOT.glob("*") if path.is_file() and passes(path.name)}
-    for folder in ("lua", "static"):
-        names = {f"{folder}/{path.name}" for path in (ROOT / folder).iterdir()}
-        passing |= {name for name in names if passes(name)}
+    passing |= {name for path in files_of(ROOT / "_jobqueue") if passes(name := str(path.relative_to(ROOT)))}
     assert passing == wanted
+    assert not passes("_jobqueue/__pycache__/config.pyc")
     assert not passes(".env") and not passes("data/redis.log")
 
 
 def files_of(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [inner for inner in path.rglob("*") if inner.is_file()]
+    return (
+        [path]
+        if path.is_file()
+        else [each for each in path.rglob("*") if each.is_file() and "__pycache__" not in each.parts]
+    )
+
+
+# --------------------------------------------------------------------------------------------------- users' modules
+
+
+def test_a_worker_takes_no_name_from_its_users_but_jobqueue() -> None:
+    """A module of ours that it imports from the root would hide a user's module of that name."""
+    imported = our_imports("worker", set())
+    assert {module for module in imported if "." not in module} == {"worker", "jobqueue"}
+    assert len(imported) > 2
 
 
 # ---------------------------------------------------------------------------------------------------- requirements
@@ -177,3 +198,32 @@ def test_requirements_hold_five_pinned_packages() -> None:
     for name in ("requirements.txt", "requirements-dev.txt", "requirements-embedded.txt"):
         for line in (ROOT / name).read_text().splitlines():
             assert not line or line.startswith(("#", "-r ")) or "==" in line, line
+
+
+# ------------------------------------------------------------------------------------------------- tools for the pages
+
+
+def test_node_is_for_checking_the_pages_only() -> None:
+    package = json.loads((ROOT / "package.json").read_text())
+    assert package["private"]
+    assert package.keys() == {"name", "description", "private", "type", "devDependencies", "prettier"}
+    for name, version in package["devDependencies"].items():
+        assert re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", version), name
+    assert not set(copied()) & {"package.json", "package-lock.json", "eslint.config.js"}
+
+
+def test_the_lock_of_these_tools_says_what_is_installed_but_not_from_where() -> None:
+    text = (ROOT / "package-lock.json").read_text()
+    packages = json.loads(text)["packages"]
+    root = packages.pop("")
+    assert root["devDependencies"] == json.loads((ROOT / "package.json").read_text())["devDependencies"]
+    assert packages and all(each["integrity"].startswith("sha512-") and each["dev"] for each in packages.values())
+    assert "://" not in text, "npm install --omit-lockfile-registry-resolved, and take out what is called funding"
+
+
+def test_lint_says_what_it_leaves_out_where_there_is_no_node(tmp_path: Path) -> None:
+    make = shutil.which("make")
+    assert make
+    said = subprocess.run([make, "lint-pages"], cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith("left out: prettier and eslint") and said.stdout.count("\n") == 1

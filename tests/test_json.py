@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from jobqueue import MAX_DEPTH, Invalid, encode_json, parse_json
+from _jobqueue.strict_json import MAX_DEPTH, encode_json, parse_json
+from jobqueue import Invalid
 
 LIMIT = 2**20
 

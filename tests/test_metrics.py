@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import requests
 
-import metrics
-from jobqueue import BUCKETS_MS, FAILURES, JobQueue
+from _jobqueue.histograms import BUCKETS_MS
+from _jobqueue.records import ENDED, FAILURES
+from jobqueue import JobQueue
 from tests.harness import Server, System, eventually
 from tests.played import Worker
 
@@ -213,7 +214,7 @@ def test_labels_are_few_whatever_handlers_raise_and_clients_send(small_run: Syst
                 seen.setdefault(label, set()).add(text)
     assert seen.keys() == allowed
     assert seen["queue"] == {"default", "idle"} and seen["reason"] == set(FAILURES)
-    assert seen["outcome"] == set(metrics.OUTCOMES) and len(seen["le"]) == len(BUCKETS_MS) + 1
+    assert seen["outcome"] == set(ENDED) and len(seen["le"]) == len(BUCKETS_MS) + 1
 
 
 def test_a_redis_without_jobs_has_metrics_too(system: System) -> None:

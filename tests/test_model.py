@@ -31,27 +31,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobqueue import (
-    BACKOFF,
-    IN_PLACE,
-    INDEX_OF,
-    NEVER,
-    STATUSES,
-    Claimed,
-    Conflict,
-    Expired,
-    Held,
-    JobQueue,
-    KeyReused,
-    NewJob,
-    NotFound,
-    Script,
-    Settlement,
-    Unavailable,
-)
+from _jobqueue.records import BACKOFF, IN_PLACE, INDEX_OF, NEVER, STATUSES, Claimed, Expired, Held, Settlement
+from _jobqueue.store.checker import Checker
+from _jobqueue.store.scripts import Script
+from jobqueue import Conflict, JobQueue, KeyReused, NewJob, NotFound, Unavailable
 from tests.faults.proxy import Proxy
 from tests.harness import Server
-from tests.played import LEASE_MS, Call, Checker, Q, Worker, run_script
+from tests.played import LEASE_MS, Call, Q, Worker, recover, run_script
 
 CLOCK = "jq:test:now"
 KEPT_MS = {"done": 60_000, "cancelled": 60_000, "failed": 120_000}
@@ -363,7 +349,7 @@ class Stories(RuleBasedStateMachine):
     @rule(number=numbers)
     def dead_worker_is_forgotten(self, number: int) -> None:
         worker = self.dead[number % len(self.dead)]
-        if self.queue.leave("default", worker, self.queue.slots("default", worker)):
+        if self.queue.recovery.leave("default", worker, self.queue.recovery.slots("default", worker)):
             self.dead.remove(worker)
             self.calls = [call for call in self.calls if not call.slot.startswith(f"{worker}-")]
             self.on_the_way = [call for call in self.on_the_way if not call.slot.startswith(f"{worker}-")]
@@ -371,7 +357,7 @@ class Stories(RuleBasedStateMachine):
 
     @rule(limit=st.sampled_from([1, 100]))
     def reaper_looks(self, limit: int) -> None:
-        _, expired, beats = self.queue.expired("default", limit)
+        _, expired, beats = self.queue.recovery.expired("default", limit)
         self.looks = [*self.looks, (expired, beats)][-4:]
 
     @precondition(lambda self: self.looks)
@@ -381,12 +367,12 @@ class Stories(RuleBasedStateMachine):
 
     @rule()
     def reaper_ticks(self) -> None:
-        self.recover(self.queue.expired("default", 100)[1], 100)
+        self.recover(self.queue.recovery.expired("default", 100)[1], 100)
 
     def recover(self, expired: list[Expired], limit: int) -> list[str]:
         leases = dict(self.redis.zrange(f"{Q}leases", 0, -1, withscores=True))
         before = {entry.id: self.hash(entry.id) for entry in expired}
-        outcomes = self.queue.recover("default", expired, "gone", limit, KEPT_MS)[0]
+        outcomes = recover(self.queue, expired, limit, KEPT_MS)[0]
         for entry, outcome in zip(expired, outcomes, strict=True):
             held = before[entry.id].get("status") == "processing"
             same = held and before[entry.id]["token"].encode() == entry.token
@@ -401,8 +387,8 @@ class Stories(RuleBasedStateMachine):
         if beats:
             worker = sorted(beats)[number % len(beats)]
             unchanged = self.redis.zscore(f"{Q}workers", worker) == float(beats[worker])
-            assert self.queue.lower("default", worker, beats[worker]) == 0 or unchanged
-            self.copy(worker, lambda: self.queue.lower("default", worker, beats[worker]))
+            assert self.queue.recovery.lower("default", worker, beats[worker]) == 0 or unchanged
+            self.copy(worker, lambda: self.queue.recovery.lower("default", worker, beats[worker]))
 
     @rule(by_ms=st.sampled_from([1, 999, 1000, 1001, 5000, LEASE_MS, LEASE_MS + 1, 60_000, 600_000, -1000, -600_000]))
     def clock_moves(self, by_ms: int) -> None:
@@ -461,7 +447,7 @@ class Stories(RuleBasedStateMachine):
             self.exchange(slot, 1, [], "ok")
         else:
             self.redis.zadd(Q + index, {job_id: 0})
-            looked = self.queue.expired("default", 100)[1] if index == "leases" else []
+            looked = self.queue.recovery.expired("default", 100)[1] if index == "leases" else []
             stale = [entry for entry in looked if entry.id == job_id]
             assert self.recover(stale, 100) == ["stale"] * len(stale)
         after = self.hash(job_id)
@@ -510,7 +496,7 @@ class Stories(RuleBasedStateMachine):
         slot = Slot(self.queue, "last")
         for _ in range(100):
             self.clock(self.now + 1_200_000)
-            self.queue.recover("default", self.queue.expired("default", 100)[1], "gone", 100, {})
+            recover(self.queue, self.queue.recovery.expired("default", 100)[1], 100, {})
             self.exchange_all(slot)
             sizes = self.queue.books("default").sizes
             if not any(sizes[status] for status in STATUSES[:3]):
@@ -536,7 +522,7 @@ def scripts(folder: Path) -> Path:
     """A copy of the scripts that read the time from a key."""
     copy = folder / "lua"
     shutil.copytree(Script.folder, copy)
-    prelude = (copy / "prelude.lua").read_text()
+    prelude = (copy / "parts/prelude.lua").read_text()
     assert prelude.count("call('TIME')") == 1
     clock = f"""
 local function test_time()
@@ -544,7 +530,7 @@ local function test_time()
   return {{ math.floor(ms / 1000), ms % 1000 * 1000 }}
 end
 """
-    (copy / "prelude.lua").write_text(clock + prelude.replace("call('TIME')", "test_time()"))
+    (copy / "parts/prelude.lua").write_text(clock + prelude.replace("call('TIME')", "test_time()"))
     return copy
 
 
@@ -577,11 +563,11 @@ def test_no_story_breaks_a_promise(machine: type[Stories]) -> None:
 @pytest.mark.parametrize(
     ("script", "line", "broken"),
     [
-        ("exchange.lua", "if job.token ~= token then", "if not job.status then"),
+        ("exchange.lua", "if job.token ~= ARGV[at + TOKEN] then", "if not job.status then"),
         ("exchange.lua", "if seq == last then", "if false then"),
         ("exchange.lua", "if seq > 0 and seq < last then return {} end", ""),
-        ("reap.lua", "elseif not job or job.status ~= 'processing' then", "elseif not job then"),
-        ("reap.lua", "call('HDEL', key('job:' .. l.id), 'token')", ""),
+        ("reap.lua", "if not job or job.status ~= 'processing' then", "if not job then"),
+        ("parts/leases.lua", "if refuse_late then", "if false then"),
         ("retry.lua", ", kind = f[5]", ""),
     ],
     ids=["no fence", "claims twice", "obeys old copies", "reaps any status", "leaves the token", "leaves the kind"],

@@ -13,17 +13,10 @@ from typing import Any
 import pytest
 import requests
 
-import jobqueue
-from jobqueue import (
-    STATUSES,
-    Conflict,
-    Filter,
-    Invalid,
-    JobQueue,
-    NewJob,
-    NotFound,
-    Script,
-)
+from _jobqueue.records import STATUSES
+from _jobqueue.store.ids import new_id
+from _jobqueue.store.scripts import Script
+from jobqueue import Conflict, Filter, Invalid, JobQueue, NewJob, NotFound
 from tests.answers import invalid, refused
 from tests.faults.proxy import APPLIED, Proxy, Strike, strike_at
 from tests.harness import Server, System, eventually
@@ -386,7 +379,7 @@ def test_of_dead_letters_with_one_unique_key_only_the_oldest_is_requeued(
 def test_dead_letters_that_cannot_run_do_not_hide_those_behind_them(
     jobs: JobQueue, hand: Worker, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobqueue, "ACT_MOST", 2)
+    monkeypatch.setattr("_jobqueue.store.sweeps.ACT_MOST", 2)
     proxy = Proxy(server.port)
     for _ in range(5):
         jobs.submit(unique_key="k")
@@ -560,7 +553,7 @@ def test_of_the_named_jobs_those_are_changed_whose_status_allows_it(
     action: str, system: System, jobs: JobQueue, hand: Worker
 ) -> None:
     named, becomes = one_of_each(jobs, hand), BECOMES[action]
-    asked = {"ids": [*named.values(), *named.values(), "x", named["done"][:-1] + "x", jobqueue.new_id(0)]}
+    asked = {"ids": [*named.values(), *named.values(), "x", named["done"][:-1] + "x", new_id(0)]}
     said = {
         "action": action,
         "dry_run": True,

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 import reaper
-from config import Log
-from jobqueue import Expired, Job, JobQueue, NewJob, Settlement, new_id
+from _jobqueue.logs import Log
+from _jobqueue.records import Expired, Settlement
+from _jobqueue.store.ids import new_id
+from jobqueue import Job, JobQueue, NewJob
 from reaper import Reaper
 from tests.harness import Server, eventually
 from tests.played import HOUR_MS, RETENTION_MS, Worker, now_ms
@@ -153,9 +155,27 @@ class FakeQueue:
         self.on_its_way()
         return now_ms, [Expired(new_id(0), b"worker-1:1", b"%d" % (now_ms - 1))], {}
 
-    def recover(self, queue: str, expired: list[Expired], *_: Any) -> tuple[list[str], int, int]:
+    @property
+    def recovery(self) -> FakeQueue:
+        return self
+
+    def transaction(self, queue: str) -> FakeTransaction:
+        return FakeTransaction(self.reaped)
+
+
+class FakeTransaction:
+    def __init__(self, reaped: list[Expired]) -> None:
+        self.reaped, self.outcomes = reaped, list[str]()
+
+    def promote(self, limit: int, lease_ms: int) -> None: ...
+    def trim(self, status: str, older_than_ms: int, limit: int) -> None: ...
+
+    def reap(self, expired: list[Expired], message: str) -> None:
         self.reaped += expired
-        return ["queued"] * len(expired), 0, 0
+        self.outcomes = ["queued"] * len(expired)
+
+    def execute(self) -> tuple[list[str], int, int]:
+        return self.outcomes, 0, 0
 
 
 @pytest.fixture
@@ -229,9 +249,9 @@ def beat(worker: Worker) -> None:
 
     def beat_at() -> bytes | None:
         worker.beat()
-        return worker.jobs.expired("default", 1)[2]["w"]
+        return worker.jobs.recovery.expired("default", 1)[2]["w"]
 
-    before = worker.jobs.expired("default", 1)[2].get("w")
+    before = worker.jobs.recovery.expired("default", 1)[2].get("w")
     eventually(beat_at, equals=lambda at: at != before)
 
 
@@ -256,6 +276,43 @@ def test_a_worker_whose_beat_stopped_loses_its_leases(queue, watcher, server, ca
     assert accepted == [False]
 
 
+@pytest.mark.parametrize("lease_s", [2, 60])
+def test_a_worker_is_judged_by_its_own_lease_and_not_by_the_reapers(queue, watcher, server, lease_s):
+    worker, job = run_one(queue)
+    worker.also = {"lease_s": lease_s}
+    beat(worker)
+    server.client.zadd("jq:{default}:leases", {job.id: hour_ago(server) + 2 * HOUR_MS})
+    watcher.tick()
+    pass_time(watcher, lease_s - 1)
+    watcher.tick()
+    assert status(queue, job.id) == "processing"
+    pass_time(watcher, 2)
+    watcher.tick()
+    assert status(queue, job.id) == "queued"
+
+
+def test_after_a_jump_of_the_clock_the_longest_lease_is_waited_for(queue, watcher):
+    worker, _ = run_one(queue)
+    worker.also = {"lease_s": 60}
+    beat(worker)
+    watcher.tick()
+    watcher.redis_ahead_s -= 3600
+    watcher.tick()
+    assert 55 < watcher.quiet_until - time.monotonic() <= 60
+
+
+@pytest.mark.parametrize("record", ["{", "[]", "{}", '{"lease_s": null}', None])
+def test_a_record_that_says_nothing_of_a_lease_leaves_it_to_the_reapers(queue, watcher, server, record):
+    _, job = run_one(queue)
+    server.client.delete("jq:{default}:worker:w")
+    if record:
+        server.client.set("jq:{default}:worker:w", record)
+    watcher.tick()
+    pass_time(watcher, 11)
+    watcher.tick()
+    assert status(queue, job.id) == "queued"
+
+
 def test_a_worker_that_beats_keeps_its_leases(queue, watcher, server):
     worker, job = run_one(queue)
     for _ in range(5):
@@ -268,9 +325,9 @@ def test_a_worker_that_beats_keeps_its_leases(queue, watcher, server):
 
 def test_a_worker_that_beats_again_is_not_lowered_by_what_was_seen_before(queue, watcher, server):
     worker, job = run_one(queue)
-    _, _, beats = queue.expired("default", 1)
+    _, _, beats = queue.recovery.expired("default", 1)
     beat(worker)
-    assert queue.lower("default", "w", beats["w"]) == 0
+    assert queue.recovery.lower("default", "w", beats["w"]) == 0
     assert status(queue, job.id) == "processing"
 
 
@@ -279,10 +336,10 @@ def test_a_worker_long_gone_is_forgotten_with_its_slots(queue, watcher, server):
     watcher.tick()
     pass_time(watcher, reaper.FORGET_S / 2)
     watcher.tick()  # takes its job back
-    assert list(queue.workers("default")) == ["w"]
+    assert list(queue.look("default").workers) == ["w"]
     pass_time(watcher, reaper.FORGET_S)
     watcher.tick()
-    assert queue.workers("default") == {} and queue.slots("default", "w") == []
+    assert queue.look("default").workers == {} and queue.recovery.slots("default", "w") == []
     assert server.client.keys("jq:{default}:processing:*") == []
     watcher.tick()
     assert watcher.beats == {}
@@ -293,6 +350,6 @@ def test_a_worker_that_left_is_not_remembered(queue, watcher):
     watcher.tick()
     assert list(watcher.beats) == [("default", "w")]
     worker.end("released")
-    assert queue.leave("default", "w", ["w-1"])
+    assert queue.recovery.leave("default", "w", ["w-1"])
     watcher.tick()
     assert watcher.beats == {}

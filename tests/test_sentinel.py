@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobqueue import JobQueue, Settlement, Unavailable
+from _jobqueue.records import Settlement
+from jobqueue import JobQueue, Unavailable
 from tests.harness import Sentinels, Server, System, eventually
 from tests.played import Worker
 
@@ -121,10 +122,10 @@ def test_a_demoted_primary_that_kept_its_clients_is_left_by_them(sentinels: Sent
 def test_the_report_counts_replicas_and_says_what_can_be_lost(sentinels: Sentinels, jobs: JobQueue) -> None:
     report = eventually(jobs.server, equals=lambda report: report["replicas"] == 2)
     assert (report["kind"], report["role"], report["min_replicas_to_write"]) == ("sentinel", "master", "0")
-    assert any("min-replicas-to-write 1" in text for text in report["warnings"])
+    assert any("min-replicas-to-write 1" in text for _, text in report["warnings"])
     primary = sentinels.named().client
     primary.config_set("min-replicas-to-write", 1)
-    assert not any("min-replicas-to-write 1" in text for text in jobs.server()["warnings"])
+    assert not any("min-replicas-to-write 1" in text for _, text in jobs.server()["warnings"])
     primary.config_set("min-replicas-to-write", 0)
 
 

@@ -11,28 +11,14 @@ from typing import Any
 import pytest
 import redis
 
-from jobqueue import (
-    DAY_MS,
-    MAX_IN_PIECES_BYTES,
-    MAX_PAYLOAD_BYTES,
-    PIECE_BYTES,
-    Filter,
-    Invalid,
-    JobQueue,
-    KeyReused,
-    NewJob,
-    NotFound,
-    Script,
-    Settlement,
-    Submitted,
-    Unavailable,
-    new_id,
-    queue_number_of,
-    result_fields,
-)
+from _jobqueue.pieces import MAX_IN_PIECES_BYTES, PIECE_BYTES, result_fields
+from _jobqueue.records import DAY_MS, MAX_PAYLOAD_BYTES, Settlement
+from _jobqueue.store.ids import new_id, queue_number_of
+from _jobqueue.store.scripts import Script
+from jobqueue import Filter, Invalid, JobQueue, KeyReused, NewJob, NotFound, Submitted, Unavailable
 from tests.faults.proxy import BEFORE, Proxy, Strike
 from tests.harness import Server
-from tests.played import Q, Worker
+from tests.played import Q, Worker, recover
 
 
 def submitted_ids(answers: list[Submitted]) -> list[str]:
@@ -55,7 +41,7 @@ def finish_all(queue: JobQueue, result: Any = None) -> None:
 
 def trim(queue: JobQueue, status: str = "done") -> int:
     """Delete every job that ended with the status."""
-    return queue.recover("default", [], "", 500, {status: -1000})[2]
+    return recover(queue, [], 500, {status: -1000})[2]
 
 
 # --------------------------------------------------------------------------------------------------------- new jobs
@@ -393,7 +379,7 @@ def test_key_of_a_batch_is_kept_until_its_last_job_is_trimmed(queue: JobQueue, s
     finish_all(queue)
     for left in (2, 1, 0):
         assert server.client.pttl(f"{Q}idem:key") == -1
-        assert queue.recover("default", [], "", 1, {"done": -1000})[2] == 1
+        assert recover(queue, [], 1, {"done": -1000})[2] == 1
         assert server.client.hget(f"{Q}idem:key", "jobs") == str(left)
     assert server.client.pttl(f"{Q}idem:key") > 0
 

@@ -11,28 +11,14 @@ from typing import Any
 
 import pytest
 
-from jobqueue import (
-    BACKOFF,
-    DAY_MS,
-    IN_PLACE,
-    NEVER,
-    Claimed,
-    Conflict,
-    Filter,
-    Held,
-    JobQueue,
-    NewJob,
-    NotFound,
-    Policy,
-    Script,
-    Settlement,
-    Unavailable,
-    new_id,
-    result_fields,
-)
+from _jobqueue.pieces import result_fields
+from _jobqueue.records import BACKOFF, DAY_MS, IN_PLACE, NEVER, Claimed, Held, Settlement
+from _jobqueue.store.ids import new_id
+from _jobqueue.store.scripts import Script
+from jobqueue import Conflict, Filter, JobQueue, NewJob, NotFound, Policy, Unavailable
 from tests.faults.proxy import APPLIED, Proxy, Rule, Strike, strike_at
 from tests.harness import Server, eventually
-from tests.played import LEASE_MS, RETENTION_MS, Q, Worker, now_ms, passes, run_script, tick
+from tests.played import LEASE_MS, RETENTION_MS, Q, Worker, now_ms, passes, recover, run_script, tick
 
 OUTCOMES = {"done": "done", "failed": "scheduled", "cancelled": "cancelled", "released": "queued"}
 
@@ -342,9 +328,9 @@ def test_late_finish_before_anybody_reaped_is_accepted(queue: JobQueue, server: 
     queue.submit()
     [job] = worker.claim()
     passes(server, "leases", job)
-    _, expired, _ = queue.expired("default", 10)
+    _, expired, _ = queue.recovery.expired("default", 10)
     assert worker.settle(ended(job)) == [True]
-    assert queue.recover("default", expired, "", 10, {})[0] == ["changed"]
+    assert recover(queue, expired, 10, {})[0] == ["changed"]
     assert queue.get(job.id).status == "done"
 
 
@@ -602,7 +588,7 @@ def test_beat_renews_the_lease_and_stores_the_progress(queue: JobQueue, server: 
     assert tick(queue) == []
     stored = queue.get(job.id)
     assert (stored.progress, stored.log) == ({"fraction": 0.5}, ["one", "two"])
-    assert queue.workers("default")["w"]["host"] == "here"
+    assert queue.look("default").workers["w"]["host"] == "here"
 
 
 def test_beat_renews_no_lease_beyond_the_timeout(queue: JobQueue, server: Server, worker: Worker) -> None:
@@ -643,7 +629,7 @@ def test_beat_sent_twice_is_one_beat(queue: JobQueue, worker: Worker) -> None:
     held = Held(job.id, job.token, 60_000)
     assert worker.beat(held, held) == worker.beat(held, held) == ["ok", "ok"]
     assert queue.get(job.id).attempts == 1
-    assert list(queue.workers("default")) == ["w"]
+    assert list(queue.look("default").workers) == ["w"]
 
 
 def test_beat_hears_whether_a_reaper_lives(queue: JobQueue, server: Server, worker: Worker) -> None:
@@ -689,7 +675,7 @@ def test_reaper_that_looked_too_early_changes_nothing(
     queue.submit(max_attempts=5)
     [job] = worker.claim()
     passes(server, "leases", job)
-    _, looked, _ = queue.expired("default", 10)
+    _, looked, _ = queue.recovery.expired("default", 10)
     if since == "renewed":
         worker.beat(Held(job.id, job.token, 60_000))
     elif since == "settled":
@@ -701,7 +687,7 @@ def test_reaper_that_looked_too_early_changes_nothing(
         server.client.zadd(f"{Q}leases", {job.id: looked[0].lease_end.decode()})
     before = snapshot(server)
     for _ in range(2):
-        assert queue.recover("default", looked, "", 10, {})[0] == ["changed"]
+        assert recover(queue, looked, 10, {})[0] == ["changed"]
     after = snapshot(server)
     for what in (before, after):  # its notes: that it lives, and how long jobs wait
         del what[f"{Q}meta"]
@@ -726,8 +712,8 @@ def test_thousand_leases_are_taken_back_in_one_transaction(queue: JobQueue, serv
     queue.submit_many([NewJob()] * 1000)
     jobs = [job for number in range(10) for job in Worker(queue, "w", number).claim(100)]
     passes(server, "leases", *jobs)
-    _, expired, _ = queue.expired("default", 1000)
-    assert queue.recover("default", expired, "", 500, RETENTION_MS)[0] == ["queued"] * 1000
+    _, expired, _ = queue.recovery.expired("default", 1000)
+    assert recover(queue, expired, 500, RETENTION_MS)[0] == ["queued"] * 1000
     assert total(queue, "reaped") == 1000
 
 
@@ -751,9 +737,9 @@ def test_leases_of_a_silent_worker_end_now(queue: JobQueue, server: Server, work
     worker.beat()
     jobs = worker.claim(2)
     [healthy] = other.claim()
-    beat = queue.expired("default", 1)[2]["w"]
-    assert queue.lower("default", "w", beat) == 2
-    assert [entry.id for entry in queue.expired("default", 10)[1]] == ids(sorted(jobs, key=lambda job: job.id))
+    beat = queue.recovery.expired("default", 1)[2]["w"]
+    assert queue.recovery.lower("default", "w", beat) == 2
+    assert [entry.id for entry in queue.recovery.expired("default", 10)[1]] == ids(sorted(jobs, key=lambda job: job.id))
     assert tick(queue) == ["queued", "queued"]
     assert queue.get(healthy.id).status == "processing"
 
@@ -764,9 +750,9 @@ def test_worker_that_has_beaten_since_keeps_its_leases(queue: JobQueue, server: 
     [job] = worker.claim()
     lease_end = score(server, "leases", job.id)
     server.client.zincrby(f"{Q}workers", -1, "w")
-    beat = queue.expired("default", 1)[2]["w"]
+    beat = queue.recovery.expired("default", 1)[2]["w"]
     worker.beat()
-    assert queue.lower("default", "w", beat) == 0
+    assert queue.recovery.lower("default", "w", beat) == 0
     assert score(server, "leases", job.id) == lease_end
 
 
@@ -774,10 +760,10 @@ def test_lowering_twice_changes_nothing_more(queue: JobQueue, server: Server, wo
     queue.submit()
     worker.beat()
     worker.claim()
-    beat = queue.expired("default", 1)[2]["w"]
-    assert queue.lower("default", "w", beat) == 1
+    beat = queue.recovery.expired("default", 1)[2]["w"]
+    assert queue.recovery.lower("default", "w", beat) == 1
     before = snapshot(server)
-    assert queue.lower("default", "w", beat) == 0
+    assert queue.recovery.lower("default", "w", beat) == 0
     assert snapshot(server) == before
 
 
@@ -790,7 +776,7 @@ def test_job_that_moved_on_is_not_lowered_with_its_old_slot(
     tick(queue)
     [job] = other.claim()
     server.client.rpush(f"{Q}processing:w-1", job.id)
-    assert queue.lower("default", "w", queue.expired("default", 1)[2]["w"]) == 0
+    assert queue.recovery.lower("default", "w", queue.recovery.expired("default", 1)[2]["w"]) == 0
 
 
 # --------------------------------------------------------------------------------------------------------- promote
@@ -809,7 +795,7 @@ def test_due_job_is_queued_at_the_place_of_its_submit(queue: JobQueue, server: S
 
 def test_job_that_is_not_due_waits(queue: JobQueue, worker: Worker) -> None:
     job = queue.submit(delay_s=60)
-    assert queue.recover("default", [], "", 500, {})[1] == 0
+    assert recover(queue, [], 500, {})[1] == 0
     assert worker.claim() == []
     assert queue.get(job.id).status == "scheduled"
 
@@ -817,14 +803,14 @@ def test_job_that_is_not_due_waits(queue: JobQueue, worker: Worker) -> None:
 def test_promoting_twice_queues_once(queue: JobQueue, server: Server, worker: Worker) -> None:
     job = queue.submit(delay_s=60)
     passes(server, "scheduled", job)
-    assert [queue.recover("default", [], "", 500, {})[1] for _ in range(2)] == [1, 0]
+    assert [recover(queue, [], 500, {})[1] for _ in range(2)] == [1, 0]
     assert ids(worker.claim(2)) == [job.id]
 
 
 def test_promoting_says_when_there_may_be_more(queue: JobQueue, server: Server) -> None:
     jobs = [queue.submit(delay_s=60) for _ in range(5)]
     passes(server, "scheduled", *jobs)
-    assert [queue.recover("default", [], "", 2, {})[1] for _ in range(4)] == [2, 2, 1, 0]
+    assert [recover(queue, [], 2, {})[1] for _ in range(4)] == [2, 2, 1, 0]
     assert queue.books("default").sizes["queued"] == 5
 
 
@@ -868,7 +854,7 @@ def test_job_past_its_retention_is_deleted_with_its_index_entry(
     old, young = worker.claim(2)
     worker.settle(ended(old, status), ended(young, status))
     server.client.zincrby(f"{Q}{status}", -RETENTION_MS[status] - 1, old.id)
-    assert [queue.recover("default", [], "", 500, RETENTION_MS)[2] for _ in range(2)] == [1, 0]
+    assert [recover(queue, [], 500, RETENTION_MS)[2] for _ in range(2)] == [1, 0]
     with pytest.raises(NotFound):
         queue.get(old.id)
     assert queue.get(young.id).status == status
@@ -880,7 +866,7 @@ def test_job_that_has_not_ended_is_not_trimmed(queue: JobQueue, server: Server, 
     [running] = worker.claim()
     waiting = queue.page(Filter("queued")).jobs[0]
     server.client.zadd(f"{Q}done", {running.id: 1, waiting.id: 1, new_id(0): 1})
-    assert queue.recover("default", [], "", 500, RETENTION_MS)[2] == 3
+    assert recover(queue, [], 500, RETENTION_MS)[2] == 3
     assert [queue.get(job.id).status for job in (running, waiting)] == ["processing", "queued"]
     assert total(queue, "trimmed") == 0
 
@@ -1003,8 +989,8 @@ def test_worker_that_leaves_is_forgotten(queue: JobQueue, server: Server, worker
     worker.beat()
     worker.claim()
     server.client.rpush(f"{Q}processing:w-1", "!")
-    assert [queue.leave("default", "w", ["w-1", "w-2"]) for _ in range(2)] == [True, True]
-    assert queue.workers("default") == {}
+    assert [queue.recovery.leave("default", "w", ["w-1", "w-2"]) for _ in range(2)] == [True, True]
+    assert queue.look("default").workers == {}
     assert not server.client.exists(f"{Q}processing:w-1", f"{Q}slots", f"{Q}workers", f"{Q}worker:w")
 
 
@@ -1013,21 +999,21 @@ def test_worker_that_still_runs_a_job_is_not_forgotten(queue: JobQueue, server: 
     worker.beat()
     worker.claim()
     before = snapshot(server)
-    assert not queue.leave("default", "w", ["w-1"])
+    assert not queue.recovery.leave("default", "w", ["w-1"])
     assert snapshot(server) == before
 
 
 def test_worker_that_has_beaten_since_is_not_forgotten(queue: JobQueue, server: Server, worker: Worker) -> None:
     worker.beat()
-    assert not queue.leave("default", "w", [], b"1")
-    assert queue.leave("default", "w", [], queue.expired("default", 1)[2]["w"])
+    assert not queue.recovery.leave("default", "w", [], b"1")
+    assert queue.recovery.leave("default", "w", [], queue.recovery.expired("default", 1)[2]["w"])
 
 
 def test_leaving_worker_rings_for_the_token_it_may_have_taken(queue: JobQueue, server: Server, worker: Worker) -> None:
     queue.submit()
     server.client.blmove(f"{Q}bell", f"{Q}processing:w-1", 1)
     assert server.client.lrange(f"{Q}processing:w-1", 0, -1) == ["!"]
-    queue.leave("default", "w", ["w-1"])
+    queue.recovery.leave("default", "w", ["w-1"])
     assert server.client.llen(f"{Q}bell") == 1
 
 
@@ -1179,11 +1165,11 @@ def test_scripts_forgotten_before_a_transaction_are_harmless(
     server.client.zadd(f"{Q}done", {done.id: 1})
     delayed = queue.submit(delay_s=60)
     passes(server, "scheduled", delayed)
-    _, looked, _ = queue.expired("default", 10)
+    _, looked, _ = queue.recovery.expired("default", 10)
     server.client.script_flush()
     for name in remembered:
         server.client.script_load(Script(name).text)
-    queue.recover("default", looked, "gone", 500, RETENTION_MS)
+    recover(queue, looked, 500, RETENTION_MS)
     assert [queue.get(job.id).status for job in (expired, delayed)] == ["queued", "queued"]
     assert [total(queue, name) for name in ("reaped", "retried", "trimmed")] == [1, 1, 1]
     assert len(queue.get(expired.id).errors) == 1
@@ -1256,9 +1242,9 @@ def test_full_redis_still_lets_operators_and_workers_go(own_server: Server) -> N
     [job], _ = worker.claim(), dead.claim()
     waiting = queue.page(Filter("queued")).jobs[0]
     own_server.client.config_set("maxmemory", 1)
-    assert queue.lower("default", "dead", queue.expired("default", 1)[2]["dead"]) == 1
+    assert queue.recovery.lower("default", "dead", queue.recovery.expired("default", 1)[2]["dead"]) == 1
     assert tick(queue) == ["queued"]
     assert queue.cancel(waiting.id) == "cancelled"
     assert queue.retry(waiting.id) == "retried"
     worker.settle(ended(job))
-    assert queue.leave("default", "w", ["w-1"])
+    assert queue.recovery.leave("default", "w", ["w-1"])

@@ -6,6 +6,7 @@ A case that kills a worker at one message needs two workers; hundreds of cases w
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -134,7 +135,7 @@ def _become(name: str, flags: list[str], environment: dict[str, str], log: str) 
         code = end.code
     except BaseException:
         traceback.print_exc()
-    sys.stderr.flush()
+    logging.shutdown()
     os._exit(code)
 
 

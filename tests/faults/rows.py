@@ -459,11 +459,10 @@ def slow_loading(stage: Stage, seconds: float) -> dict[str, Any]:
 def with_movable_clock() -> Path:
     """A copy of the programs whose scripts add the seconds in the key ``clock`` to Redis's time."""
     folder = Path(tempfile.mkdtemp(prefix="jobqueue-clock-"))
-    for name in ("lua", "static"):
-        shutil.copytree(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "_jobqueue", folder / "_jobqueue")
     for module in ROOT.glob("*.py"):
         shutil.copy(module, folder)
-    prelude = folder / "lua/prelude.lua"
+    prelude = folder / "_jobqueue/lua/parts/prelude.lua"
     read = "local t = call('TIME')"
     assert read in prelude.read_text()
     prelude.write_text(prelude.read_text().replace(read, f"{read}\n  t[1] = t[1] + (call('GET', 'clock') or 0)"))

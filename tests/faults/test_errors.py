@@ -169,7 +169,7 @@ def test_a_worker_outlives_every_error(stage: Stage) -> None:
         lane.inject(story, worker)
         assert lane.jobs.check("default") == []
 
-    run(stage, "a worker at work", play, ["exchange", "extend", "BLMOVE", *CONNECTING])
+    run(stage, "a worker at work", play, ["exchange", "beat", "BLMOVE", *CONNECTING])
 
 
 def test_a_worker_starts_and_leaves_through_every_error(stage: Stage) -> None:
@@ -239,7 +239,7 @@ def test_a_client_of_the_api_gets_its_answer_or_a_503_for_every_error(stage: Sta
 
         lane.inject(story, api)
 
-    asked = ["rate", "HGETALL", "register", "submit", "books", "get"]
+    asked = ["rate", "HGETALL", "register", "submit", "look", "get"]
     run(stage, "an API", play, [*asked, *(label for label in CONNECTING if label != "CLIENT ID")])
 
 

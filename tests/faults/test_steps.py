@@ -22,7 +22,9 @@ import pytest
 import redis
 import requests
 
-from jobqueue import Claimed, Filter, Job, JobQueue, NewJob, NotFound, Script
+from _jobqueue.records import Claimed
+from _jobqueue.store.scripts import Script
+from jobqueue import Filter, Job, JobQueue, NewJob, NotFound
 from tests.faults.forge import Forge, Forged, forging
 from tests.faults.ledger import Ledger, Run
 from tests.faults.proxy import AFTER, BEFORE, MOMENTS, NAMES, Message, Proxy, Strike
@@ -217,7 +219,7 @@ CLAIM, SETTLEMENT = "exchange 2", "exchange 3"  # the claim is sent with BLMOVE,
 
 def of_a_worker(scene: Scene, message: Message) -> str:
     """The beats come from another thread, when their time has come."""
-    if message.label != "extend":
+    if message.label != "beat":
         return f"{message.label} {message.nth}"
     if message.nth == 1:
         return "extend at start"
@@ -464,9 +466,9 @@ def of_a_leaving_worker(scene: Scene, message: Message) -> str:
     if scene.part == "start":
         scene.links.add(message.connection)
         return ""
-    if message.label in ("extend", "exchange") and message.words[3].decode() != f"jq:{{{scene.queue}}}:":
+    if message.label in ("beat", "exchange") and message.words[3].decode() != f"jq:{{{scene.queue}}}:":
         return ""
-    if message.label == "extend":
+    if message.label == "beat":
         return "extend while draining" if message.connection in scene.links else "extend at last"
     if message.label == "CLIENT UNBLOCK":
         return message.label

@@ -1,0 +1,1 @@
+"""The inside of jobqueue. Users import `jobqueue` only."""
