@@ -66,7 +66,7 @@ faults: $(TOOLS) redis
 	@$(VENV)/bin/python -m tests.faults.table --seconds $(or $(SECONDS),20)
 
 screenshots: $(TOOLS) redis
-	@$(VENV)/bin/python -m tests.screenshots
+	@$(VENV)/bin/python -m tests.pages.screenshots
 
 clean:
 	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis __pycache__ */__pycache__ */*/__pycache__
