@@ -99,6 +99,73 @@ class MuteFail(Fail):
         raise RuntimeError("no words")
 
 
+def _hang(in_c):
+    while True:
+        time.sleep(600 if in_c else 0.001)
+
+
+class HangsWhenShown(Exception):
+    def __str__(self):
+        _hang(self.args[0])
+
+
+class HangsWhenRead(dict):
+    def items(self):
+        _hang(self["in_c"])
+
+
+class HangsWhenDropped:
+    def __init__(self, in_c):
+        self.in_c = in_c
+
+    def __del__(self):
+        _hang(self.in_c)
+
+
+class HangsWhenWritten(str):
+    """As the text of an exception, it takes its code along."""
+
+    def _hang(self, *args):
+        _hang(False)
+
+    encode = partition = __getitem__ = _hang
+
+
+class Shown(Fail):
+    def __str__(self):
+        return HangsWhenWritten("shown")
+
+
+@handler("hang", timeout=0.3, max_attempts=1)
+def hang(payload, ctx):
+    """In code of the handler's that runs after the handler."""
+    where, in_c = payload
+    if where == "result":
+        return HangsWhenRead(in_c=in_c)
+    if where == "dropped with the result":
+        held = {"a": 1}
+        return _Held(held, HangsWhenDropped(in_c))
+    if where == "dropped with the error":
+        held = HangsWhenDropped(in_c)
+        raise RuntimeError("its frame holds one")
+    if where == "text":
+        raise Shown
+    if where == "log":
+        ctx.log(HangsWhenShown(in_c))
+    if where == "cause":
+        try:
+            raise HangsWhenShown(in_c)
+        except HangsWhenShown as cause:
+            raise RuntimeError("because of another") from cause
+    raise HangsWhenShown(in_c)
+
+
+class _Held(dict):
+    def __init__(self, members, held):
+        super().__init__(members)
+        self.held = held
+
+
 EXCEPTIONS = {
     "SystemExit": lambda: SystemExit(3),
     "KeyboardInterrupt": KeyboardInterrupt,
