@@ -8,7 +8,7 @@ WORKDIR /app
 COPY requirements.txt ./
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore -r requirements.txt
 
-COPY api.py handlers.py jobqueue.py reaper.py server.py worker.py ./
+COPY api.py handlers.py jobqueue.py reaper.py worker.py ./
 COPY _jobqueue _jobqueue/
 
 USER 10001:10001

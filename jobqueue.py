@@ -49,6 +49,7 @@ from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
     ACT_MOST,
     DEFAULT_TYPE,
+    REQUEUE_MOST,
     SAME,
     Acted,
     Books,
@@ -76,6 +77,7 @@ from _jobqueue.store.report import report_on
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
 from _jobqueue.store.sweeps import Sweeps
+from _jobqueue.store.waits import Waits
 
 __all__ = [
     "Acted",
@@ -120,6 +122,7 @@ class JobQueue:
         self._registry = Registry(self.store, self._durability)
         self._reads = Reads(self.store, self._registry)
         self._pages = Pages(self.store, self._registry, self._reads)
+        self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self._registry, self._durability, self._reads, self.policy)
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
@@ -173,6 +176,11 @@ class JobQueue:
         """The queue that a job id belongs to. NotFound when there is none."""
         return self._registry.queue_of(job_id)
 
+    def ended(self, job_ids: Iterable[str], seen: dict[str, str]) -> list[str]:
+        """Those of some jobs that have ended or are gone. Give the same ``seen`` to the next call with the same jobs, and an
+        empty one with others: it saves most of the work."""
+        return self._waits.ended(job_ids, seen)
+
     def published(self, queue: str) -> dict[str, Policy]:
         """What the workers published of their types, at most 2 s old."""
         return self._registry.published(queue)
@@ -213,7 +221,7 @@ class JobQueue:
         call. ``cursor`` continues. Without a status, only the statuses that allow the action count as matching."""
         return self._sweeps.sweep(action, wanted, cursor, dry_run, most)
 
-    def requeue_dead(self, queue: str, *, most: int = 10_000) -> tuple[int, int]:
+    def requeue_dead(self, queue: str, *, most: int = REQUEUE_MOST) -> tuple[int, int]:
         """Retry the queue's dead letters, oldest first, in bounded steps. Returns how many, and how many are left."""
         return self._sweeps.requeue_dead(queue, most)
 

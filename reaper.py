@@ -2,13 +2,15 @@
 
 Once a second, for every queue: promote jobs that are due, reap expired leases, lower the leases of workers whose beat has
 stopped, trim what is past its retention, ring. It reads first, then applies compare-and-set scripts in one
-MULTI/EXEC, so whatever changed in between is left alone. One thread; SIGTERM or SIGINT ends it after the tick.
+MULTI/EXEC, so whatever changed in between is left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the
+queue that it is at, or after STOP_S when Redis does not answer: whatever it does may stop anywhere.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -24,6 +26,8 @@ ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep th
 FORGET_S = 600  # how long a worker that is gone is still shown
 SILENT_S = 1.0  # the shortest lease: nobody is dead sooner
 JUMP_S = 2.0  # a difference between two clocks that is no delay
+STOP_S = 3.0  # a tick that waits for Redis delays a stop no longer
+END_S = 5.0  # nor does anything else, above STOP_S
 LEASE_EXPIRED = "the lease ran out: the worker died, froze or was cut off from Redis"
 
 
@@ -38,6 +42,25 @@ class Reaper:
         self.redis_ahead_s: float | None = None
         self.quiet_until = 0.0
         self.queues: list[str] = []
+        self.stopping = threading.Event()
+
+    def run(self, interval_s: float) -> None:
+        """Tick until ``stopping``, whatever goes wrong."""
+        outage_since = 0.0
+        while not self.stopping.is_set():
+            began = time.monotonic()
+            try:
+                self.tick()
+                if outage_since:
+                    self.log("Redis is back", after_s=round(time.monotonic() - outage_since, 1))
+                    outage_since = 0.0
+            except Unavailable as error:
+                if not outage_since:
+                    outage_since = began
+                    self.log.warning(f"nothing can be recovered until Redis is back: {error}")
+            except Exception:
+                self.log.failure("a tick went wrong; the next one goes on")
+            self.stopping.wait(max(0.05, interval_s - (time.monotonic() - began)))
 
     def tick(self) -> None:
         """Raises Unavailable when a queue was out of reach; the others, on a Cluster perhaps elsewhere, have had their turn."""
@@ -47,6 +70,8 @@ class Reaper:
         except Unavailable as error:
             away = error
         for queue in self.queues:
+            if self.stopping.is_set():
+                return
             try:
                 self._tick_queue(queue)
             except Unavailable as error:
@@ -134,6 +159,7 @@ def main() -> int:
         ("reaper_interval_s", "processing_timeout_s"),
     )
     log, signals = start_logging(config, "reaper"), Signals()
+    signals.end_within(END_S, log)
     announce(config, log)
     jobs = JobQueue(config.redis_url, defaults=config.policy)
     try:
@@ -147,21 +173,12 @@ def main() -> int:
         "failed": config.failed_ttl_s * 1000,
     }
     reaper = Reaper(jobs, config.processing_timeout_s, retention_ms, log)
-    outage_since = 0.0
-    while not signals.is_set():
-        began = time.monotonic()
-        try:
-            reaper.tick()
-            if outage_since:
-                log("Redis is back", after_s=round(time.monotonic() - outage_since, 1))
-                outage_since = 0.0
-        except Unavailable as error:
-            if not outage_since:
-                outage_since = began
-                log.warning(f"nothing can be recovered until Redis is back: {error}")
-        except Exception:
-            log.failure("a tick went wrong; the next one goes on")
-        signals.wait(max(0.05, config.reaper_interval_s - (time.monotonic() - began)))
+    ticking = threading.Thread(target=reaper.run, args=(config.reaper_interval_s,), daemon=True)
+    ticking.start()
+    if not signals.is_set():
+        signals.wait()
+    reaper.stopping.set()
+    ticking.join(STOP_S)
     log("stopped")
     return 0
 

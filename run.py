@@ -16,10 +16,12 @@ import sys
 import threading
 import time
 import urllib.request
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from _jobqueue.config import Config
+from _jobqueue.output import Output, descriptor_of, fill_standard_descriptors
 from _jobqueue.processes import MISTAKE, Signals
 from _jobqueue.redis_url import without_password
 from _jobqueue.redis_version import OLDEST, dotted, release, too_old
@@ -35,7 +37,7 @@ AGAIN_S = 2.0  # a process is not started more often than this
 STOP_S = {"api": 10.0, "worker": 15.0, "reaper": 10.0, "redis": 60.0}  # in this order; the worker's after its drain
 COLORS = {"redis": 31, "api": 36, "worker": 32, "reaper": 35}
 
-# Stops what runs when run.py is gone and could not (kill -9, a closed terminal). It reads "pid:seconds" of each process,
+# Stops what runs when run.py is gone and could not (kill -9). It reads "pid:seconds" of each process,
 # a line whenever they change, until the pipe ends; after an orderly stop the last line is empty. A process that has ended
 # but was not collected, as happens in containers, still has a pid, but no /proc/<pid>/exe.
 WATCHER = """
@@ -90,11 +92,7 @@ class Child:
             prefix = b"\033[%dm%s\033[0m" % (COLORS[name], prefix)
         assert self.process.stdout
         for line in self.process.stdout:
-            try:
-                sys.stdout.buffer.write(prefix + line)
-                sys.stdout.buffer.flush()
-            except OSError:
-                pass  # nobody reads it; but a process must not wait for ever at a full pipe
+            output().write(prefix + line.rstrip(b"\n") + b"\n")
 
 
 class Children:
@@ -163,11 +161,14 @@ class Children:
             pass  # somebody has killed it; all else goes on
 
 
+@cache
+def output() -> Output:
+    """Where all of it is printed. If nobody reads it, no process waits, and what runs is still stopped in order."""
+    return Output(descriptor_of(sys.stdout), lambda lines: b"%d lines were not printed: nobody read them\n" % lines)
+
+
 def say(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except OSError:
-        pass  # nobody reads it; what runs must still be stopped in order
+    output().write(text.encode(errors="backslashreplace") + b"\n")
 
 
 # ---------------------------------------------------------------------------------------------------------- Redis
@@ -388,6 +389,14 @@ and see what became of it:
 
 
 def main() -> int:
+    fill_standard_descriptors()
+    try:
+        return run()
+    finally:
+        output().flush()  # the last words of a process stand above ours
+
+
+def run() -> int:
     config, _ = Config.parse("", __doc__.splitlines()[0], ("api_port", "worker_threads", "handlers"))
     signals, url, server, port = Signals(), config.redis_url, "", 0
     lock = lock_data(signals)

@@ -301,7 +301,7 @@ def main() -> int:
     log("ready", worker=shift.worker, types=sorted(types), queues=worker.threads)
     code = worker.run()
     log("stopped", code=code)
-    sys.stderr.flush()
+    log.flush()
     os._exit(code)  # threads that hang in a handler would be joined for ever
 
 

@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from _jobqueue.keys import Key, parse_keys
-from _jobqueue.records import NAME, Policy
+from _jobqueue.records import DURABILITIES, NAME, Policy
 from _jobqueue.redis_url import check_redis_url, without_password
 
 Address = IPv4Address | IPv6Address
@@ -136,6 +136,8 @@ class Config:
     api_port: int = _setting(8000, _whole(1, 65535), "port to listen on", "--port", of=API)
     # A request is one round trip to Redis: 16 wait side by side without holding each other up.
     api_threads: int = _setting(16, _whole(1, 256), "requests served at the same time", "--threads", of=API)
+    # They hold no thread, each a connection to its client.
+    api_waiters: int = _setting(128, _whole(0, 1000), "requests with wait_s that wait at the same time", of=API)
     api_processes: int = _setting(
         1,
         _whole(1, 64),
@@ -213,7 +215,7 @@ class Config:
         show=int,
         of=(*API, *WORKER),
     )
-    durability: str = _setting("fast", _one_of("fast", "fsync", "replicated"), "what a submit's 201 waits for", of=API)
+    durability: str = _setting("fast", _one_of(*DURABILITIES), "what a submit's 201 waits for", of=API)
     log_format: str = _setting("auto", _one_of("auto", "text", "json"), "auto: text on a terminal, else json")
     # A line for each job costs more than a job that does nothing: turn it off where they come by the thousand.
     log_jobs: str = _setting(

@@ -45,3 +45,8 @@ class Unavailable(JobQueueError):
     def __init__(self, public: str, detail: str = "") -> None:
         self.public, self.detail = public, detail
         super().__init__(f"{public}: {detail}" if detail else public)
+
+
+def pointer_to(name: str) -> str:
+    """The JSON pointer (RFC 6901) to a member of an object, cut where its name is long."""
+    return "/" + name[:64].replace("~", "~0").replace("/", "~1")

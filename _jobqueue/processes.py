@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import TextIO
 
 from _jobqueue.logs import Log
 
@@ -34,23 +38,46 @@ def keep_to_one_core() -> None:
 
 
 class Signals:
-    """SIGTERM and SIGINT as something that the main thread can wait for.
+    """SIGTERM, SIGINT and SIGHUP as something that the main thread can wait for.
 
-    The handler only puts into a SimpleQueue, which is safe at any instant; setting a threading.Event there is not."""
+    The handler only puts into SimpleQueues, which is safe at any instant; setting a threading.Event there is not."""
 
     def __init__(self) -> None:
         self._arrived: SimpleQueue[int] = SimpleQueue()
+        self._first: SimpleQueue[int] = SimpleQueue()
         self.count = 0
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup wants the process to outlive its terminal
+            signal.signal(signal.SIGHUP, self._hang_up)
 
     def _handle(self, number: int, frame: object) -> None:
         self.count += 1
+        self._first.put(number)
         self._arrived.put(number)
+
+    def _hang_up(self, number: int, frame: object) -> None:
+        """A terminal that closes may send it twice, and systemd after SIGTERM: it asks for a stop and hurries none."""
+        if not self.count:
+            self._handle(number, frame)
 
     def stop(self) -> None:
         """As if a signal had arrived; from any thread."""
+        self._first.put(0)
         self._arrived.put(0)
+
+    def end_within(self, limit_s: float, log: Log) -> None:
+        """The process ends so long after it was first told to, even if something hangs: a function of atexit, a thread that
+        is joined, somebody who does not read what is printed."""
+
+        def guard() -> None:
+            self._first.get()
+            threading.Event().wait(limit_s)
+            log.warning("what should have stopped hangs: ending", after_s=limit_s)
+            log.flush()
+            os._exit(1)
+
+        threading.Thread(target=guard, name="end", daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the next signal, or for ``timeout`` seconds. True when one arrived.
@@ -67,6 +94,31 @@ class Signals:
 
     def is_set(self) -> bool:
         return self.count > 0
+
+
+def end(code: int, hanging: bool, log: Log) -> int:
+    """The exit code of a process that has done its work. Where threads hang, which a normal exit would join for ever, this
+    ends the process itself, once it has done what an exit does."""
+    if hanging:
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
+    if hanging:
+        log.flush()
+        os._exit(code)
+    return code
+
+
+def _flush(stream: TextIO | None) -> None:
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):  # nobody can read it: the exit must not try again, and fail
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 class Parent:

@@ -16,8 +16,10 @@ ENDED = ("done", "failed", "cancelled")
 INDEX_OF = {status: status for status in STATUSES} | {"queued": "queue", "processing": "leases"}
 PRIORITIES = {"low": 1, "normal": 5, "high": 9}
 FAILURES = ("error", "timeout", "lease_expired", "interrupted", "dropped", "no_handler", "bad_result")  # of attempts
+DURABILITIES = ("fast", "fsync", "replicated")  # what a submit may wait for
 DEFAULT_TYPE = "echo"
 DEFAULT_QUEUE = "default"
+DEFAULT_PRIORITY, MAX_PRIORITY = 5, 9
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
@@ -27,9 +29,11 @@ MAX_PAYLOAD_BYTES = 2**20
 MAX_MESSAGE_CHARS = 8000
 MAX_KIND_CHARS = 64
 MAX_ATTEMPTS = 100
+MIN_TIMEOUT_MS = 100
 DAY_MS = 86_400_000
 MAX_DELAY_MS = 365 * DAY_MS
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
+REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
 BEAT_LOST_MS = 15_000
 
@@ -70,13 +74,18 @@ class Job:
     run_at_ms: int | None = None
     position: int | None = None
     worker: str | None = None
-    cancel_asked: bool = False  # its handler was asked to stop
+    cancel_requested_ms: int | None = None  # since when its handler is asked to stop
     progress: dict[str, Any] | None = None
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     # fsync or replicated, where a submit has confirmed that
     durability: str | None = field(default=None, compare=False)
+
+    @property
+    def cancel_asked(self) -> bool:
+        """Its handler was asked to stop."""
+        return self.cancel_requested_ms is not None
 
     def as_dict(self) -> dict[str, Any]:
         """The job in the words of the HTTP API."""
@@ -98,6 +107,7 @@ class Job:
             "started_at": rfc3339(self.started_ms),
             "finished_at": rfc3339(self.finished_ms),
             "run_at": rfc3339(self.run_at_ms),
+            "cancel_requested_at": rfc3339(self.cancel_requested_ms),
             "timeout_s": self.timeout_ms / 1000,
             "position": self.position,
             "worker": self.worker,

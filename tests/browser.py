@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests import guard
 from tests.harness import eventually
 
 FLAGS = [
@@ -53,21 +54,22 @@ class Browser:
         self._answers, back = os.pipe()
         # It reads from 3 and writes to 4; Python's own child ends may stand anywhere.
         line = f'exec 3<&{there} 4>&{back}; exec "$@"'
-        self.process = subprocess.Popen(
+        self.process = guard.start(
             ["bash", "-c", line, "-", binary, *FLAGS, f"--user-data-dir={self.folder}", "about:blank"],
             pass_fds=(there, back),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
         )
         os.close(there), os.close(back)
         self.complaints: list[str] = []
+        self.loads: list[tuple[str, int]] = []  # addresses, and the bytes that came for each, headers included
+        self._asked: dict[str, str] = {}
         self._told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._count, self._session = 0, ""
         threading.Thread(target=self._read, daemon=True).start()
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
     def _read(self) -> None:
@@ -89,6 +91,10 @@ class Browser:
             self.complaints.append(str(params["args"]))
         elif method == "Runtime.exceptionThrown":
             self.complaints.append(str(params["exceptionDetails"]))
+        elif method == "Network.requestWillBeSent":
+            self._asked[params["requestId"]] = params["request"]["url"]
+        elif method == "Network.loadingFinished":
+            self.loads.append((self._asked[params["requestId"]], round(params["encodedDataLength"])))
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         self._count += 1
@@ -161,6 +167,7 @@ class Browser:
     def close(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        guard.forget(self.process.pid)
         os.close(self._commands)
         shutil.rmtree(self.folder, ignore_errors=True)
 

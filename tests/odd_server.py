@@ -1,4 +1,4 @@
-"""A server whose application does what it is told to, for the tests of server.py."""
+"""A server whose application does what it is told to, for the tests of serving.py."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
+
+import waitress
 
 from _jobqueue.config import Config
 from _jobqueue.logs import start_logging
 from _jobqueue.processes import Signals
-from server import Server
+from _jobqueue.web.serving import Server
+from api import _limits as limits
 
 
 class Odd:
@@ -47,9 +51,14 @@ class Odd:
 
 
 if __name__ == "__main__":
-    config = Config.from_environment()
-    signals = Signals()
-    server = Server(Odd(), config, start_logging(config, "odd"), signals)
-    print("listening", flush=True)
-    server.serve()
+    config, signals = Config.from_environment(), Signals()
+    waitress.serve(
+        Odd(),
+        _server=partial(Server, start_logging(config, "odd"), signals, lambda: None, "here"),
+        host=config.api_host,
+        port=config.api_port,
+        threads=config.api_threads,
+        asyncore_use_poll=True,
+        **limits(config),
+    )
     sys.exit(0 if signals.is_set() else 1)

@@ -19,6 +19,7 @@ from jobqueue import JobQueue, NewJob
 from tests.browser import Browser, browser
 from tests.harness import ROOT, System, eventually
 from tests.played import Worker
+from tests.screenshots import age
 
 STATIC = ROOT / "_jobqueue/web/static"
 VIEWS = ["", "jobs", "dead", "queues", "workers", "create", "system"]
@@ -467,3 +468,48 @@ def test_axe_finds_no_serious_violation(lively: System, tab: Browser, dark: bool
             each["id"] for each in report["passes"]
         ]  # a colour that it cannot read ends the rule
     tab.complaints.clear()  # that there is no job named none
+
+
+# ------------------------------------------------------------------------------------------------------- its weight
+
+
+def test_a_first_visit_costs_60_kb_a_later_one_almost_nothing_and_a_poll_5_kb(api: System, tab: Browser) -> None:
+    """On the wire, headers included, of a system in use: six queues, two workers, findings, an hour of minutes."""
+    api.worker("--queues", "default=2,email=2")
+    api.worker("--queues", "default=1")
+    api.reaper()
+    for n in range(60):
+        api.submit({"order": n}, type="noop", queue="email" if n % 2 else "default", tags=["shop"])
+        api.submit({"row": n}, type="import", queue=f"imports-{n % 3}")
+    dead_letters(api, 60)
+    eventually(lambda: api.get("/jobs?status=done").json()["total"], equals=lambda n: n >= 60)
+    age(api)
+    tab.call("Network.clearBrowserCache")
+    tab.loads.clear()
+    show(tab, api)
+    says(tab, "imports-2", "Finished per minute")
+    first = list(tab.loads)
+    assert all(address.startswith(api.api_url) for address, _ in first)
+    assert len(first) == len(set(first)) > 15
+    assert sum(size for _, size in first) <= 60_000, first
+    tab.loads.clear()
+    tab.call("Page.reload")
+    tab.see(LIVE)
+    assert sum(size for address, size in tab.loads if not address.endswith("/stats")) <= 15_000, tab.loads
+    tab.run("localStorage.setItem('jobqueue-every', '1')")
+    for view in VIEWS:
+        show(tab, api, view)
+        tab.loads.clear()
+        tab.see("performance.getEntriesByType('resource').filter(each => each.name.endsWith('/stats')).length > 2")
+        sizes = dict(tab.loads)
+        assert sizes[f"{api.api_url}/stats"] and max(sizes.values()) <= 5_000, sizes
+
+
+def test_all_that_the_page_imports_is_asked_for_at_once() -> None:
+    needed, left = {"dashboard.js"}, ["dashboard.js"]
+    while left:
+        imported = re.findall(r"from '\./(.+)';$", (STATIC / left.pop()).read_text(), re.MULTILINE)
+        left += set(imported) - needed
+        needed |= set(imported)
+    page = (STATIC / "index.html").read_text()
+    assert sorted(re.findall(r'"modulepreload" href="/static/(.+)"', page)) == sorted(needed - {"dashboard.js"})

@@ -563,7 +563,7 @@ def test_no_story_breaks_a_promise(machine: type[Stories]) -> None:
 @pytest.mark.parametrize(
     ("script", "line", "broken"),
     [
-        ("exchange.lua", "if job.token ~= token then", "if not job.status then"),
+        ("exchange.lua", "if job.token ~= ARGV[at + TOKEN] then", "if not job.status then"),
         ("exchange.lua", "if seq == last then", "if false then"),
         ("exchange.lua", "if seq > 0 and seq < last then return {} end", ""),
         ("reap.lua", "if not job or job.status ~= 'processing' then", "if not job then"),

@@ -14,10 +14,18 @@ from _jobqueue.config import Config
 from _jobqueue.keys import parse_keys
 from _jobqueue.logs import Log
 from _jobqueue.records import IN_PLACE, NEVER, Look
-from _jobqueue.web.overview import LEVELS, WINDOW, Overview, percentile
+from _jobqueue.web.diagnosis import LEVELS, Patience
+from _jobqueue.web.overview import Overview as PatientOverview
+from _jobqueue.web.rates import WINDOW, percentile
 from jobqueue import JobQueue, NewJob, NotFound
 from tests.harness import Server, System, eventually
 from tests.played import Q, Worker, now_ms, tick
+
+
+def Overview(jobs: JobQueue) -> PatientOverview:
+    """One that misses a reaper at once."""
+    return PatientOverview(jobs, Patience(0))
+
 
 LONG = "it went\nwrong" + "!" * 500
 
@@ -28,7 +36,7 @@ def crew(queue: JobQueue) -> Worker:
 
 
 @pytest.fixture
-def overview(queue: JobQueue) -> Overview:
+def overview(queue: JobQueue) -> PatientOverview:
     return Overview(queue)
 
 
@@ -239,7 +247,7 @@ def past(server: Server, minutes_ago: int, queue: str = "default", **counts: int
     return key
 
 
-def test_minutes_are_an_hour_of_all_queues_together(queue: JobQueue, server: Server, overview: Overview) -> None:
+def test_minutes_are_an_hour_of_all_queues_together(queue: JobQueue, server: Server, overview: PatientOverview) -> None:
     for name in ("default", "mail"):
         queue.submit(queue=name)
     past(server, 30, submitted=3, done=2, failed=1, retried=5, oldest_ms=7000)
@@ -253,7 +261,7 @@ def test_minutes_are_an_hour_of_all_queues_together(queue: JobQueue, server: Ser
 
 
 def test_minutes_that_are_over_are_read_once_and_those_of_another_redis_forgotten(
-    queue: JobQueue, server: Server, overview: Overview, monkeypatch: pytest.MonkeyPatch
+    queue: JobQueue, server: Server, overview: PatientOverview, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     look = queue.look
@@ -269,7 +277,7 @@ def test_minutes_that_are_over_are_read_once_and_those_of_another_redis_forgotte
     assert sum(minute["submitted"] for minute in overview.stats()["minutes"]) == 1
 
 
-def test_a_minute_is_read_again_until_it_is_over(queue: JobQueue, server: Server, overview: Overview) -> None:
+def test_a_minute_is_read_again_until_it_is_over(queue: JobQueue, server: Server, overview: PatientOverview) -> None:
     queue.submit()
     past(server, 3, done=1)
     overview.stats()
@@ -279,7 +287,7 @@ def test_a_minute_is_read_again_until_it_is_over(queue: JobQueue, server: Server
 
 
 def test_a_poll_across_the_turn_of_a_minute_loses_nothing(
-    queue: JobQueue, overview: Overview, monkeypatch: pytest.MonkeyPatch
+    queue: JobQueue, overview: PatientOverview, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.submit(queue="a"), queue.submit(queue="b")
     seen, now = queue.look("a"), {"a": 1000, "b": 1000}
@@ -296,7 +304,7 @@ def test_a_poll_across_the_turn_of_a_minute_loses_nothing(
 
 @pytest.mark.parametrize("later", [1, 5, 6, 7, 59])
 def test_a_minute_that_was_not_over_is_read_again_however_much_later(
-    later: int, queue: JobQueue, overview: Overview, monkeypatch: pytest.MonkeyPatch
+    later: int, queue: JobQueue, overview: PatientOverview, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.submit()
     seen, counted, now = queue.look("default"), {1000: {"done": 1}}, 1000
@@ -325,7 +333,7 @@ def test_percentiles_are_interpolated_inside_their_bucket(counts: dict[str, int]
     assert (percentile(counts, "run", 0.5), percentile(counts, "run", 0.95)) == (p50, p95)
 
 
-def test_rates_are_those_of_the_last_minutes(queue: JobQueue, server: Server, overview: Overview) -> None:
+def test_rates_are_those_of_the_last_minutes(queue: JobQueue, server: Server, overview: PatientOverview) -> None:
     assert overview.stats()["rates"]["error_rate"] is None
     queue.submit()
     past(server, 40, done=1000, errors__error=1000, run__1000=1000)
@@ -459,7 +467,7 @@ def served(system: System) -> System:
 
 def test_the_calls_answer(served: System, queue: JobQueue) -> None:
     job_id = served.submit()
-    stats = served.get("/stats").json()
+    stats = eventually(lambda: served.get("/stats").json(), equals=lambda seen: len(seen["health"]) == 2)
     assert stats["jobs"]["queued"] == stats["queues"][0]["jobs"]["queued"] == 1 and stats["workers"] == []
     assert {each["code"] for each in stats["health"]} == {"no_worker", "no_reaper"} <= LEVELS.keys()
     assert served.get(f"/jobs/{job_id}/explain").json()["code"] == "no_worker"
@@ -527,12 +535,12 @@ def test_one_check_runs_at_a_time(queue: JobQueue) -> None:
         list(ours.application(dict(environ), lambda status, *_: said.append(status)))
         return said[0]
 
-    with ours.checking:
+    with ours.backend.checking:
         assert status().startswith("409")
     assert status().startswith("200")
 
 
-def test_the_configuration_is_shown_without_secrets(overview: Overview) -> None:
+def test_the_configuration_is_shown_without_secrets(overview: PatientOverview) -> None:
     config = Config(redis_url="redis://user:secret@here/0", api_keys=parse_keys(f"me:read:{'ab' * 32}"))
     shown = overview.system(config)["config"]
     assert "secret" not in str(shown) and "abab" not in str(shown) and "here" in shown["redis_url"]

@@ -1,4 +1,4 @@
--- needs: prelude jobs pieces tokens places policy leases kinds ends failures
+-- needs: prelude jobs tokens places policy leases kinds ends failures
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs, in strict priority and FIFO
 -- order. A call sent twice settles once and gives the same jobs again: (slot, seq) is the token of the claim.
 -- KEYS  1 prefix
@@ -6,8 +6,9 @@
 --       5 lease in ms   6-8 default max_attempts, timeout_ms, backoff_ms   9 0, or for a claim that was sent before its time:
 --       the greatest age in ms of its worker's last beat; a claim of an older one gets nothing
 --       10 number of attempts to settle (its own, or those of a slot that it replaces), then for each: id, token, outcome,
---       delay in ms (or a special value, see failures), kind, message, number of field-value pairs to store, field, value ...
---       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place)
+--       delay in ms, kind, message, number of field-value pairs to store, field, value ...
+--       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place);
+--       delay, kind, message: of a failed one, see parts/failures.lua
 -- Returns {settled, claimed}: settled has 1 or 0 (refused: the token is no longer the job's) for each attempt; claimed has
 -- {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
 -- it ...} for each job.
@@ -18,10 +19,10 @@ if seq > 0 and seq < last then return {} end
 local now = now_ms()
 local now_text, held_key = digits(now), key('processing:' .. slot)
 
--- Returns 1 or 0 for each attempt, and the jobs that it has settled: id -> true.
+-- 1. Settle. Returns 1 or 0 for each attempt, and the jobs that this call has settled: id -> true.
 local function settle()
   local TOKEN, OUTCOME, DELAY, KIND, MESSAGE, PAIRS, FIELDS = 1, 2, 3, 4, 5, 6, 7 -- from where an attempt starts in ARGV
-  local settled, mine, jobs, unsuccessful, at = {}, {}, {}, {}, 11
+  local settled, mine, jobs, unsuccessful, at = {}, {}, {}, false, 11
   for i = 1, tonumber(ARGV[10]) do
     local id, outcome, job = ARGV[at], ARGV[at + OUTCOME], nil
     if outcome == 'done' then
@@ -49,29 +50,28 @@ local function settle()
     at = job.at
     local outcome, first, last_pair = ARGV[at + OUTCOME], at + FIELDS, at + FIELDS - 1 + 2 * ARGV[at + PAIRS]
     if outcome == 'done' or outcome == 'cancelled' then
-      ended(job, outcome, now_text, unpack(ARGV, first, last_pair))
+      job.status = ended(job, outcome, now_text, unpack(ARGV, first, last_pair))
     else
-      unsuccessful[#unsuccessful + 1] = job
+      unsuccessful = true
       if outcome == 'failed' then
         job.failure = { delay = tonumber(ARGV[at + DELAY]), kind = ARGV[at + KIND], message = ARGV[at + MESSAGE] }
         job.failure.fields = { unpack(ARGV, first, last_pair) }
       end
     end
   end
-  if #unsuccessful > 0 then retry_or_bury(unsuccessful, now) end
+  if unsuccessful then retry_or_bury(jobs, now) end
   return settled, mine
 end
 
--- Takes back the orphans, jobs that the slot holds and does not mention: those of an answer that it never saw unharmed, any other
--- as a crash.
+-- 2. Orphans: jobs that the slot holds and does not mention. Those of an answer that it never saw go back unharmed; any other is
+-- a crash.
 local function take_back(held, mine)
   local seen, jobs = tonumber(ARGV[3]), {}
   for _, id in ipairs(held) do
     local job = id ~= BELL_TOKEN and not mine[id] and job_of(id)
-    if job and job.status == 'processing' and job.token then
-      local holder, its_seq = read_token(job.token)
-      if holder == slot then jobs[#jobs + 1] = job end
-      if (tonumber(its_seq) or 0) <= seen then
+    if job and job.status == 'processing' and job.token and slot_of(job.token) == slot then
+      jobs[#jobs + 1] = job
+      if tonumber(seq_of(job.token) or 0) <= seen then
         job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults)
         job.failure = { delay = IN_PLACE, kind = 'dropped', message = 'the worker dropped the job without a result' }
       end
@@ -84,7 +84,8 @@ local function take_back(held, mine)
 end
 
 local function read_job(id)
-  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due', unpack(PIECES))
+  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due',
+    'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7')
 end
 
 -- What a claim answers for a job. `f`: its fields, as read_job gives them.
@@ -110,11 +111,11 @@ local function claimed_before(held, mine)
   return rows
 end
 
--- Claims the best jobs. One that has failed before is claimed alone, so that what it does to its worker hits no other job's batch.
+-- 3. Claim the best jobs. A job that has failed before is claimed alone: if it kills its worker, it hits no other job's batch.
 local function claim()
   local want, lease_ms, alive_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9])
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
-  if want == 0 or not beat or now - beat > alive_ms or call('HGET', key('meta'), 'paused') == '1' then return {} end
+  if want < 1 or not beat or now - beat > alive_ms or call('HGET', key('meta'), 'paused') == '1' then return {} end
   local SPARE = 8 -- stale ids that one claim can step over
   local stale, ids, attempts, rows, leases, timeouts = {}, {}, {}, {}, {}, {}
   for _, id in ipairs(call('ZRANGE', key('queue'), 0, want + SPARE - 1)) do

@@ -13,7 +13,7 @@ for i, id in ipairs(ARGV) do
   for _, status in ipairs(STATUSES) do
     row[#row + 1] = call('ZSCORE', key(INDEX[status]), id) or ''
   end
-  local held, slot = 0, read_token(job.token or '')
+  local held, slot = 0, slot_of(job.token or '')
   if slot then
     for _, other in ipairs(call('LRANGE', key('processing:' .. slot), 0, -1)) do
       if other == id then held = held + 1 end

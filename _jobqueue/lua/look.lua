@@ -5,7 +5,8 @@
 -- Returns {sizes: queued, scheduled, processing, done, failed, cancelled; totals: counter, value ...; length of the bell;
 -- reaper's last tick, or '', and the lease in ms that it goes by, or ''; 1 when paused; since when the oldest waiting job waits, '' when none does; now;
 -- the checker's last verdict: '<when> <number of problems>' or ''} and, when asked,
--- {types of the next jobs; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter, value ...} ...}.
+-- {types of the next jobs; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter,
+-- value ...} ...}.
 local sizes, now = {}, now_ms()
 for i, status in ipairs(STATUSES) do sizes[i] = call('ZCARD', key(INDEX[status])) end
 local meta = call('HMGET', key('meta'), 'reaper', 'paused', 'checked', 'reaper_lease')

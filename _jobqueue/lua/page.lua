@@ -18,8 +18,8 @@ local function matches(id)
   return f[1] and (status == '' or f[1] == status) and (job_type == '' or f[2] == job_type) and (kind == '' or f[3] == kind)
 end
 
--- The first rank of the page. When the job that it follows has left the index, the page begins behind that job's place among the ids of its
--- score: Redis orders them by id.
+-- The first rank of the page. When the job that it follows has left the index, the page begins behind that job's place among the
+-- ids of its score: Redis orders them by id.
 local range = newest and 'ZREVRANGE' or 'ZRANGE'
 local start = tonumber(ARGV[5])
 if not start then

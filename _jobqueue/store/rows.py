@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from _jobqueue.pieces import joined
-from _jobqueue.records import DEFAULT_TYPE, ENDED, PRIORITY_STEP, STATUSES, Books, Job, Kind
+from _jobqueue.records import DEFAULT_TYPE, ENDED, MAX_PRIORITY, PRIORITY_STEP, STATUSES, Books, Job, Kind
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 
@@ -23,14 +23,13 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         return int(fields[name]) if name in fields else None
 
     status = fields[b"status"].decode()
-    progress = fields.get(b"progress")
     max_attempts, timeout_ms, _ = policy
     return Job(
         id=job_id,
         status=status,
         type=fields.get(b"type", DEFAULT_TYPE.encode()).decode(),
         queue=queue,
-        priority=9 - (number(b"score") or 0) // PRIORITY_STEP,
+        priority=MAX_PRIORITY - (number(b"score") or 0) // PRIORITY_STEP,
         payload=json.loads(joined("payload", fields)),
         result=json.loads(joined("result", fields)) if status == "done" else None,
         attempts=number(b"attempts") or 0,
@@ -42,12 +41,18 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         run_at_ms=number(b"due"),
         position=ahead + 1 if status == "queued" and ahead >= 0 else None,
         worker=worker_of(fields.get(b"token", b"")),
-        cancel_asked=b"cancel" in fields,
-        progress=json.loads(progress) if progress else None,
+        cancel_requested_ms=number(b"cancel"),
+        progress=_progress_of(fields, status),
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
         errors=[error_of(fields[name]) for name in error_names(fields)],
         tags=fields.get(b"tags", b"").decode().split(),
     )
+
+
+def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | None:
+    """What the handler last told. Of a done job only the end: half of it done is no longer so."""
+    told: dict[str, Any] | None = json.loads(fields.get(b"progress", b"null"))
+    return None if told and status == "done" and told.get("fraction") != 1 else told
 
 
 def books_of(answer: Sequence[Any]) -> Books:

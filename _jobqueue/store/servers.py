@@ -12,10 +12,10 @@ import struct
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
@@ -67,20 +67,28 @@ def servers_of(url: str, timeouts: Timeouts) -> OneServer | Cluster:
 def _servers_of(url: str, timeouts: Timeouts) -> OneServer | Cluster:
     scheme = check_redis_url(url).partition("://")[0]
     if "+" not in scheme:
-        keepalive = {} if scheme == "unix" else {"socket_keepalive": True}
-        return OneServer(
-            redis.Redis.from_url(url, **keepalive, **timeouts.of_a_client()),
-            redis.ConnectionPool.from_url(url, **keepalive, **timeouts.of_a_link()),
-        )
+        return OneServer(lambda: _one_server(url, scheme, timeouts))
     nodes, service, options = _addresses(url)
     if scheme.endswith("+cluster"):
         return Cluster(nodes, options, timeouts)
+    return Primary(lambda: _primary(nodes, service, options, timeouts))
+
+
+def _one_server(url: str, scheme: str, timeouts: Timeouts) -> Pools:
+    keepalive = {} if scheme == "unix" else {"socket_keepalive": True}
+    client = redis.Redis.from_url(url, **keepalive, **timeouts.of_a_client())
+    return Pools(client, redis.ConnectionPool.from_url(url, **keepalive, **timeouts.of_a_link()))
+
+
+def _primary(nodes: Sequence[tuple[str, int]], service: str, given: dict[str, Any], timeouts: Timeouts) -> Pools:
+    options = dict(given)
     login = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     tls = {name: value for name, value in options.items() if name.startswith("ssl")}
     kind: Any = _Sentinels  # redis-py's Sentinel has no types
     sentinels = kind(nodes, sentinel_kwargs={**timeouts.of_a_link(SENTINEL_S), **login, **tls}, **options)
-    primary = sentinels.master_for(service, redis_class=redis.Redis, **timeouts.of_a_client())
-    return Primary(primary, SentinelConnectionPool(service, sentinels, **options, **timeouts.of_a_link()))
+    client = sentinels.master_for(service, redis_class=redis.Redis, **timeouts.of_a_client())
+    links = SentinelConnectionPool(service, sentinels, **options, **timeouts.of_a_link())
+    return Pools(client, links, tuple(sentinels.sentinels))
 
 
 def _addresses(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
@@ -99,26 +107,36 @@ def _addresses(url: str) -> tuple[list[tuple[str, int]], str, dict[str, Any]]:
     return nodes, service, {"socket_keepalive": True, **options}
 
 
+class Pools(NamedTuple):
+    """What redis-py makes of a URL: a pooled client, the options of a link's connections, clients of the Sentinels."""
+
+    client: Any
+    links: redis.ConnectionPool
+    sentinels: tuple[Any, ...] = ()
+
+
 class OneServer:
     """A Redis of its own. Its only place is "" ."""
 
     kind = "standalone"
 
-    def __init__(self, client: Any, links: redis.ConnectionPool) -> None:
-        self._client, self._links = client, links
+    def __init__(self, make: Callable[[], Pools]) -> None:
+        self._make = make
+        self._made: Pools | None = make()  # at once: it refuses options that are none
         self.generation = 0
 
     def owner(self, key: str) -> str:
         return ""
 
     def client(self, place: str) -> Any:
-        return self._client
+        return self._pools().client
 
     def primaries(self) -> dict[str, Any]:
-        return {"": self._client}
+        return {"": self._pools().client}
 
     def connect(self, place: str, timeout_s: float) -> Any:
-        connection = self._links.connection_class(**self._links.connection_kwargs | {"socket_timeout": timeout_s})
+        links = self._pools().links
+        connection = links.connection_class(**links.connection_kwargs | {"socket_timeout": timeout_s})
         connection.connect()
         return connection
 
@@ -127,11 +145,22 @@ class OneServer:
 
     def hang_up(self) -> None:
         self.generation += 1
-        self._client.connection_pool.disconnect(inuse_connections=False)
+        self._pools().client.connection_pool.disconnect(inuse_connections=False)
 
     def forked(self) -> None:
-        """This is another process now. The pool has noticed by itself."""
+        """This is another process now: what it shares with its parent is let go, and made anew when it is needed."""
         self.generation += 1
+        if self._made:
+            for client in (self._made.client, *self._made.sentinels):
+                _unlock(client.connection_pool)
+            _unlock(self._made.links)
+        self._made = None
+
+    def _pools(self) -> Pools:
+        made = self._made
+        if made is None:  # threads that find it so at the same time may each make their own
+            made = self._made = self._make()
+        return made
 
 
 class Primary(OneServer):
@@ -140,8 +169,8 @@ class Primary(OneServer):
 
     kind = "sentinel"
 
-    def __init__(self, client: Any, links: redis.ConnectionPool) -> None:
-        super().__init__(client, links)
+    def __init__(self, make: Callable[[], Pools]) -> None:
+        super().__init__(make)
         self._place, self._ask_at = "", 0.0
 
     def owner(self, key: str) -> str:
@@ -149,7 +178,7 @@ class Primary(OneServer):
         if now >= self._ask_at:
             self._ask_at = now + SENTINELS_KEPT_S
             try:
-                host, port = self._client.connection_pool.get_master_address()
+                host, port = self._pools().client.connection_pool.get_master_address()
                 if self._place not in ("", place := f"{host}:{port}"):
                     self.hang_up()
                 self._place = place
@@ -227,9 +256,17 @@ class Cluster:
         self.generation += 1
 
     def forked(self) -> None:
-        """This is another process now: another thread may have held the lock at the fork."""
+        """This is another process now: what it shares with its parent is let go, and made anew when it is needed."""
         self._lock = threading.Lock()
-        self.hang_up()
+        self.generation += 1
+        if self._cluster is not None:
+            nodes = self._cluster.nodes_manager
+            _unlock(self._cluster)
+            _unlock(nodes)
+            for node in (*nodes.nodes_cache.values(), *nodes.startup_nodes.values()):
+                if node.redis_connection is not None:
+                    _unlock(node.redis_connection.connection_pool)
+        self._cluster, self._failed = None, ""
 
     def _map(self) -> Any:
         """Which node has which slots. Made when it is first asked for: the Cluster may come up after us."""
@@ -250,12 +287,25 @@ class Cluster:
             return self._cluster.nodes_manager
 
 
+# After a fork the child has copies of the parent's connections: two processes that use one get each other's answers. A link
+# closes its copies by its generation, before it sends anything; that ends nothing for the parent, because redis-py sends no
+# goodbye in a process that did not connect. The pools are let go: each notices another process by itself, but behind a lock
+# that a thread of the parent may have held at the fork, and no thread of the child will ever release.
+
 _all: weakref.WeakSet[OneServer | Cluster] = weakref.WeakSet()
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 
 def _after_fork() -> None:
     for servers in list(_all):
         servers.forked()
+
+
+def _unlock(thing: Any) -> None:
+    """Renew the locks of an object of redis-py, whose finalizer takes them."""
+    for name, value in list(vars(thing).items()):
+        if isinstance(value, _LOCKS):
+            setattr(thing, name, threading.RLock())
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -27,8 +27,8 @@ HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
-    ("Cache-Control", "no-store"),
 ]
+NO_STORE = ("Cache-Control", "no-store")  # on every answer that does not say otherwise
 
 
 class Refused(Exception):

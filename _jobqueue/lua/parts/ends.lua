@@ -14,12 +14,14 @@ local function ended(job, status, now_text, ...)
   else
     ENDS[status] = { now_text, job.id }
   end
-  tally(status)
   return status
 end
 
 -- To be called once, after the last end.
 local function write_ends(now)
-  for status, list in pairs(ENDS) do call('ZADD', key(status), unpack(list)) end
+  for status, list in pairs(ENDS) do
+    call('ZADD', key(status), unpack(list))
+    count(status, #list / 2, now)
+  end
   for name, n in pairs(TALLIES) do count(name, n, now) end
 end

@@ -2,18 +2,22 @@
 
 local IN_PLACE = -1 -- a delay in ms: none, and the job keeps its place
 
--- Sends jobs that have left `processing` where they belong. One with a `failure`, {delay in ms or special, kind, message, further
--- fields and values for its hash, if any}, has failed and waits for its next attempt or becomes a dead letter, as its max_attempts
--- and backoff_ms, both numbers, say. One without never started, and goes back unharmed. One that was asked to cancel is cancelled.
--- Each gets its new status. Most calls need none of this: the functions are made when it is called.
+-- Gives each job of `jobs` whose status is still 'processing', and which has left it, its next status; sets it in job.status.
+-- A job with a `failure` = {delay, kind, message, fields} has failed: it waits for its next attempt or becomes a dead letter, as
+-- its numbers max_attempts and backoff_ms decide. delay: ms, or IN_PLACE, BACKOFF, NEVER (no further attempt); fields: fields
+-- and values for its hash, or nil. A job without a failure never started: it keeps its place, and the attempt does not count.
+-- A job that was asked to cancel is cancelled in either case.
+-- The inner functions are made only when this one is called: most calls of a script need none.
 local function retry_or_bury(jobs, now)
-  local NEVER, BACKOFF, MAX_DELAY_MS, ERRORS_KEPT = -3, -2, 31536000000, 100 -- special and other delays in ms
-  local REASONS = { timeout = true, lease_expired = true, interrupted = true, dropped = true, no_handler = true, bad_result = true }
+  local NEVER, BACKOFF, MAX_DELAY_MS, ERRORS_KEPT = -3, -2, 31536000000, 100
+  local REASONS = { -- jobqueue.FAILURES; every kind that a handler has made up counts as 'error': counters have few names
+    timeout = true, lease_expired = true, interrupted = true, dropped = true, no_handler = true, bad_result = true
+  }
   local now_text = digits(now)
 
   local function queue_again(job, ...)
     call('HSET', key('job:' .. job.id), 'status', 'queued', ...)
-    call('ZADD', key('queue'), job.score or place_of(NORMAL, 0), job.id)
+    call('ZADD', key('queue'), job.score or place_of(5, 0), job.id)
     return 'queued'
   end
 
@@ -32,7 +36,7 @@ local function retry_or_bury(jobs, now)
 
   -- Returns what the hash keeps of a failed attempt: fields and values.
   local function record_of(job, failure)
-    local number, slot = (tonumber(job.errors) or 0) + 1, job.token and read_token(job.token)
+    local number, slot = (tonumber(job.errors) or 0) + 1, job.token and slot_of(job.token)
     local head = { now_text, tonumber(job.attempts) or 0, failure.kind, slot and worker_of(slot) or '-', job.started or '-' }
     local record = table.concat(head, ' ') .. '\n' .. failure.message
     if number > ERRORS_KEPT then call('HDEL', key('job:' .. job.id), 'error:' .. (number - ERRORS_KEPT)) end
@@ -41,7 +45,7 @@ local function retry_or_bury(jobs, now)
 
   local function fail(job, failure)
     local attempts, delay, fields = tonumber(job.attempts) or 0, failure.delay, record_of(job, failure)
-    tally('errors:' .. (REASONS[failure.kind] and failure.kind or 'error')) -- counters have few names
+    tally('errors:' .. (REASONS[failure.kind] and failure.kind or 'error'))
     if job.cancel then return ended(job, 'cancelled', now_text, unpack(fields)) end
     if delay == NEVER or attempts >= job.max_attempts then
       file_under(failure.kind, job.id, now_text)
@@ -54,6 +58,6 @@ local function retry_or_bury(jobs, now)
   end
 
   for _, job in ipairs(jobs) do
-    job.status = job.failure and fail(job, job.failure) or release(job)
+    if job.status == 'processing' then job.status = job.failure and fail(job, job.failure) or release(job) end
   end
 end

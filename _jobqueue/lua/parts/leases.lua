@@ -14,7 +14,7 @@ local function left_processing(jobs, slot, refuse_late)
   for i, job in ipairs(jobs) do ids[i] = job.id end
   call('ZREM', key('leases'), unpack(ids))
   for _, job in ipairs(jobs) do
-    local holder = job.token and read_token(job.token)
+    local holder = job.token and slot_of(job.token)
     if holder and holder ~= slot then call('LREM', key('processing:' .. holder), 0, job.id) end
     if refuse_late then call('HDEL', key('job:' .. job.id), 'token') end
   end
