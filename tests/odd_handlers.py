@@ -1,6 +1,7 @@
 """Handlers that behave as handlers should not, and some that tests can steer: ``--handlers tests.odd_handlers``."""
 
 import ctypes
+import multiprocessing
 import os
 import random
 import resource
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import redis
 
-from jobqueue import Fail, Retry, handler
+from jobqueue import Fail, JobQueue, Retry, handler
 
 
 @handler("hold", timeout=60)
@@ -251,6 +252,40 @@ def fork(payload, ctx):
     if child:
         os.waitpid(child, 0)
     return os.getpid()
+
+
+@handler("leave.pool", timeout=20, max_attempts=1)
+def leave_pool(payload, ctx):
+    """How long it takes to leave a pool that works, and what SIGTERM and SIGINT do in its process."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        heard = pool.apply(_signals)
+        pool.apply_async(time.sleep, (60,))
+        began = time.monotonic()
+    return {"left_after_s": time.monotonic() - began, "heard": heard}
+
+
+def _signals():
+    names = {signal.SIG_DFL: "ends", signal.default_int_handler: "interrupts"}
+    return [names.get(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+
+
+JOBS = []  # a JobQueue that handlers and their children share
+
+
+@handler("submit.in.children", timeout=20, max_attempts=1)
+def submit_in_children(payload, ctx):
+    """Parent and children use one JobQueue at the same time. Returns what each got back for what it submitted."""
+    if not JOBS:
+        JOBS.append(JobQueue(os.environ["REDIS_URL"]))
+    JOBS[0].submit("noop")
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        answers = pool.map_async(_submit, range(200))
+        mine = [_submit(n) for n in range(1000, 1100)]
+        return all(asked == got for asked, got in mine + answers.get())
+
+
+def _submit(n):
+    return n, JOBS[0].submit("say", n).payload
 
 
 @handler("close.files", max_attempts=5, backoff=0)

@@ -405,6 +405,20 @@ def test_a_fork_that_returns_from_the_child_counts_once(odd, queue):
     assert children(worker.pid) == []
 
 
+def test_a_pool_of_processes_that_a_handler_leaves_ends_at_once(odd, queue):
+    odd("--threads", "2")
+    left = ends(queue, queue.submit("leave.pool").id).result
+    assert left["heard"] == ["ends", "interrupts"]
+    assert left["left_after_s"] < 1
+
+
+def test_children_of_a_handler_use_no_connection_of_their_parent(odd, queue, system):
+    odd("--threads", "2")
+    assert ends(queue, queue.submit("submit.in.children").id).result is True
+    eventually(lambda: queue.books("default").sizes["queued"], equals=0)
+    system.check()
+
+
 def children(pid: int) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
