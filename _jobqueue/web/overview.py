@@ -41,7 +41,7 @@ class Overview:
         return {
             "now": rfc3339(now_ms),
             "version": jobqueue.__version__,
-            "health": health(looks, self.server()["warnings"], self.patience, self.jobs.policy.timeout_ms / 1000),
+            "health": health(looks, self.server()["warnings"], self.patience, self._lease_s),
             "jobs": {status: sum(look.books.sizes[status] for look in looks.values()) for status in STATUSES},
             "rates": rates(last(by_minute(looks)), now_ms),
             "minutes": hour,
@@ -51,7 +51,7 @@ class Overview:
 
     def health(self, server: dict[str, Any]) -> list[dict[str, Any]]:
         """What is wrong with the queues, and with Redis as ``JobQueue.server()`` found it."""
-        return health(self._looks(WINDOW), server["warnings"], self.patience, self.jobs.policy.timeout_ms / 1000)
+        return health(self._looks(WINDOW), server["warnings"], self.patience, self._lease_s)
 
     def explain(self, job_id: str) -> dict[str, Any]:
         """Why a job is not running yet, or what happened to it. NotFound when there is none."""

@@ -42,6 +42,7 @@ class Beat:
                     self.hand_back(queue)
                     if due:
                         self.beat(queue)
+                        self._drop_slots(queue)
                     failures[queue] = 0
                 except Unavailable as error:
                     failures[queue] += 1
@@ -96,6 +97,12 @@ class Beat:
             if answer != "ok" and not run.stopped_for:
                 run.stopped_for = "cancelled" if answer == "cancel" else "lost"
         self._tell_of_reaper(reaper_lives)
+
+    def _drop_slots(self, queue: str) -> None:
+        """Forget slots whose handlers hung and have ended since: their places were taken by others."""
+        for slot in self._slots(queue):
+            if slot.is_over() and self._presence(queue).drop(slot.id):
+                self.shift.slots.remove(slot)
 
     def _slots(self, queue: str) -> list[Slot]:
         return [slot for slot in list(self.shift.slots) if slot.queue == queue]
