@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from _jobqueue.records import Warned
+from _jobqueue.records import REAPER_MISSED_S, Warned
 from _jobqueue.web import diagnosis
-from _jobqueue.web.diagnosis import TICK_S, Advice, Patience
+from _jobqueue.web.diagnosis import Advice, Patience
 from jobqueue import JobQueue, NewJob
 from tests.harness import ROOT, System, eventually
 
@@ -101,7 +101,7 @@ def test_a_reaper_is_missed_only_when_it_had_time_to_tick(queue: JobQueue, monke
     patience = Patience()
     queue.submit()
     assert not patience.misses_reaper("default", queue.books("default"))
-    clock[0] += TICK_S - 0.1
+    clock[0] += REAPER_MISSED_S - 0.1
     assert not patience.misses_reaper("default", queue.books("default"))
     clock[0] += 0.2
     assert patience.misses_reaper("default", queue.books("default"))
