@@ -26,7 +26,7 @@ import bottle
 import waitress
 
 from _jobqueue.config import Config
-from _jobqueue.keys import new_key
+from _jobqueue.keys import new_key_says
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_core
 from _jobqueue.web import metrics
@@ -255,11 +255,10 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 def _print_key(name: str, scope: str) -> int:
     try:
-        key, entry = new_key(name, scope)
+        print(new_key_says(name, scope))
     except ValueError as error:
         print(f"api.py: {error}", file=sys.stderr)
         return 2
-    print(f"The key, for {name} alone; it is shown only now:\n    {key}\nAdd this to API_KEYS:\n    {entry}")
     return 0
 
 

@@ -36,6 +36,10 @@ ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for i
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
 BEAT_LOST_MS = 15_000
+REAPER_MISSED_S = 5.0  # without a reaper for so long, people are told: it may be starting, on a busy machine
+NO_REAPER = (
+    "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
+)
 
 SAME: Any = object()  # a payload that stays as it is
 

@@ -9,14 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from _jobqueue.errors import Unavailable
-from _jobqueue.records import Held, __version__
+from _jobqueue.records import NO_REAPER, REAPER_MISSED_S, Held, __version__
 from _jobqueue.store.leases import Presence
 from _jobqueue.work.run import Run
 from _jobqueue.work.shift import Shift
 from _jobqueue.work.slot import Slot
 from jobqueue import JobQueue
-
-REAPER_MISSED_S = 5.0  # without a reaper for so long, the log says so: it may be starting
 
 
 class Beat:
@@ -132,9 +130,7 @@ class Beat:
             self._reaper_seen = now
         missed = now - self._reaper_seen > REAPER_MISSED_S
         if missed and not self._reaper_missed:
-            self.shift.reports.log.warning(
-                "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
-            )
+            self.shift.reports.log.warning(NO_REAPER)
         if self._reaper_missed and not missed:
             self.shift.reports.log("a reaper is running")
         self._reaper_missed = missed
