@@ -256,6 +256,7 @@ class Api:
             ("POST", "/dlq/requeue", "admin", self.requeue_all),
             ("POST", "/dlq/<job_id>/requeue", "admin", self.retry),
             ("GET", "/queues", "read", self.queues),
+            ("DELETE", "/queues/<queue>", "admin", self.delete_queue),
             ("POST", "/queues/<queue>/pause", "admin", self.pause),
             ("POST", "/queues/<queue>/resume", "admin", self.resume),
             ("POST", "/queues/<queue>/check", "admin", self.check),
@@ -435,11 +436,20 @@ class Api:
     def requeue_all(self) -> dict[str, Any]:
         """Retry dead letters of all queues, a bounded number: again while some are left."""
         _no_body()
-        moved = [self.jobs.requeue_dead(queue) for queue in self.jobs.queues()]
+        dead = [queue for queue, books in self.jobs.all_books().items() if books.sizes["failed"]]
+        moved = [self.jobs.requeue_dead(queue) for queue in dead]
         return {"requeued": sum(done for done, _ in moved), "left": sum(left for _, left in moved)}
 
     def queues(self) -> dict[str, Any]:
-        return {"queues": [queue_row(queue, self.jobs.books(queue)) for queue in self.jobs.queues()]}
+        return {"queues": [queue_row(queue, books) for queue, books in self.jobs.all_books().items()]}
+
+    def delete_queue(self, queue: str) -> None:
+        """Forget a queue that holds no jobs."""
+        try:
+            self.jobs.delete_queue(queue)
+        except Conflict as error:
+            raise Problem(409, "queue_not_empty", str(error)) from None
+        bottle.response.status = 204
 
     def pause(self, queue: str, paused: bool = True) -> dict[str, Any]:
         _no_body()
@@ -467,13 +477,12 @@ class Api:
         return {"queue": queue, "problems": shown, "more": len(wrong) - len(shown), "checked_at": rfc3339(checked_ms)}
 
     def workers(self) -> dict[str, Any]:
-        return {"workers": [row for queue in self.jobs.queues() for row in worker_rows(queue, self.jobs.look(queue))]}
+        return {"workers": [row for queue, look in self.jobs.looks().items() for row in worker_rows(queue, look)]}
 
     def metrics(self) -> dict[str, Any] | str:
         if _wants_text():
-            looks = {queue: self.jobs.look(queue) for queue in self.jobs.queues()}
-            return metrics.as_prometheus(looks, self.jobs.server())
-        return metrics.as_json({queue: self.jobs.books(queue) for queue in self.jobs.queues()})
+            return metrics.as_prometheus(self.jobs.looks(), self.jobs.server())
+        return metrics.as_json(self.jobs.all_books())
 
     def health(self) -> dict[str, Any]:
         """200 while Redis answers within a second. ``?verbose`` adds what it found and what that means."""
@@ -793,9 +802,9 @@ def main() -> int:
     announce(config, log)
     if config.one_core:
         keep_to_one_core()
-    defaults = config.policy
-    jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1, durability=config.durability)
-    probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0, durability=config.durability)
+    queue = partial(JobQueue, config.redis_url, defaults=config.policy, durability=config.durability)
+    jobs = queue(timeout_s=ANSWER_S, retries=1, queues_max=config.queues_max)
+    probe = queue(timeout_s=HEALTH_S, retries=0)
     try:
         for _, warning in jobs.server()["warnings"]:
             log.warning(warning)

@@ -611,6 +611,16 @@ def _paths() -> dict[str, Schema]:
         "/queues": {
             "get": _call("Queues and workers", "queues", "See the queues", {200: _object({"queues": _list(queue)})})
         },
+        "/queues/{queue}": {
+            "delete": _call(
+                "Queues and workers",
+                "deleteQueue",
+                "Forget a queue that holds no jobs",
+                {204: None},
+                (404, 409, 422),
+                parameters=("queue_path",),
+            )
+        },
         "/queues/{queue}/pause": {
             "post": _call(
                 "Queues and workers",

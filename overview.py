@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jobqueue
 from _jobqueue.config import Config
 from _jobqueue.histograms import BUCKETS_MS
-from _jobqueue.records import STATUSES, Books, Look, Warned
+from _jobqueue.records import MAX_QUEUES, STATUSES, Books, Look, Warned
 from _jobqueue.rfc3339 import rfc3339
 from jobqueue import Job, JobQueue, NewJob, Unavailable
 
@@ -88,7 +88,7 @@ class Overview:
 
     def system(self, config: Config) -> dict[str, Any]:
         """What it runs on, and how it is set."""
-        books = {queue: self.jobs.books(queue) for queue in self.jobs.queues()}
+        books = self.jobs.all_books()
         server = self.server()
         return {
             "redis": server | {"warnings": [text for _, text in server["warnings"]]},
@@ -120,7 +120,7 @@ class Overview:
         return server
 
     def _looks(self, minutes: int) -> dict[str, Look]:
-        return {queue: self.jobs.look(queue, minutes=minutes, jobs=NEXT_JOBS) for queue in self.jobs.queues()}
+        return self.jobs.looks(minutes=minutes, jobs=NEXT_JOBS)
 
     def _hour(self) -> tuple[dict[str, Look], list[dict[str, Any]]]:
         """All queues, and what all of them did in each minute of the last hour, this one last. What is over does not change
@@ -273,6 +273,8 @@ class Advice:
             look = self.jobs.look(queue)
             workers, _, _ = _crew(look)
             kept = Outlook(time.monotonic(), look.books.reaper_lives, bool(workers), _types(look))
+            if len(self._kept) > MAX_QUEUES:  # some must be of queues that are gone
+                self._kept = {}
             self._kept[queue] = kept
         return kept
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
 
+from _jobqueue.store.link import Link
 from jobqueue import Conflict, Filter, Invalid, JobQueue, NewJob, NotFound, Unavailable
 from tests.harness import Cluster, Server, eventually
 
@@ -330,6 +332,22 @@ def test_counts_of_all_queues_come_in_one_trip(server: Server, queue: JobQueue) 
     assert list(queue.looks(minutes=1, jobs=1)) == queue.queues()
     assert all(look.types == ["echo"] for look in queue.looks(minutes=1, jobs=1).values())
     assert queue.page(Filter(tag="t")).total == 70
+
+
+def test_256_queues_cost_a_few_trips(server: Server, queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.client.hset(REGISTRY, mapping={f"q{number}": number for number in range(256)})
+    for look in (queue.all_books, queue.looks, queue.kinds):
+        trips: list[int] = []
+        ask = Link._ask
+
+        def counted(link: Link, *args: Any, trips: list[int] = trips, ask: Any = ask, **more: Any) -> Any:
+            trips.append(len(args))
+            return ask(link, *args, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Link, "_ask", counted)
+            look()
+        assert len(trips) <= 50, (look, len(trips))
 
 
 @pytest.fixture(scope="module")

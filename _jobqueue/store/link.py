@@ -128,10 +128,14 @@ class Link:
     def _run_some(self, place: str, name: str, calls: Sequence[tuple[str, Args]]) -> list[Any]:
         sha = self._scripts[name].sha
         answers = self._ask(place, *((b"EVALSHA", sha, 1, key, *args) for key, args in calls))
-        for number, answer in enumerate(answers):
-            if isinstance(answer, redis.exceptions.NoScriptError):
-                answers[number] = self._run(place, name, *calls[number])
-            elif isinstance(answer, Exception):
+        forgotten = [n for n, answer in enumerate(answers) if isinstance(answer, redis.exceptions.NoScriptError)]
+        if forgotten:  # the first of them brings the script, for all
+            answers[forgotten[0]] = self._run(place, name, *calls[forgotten[0]])
+            rest = self._run_some(place, name, [calls[n] for n in forgotten[1:]]) if forgotten[1:] else []
+            for number, answer in zip(forgotten[1:], rest, strict=True):
+                answers[number] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
                 raise answer
         return answers
 

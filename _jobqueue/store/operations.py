@@ -94,9 +94,9 @@ class Operations:
             if held and number is not None:
                 self._registry.renumber(queue, str(number))
         if held:
+            jobs = "1 job" if held == 1 else f"{held} jobs"
             raise Conflict(
-                "used",
-                f"queue {queue} holds {held} jobs: delete them first, or wait until they are past their retention",
+                "used", f"queue {queue} holds {jobs}: delete them, or wait until they are past their retention"
             )
 
     def _has(self, queue: str, job_id: str) -> bool:
