@@ -295,9 +295,9 @@ def main() -> int:
     announce(config, log)
     if config.one_core:
         keep_to_one_core()
-    defaults = config.policy
-    jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1, durability=config.durability)
-    probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0, durability=config.durability)
+    queue = partial(JobQueue, config.redis_url, defaults=config.policy, durability=config.durability)
+    jobs = queue(timeout_s=ANSWER_S, retries=1, queues_max=config.queues_max)
+    probe = queue(timeout_s=HEALTH_S, retries=0)
     try:
         jobs.check_version()
         for _, warning in jobs.server()["warnings"]:

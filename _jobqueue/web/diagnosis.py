@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from _jobqueue.records import NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
+from _jobqueue.records import MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web.rates import crew, last, paces, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
@@ -184,6 +184,8 @@ class Advice:
             workers, _, _ = crew(look)
             misses = self.patience.misses_reaper(queue, look.books)
             kept = Outlook(time.monotonic(), misses, bool(workers), types_of(look))
+            if len(self._kept) > MAX_QUEUES:  # some must be of queues that are gone
+                self._kept = {}
             self._kept[queue] = kept
         return kept
 

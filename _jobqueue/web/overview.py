@@ -29,6 +29,7 @@ class Overview:
 
     def __init__(self, jobs: JobQueue, patience: Patience) -> None:
         self.jobs, self.patience, self.started_ms = jobs, patience, int(time.time() * 1000)
+        self._lease_s = jobs.policy.timeout_ms / 1000
         # Replaced as a whole, never changed: threads that do so at the same time have read the same.
         self._past: dict[int, dict[str, Any]] = {}  # minutes that are over, of all queues together
         self._submitted = 0
@@ -62,7 +63,7 @@ class Overview:
 
     def system(self, config: Config) -> dict[str, Any]:
         """What it runs on, and how it is set."""
-        books = {queue: self.jobs.books(queue) for queue in self.jobs.queues()}
+        books = self.jobs.all_books()
         server = self.server()
         return {
             "redis": server | {"warnings": [text for _, text in server["warnings"]]},
@@ -94,7 +95,7 @@ class Overview:
         return server
 
     def _looks(self, minutes: int) -> dict[str, Look]:
-        return {queue: self.jobs.look(queue, minutes=minutes, jobs=NEXT_JOBS) for queue in self.jobs.queues()}
+        return self.jobs.looks(minutes=minutes, jobs=NEXT_JOBS)
 
     def _hour(self) -> tuple[dict[str, Look], list[dict[str, Any]]]:
         """All queues, and what all of them did in each minute of the last hour, this one last. What is over does not change
