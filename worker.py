@@ -36,7 +36,7 @@ from typing import Any
 import jobqueue
 from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
-from _jobqueue.processes import MISTAKE, Parent, Signals, is_orphan, keep_to_one_core
+from _jobqueue.processes import MISTAKE, Parent, Signals, end, is_orphan, keep_to_one_core
 from jobqueue import (
     BACKOFF,
     IN_PLACE,
@@ -74,7 +74,8 @@ NO_TURNS_S = 1.0  # jobs that turned out not to be light are not tried again soo
 STALE_S = 15.0  # above the longest that one turn of a slot's loop can take: BLMOVE, or a call that times out
 LOG_LINES, LOG_LINE_CHARS = 100, 200
 REAPER_MISSED_S = 5.0  # without a reaper for so long, the log says so: it may be starting
-SETTLE_S = 3.0  # how long an exiting worker that has no result to deliver tries to reach Redis
+SETTLE_S = 3.0  # how long an exiting worker tries to reach Redis
+END_S = 5.0  # and how long after its drain it is gone, whatever hangs
 LIVENESS = Path(tempfile.gettempdir()) / f"jobqueue-{os.getuid()}"
 
 
@@ -481,6 +482,7 @@ class Worker:
         self.wake_beat = threading.Event()
         self.turns = {queue: Turns() for queue in self.shares}
         self.stopping, self.hurry, self.closed = threading.Event(), threading.Event(), threading.Event()
+        self.pause = threading.Event()  # never set
         self.exit_code = 0
         self.reaper_seen = time.monotonic()
         self.reaper_missed = False
@@ -515,11 +517,17 @@ class Worker:
         self._drain()
         self.closed.set()
         self.wake_beat.set()
-        for helper in helpers:
-            helper.join(SETTLE_S)
-        self.control = self.jobs.link()  # the beat thread may still wait for an answer on the old one
-        self._leave()
+        leaving = threading.Thread(target=self._leave, args=(helpers,), daemon=True)
+        leaving.start()
+        leaving.join(SETTLE_S)
+        if leaving.is_alive():
+            self.log.warning("going on without a word to Redis; the reaper recovers what is left")
+        (LIVENESS / str(self.pid)).unlink(missing_ok=True)
         return self.exit_code
+
+    def hangs(self) -> bool:
+        """Whether threads would hold up an exit that joins them."""
+        return any(not future.done() for future in self.futures.values())
 
     def _introduce(self) -> None:
         """Before the first claim, whose attempts and timeouts follow from what the beat publishes of the types."""
@@ -551,8 +559,8 @@ class Worker:
         running = [slot for slot in self.slots if slot.running]
         if running:
             self.log("draining", running=len(running), at_most_s=self.config.drain_s)
+        threading.Thread(target=self._unblock, daemon=True).start()
         while self._busy() and time.monotonic() < deadline and self.signals.count < 2:
-            self._unblock()
             self.signals.wait(0.02)
         self.hurry.set()
         for slot in self._busy():
@@ -562,10 +570,12 @@ class Worker:
         return [slot for slot in self.slots if not slot.abandoned and not self.futures[slot].done()]
 
     def _unblock(self) -> None:
-        try:
-            self.jobs.unblock(slot.link for slot in self._busy() if slot.idle)
-        except Unavailable:
-            pass  # then nothing is blocked for long: BLMOVE ends with its connection or its timeout
+        """End the waiting of idle slots. In a thread of its own: a Redis that does not answer delays no stop."""
+        while self._busy() and not self.hurry.wait(0.02):
+            try:
+                self.jobs.unblock(slot.link for slot in self._busy() if slot.idle)
+            except Unavailable:
+                pass  # then nothing is blocked for long: BLMOVE ends with its connection or its timeout
 
     def _take_back(self, slot: Slot) -> None:
         """Settle for a slot that does not end in time: its job goes back as an interrupted attempt, the rest unharmed."""
@@ -578,13 +588,15 @@ class Worker:
                 slot.handed.append(Settlement(run.job.id, run.job.token, "failed", IN_PLACE, "interrupted", message))
                 self.report(run, slot.handed[-1])
 
-    def _leave(self) -> None:
+    def _leave(self, helpers: list[threading.Thread]) -> None:
+        for helper in helpers:
+            helper.join(SETTLE_S)
+        self.control = self.jobs.link()  # the beat thread may still wait for an answer on the old one
         for queue in self.shares:
             self._persist(partial(self._hand_back, queue))
             self._persist(partial(self._beat_for, queue))  # what was counted since the last one
             slots = [slot.id for slot in self.slots if slot.queue == queue]
             self._persist(lambda queue=queue, slots=slots: self.jobs.leave(queue, self.id, slots))
-        (LIVENESS / str(self.pid)).unlink(missing_ok=True)
 
     def _persist(self, action: Any) -> None:
         deadline = time.monotonic() + SETTLE_S
@@ -596,7 +608,7 @@ class Worker:
                 if time.monotonic() > deadline:
                     self.log.warning(f"going on without a word to Redis; the reaper recovers what is left: {error}")
                     return
-                self.signals.wait(0.1)
+                self.pause.wait(0.1)
 
     # -- watch: never waits for the network
 
@@ -882,6 +894,7 @@ def main() -> int:
     if options.check:
         return check_life()
     log, signals = start_logging(config, "worker"), Signals()
+    signals.end_within(config.drain_s + END_S, log)
     if config.worker_processes > 1 or options.reload:
         return Parent(__file__, config.worker_processes, log, signals, burst=options.burst, reload=options.reload).run()
     try:
@@ -905,8 +918,7 @@ def main() -> int:
     log("ready", worker=worker.id, types=sorted(types), queues=worker.shares)
     code = worker.run()
     log("stopped", code=code)
-    log.flush()
-    os._exit(code)  # threads that hang in a handler would be joined for ever
+    return end(code, worker.hangs(), log)
 
 
 if __name__ == "__main__":
