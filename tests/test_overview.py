@@ -13,7 +13,7 @@ import api
 from _jobqueue.config import Config
 from _jobqueue.keys import parse_keys
 from _jobqueue.logs import Log
-from _jobqueue.records import IN_PLACE, NEVER, Look
+from _jobqueue.records import IN_PLACE, NEVER, Look, Warned
 from _jobqueue.web.diagnosis import LEVELS, Patience
 from _jobqueue.web.overview import Overview as PatientOverview
 from _jobqueue.web.rates import WINDOW, percentile
@@ -176,6 +176,39 @@ def test_a_worker_whose_beat_is_lost_is_a_warning(queue: JobQueue, server: Serve
     assert row["lost"] and re.search("1[6-9] s ago", text_of(queue, "worker_lost"))
 
 
+def test_a_lost_worker_runs_nothing(queue: JobQueue, server: Server, crew: Worker) -> None:
+    job_id = queue.submit().id
+    crew.claim()
+    crew.renew()
+    (row,) = Overview(queue).stats()["workers"]
+    assert [run["job_id"] for run in row["running"]] == [job_id]
+    server.client.zincrby(f"{Q}workers", -16_000, "w")
+    (row,) = Overview(queue).stats()["workers"]
+    assert row["lost"] and row["running"] == []
+
+
+def test_what_is_wrong_has_an_id_of_its_own_that_stays(queue: JobQueue, server: Server, crew: Worker) -> None:
+    for name in ("first", "second"):
+        queue.submit(name)
+        Worker(queue, name).renew()
+        server.client.zincrby(f"{Q}workers", -16_000, name)
+    crew.tend()
+
+    def told() -> dict[str, str]:
+        return {each["id"]: each["text"] for each in Overview(queue).stats()["health"]}
+
+    before = told()
+    assert before.keys() == {
+        *(f"worker_lost:default:{name}" for name in ("first", "second")),
+        *(f"no_handler:default:{name}" for name in ("first", "second")),
+    }
+    server.client.zincrby(f"{Q}workers", -60_000, "first")
+    queue.submit(queue="another")
+    after = told()
+    assert after.keys() == before.keys() | {"no_worker:another"}
+    assert after["worker_lost:default:first"] != before["worker_lost:default:first"]
+
+
 def test_new_dead_letters_are_a_warning_until_they_are_retried(queue: JobQueue, server: Server, crew: Worker) -> None:
     queue.submit()
     crew.claim()
@@ -213,6 +246,10 @@ def test_what_redis_may_lose_is_told(own_server: Server) -> None:
     settings("maxmemory-policy", "allkeys-lru")
     settings("maxmemory", own_server.client.info("memory")["used_memory"] * 21 // 20)
     assert findings(queue) == [("not_persistent", None), ("memory", None), ("redis", None)]
+    server = Overview(queue).server()
+    server["warnings"] = [Warned("redis", text) for text in ("one", "another", "a third")]
+    told = Overview(queue).health(server)
+    assert [each["id"] for each in told] == ["redis", "redis:1", "redis:2"]
 
 
 def test_the_worst_comes_first_and_a_list_has_an_end(queue: JobQueue) -> None:

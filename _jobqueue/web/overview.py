@@ -148,7 +148,9 @@ def _queue_with_rates(queue: str, look: Look) -> dict[str, Any]:
 
 
 def worker_rows(queue: str, look: Look) -> list[dict[str, Any]]:
-    return [
-        {"worker": name, "queue": queue, "last_beat_at": rfc3339(info["beat_ms"]), "lost": not look.lives(name), **info}
-        for name, info in look.workers.items()
-    ]
+    return [_worker_row(queue, name, info, look.lives(name)) for name, info in look.workers.items()]
+
+
+def _worker_row(queue: str, name: str, info: dict[str, Any], lives: bool) -> dict[str, Any]:
+    row = {"worker": name, "queue": queue, "last_beat_at": rfc3339(info["beat_ms"]), "lost": not lives, **info}
+    return row if lives else row | {"running": []}  # what it ran when last heard of is taken back, or runs elsewhere

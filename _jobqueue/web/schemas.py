@@ -248,6 +248,7 @@ VERDICT = full(
 # -------------------------------------------------------------------------------------------------------- the system
 
 FINDING = full(
+    id=said(TEXT, "The same as long as the same thing is wrong."),
     code={"enum": list(LEVELS)},
     level={"enum": sorted(set(LEVELS.values()))},
     text=said(TEXT, "What is wrong, and what to do."),
