@@ -18,7 +18,7 @@ from _jobqueue.store.ids import new_id
 from jobqueue import JobQueue, NewJob
 from tests.browser import Browser, browser
 from tests.harness import ROOT, System, eventually
-from tests.played import Worker
+from tests.played import Worker, now_ms
 from tests.screenshots import age
 
 STATIC = ROOT / "_jobqueue/web/static"
@@ -284,6 +284,18 @@ def test_a_missing_worker_is_the_first_thing_one_sees(system: System, tab: Brows
     assert system.get("/queues").json()["queues"][0]["paused"]
     button(tab, "Resume")
     eventually(lambda: system.get("/queues").json()["queues"][0]["paused"], equals=False)
+
+
+def test_a_queue_that_grows_says_so_and_one_that_shrinks_when_it_is_empty(system: System, tab: Browser) -> None:
+    system.api()
+    for queue, done in (("grows", 84), ("shrinks", 600)):
+        JobQueue(system.url).submit_many([NewJob("echo", n, queue=queue) for n in range(20)])
+        key = f"jq:{{{queue}}}:stats:{now_ms(system.server) // 60_000}"
+        system.server.client.hset(key, mapping={"submitted": 329, "done": done})
+    show(tab, system, "queues")
+    cell = "document.querySelector('tr[data-key=%s] [data-label=\"Drained in\"]').innerText"
+    assert re.fullmatch(r"grows by 2\d\d a minute", tab.see(cell % "grows", lambda text: text))
+    assert re.fullmatch(r"[2-4](\.\d)? s", tab.run(cell % "shrinks"))
 
 
 def polled_twice(tab: Browser) -> None:

@@ -16,7 +16,7 @@ from _jobqueue.logs import Log
 from _jobqueue.records import IN_PLACE, NEVER, Look, Warned
 from _jobqueue.web.diagnosis import LEVELS, Patience
 from _jobqueue.web.overview import Overview as PatientOverview
-from _jobqueue.web.rates import WINDOW, percentile
+from _jobqueue.web.rates import WINDOW, paces, percentile
 from jobqueue import JobQueue, NewJob, NotFound
 from tests.harness import Server, System, eventually
 from tests.played import Q, Worker, now_ms, tick
@@ -393,6 +393,39 @@ def test_a_queue_tells_how_long_it_takes_to_drain(queue: JobQueue, server: Serve
     assert [row()[name] for name in ("workers", "threads", "busy", "reaper")] == [1, 2, 2, True]
     queue.pause("default")
     assert row()["drain_s"] is None
+
+
+def test_the_time_to_drain_goes_by_the_last_minute_of_work(queue: JobQueue, server: Server) -> None:
+    queue.submit_many([NewJob("echo", n) for n in range(30)])
+    past(server, 5, done=6)
+    past(server, 0, done=50, failed=10)
+    (row,) = Overview(queue).stats()["queues"]
+    assert row["drain_s"] == pytest.approx(30, rel=0.1)  # not at the pace of all these minutes, which were mostly idle
+    assert row["growth_per_minute"] == pytest.approx(-30, abs=3)
+
+
+def test_jobs_that_take_minutes_are_drained_at_the_pace_of_the_last_few(queue: JobQueue, server: Server) -> None:
+    queue.submit_many([NewJob("echo", n) for n in range(3)])
+    past(server, 4, done=4)
+    (row,) = Overview(queue).stats()["queues"]
+    assert row["drain_s"] == pytest.approx(60 * 3 / (4 / 4.5), rel=0.15) and row["done_per_minute"] == 0
+
+
+@pytest.mark.parametrize("passed_s", [0, 15, 45, 59])
+def test_a_steady_pace_is_told_as_it_is_at_any_moment_of_a_minute(queue: JobQueue, passed_s: int) -> None:
+    queue.submit()
+    seen = queue.look("default")
+    books = replace(seen.books, now_ms=1000 * 60_000 + passed_s * 1000)
+    counted = {1000: {"done": passed_s}, 999: {"done": 60}, 998: {"done": 5000}}
+    assert paces(replace(seen, books=books, minutes=counted), "done") == [pytest.approx(60)]
+
+
+def test_a_queue_that_grows_says_by_how_much(queue: JobQueue, server: Server) -> None:
+    queue.submit_many([NewJob("echo", n) for n in range(30)])
+    server.client.delete(*server.client.keys(f"{Q}stats:*"))
+    past(server, 0, submitted=329, done=80, failed=4)
+    (row,) = Overview(queue).stats()["queues"]
+    assert row["growth_per_minute"] == pytest.approx(245, abs=6)
 
 
 def test_the_reaper_notes_how_long_jobs_have_waited_at_most(queue: JobQueue, server: Server, crew: Worker) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from _jobqueue.records import Books, Look, Warned
 from _jobqueue.rfc3339 import rfc3339
-from _jobqueue.web.rates import crew, last, paces, types_of
+from _jobqueue.web.rates import crew, last, pace_of_work, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
 
 # What a job may wait for, or what became of it.
@@ -255,7 +255,7 @@ def _queued(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     if not ahead:
         return "ready", f"It is next: all {threads} threads are busy, and the first that is free claims it."
     first = "1 job comes" if ahead == 1 else f"{ahead} jobs come"
-    pace = sum(paces(look, "done", "failed"))
+    pace = pace_of_work(look)
     soon = f" At {pace:.3g} a minute that takes about {_span(60_000 * ahead / pace)}." if pace else ""
     return "waiting", f"{first} before it, and {busy} of {threads} threads are busy.{soon}"
 
