@@ -16,7 +16,7 @@ from _jobqueue.config import Config
 from _jobqueue.records import STATUSES, Books, Look
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web.diagnosis import Patience, explanation, health
-from _jobqueue.web.rates import WINDOW, by_minute, crew, last, minute_row, paces, rates
+from _jobqueue.web.rates import WINDOW, by_minute, crew, last, minute_row, pace_of_work, paces, rates
 from jobqueue import JobQueue
 
 HOUR = 60  # minutes
@@ -136,11 +136,13 @@ def queue_row(queue: str, books: Books) -> dict[str, Any]:
 def _queue_with_rates(queue: str, look: Look) -> dict[str, Any]:
     books, (workers, threads, busy) = look.books, crew(look)
     (done, failed, submitted), waiting = paces(look, "done", "failed", "submitted"), books.sizes["queued"]
-    drain_s = round(60 * waiting / (done + failed), 1) if done + failed and not books.paused else None
+    pace = pace_of_work(look)
+    drain_s = round(60 * waiting / pace, 1) if pace and not books.paused else None
     return queue_row(queue, books) | {
         "oldest_age_s": None if books.oldest_age_ms is None else books.oldest_age_ms / 1000,
         "done_per_minute": round(done, 1),
         "submitted_per_minute": round(submitted, 1),
+        "growth_per_minute": round(submitted - done - failed, 1),
         "drain_s": drain_s if waiting else 0,
         "workers": workers,
         "threads": threads,
@@ -149,7 +151,9 @@ def _queue_with_rates(queue: str, look: Look) -> dict[str, Any]:
 
 
 def worker_rows(queue: str, look: Look) -> list[dict[str, Any]]:
-    return [
-        {"worker": name, "queue": queue, "last_beat_at": rfc3339(info["beat_ms"]), "lost": not look.lives(name), **info}
-        for name, info in look.workers.items()
-    ]
+    return [_worker_row(queue, name, info, look.lives(name)) for name, info in look.workers.items()]
+
+
+def _worker_row(queue: str, name: str, info: dict[str, Any], lives: bool) -> dict[str, Any]:
+    row = {"worker": name, "queue": queue, "last_beat_at": rfc3339(info["beat_ms"]), "lost": not lives, **info}
+    return row if lives else row | {"running": []}  # what it ran when last heard of is taken back, or runs elsewhere
