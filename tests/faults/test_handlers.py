@@ -10,6 +10,7 @@ from jobqueue import Job, JobQueue
 from tests.faults.forge import Forge, Forged
 from tests.harness import Server, eventually
 
+pytestmark = pytest.mark.long(3)
 T = {"PROCESSING_TIMEOUT_S": "1"}
 ENDED = ("done", "failed")
 
