@@ -32,10 +32,16 @@ MAX_ATTEMPTS = 100
 MIN_TIMEOUT_MS = 100
 DAY_MS = 86_400_000
 MAX_DELAY_MS = 365 * DAY_MS
+MAX_QUEUES = 4096  # 12 bits of a job id
+QUEUES_MAX = 256  # unless it is set otherwise
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
 BEAT_LOST_MS = 15_000
+REAPER_MISSED_S = 5.0  # without a reaper for so long, people are told: it may be starting, on a busy machine
+NO_REAPER = (
+    "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
+)
 
 SAME: Any = object()  # a payload that stays as it is
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from _jobqueue.pieces import joined
-from _jobqueue.records import DEFAULT_TYPE, ENDED, MAX_PRIORITY, PRIORITY_STEP, STATUSES, Books, Job, Kind
+from _jobqueue.records import DEFAULT_TYPE, ENDED, MAX_PRIORITY, PRIORITY_STEP, STATUSES, Books, Job, Kind, Look
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 
@@ -69,6 +69,17 @@ def books_of(answer: Sequence[Any]) -> Books:
         checked_ms,
         problems,
         int(lease or 0) or None,
+    )
+
+
+def look_of(answer: Sequence[Any]) -> Look:
+    books, (types, workers, rows) = books_of(answer[:8]), answer[8:]
+    last = books.now_ms // 60_000
+    return Look(
+        books,
+        [name.decode() for name in types],
+        {name.decode(): json.loads(info) | {"beat_ms": int(beat)} for name, beat, info in workers},
+        {last - ago: {name.decode(): int(n) for name, n in pairs_of(row).items()} for ago, row in enumerate(rows)},
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from _jobqueue.records import Books, Look, Warned
+from _jobqueue.records import MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
 from _jobqueue.rfc3339 import rfc3339
-from _jobqueue.web.rates import crew, last, paces, types_of
+from _jobqueue.web.rates import crew, last, pace_of_work, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
 
 # What a job may wait for, or what became of it.
@@ -23,11 +24,6 @@ ADVICE_KEPT_S = 2.0
 MAX_ADVICE = 20  # sentences in the answer to one submit
 SHOWN_CHARS = 200  # of an error's message
 WORKER_CHARS = 8  # of its id: enough to find it
-TICK_S = 5.0  # a reaper that is starting has ticked by then, also on a busy machine
-
-NO_REAPER = (
-    "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
-)
 
 # What may be wrong, the worst first.
 LEVELS = {
@@ -46,11 +42,25 @@ LEVELS = {
 }
 
 
+class Finding(NamedTuple):
+    """Something that is wrong. ``about`` says which type or worker of the queue, where there may be several."""
+
+    code: str
+    text: str
+    queue: str | None = None
+    about: str = ""
+
+    @property
+    def id(self) -> str:
+        """The same as long as it is the same thing that is wrong, whatever has become of the numbers in its text."""
+        return ":".join(part for part in (self.code, self.queue, self.about) if part)
+
+
 class Patience:
     """Says that a queue has no reaper, but not before a reaper had time to tick: the first submits of a system that is just
     starting, or of a new queue, come before its first tick."""
 
-    def __init__(self, tick_s: float = TICK_S) -> None:
+    def __init__(self, tick_s: float = REAPER_MISSED_S) -> None:
         self.tick_s = tick_s
         self._first_seen: dict[str, float] = {}
 
@@ -66,63 +76,86 @@ def health(
     looks: dict[str, Look], server_warnings: Iterable[Warned], patience: Patience, lease_s: float
 ) -> list[dict[str, Any]]:
     """What is wrong, the worst first, each with what to do; [] when all is well. ``lease_s``: this program's setting."""
-    found: list[tuple[str, str, str | None]] = [(code, text, None) for code, text in server_warnings]
+    found = _of_the_server(server_warnings)
     missed = [queue for queue, look in looks.items() if patience.misses_reaper(queue, look.books)]
     if any(look.books.reaper_lives for look in looks.values()):  # it will find the queues that are new to it
         left = [queue for queue in missed if looks[queue].books.reaper_ms is not None]
-        found += [("no_reaper", f"queue {queue}: {NO_REAPER}", queue) for queue in left]
+        found += [Finding("no_reaper", f"queue {queue}: {NO_REAPER}", queue) for queue in left]
     elif missed:
-        found.append(("no_reaper", NO_REAPER, None))
+        found.append(Finding("no_reaper", NO_REAPER))
     for queue, look in looks.items():
-        found += [(code, text, queue) for code, text in (*_problems(queue, look), *_settings(queue, look, lease_s))]
+        found += (*_problems(queue, look), *_settings(queue, look, lease_s))
     worst = list(LEVELS)
-    found.sort(key=lambda each: worst.index(each[0]))
+    found.sort(key=lambda each: worst.index(each.code))
     return [
-        {"code": code, "level": LEVELS[code], "text": _sentence(text), "queue": queue}
-        for code, text, queue in found[:MAX_FINDINGS]
+        {
+            "id": each.id,
+            "code": each.code,
+            "level": LEVELS[each.code],
+            "text": _sentence(each.text),
+            "queue": each.queue,
+        }
+        for each in found[:MAX_FINDINGS]
     ]
+
+
+def _of_the_server(warnings: Iterable[Warned]) -> list[Finding]:
+    """Several may have one code: they are told apart by their order."""
+    seen = Counter[str]()
+    found = []
+    for code, text in warnings:
+        found.append(Finding(code, text, about=str(seen[code]) if seen[code] else ""))
+        seen[code] += 1
+    return found
 
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
-def _problems(queue: str, look: Look) -> Iterator[tuple[str, str]]:
-    """What is wrong with one queue: code and sentence."""
+def _problems(queue: str, look: Look) -> Iterator[Finding]:
+    """What is wrong with one queue."""
     books, (workers, threads, busy) = look.books, crew(look)
     waiting = books.sizes["queued"]
     if books.missing:
-        yield (
+        yield Finding(
             "books",
             f"queue {queue}: the books do not balance, {books.missing:+d} submitted jobs are nowhere: find out which "
             f"(python jobqueue.py check --queue {queue})",
+            queue,
         )
     if books.paused:
-        yield "paused", f"queue {queue} is paused: {_jobs(waiting)} until it is resumed"
+        yield Finding("paused", f"queue {queue} is paused: {_jobs(waiting)} until it is resumed", queue)
     if waiting and not workers:
-        yield "no_worker", f"{_jobs(waiting)}: {_none(queue)}"
+        yield Finding("no_worker", f"{_jobs(waiting)}: {_none(queue)}", queue)
     elif waiting:
-        yield from (("no_handler", _no_handler(queue, name)) for name in sorted(set(look.types) - types_of(look)))
+        for name in sorted(set(look.types) - types_of(look)):
+            yield Finding("no_handler", _no_handler(queue, name), queue, name)
         if not books.paused and (books.oldest_age_ms or 0) > OLD_MS:
-            yield (
+            yield Finding(
                 "old_job",
                 f"queue {queue}: the oldest job has waited for {_span(books.oldest_age_ms)}, {busy} of {threads} threads "
                 f"are busy: start more workers (python worker.py --queues {queue}), or see what keeps these",
+                queue,
             )
     for worker, info in look.workers.items():
         if not look.lives(worker):
-            yield (
+            yield Finding(
                 "worker_lost",
                 f"worker {worker} of the queue {queue} (pid {info.get('pid')} on {info.get('host')}) was last heard of {_span(books.now_ms - info['beat_ms'])} ago: "
                 "what it ran is taken back when its leases end; see on its host why it has stopped",
+                queue,
+                worker,
             )
     failed = sum(counts.get("failed", 0) for counts in last(look.minutes).values())
     if failed := min(failed, books.sizes["failed"]):
         letters = "1 new dead letter" if failed == 1 else f"{failed} new dead letters"
-        yield "dead_letters", f"queue {queue}: {letters} in the last minutes: see why, put it right, retry"
+        yield Finding(
+            "dead_letters", f"queue {queue}: {letters} in the last minutes: see why, put it right, retry", queue
+        )
 
 
-def _settings(queue: str, look: Look, lease_s: float) -> Iterator[tuple[str, str]]:
+def _settings(queue: str, look: Look, lease_s: float) -> Iterator[Finding]:
     """Each worker goes by its own lease, but a job without a timeout of its own gets its worker's."""
     named: dict[float, str] = {lease_s: "this API"}
     if look.books.reaper_lives and look.books.reaper_lease_ms:
@@ -132,7 +165,9 @@ def _settings(queue: str, look: Look, lease_s: float) -> Iterator[tuple[str, str
             named.setdefault(info["lease_s"], f"worker {worker}")
     if len(named) > 1:
         said = ", ".join(f"{lease:g} for {who}" for lease, who in named.items())
-        yield "leases_differ", f"queue {queue}: PROCESSING_TIMEOUT_S is {said}: set it alike for all processes"
+        yield Finding(
+            "leases_differ", f"queue {queue}: PROCESSING_TIMEOUT_S is {said}: set it alike for all processes", queue
+        )
 
 
 def _jobs(n: int) -> str:
@@ -189,6 +224,8 @@ class Advice:
             workers, _, _ = crew(look)
             misses = self.patience.misses_reaper(queue, look.books)
             kept = Outlook(time.monotonic(), misses, bool(workers), types_of(look))
+            if len(self._kept) > MAX_QUEUES:  # some must be of queues that are gone
+                self._kept = {}
             self._kept[queue] = kept
         return kept
 
@@ -215,7 +252,7 @@ def _queued(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     if not ahead:
         return "ready", f"It is next: all {threads} threads are busy, and the first that is free claims it."
     first = "1 job comes" if ahead == 1 else f"{ahead} jobs come"
-    pace = sum(paces(look, "done", "failed"))
+    pace = pace_of_work(look)
     soon = f" At {pace:.3g} a minute that takes about {_span(60_000 * ahead / pace)}." if pace else ""
     return "waiting", f"{first} before it, and {busy} of {threads} threads are busy.{soon}"
 

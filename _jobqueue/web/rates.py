@@ -85,10 +85,20 @@ def rates(minutes: Mapping[int, Counts], now_ms: int) -> dict[str, Any]:
 
 
 def paces(look: Look, *names: str) -> list[float]:
-    """How much each counter of the queue grows in a minute."""
+    """How much each counter of the queue has grown in the last minute: by all of this one, and by that part of the one before
+    which is within."""
+    this, passed_ms = divmod(look.books.now_ms, 60_000)
+    now, before, share = look.minutes.get(this, {}), look.minutes.get(this - 1, {}), 1 - passed_ms / 60_000
+    return [now.get(name, 0) + share * before.get(name, 0) for name in names]
+
+
+def pace_of_work(look: Look) -> float:
+    """How many jobs of the queue end in a minute: in the last one, else (its jobs may take long) in the last few."""
+    if recent := sum(paces(look, "done", "failed")):
+        return recent
     minutes = last(look.minutes)
-    passed = _passed(minutes, look.books.now_ms)
-    return [sum(counts.get(name, 0) for counts in minutes.values()) / passed for name in names]
+    ended = sum(counts.get(name, 0) for counts in minutes.values() for name in ("done", "failed"))
+    return ended / _passed(minutes, look.books.now_ms)
 
 
 def crew(look: Look) -> tuple[int, int, int]:

@@ -228,7 +228,7 @@ WORKER = shape(
     {
         **alike(TEXT, "worker", "queue", "host", "version"),
         **alike(WHOLE, "pid", "threads"),
-        "lease_s": said(NUMBER, "Its PROCESSING_TIMEOUT_S: its leases end when it has not beaten for that time."),
+        "lease_s": said(NUMBER, "PROCESSING_TIMEOUT_S of the worker: without a beat for so long, it is dead."),
         "types": listed(TEXT),
         "running": listed(shape({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})),
         "last_beat_at": TIME,
@@ -248,6 +248,7 @@ VERDICT = full(
 # -------------------------------------------------------------------------------------------------------- the system
 
 FINDING = full(
+    id=said(TEXT, "The same as long as the same thing is wrong."),
     code={"enum": list(LEVELS)},
     level={"enum": sorted(set(LEVELS.values()))},
     text=said(TEXT, "What is wrong, and what to do."),
@@ -279,9 +280,12 @@ MINUTE = shape(
 PACE = shape(
     {
         "oldest_age_s": maybe(NUMBER),
-        **alike(NUMBER, "done_per_minute", "submitted_per_minute"),
+        **alike(said(NUMBER, "In the last minute."), "done_per_minute", "submitted_per_minute"),
+        "growth_per_minute": said({"type": "number"}, "Submitted in the last minute, less those that ended."),
         "drain_s": said(
-            maybe(NUMBER), "How long what waits takes at the rate of the last minutes; null while nothing is done."
+            maybe(NUMBER),
+            "How long what waits takes at the pace of the last minute, or of the last few when nothing ended in it; "
+            "null while nothing is done.",
         ),
         **alike(WHOLE, "workers", "threads", "busy"),
     }

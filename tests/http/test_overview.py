@@ -13,10 +13,10 @@ import api
 from _jobqueue.config import Config
 from _jobqueue.keys import parse_keys
 from _jobqueue.logs import Log
-from _jobqueue.records import IN_PLACE, NEVER, Look
+from _jobqueue.records import IN_PLACE, NEVER, Look, Warned
 from _jobqueue.web.diagnosis import LEVELS, Patience
 from _jobqueue.web.overview import Overview as PatientOverview
-from _jobqueue.web.rates import WINDOW, percentile
+from _jobqueue.web.rates import WINDOW, paces, percentile
 from jobqueue import JobQueue, NewJob, NotFound
 from tests.harness import Server, System, eventually
 from tests.played import Q, Worker, now_ms, tick
@@ -176,6 +176,39 @@ def test_a_worker_whose_beat_is_lost_is_a_warning(queue: JobQueue, server: Serve
     assert row["lost"] and re.search("1[6-9] s ago", text_of(queue, "worker_lost"))
 
 
+def test_a_lost_worker_runs_nothing(queue: JobQueue, server: Server, crew: Worker) -> None:
+    job_id = queue.submit().id
+    crew.claim()
+    crew.renew()
+    (row,) = Overview(queue).stats()["workers"]
+    assert [run["job_id"] for run in row["running"]] == [job_id]
+    server.client.zincrby(f"{Q}workers", -16_000, "w")
+    (row,) = Overview(queue).stats()["workers"]
+    assert row["lost"] and row["running"] == []
+
+
+def test_what_is_wrong_has_an_id_of_its_own_that_stays(queue: JobQueue, server: Server, crew: Worker) -> None:
+    for name in ("first", "second"):
+        queue.submit(name)
+        Worker(queue, name).renew()
+        server.client.zincrby(f"{Q}workers", -16_000, name)
+    crew.tend()
+
+    def told() -> dict[str, str]:
+        return {each["id"]: each["text"] for each in Overview(queue).stats()["health"]}
+
+    before = told()
+    assert before.keys() == {
+        *(f"worker_lost:default:{name}" for name in ("first", "second")),
+        *(f"no_handler:default:{name}" for name in ("first", "second")),
+    }
+    server.client.zincrby(f"{Q}workers", -60_000, "first")
+    queue.submit(queue="another")
+    after = told()
+    assert after.keys() == before.keys() | {"no_worker:another"}
+    assert after["worker_lost:default:first"] != before["worker_lost:default:first"]
+
+
 def test_new_dead_letters_are_a_warning_until_they_are_retried(queue: JobQueue, server: Server, crew: Worker) -> None:
     queue.submit()
     crew.claim()
@@ -213,6 +246,10 @@ def test_what_redis_may_lose_is_told(own_server: Server) -> None:
     settings("maxmemory-policy", "allkeys-lru")
     settings("maxmemory", own_server.client.info("memory")["used_memory"] * 21 // 20)
     assert findings(queue) == [("not_persistent", None), ("memory", None), ("redis", None)]
+    server = Overview(queue).server()
+    server["warnings"] = [Warned("redis", text) for text in ("one", "another", "a third")]
+    told = Overview(queue).health(server)
+    assert [each["id"] for each in told] == ["redis", "redis:1", "redis:2"]
 
 
 def test_the_worst_comes_first_and_a_list_has_an_end(queue: JobQueue) -> None:
@@ -264,8 +301,8 @@ def test_minutes_that_are_over_are_read_once_and_those_of_another_redis_forgotte
     queue: JobQueue, server: Server, overview: PatientOverview, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    look = queue.look
-    monkeypatch.setattr(queue, "look", lambda queue, **args: asked.append(args["minutes"]) or look(queue, **args))
+    looks = queue.looks
+    monkeypatch.setattr(queue, "looks", lambda **args: asked.append(args["minutes"]) or looks(**args))
     queue.submit(), queue.submit()
     key = past(server, 30, submitted=3)
     for _ in range(3):
@@ -296,7 +333,7 @@ def test_a_poll_across_the_turn_of_a_minute_loses_nothing(
         books, last = replace(seen.books, now_ms=now[queue] * 60_000), now[queue]
         return replace(seen, books=books, minutes={last - ago: {"done": 1} for ago in range(minutes)})
 
-    monkeypatch.setattr(queue, "look", look)
+    monkeypatch.setattr(queue, "looks", lambda **args: {name: look(name, **args) for name in ("a", "b")})
     for now["a"], now["b"] in ((1000, 1000), (1000, 1001), (1001, 1001), (1003, 1003)):
         minutes = [minute["done"] for minute in overview.stats()["minutes"]]
     assert minutes == [2] * 60
@@ -313,7 +350,7 @@ def test_a_minute_that_was_not_over_is_read_again_however_much_later(
         books = replace(seen.books, now_ms=now * 60_000)
         return replace(seen, books=books, minutes={now - ago: counted.get(now - ago, {}) for ago in range(minutes)})
 
-    monkeypatch.setattr(queue, "look", look)
+    monkeypatch.setattr(queue, "looks", lambda **args: {"default": look("default", **args)})
     assert sum(minute["done"] for minute in overview.stats()["minutes"]) == 1
     counted[1000], now = {"done": 5}, 1000 + later
     assert sum(minute["done"] for minute in overview.stats()["minutes"]) == 5
@@ -356,6 +393,39 @@ def test_a_queue_tells_how_long_it_takes_to_drain(queue: JobQueue, server: Serve
     assert [row()[name] for name in ("workers", "threads", "busy", "reaper")] == [1, 2, 2, True]
     queue.pause("default")
     assert row()["drain_s"] is None
+
+
+def test_the_time_to_drain_goes_by_the_last_minute_of_work(queue: JobQueue, server: Server) -> None:
+    queue.submit_many([NewJob("echo", n) for n in range(30)])
+    past(server, 5, done=6)
+    past(server, 0, done=50, failed=10)
+    (row,) = Overview(queue).stats()["queues"]
+    assert row["drain_s"] == pytest.approx(30, rel=0.1)  # not at the pace of all these minutes, which were mostly idle
+    assert row["growth_per_minute"] == pytest.approx(-30, abs=3)
+
+
+def test_jobs_that_take_minutes_are_drained_at_the_pace_of_the_last_few(queue: JobQueue, server: Server) -> None:
+    queue.submit_many([NewJob("echo", n) for n in range(3)])
+    past(server, 4, done=4)
+    (row,) = Overview(queue).stats()["queues"]
+    assert row["drain_s"] == pytest.approx(60 * 3 / (4 / 4.5), rel=0.15) and row["done_per_minute"] == 0
+
+
+@pytest.mark.parametrize("passed_s", [0, 15, 45, 59])
+def test_a_steady_pace_is_told_as_it_is_at_any_moment_of_a_minute(queue: JobQueue, passed_s: int) -> None:
+    queue.submit()
+    seen = queue.look("default")
+    books = replace(seen.books, now_ms=1000 * 60_000 + passed_s * 1000)
+    counted = {1000: {"done": passed_s}, 999: {"done": 60}, 998: {"done": 5000}}
+    assert paces(replace(seen, books=books, minutes=counted), "done") == [pytest.approx(60)]
+
+
+def test_a_queue_that_grows_says_by_how_much(queue: JobQueue, server: Server) -> None:
+    queue.submit_many([NewJob("echo", n) for n in range(30)])
+    server.client.delete(*server.client.keys(f"{Q}stats:*"))
+    past(server, 0, submitted=329, done=80, failed=4)
+    (row,) = Overview(queue).stats()["queues"]
+    assert row["growth_per_minute"] == pytest.approx(245, abs=6)
 
 
 def test_the_reaper_notes_how_long_jobs_have_waited_at_most(queue: JobQueue, server: Server, crew: Worker) -> None:

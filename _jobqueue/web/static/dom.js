@@ -54,14 +54,14 @@ const keyOf = (node) => node.dataset?.key;
 const asNode = (child) => (typeof child === 'object' ? child : document.createTextNode(child));
 
 // Make the inside of `parent` look like `fresh`. What has the same key stays the same element:
-// focus and scroll with it.
+// focus and scroll with it. Two with one key are a mistake of the view; both are shown.
 export function show(parent, ...fresh) {
   const children = fresh.flat(3).filter(isShown).map(asNode);
   const kept = keptByKey(parent, children);
   const focused = document.activeElement;
   let place = parent.firstChild;
   for (const child of children) {
-    const match = keyOf(child) ? kept.get(keyOf(child)) : sameKind(place, child);
+    const match = keyOf(child) ? kept.get(keyOf(child))?.shift() : sameKind(place, child);
     if (match && match === place) {
       place = place.nextSibling;
     } else {
@@ -77,13 +77,18 @@ export function show(parent, ...fresh) {
   }
 }
 
-// The children with a key that is still wanted; those with another one go.
+// The children with a key that is still wanted, in a list for each key; those with another one go.
 function keptByKey(parent, children) {
-  const keys = new Set(children.map(keyOf));
   const kept = new Map();
+  for (const key of children.map(keyOf).filter(Boolean)) {
+    if (kept.has(key)) {
+      console.error(`two children have the key ${key}`);
+    }
+    kept.set(key, []);
+  }
   for (const child of [...parent.childNodes].filter(keyOf)) {
-    if (keys.has(keyOf(child))) {
-      kept.set(keyOf(child), child);
+    if (kept.has(keyOf(child))) {
+      kept.get(keyOf(child)).push(child);
     } else {
       child.remove();
     }

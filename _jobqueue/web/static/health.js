@@ -27,15 +27,19 @@ export function drawHealth(stats, failure) {
 }
 
 function unreachable(failure) {
-  return { level: 'error', text: `${failure}. It is asked again until it answers.` };
+  return {
+    id: 'unreachable',
+    level: 'error',
+    text: `${failure}. It is asked again until it answers.`,
+  };
 }
 
 function line(finding) {
-  const { level, code, queue, text } = finding;
+  const { level, id, text } = finding;
   const sentence = text[0].toUpperCase() + text.slice(1);
   return h(
     `li.${level}`,
-    { key: `${code} ${queue}` },
+    { key: id },
     icon(level),
     h('a', { href: pageOf(finding) }, h('span.unseen', `${level}: `), sentence),
   );

@@ -21,7 +21,7 @@ function card(each) {
   const { worker, queue, host, pid, lost, threads, running } = each;
   const name = `${queue} on ${host}:${pid}`;
   return panel(
-    worker,
+    `${worker} ${queue}`, // one worker may serve several queues
     [name, lost ? status('failed', 'beat lost') : status('done', 'alive')],
     h(
       'p',

@@ -19,7 +19,7 @@ from jobqueue import JobQueue, NewJob
 from tests.harness import ROOT, System, eventually
 from tests.pages.browser import Browser, browser
 from tests.pages.screenshots import age
-from tests.played import Worker
+from tests.played import Worker, now_ms
 
 STATIC = ROOT / "_jobqueue/web/static"
 VIEWS = ["", "jobs", "dead", "queues", "workers", "create", "system"]
@@ -284,6 +284,59 @@ def test_a_missing_worker_is_the_first_thing_one_sees(system: System, tab: Brows
     assert system.get("/queues").json()["queues"][0]["paused"]
     button(tab, "Resume")
     eventually(lambda: system.get("/queues").json()["queues"][0]["paused"], equals=False)
+
+
+def test_a_queue_that_grows_says_so_and_one_that_shrinks_when_it_is_empty(system: System, tab: Browser) -> None:
+    system.api()
+    for queue, done in (("grows", 84), ("shrinks", 600)):
+        JobQueue(system.url).submit_many([NewJob("echo", n, queue=queue) for n in range(20)])
+        key = f"jq:{{{queue}}}:stats:{now_ms(system.server) // 60_000}"
+        system.server.client.hset(key, mapping={"submitted": 329, "done": done})
+    show(tab, system, "queues")
+    cell = "document.querySelector('tr[data-key=%s] [data-label=\"Drained in\"]').innerText"
+    assert re.fullmatch(r"grows by 2\d\d a minute", tab.see(cell % "grows", lambda text: text))
+    assert re.fullmatch(r"[2-4](\.\d)? s", tab.run(cell % "shrinks"))
+
+
+def polled_twice(tab: Browser) -> None:
+    """Wait until two more polls have been shown: the second finds what the first has drawn."""
+    polls = "performance.getEntriesByType('resource').filter(each => each.name.endsWith('/stats')).length"
+    tab.see(f"{polls} > {tab.run(polls) + 2}")
+
+
+def test_a_worker_of_several_queues_has_a_card_for_each(system: System, tab: Browser) -> None:
+    system.api()
+    system.worker("--queues", "default=2,email=2,reports=2")
+    show(tab, system, "workers")
+    cards = "[...document.querySelectorAll('.grid h2')].map(each => each.innerText.split(' ')[0]).sort()"
+    tab.see(cards, ["default", "email", "reports"])
+    polled_twice(tab)
+    assert tab.run(cards) == ["default", "email", "reports"]
+
+
+def test_all_that_is_wrong_is_shown_each_thing_once(whole: System, tab: Browser) -> None:
+    whole.post("/queues/default/pause")
+    for name in ("one", "another", "a-third"):
+        whole.submit(type=name)
+    show(tab, whole)
+    lines = "[...document.querySelectorAll('#health li a')].map(each => each.lastChild.data)"
+    seen = tab.see(lines, lambda found: len(found) == 4)
+    polled_twice(tab)
+    assert tab.run(lines) == seen == [each["text"] for each in whole.get("/stats").json()["health"]]
+
+
+def test_two_children_with_one_key_are_a_mistake_but_both_are_shown(api: System, tab: Browser) -> None:
+    show(tab, api)
+    script = """(async () => {
+        const {h, show} = await import('/static/dom.js'), box = h('ul'), items = [1, 2, 3];
+        const draw = () => show(box, items.map(n => h('li', {key: 'same'}, n)));
+        draw();
+        draw();
+        return box.innerText || box.textContent;
+    })()"""
+    assert tab.run(script) == "123"
+    assert len(tab.complaints) == 4 and all("two children have the key same" in text for text in tab.complaints)
+    tab.complaints.clear()
 
 
 def test_the_key_is_asked_for_once_and_kept_for_the_tab(system: System, tab: Browser) -> None:

@@ -235,6 +235,45 @@ def test_a_handler_blocked_in_c_loses_its_job_and_its_place_goes_to_a_new_slot(o
     assert keys_left(server) == []
 
 
+# Where it hangs, and how the attempt ends when it is stopped there; Python itself swallows what is raised in some of these.
+HANGS = {
+    "error": "timeout",
+    "cause": "RuntimeError",
+    "result": "timeout",
+    "log": "timeout",
+    "dropped with the result": "done",
+    "dropped with the error": "RuntimeError",
+}
+
+
+@pytest.mark.parametrize("in_c", [False, True], ids=["in Python", "in C"])
+@pytest.mark.parametrize("where", HANGS)
+def test_what_hangs_after_the_handler_is_stopped_or_replaced_as_a_handler_is(odd, queue, where, in_c):
+    worker = odd("--threads", "2")
+    job = queue.submit("hang", [where, in_c])
+    eventually(lambda: queue.get(job.id).status, equals=lambda status: status in ("done", "failed"))
+    ended = queue.get(job.id)
+    kind = last_error(ended)[0] if ended.errors else ended.status
+    assert kind == ("timeout" if in_c else HANGS[where])
+    for _ in range(4):
+        assert ends(queue, queue.submit("say", "still here").id).result == "still here"
+    assert ("does not yield" in worker.log) == in_c
+    assert "went wrong" not in worker.log
+
+
+def test_the_text_of_an_error_brings_no_code_of_the_handlers_along(odd, queue):
+    odd("--threads", "1")
+    assert last_error(ends(queue, queue.submit("hang", ["text", False]).id, "failed")) == ("Fail", "shown")
+
+
+def test_slots_whose_handlers_end_too_late_are_dropped(odd, queue, server):
+    odd("--threads", "2", PROCESSING_TIMEOUT_S="1")
+    for _ in range(3):
+        job = queue.submit("sleep", 0.8, timeout_s=0.1, max_attempts=1)
+        assert last_error(ends(queue, job.id, "failed"))[0] == "timeout"
+        eventually(lambda: server.client.hlen("jq:{default}:slots"), equals=2)
+
+
 def test_a_hung_handler_that_ends_at_last_changes_nothing(odd, queue, gate):
     worker = odd("--threads", "2")
     job = queue.submit("spin.stubborn", gate.payload, timeout_s=0.2, max_attempts=1)
@@ -364,6 +403,20 @@ def test_a_fork_that_returns_from_the_child_counts_once(odd, queue):
     totals = queue.books("default").totals
     assert totals["done"] == 10 and "refused" not in totals
     assert children(worker.pid) == []
+
+
+def test_a_pool_of_processes_that_a_handler_leaves_ends_at_once(odd, queue):
+    odd("--threads", "2")
+    left = ends(queue, queue.submit("leave.pool").id).result
+    assert left["heard"] == ["ends", "interrupts"]
+    assert left["left_after_s"] < 1
+
+
+def test_children_of_a_handler_use_no_connection_of_their_parent(odd, queue, system):
+    odd("--threads", "2")
+    assert ends(queue, queue.submit("submit.in.children").id).result is True
+    eventually(lambda: queue.books("default").sizes["queued"], equals=0)
+    system.check()
 
 
 def children(pid: int) -> list[int]:
