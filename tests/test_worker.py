@@ -706,6 +706,36 @@ def test_handlers_that_cannot_be_loaded_are_one_clear_line(system, tmp_path, cas
     assert line.startswith("worker.py: --handlers mine: ") and reason in line
 
 
+HANDLER = "from jobqueue import handler\n{more}\n@handler('{name}')\ndef f(payload, ctx): return {result}\n"
+
+
+def test_handlers_come_from_modules_and_files_of_any_place(system, queue, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here / "jobs", there / "package"):
+        folder.mkdir(parents=True)
+    files = {
+        here / "plain.py": ("plain", "", "__name__"),
+        here / "json.py": ("named.like.a.library", "", "__name__"),
+        here / "jobs/mail.py": ("in.a.package", "from . import texts", "texts.HELLO"),
+        there / "plain.py": ("elsewhere", "import beside", "beside.HELLO"),
+        there / "package/__init__.py": ("a.package", "from package.part import HELLO", "HELLO"),
+    }
+    for path, (name, more, result) in files.items():
+        path.write_text(HANDLER.format(name=name, more=more, result=result))
+    for path, text in ((here / "jobs/texts.py", 1), (there / "beside.py", 2), (there / "package/part.py", 3)):
+        path.write_text(f"HELLO = {text}")
+    names = f"plain, ./json.py,jobs/mail.py,{there}/plain.py,{there}/package"
+    system.worker("--handlers", names, cwd=here)
+    results = {name: ends(queue, queue.submit(name).id).result for name, _, _ in files.values()}
+    assert results == {
+        "plain": "plain",
+        "named.like.a.library": "json_",
+        "in.a.package": 1,
+        "elsewhere": 2,
+        "a.package": 3,
+    }
+
+
 def test_two_processes_and_a_killed_one_is_replaced(system, queue, server):
     parent = system.start("worker.py", "--processes", "2", "--threads", "2")
     eventually(lambda: len(queue.look("default").workers), equals=2, within_s=20)

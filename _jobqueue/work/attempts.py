@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import traceback
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from _jobqueue.work.run import Context, Interrupted, Run, TimedOut, exact
 
 _from_json = json.JSONDecoder().decode
 _class_name: Callable[[type], str] = type.__dict__["__name__"].__get__  # a metaclass cannot change this one
+_UNAWAITED = "it is a coroutine; run it in the handler, with asyncio.run(...)"
 
 
 class Attempts:
@@ -75,7 +77,8 @@ class Attempts:
         try:
             fields = result_fields(result, self._max_result_bytes)
         except Invalid as invalid:
-            return _failed(run, "bad_result", f"the result cannot be stored: {invalid.problems[0][1]}")
+            reason = _UNAWAITED if inspect.isawaitable(result) else invalid.problems[0][1]
+            return _failed(run, "bad_result", f"the result cannot be stored: {reason}")
         return Settlement(run.job.id, run.job.token, "done", fields=fields + run.changes())
 
 
