@@ -330,6 +330,8 @@ def test_whatever_a_handler_raises_fails_its_attempt_and_the_thread_lives(odd, q
     named = [name for name in EXCEPTIONS if name not in ("MuteFail", "Surrogate", "RetrySoon", "RetryNever")]
     assert [kinds[name] for name in named] == named
     assert kinds["sys.exit"] == "SystemExit" and kinds["Surrogate"] == "ValueError"
+    assert last_error(ended["Surrogate"])[1] == "ValueError: half ? of a pair\nand\0more"
+    assert ended["Surrogate"].errors[-1]["traceback"].startswith("Traceback (most recent call last):")
     assert "dropped" not in kinds.values()
     assert "went wrong" not in worker.log and "ended unasked" not in worker.log
 
