@@ -11,6 +11,7 @@ from jobqueue import JobQueue
 from tests.faults.proxy import Proxy, Rule
 from tests.harness import Server, System
 from tests.played import Worker
+from tests.talker import Talker
 
 pytest_plugins = ["tests.which"]
 
@@ -75,6 +76,20 @@ def system(server: Server, url: str, request: pytest.FixtureRequest) -> Iterator
 def own_system(own_server: Server, request: pytest.FixtureRequest) -> Iterator[System]:
     """The project's programs on a Redis that the test may kill: ``own_system.server``."""
     yield from _system(own_server, own_server.url, request)
+
+
+@pytest.fixture
+def talk(system: System) -> Iterator[Callable[..., Talker]]:
+    talkers: list[Talker] = []
+
+    def start(*command: str, to: int | None, **more: Any) -> Talker:
+        talkers.append(Talker(system, *command, to=to, **more))
+        return talkers[-1]
+
+    yield start
+    for talker in talkers:
+        talker.process.kill()
+        talker.process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -118,7 +118,7 @@ def test_lease_that_has_not_run_out_is_left_alone(queue: JobQueue, server: Serve
     before = snapshot(server)
     assert tick(queue) == []
     after = snapshot(server)
-    assert after.pop(f"{Q}meta").keys() - before.pop(f"{Q}meta").keys() == {"reaper"}
+    assert after.pop(f"{Q}meta").keys() - before.pop(f"{Q}meta").keys() == {"reaper", "reaper_lease"}
     assert after == before
 
 
