@@ -46,7 +46,7 @@ for i = 1, #ids, 2 do
     rows[#rows + 1] = { id, score }
     if not ids_only then
       local flat = call('HGETALL', key('job:' .. id))
-      rows[#rows] = { id, score, flat, start + (i - 1) / 2, policy_of(table_of(flat), defaults) }
+      rows[#rows] = { id, score, flat, start + (i - 1) / 2, policy_of(job_of(id, flat), defaults) }
     end
     if #rows == want then break end
   end
