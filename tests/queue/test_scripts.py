@@ -139,7 +139,8 @@ def test_jobs_leave_processing_in_one_place() -> None:
 
 def test_no_other_command_could_end_a_job() -> None:
     assert {call.command for call in calls()} & set(UNSEEN.split()) == {"HSETNX"}
-    assert {call.key for call in calls() if call.command == "HSETNX"} == {"slots"}
+    set_once = {(call.key, call.arguments[2]) for call in calls() if call.command == "HSETNX"}
+    assert set_once == {("slots", "slot"), ("job:", "'cancel'")}
     assert all(call.arguments[0].startswith("'") or call.file == "page.lua" for call in calls()), "computed commands"
 
 
