@@ -390,10 +390,9 @@ class Api:
     def _wait(self, job_id: str, deadline: float) -> Job:
         pause = threading.Event()
         while True:
-            job = self.jobs.get(job_id)
-            left = deadline - time.monotonic()
-            if job.status in ENDED or left <= 0 or self.stopping():
-                return job
+            status, left = self.jobs.status(job_id), deadline - time.monotonic()
+            if status in ENDED or left <= 0 or self.stopping():
+                return self.jobs.get(job_id)
             pause.wait(min(left, WAIT_STEP_S))
 
     def retry(self, job_id: str) -> dict[str, Any]:
@@ -736,7 +735,8 @@ def _result(answer: Submitted) -> dict[str, Any]:
     if answer.error:
         problem = problem_of(answer.error)
         return {"status": problem.status, "error": problem.body}
-    return {"status": _status(answer), "job": _job_of(answer)}
+    listed = answer._replace(job=answer.job.listed()) if answer.job and not answer.job.truncated else answer
+    return {"status": _status(answer), "job": _job_of(listed)}
 
 
 def _status(answer: Submitted) -> int:

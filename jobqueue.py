@@ -140,7 +140,8 @@ class JobQueue:
 
     def submit_many(self, jobs: Sequence[NewJob], *, key: str | None = None) -> list[Submitted]:
         """Store jobs; for each queue, all of a chunk of 250 or none of it. Under a key, ids follow from it: repeating the
-        same call stores what is missing and gives back the rest. Errors are told for each job; none is raised."""
+        same call stores what is missing and gives back the rest, as lists show jobs. Errors are told for each job; none is
+        raised."""
         return self._submits.many(jobs, key)
 
     # -- read
@@ -148,6 +149,10 @@ class JobQueue:
     def get(self, job_id: str) -> Job:
         """The job. NotFound for any other id."""
         return self._reads.one(job_id)
+
+    def status(self, job_id: str) -> str:
+        """Its status alone, for who waits: a job may be large. NotFound for any other id."""
+        return self._reads.status(job_id)
 
     def page(
         self, wanted: Filter | None = None, *, limit: int = 50, offset: int = 0, cursor: str | None = None

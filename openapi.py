@@ -106,6 +106,15 @@ JOB = _object(
         "priority": {"type": "integer", "minimum": 0, "maximum": 9},
         "payload": {},
         "result": {"description": "What the handler returned, once the job is done."},
+        "payload_preview": {
+            **TEXT,
+            "description": "In lists, in the place of a payload above 2 KiB, which is null: the beginning of its JSON.",
+        },
+        "result_preview": {**TEXT, "description": "The same of a result."},
+        "truncated": {
+            **_list({"enum": ["payload", "result", "errors", "log"]}),
+            "description": "In lists: what is cut; of errors and log the latest are there. The job itself shows all.",
+        },
         "attempts": WHOLE,
         "max_attempts": WHOLE,
         "error": {**_maybe(TEXT), "description": "The last failure's message, until the job is done."},

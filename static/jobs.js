@@ -39,7 +39,7 @@ export function jobs(app) {
 	}
 	const box = (label, checked, onclick) => h('td.check', h('label', h('input', {type: 'checkbox', label, checked, onclick})));
 	const row = job => h('tr', {key: job.job_id, class: picked.has(job.job_id) && 'chosen'}, box(`Select ${job.type} ${job.job_id.slice(0, 8)}`, picked.has(job.job_id), event => pickOne(event, job)),
-		h('td.state', status(job.status)), h('td.what', jobLink(job.job_id, job.type), h('div.preview', job.tags.map(tag => h('span.tag', tag)), h('code', JSON.stringify(job.payload).slice(0, PREVIEW)))),
+		h('td.state', status(job.status)), h('td.what', jobLink(job.job_id, job.type), h('div.preview', job.tags.map(tag => h('span.tag', tag)), h('code', (job.payload_preview ?? JSON.stringify(job.payload)).slice(0, PREVIEW)))),
 		h('td.detail', h('div.message', detail(job))), h('td.queue', job.queue, job.priority !== 5 && h('small', ` priority ${job.priority}`)), h('td.n.tries', `${job.attempts}/${job.max_attempts}`), h('td.n.age', when(job.finished_at ?? job.created_at)));
 
 	async function act(action, id) {

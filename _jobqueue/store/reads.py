@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from _jobqueue.records import Books, Filter, Job, Kind, Look
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import books_of, job_of, kind_of, look_of
-from _jobqueue.store.store import Store
+from _jobqueue.store.store import Store, prefix_of
 
 JOBS_PER_READ = 250
+
+
+class Row(NamedTuple):
+    """A job as lists show it, and how many bytes Redis has told of it."""
+
+    job: Job
+    bytes: int
 
 
 class Reads:
@@ -24,6 +31,14 @@ class Reads:
         """The job. NotFound for any other id."""
         return self._registry.find(job_id, lambda queue: self.many(queue, [job_id]).get(job_id))
 
+    def status(self, job_id: str) -> str:
+        """The job's status alone. NotFound for any other id."""
+        return self._registry.find(job_id, lambda queue: self._status(queue, job_id))
+
+    def _status(self, queue: str, job_id: str) -> str | None:
+        status = self._store.ask("HGET", f"{prefix_of(queue)}job:{job_id}", "status")
+        return status.decode() if status else None
+
     def many(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
         """Those of some jobs of a queue that are there."""
         found, at = {}, 0
@@ -35,6 +50,24 @@ class Reads:
                     found[job_id] = job_of(job_id, queue, row[0], row[1], row[2:])
             at += len(rows)
         return found
+
+    def rows(self, wanted: Sequence[tuple[str, str]], index: str = "", status: str = "") -> list[Row | None]:
+        """Jobs of any queues, queue and id, as lists show them. None for those that are gone, or have left the index or the
+        status."""
+        found: dict[str, Row | None] = {}
+        asked: dict[str, list[str]] = {}
+        for queue, job_id in wanted:
+            asked.setdefault(queue, []).append(job_id)
+        while asked:  # scripts that have read enough answer fewer
+            calls = {
+                queue: [*self._store.defaults, index, status, *ids[:JOBS_PER_READ]] for queue, ids in asked.items()
+            }
+            for queue, rows in self._store.run_all("rows", calls).items():
+                ids = asked[queue]
+                found |= {job_id: _row_of(job_id, queue, row) for job_id, row in zip(ids, rows, strict=False)}
+                asked[queue] = ids[len(rows) :]
+            asked = {queue: ids for queue, ids in asked.items() if ids}
+        return [found[job_id] for _, job_id in wanted]
 
     def kinds(self, queue: str | None) -> list[Kind]:
         """The kinds of error among the dead letters (of one queue), the most frequent first."""
@@ -66,3 +99,7 @@ class Reads:
 
     def _look_at_all(self, *args: int) -> dict[str, Any]:
         return self._store.run_all("look", dict.fromkeys(self._registry.queues(), args))
+
+
+def _row_of(job_id: str, queue: str, row: Any) -> Row | None:
+    return Row(job_of(job_id, queue, row[0], row[1], row[2:]), sum(map(len, row[0]))) if row else None
