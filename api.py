@@ -35,6 +35,7 @@ import openapi
 from _jobqueue.config import Config
 from _jobqueue.keys import new_key
 from _jobqueue.logs import Log, announce, start_logging
+from _jobqueue.memory import give_memory_back
 from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_core
 from _jobqueue.records import ACT_MOST, ACTIONS, ENDED, STATUSES, Kind
 from _jobqueue.rfc3339 import rfc3339
@@ -231,7 +232,8 @@ class Api:
             app.route(path, method, self._answering(fuse.around(self._guarded(call, scope))))
         for method, path, call in (("GET", "/health", self.health), ("GET", "/livez", self.livez)):
             app.route(path, method, self._answering(call))
-        app.route("/openapi.json", "GET", self._answering(self._on_our_hosts(openapi.description)))
+        self.description = to_json(openapi.description()).encode()  # once: it is large
+        app.route("/openapi.json", "GET", self._answering(self._on_our_hosts(self.describe)))
         self.files = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.suffix in TYPES}
         for path, name in PAGES.items():
             app.route(path, "GET", self._answering(self._on_our_hosts(partial(self.file, name))))
@@ -502,6 +504,11 @@ class Api:
         bottle.response.content_type = TYPES[Path(name).suffix]
         return self.files[name]
 
+    def describe(self) -> bytes:
+        """The description of all calls."""
+        bottle.response.content_type = "application/json"
+        return self.description
+
     def livez(self) -> dict[str, Any]:
         """200 while this process serves; does not ask Redis."""
         return {"status": "ok"}
@@ -519,15 +526,13 @@ class Fuse:
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(**arguments: str) -> Any:
-            began = time.monotonic()
-            if began < self._until:
+            if time.monotonic() < self._until:
                 raise Unavailable("Redis does not answer")
             try:
                 return call(**arguments)
-            except Unavailable:
-                now = time.monotonic()
-                if now - began >= ANSWER_S:  # sooner, it was an answer or a refused connection: nobody is held up
-                    self._until = now + self.BLOWN_S
+            except Unavailable as error:
+                if error.silent:  # else it was an answer, or a refused connection: nobody is held up
+                    self._until = time.monotonic() + self.BLOWN_S
                 raise
 
         return guarded
@@ -800,6 +805,7 @@ def main() -> int:
     if config.api_processes > 1 and not is_child():
         return Parent(__file__, config.api_processes, log, signals).run()
     announce(config, log)
+    give_memory_back()
     if config.one_core:
         keep_to_one_core()
     queue = partial(JobQueue, config.redis_url, defaults=config.policy, durability=config.durability)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from _jobqueue.pieces import pieces, result_fields
 from _jobqueue.records import PAGE_BYTES, SHOWN_BYTES
 from _jobqueue.store.link import Link
-from jobqueue import Filter, JobQueue, NewJob, Settlement
-from tests.harness import Cluster, Server, System
+from _jobqueue.store.weather import weather
+from jobqueue import Filter, JobQueue, NewJob, Settlement, Unavailable
+from tests.harness import Cluster, Server, System, eventually
 
 Q = "jq:{default}:"
 LEASE_MS = 10_000
@@ -237,6 +243,63 @@ def test_who_waits_for_a_large_job_does_not_read_it_again_and_again(system: Syst
     before = system.server.client.info("stats")["total_net_output_bytes"]
     assert system.get(f"/jobs/{job_id}?wait_s=2").json()["payload"] == MIB
     assert system.server.client.info("stats")["total_net_output_bytes"] - before < 3 * len(MIB)
+
+
+def test_memory_of_large_bodies_comes_back(system: System) -> None:
+    api = system.api(RATE_LIMIT_MAX="0")
+
+    def rss_mib() -> int:
+        return int(Path(f"/proc/{api.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+    def post(_: int) -> int:
+        return system.post("/jobs/batch", {"jobs": [{"payload": [MIB[:1000]] * 900} for _ in range(8)]}).status_code
+
+    assert post(0) == 201
+    before = rss_mib()
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(post, range(24))) == {201}
+        assert set(threads.map(lambda _: system.get("/jobs?limit=200").status_code, range(24))) == {200}
+    eventually(rss_mib, equals=lambda now: now < before + 60)
+
+
+def test_description_of_the_api_is_encoded_once(system: System) -> None:
+    system.api()
+    answers = [system.get("/openapi.json") for _ in range(2)]
+    assert {answer.headers["Content-Type"] for answer in answers} == {"application/json"}
+    assert answers[0].content == answers[1].content and answers[0].json()["openapi"]
+
+
+# -------------------------------------------------------------------------------------------- when the fuse blows
+
+
+def test_connection_that_is_refused_while_somebody_waits_stops_nobody(own_system: System) -> None:
+    own_system.api()
+    job_id = own_system.submit()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(own_system.get, f"/jobs/{job_id}?wait_s=20")
+        began = time.monotonic()
+        eventually(lambda: time.monotonic() - began > 1.5)  # it has waited for longer than any answer may take
+        own_system.server.kill()
+        assert waiting.result().status_code == 503
+    own_system.server.start()
+    assert own_system.get("/queues").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "error, silent",
+    [
+        (redis.TimeoutError("Timeout reading from socket"), True),
+        (TimeoutError(), True),
+        (redis.ConnectionError("Connection refused"), False),
+        (redis.exceptions.BusyLoadingError("LOADING"), False),
+        (redis.exceptions.OutOfMemoryError("OOM"), False),
+        (redis.exceptions.RedisClusterException("no node"), False),
+    ],
+)
+def test_only_a_timeout_is_silence(error: Exception, silent: bool) -> None:
+    with pytest.raises(Unavailable) as raised, weather:
+        raise error
+    assert raised.value.silent == silent
 
 
 def test_list_of_a_cluster_is_merged_and_cut(cluster: Cluster) -> None:
