@@ -285,6 +285,42 @@ def test_hostile_texts_stay_texts(whole: System, tab: Browser) -> None:
         assert tab.run("[window.caught, document.querySelectorAll('main img, main b b').length]") == [None, 0]
 
 
+UNSEEN = "\u202e\u2066\u200f\u200b\u2060\ufeff\u00ad\U000e0041"
+SHOWN = r"\u202e\u2066\u200f\u200b\u2060\ufeff\u00ad\udb40\udc41"
+
+
+def test_characters_that_cannot_be_seen_are_shown_by_their_numbers(whole: System, tab: Browser) -> None:
+    payload = {"name": f"{UNSEEN}evil txt.exe", "family": "\U0001f468\u200d\U0001f469", "joined": "a\u200db"}
+    whole.ends(whole.submit(payload, type="echo"))
+    (dead,) = dead_letters(whole, 1)
+    whole.server.client.hset(
+        f"{Q}job:{dead}", mapping={"error:1": f"1 1 Boom - -\n{UNSEEN}evil", "payload": json.dumps(payload)}
+    )
+    every = "document.documentElement.innerHTML + [...document.querySelectorAll('textarea')].map(each => each.value)"
+    for view in ("jobs", "dead", *(f"jobs/{job['job_id']}" for job in whole.get("/jobs").json()["jobs"])):
+        show(tab, whole, view)
+        says(tab, f"{SHOWN}evil")
+        assert not set(tab.run(every)) & set(UNSEEN)
+    show(tab, whole, f"jobs/{dead}")
+    says(tab, "\U0001f468\u200d\U0001f469", r"a\u200db")
+    button(tab, "Retry with another payload…")
+    assert SHOWN in tab.see("document.querySelector('dialog textarea').value", lambda text: "evil" in str(text))
+    assert not set(tab.run(every)) & set(UNSEEN)
+    button(tab, "Retry with this payload")
+    eventually(lambda: whole.job(dead)["status"] != "failed")
+    assert whole.job(dead)["payload"] == payload
+
+
+def test_text_that_is_read_from_the_right_stays_in_its_place(api: System, tab: Browser) -> None:
+    right = ["\u05d0\u05d1", "\u05d2\u05d3"]
+    api.submit(right, type="hebrew", queue="right")
+    show(tab, api, "jobs?queue=right")
+    places = "[...document.querySelectorAll('main code bdi, main pre bdi')].map(each => [each.textContent, each.getBoundingClientRect().x])"
+    found = tab.see(places, lambda found: len(found) == 2)
+    assert [text for text, _ in found] == [f'"{text}"' for text in right] and found[0][1] < found[1][1]
+    assert tab.run("document.querySelector('.preview code').textContent") == f'["{right[0]}","{right[1]}"]'
+
+
 def test_no_script_writes_html() -> None:
     files = [path for path in STATIC.iterdir() if path.suffix in (".html", ".css", ".js")]
     assert len(files) > 20

@@ -4,6 +4,7 @@ import { agree, copy, dialog, editor } from './dialogs.js';
 import { h } from './dom.js';
 import { bar, button, empty, facts, link, loading, panel, pre, short, status } from './parts.js';
 import { FROM, reason } from './statuses.js';
+import { visible } from './visible.js';
 import { between, inQueues, span, when } from './words.js';
 
 const CONFIRMATIONS = {
@@ -15,7 +16,7 @@ const CONFIRMATIONS = {
   },
 };
 
-const pretty = (value) => JSON.stringify(value, null, 2);
+const pretty = (value) => visible(JSON.stringify(value, null, 2));
 
 export function job(app, id) {
   let found = null;

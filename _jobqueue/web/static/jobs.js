@@ -10,6 +10,7 @@ import {
   empty,
   icon,
   input,
+  isolated,
   jobLink,
   link,
   loading,
@@ -297,7 +298,7 @@ function preview({ tags, payload }) {
   return h(
     'div.preview',
     tags.map((tag) => h('span.tag', tag)),
-    h('code', JSON.stringify(payload).slice(0, PREVIEW)),
+    h('code', isolated(JSON.stringify(payload).slice(0, PREVIEW))),
   );
 }
 
