@@ -11,14 +11,20 @@ RUNTIME := $(VENV)/runtime
 TOOLS := $(VENV)/tools
 NODE_TOOLS := node_modules/.package-lock.json
 
+# Tests wait more than they compute: more processes than cores. A file stays in one process.
+PROCESSES := 4
+TOGETHER = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+
 PAGES := _jobqueue/web/static eslint.config.js package.json
 NEW_NODE := const [major, minor] = process.versions.node.split(".").map(Number); process.exit(Number(major * 100 + minor < 1818))
 
-.PHONY: help run test lint lint-pages bench chaos faults screenshots redis clean
+.PHONY: help run test test-all lint lint-pages bench chaos faults screenshots redis clean
 
 help:
 	@echo 'make run     start Redis (if none answers), API, worker and reaper in this terminal'
-	@echo 'make test    run every test, on Redis servers of their own'
+	@echo 'make test    run the tests, on Redis servers of their own: some minutes'
+	@echo 'make test-all  and those that take long: faults at every step, Sentinel, Cluster: half an hour'
 	@echo 'make lint    check style and types'
 	@echo 'make bench   measure'
 	@echo 'make faults  play the whole fault table of docs/architecture.md: half an hour'
@@ -32,7 +38,10 @@ run: $(RUNTIME) redis
 	@$(VENV)/bin/python run.py
 
 test: $(TOOLS) redis
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -m 'not long' $(TOGETHER)
+
+test-all: test
+	@$(VENV)/bin/python -m pytest -m long
 
 lint: $(TOOLS) lint-pages
 	@$(VENV)/bin/python -m ruff check .
@@ -53,11 +62,11 @@ chaos: $(TOOLS) redis
 	@$(VENV)/bin/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 faults: $(TOOLS) redis
-	@FAULTS=all $(VENV)/bin/python -m pytest tests/faults -rP --capture=fd
+	@$(VENV)/bin/python -m pytest tests/faults -rP --capture=fd
 	@$(VENV)/bin/python -m tests.faults.table --seconds $(or $(SECONDS),20)
 
 screenshots: $(TOOLS) redis
-	@$(VENV)/bin/python -m tests.screenshots
+	@$(VENV)/bin/python -m tests.pages.screenshots
 
 clean:
 	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis __pycache__ */__pycache__ */*/__pycache__

@@ -26,7 +26,7 @@ import bottle
 import waitress
 
 from _jobqueue.config import Config
-from _jobqueue.keys import new_key
+from _jobqueue.keys import new_key_says
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_core
 from _jobqueue.web import metrics
@@ -255,11 +255,10 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 def _print_key(name: str, scope: str) -> int:
     try:
-        key, entry = new_key(name, scope)
+        print(new_key_says(name, scope))
     except ValueError as error:
         print(f"api.py: {error}", file=sys.stderr)
         return 2
-    print(f"The key, for {name} alone; it is shown only now:\n    {key}\nAdd this to API_KEYS:\n    {entry}")
     return 0
 
 
@@ -296,9 +295,9 @@ def main() -> int:
     announce(config, log)
     if config.one_core:
         keep_to_one_core()
-    defaults = config.policy
-    jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1, durability=config.durability)
-    probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0, durability=config.durability)
+    queue = partial(JobQueue, config.redis_url, defaults=config.policy, durability=config.durability)
+    jobs = queue(timeout_s=ANSWER_S, retries=1, queues_max=config.queues_max)
+    probe = queue(timeout_s=HEALTH_S, retries=0)
     try:
         jobs.check_version()
         for _, warning in jobs.server()["warnings"]:

@@ -26,10 +26,11 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     tag:<tag>          zset    ids with a tag -> when they were submitted
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
-    meta               hash    seq, paused, reaper (its last tick), reaper_lease (its setting), checked (the checker's verdict), confirmed (a write to wait for)
+    meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
+                               checked (the checker's verdict), confirmed (a write to wait for)
 
-and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:{jq:queues}:meta``, hash, as above; ``jq:rate:<client>``,
-list, times of its last requests.
+and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:{jq:queues}:given``, set, numbers that
+were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:rate:<client>``, list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
 
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
@@ -49,6 +50,8 @@ from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
     ACT_MOST,
     DEFAULT_TYPE,
+    MAX_QUEUES,
+    QUEUES_MAX,
     REQUEUE_MOST,
     SAME,
     Acted,
@@ -113,13 +116,15 @@ class JobQueue:
         timeout_s: float = 3.0,
         retries: int = 2,
         durability: str = "fast",
+        queues_max: int = QUEUES_MAX,
     ) -> None:
         """``url``: redis://, rediss://, unix://, or redis+sentinel://, redis+cluster:// and their rediss+ forms.
-        ``durability``: what submits wait for, fast, fsync or replicated; see Submitted.unconfirmed."""
+        ``durability``: what submits wait for, fast, fsync or replicated; see Submitted.unconfirmed. ``queues_max``: submits
+        to a new queue are refused where there are so many."""
         self.policy = defaults or Policy()
         self.store = Store(url, self.policy, timeout_s, retries)
         self._durability = Durability(durability, self.store)
-        self._registry = Registry(self.store, self._durability)
+        self._registry = Registry(self.store, self._durability, queues_max)
         self._reads = Reads(self.store, self._registry)
         self._pages = Pages(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
@@ -168,8 +173,16 @@ class JobQueue:
         """All counts, the workers, the counters of the last minutes (this one included) and the types of the next ``jobs``."""
         return self._reads.look(queue, minutes, jobs)
 
+    def all_books(self) -> dict[str, Books]:
+        """All counts of all queues."""
+        return self._reads.all_books()
+
+    def looks(self, *, minutes: int = 0, jobs: int = 0) -> dict[str, Look]:
+        """What look() says, of all queues."""
+        return self._reads.looks(minutes, jobs)
+
     def queues(self) -> list[str]:
-        """All queues that were ever used, by number."""
+        """All queues, by number."""
         return self._registry.queues()
 
     def queue_of(self, job_id: str) -> str:
@@ -229,6 +242,10 @@ class JobQueue:
         """Stop a queue from giving out jobs, or let it go on. NotFound for a queue that was never used."""
         self._operations.pause(queue, paused)
 
+    def delete_queue(self, queue: str) -> None:
+        """Forget a queue and its counters. Conflict while it holds jobs. One that is used again is a new one."""
+        self._operations.delete_queue(queue)
+
     def admit(self, client: str, limit: int, window_ms: int) -> tuple[bool, int, int]:
         """Count a client's request against its limit. Returns whether it is within it, how many are left, and ms until
         there is room for another."""
@@ -239,7 +256,7 @@ class JobQueue:
 
     def register(self, queue: str) -> int:
         """Make a queue known, to the reaper too, and return its number."""
-        return self._registry.register(queue)
+        return self._registry.register(queue, MAX_QUEUES)[0]
 
     def conversation(self, queue: str, slot: str, lease_ms: int, link: Link | None = None) -> Conversation:
         """A slot's side of the protocol. ``slot``: ``<worker>-<number>``, never used before."""

@@ -67,6 +67,7 @@ class Reaper:
         away: Unavailable | None = None
         try:
             self.queues = self.jobs.queues()
+            self.beats = {seen: beat for seen, beat in self.beats.items() if seen[0] in self.queues}
         except Unavailable as error:
             away = error
         for queue in self.queues:

@@ -29,9 +29,9 @@ from functools import partial
 
 from _jobqueue import liveness
 from _jobqueue.config import Config
-from _jobqueue.job_types import load_handlers
+from _jobqueue.loading import load_handlers
 from _jobqueue.logs import announce, start_logging
-from _jobqueue.processes import MISTAKE, Parent, Signals, keep_to_one_core
+from _jobqueue.processes import MISTAKE, Parent, Signals, end, keep_to_one_core
 from _jobqueue.records import Settlement
 from _jobqueue.work.attempts import Attempts
 from _jobqueue.work.beat import Beat
@@ -44,7 +44,8 @@ from jobqueue import JobQueue, TooOld, Unavailable
 BATCH_S = 0.005  # a batch is expected to last this long
 MAX_BATCH = 64
 SWITCH_S = 0.001  # watch and beat wait so long for a handler that computes; with Python's 5 ms a hand-back took 140 ms
-SETTLE_S = 3.0  # how long an exiting worker that has no result to deliver tries to reach Redis
+SETTLE_S = 3.0  # how long an exiting worker tries to reach Redis
+END_S = 5.0  # and how long after its drain it is gone, whatever hangs
 BURST_LOOK_S = 0.02
 
 
@@ -142,6 +143,7 @@ class Worker:
         self.watch = Watch(shift, self.start_slot, self.beat.wake, self.end, spare=count)
         self.exit_code = 0
         self._numbers = itertools.count(1)  # of slots
+        self._pause = threading.Event()  # never set
 
     def run(self) -> int:
         self._persist(self._introduce, time.monotonic() + SETTLE_S)
@@ -155,10 +157,17 @@ class Worker:
         taken_back = self._drain()
         self.shift.closed.set()
         self.beat.wake()
-        for helper in helpers:
-            helper.join(SETTLE_S)
-        self._leave(taken_back)
+        leaving = threading.Thread(target=self._leave, args=(helpers, taken_back), daemon=True)
+        leaving.start()
+        leaving.join(SETTLE_S)
+        if leaving.is_alive():
+            self.log.warning("going on without a word to Redis; the reaper recovers what is left")
+        liveness.forget()
         return self.exit_code
+
+    def hangs(self) -> bool:
+        """Whether threads would hold up an exit that joins them."""
+        return any(not slot.future.done() for slot in list(self.shift.slots))
 
     def end(self, code: int) -> None:
         """As if a signal had arrived; from any thread."""
@@ -198,8 +207,8 @@ class Worker:
         running = [slot for slot in self.shift.slots if slot.running()]
         if running:
             self.log("draining", running=len(running), at_most_s=self.drain_s)
+        threading.Thread(target=self._unblock, daemon=True).start()
         while self._busy() and time.monotonic() < deadline and self.signals.count < 2:
-            self._unblock()
             self.signals.wait(0.02)
         self.shift.hurry.set()
         busy = self._busy()
@@ -214,17 +223,20 @@ class Worker:
         return [slot for slot in list(self.shift.slots) if not slot.abandoned and not slot.future.done()]
 
     def _unblock(self) -> None:
-        try:
-            self.jobs.unblock(slot.talk.link for slot in self._busy() if slot.idle)
-        except Unavailable:
-            pass  # then nothing is blocked for long: BLMOVE ends with its connection or its timeout
+        """End the waiting of idle slots. In a thread of its own: a Redis that does not answer delays no stop."""
+        while self._busy() and not self.shift.hurry.wait(0.02):
+            try:
+                self.jobs.unblock(slot.talk.link for slot in self._busy() if slot.idle)
+            except Unavailable:
+                pass  # then nothing is blocked for long: BLMOVE ends with its connection or its timeout
 
-    def _leave(self, taken_back: Sequence[Slot]) -> None:
-        self.beat.connect()
+    def _leave(self, helpers: Sequence[threading.Thread], taken_back: Sequence[Slot]) -> None:
+        for helper in helpers:
+            helper.join(SETTLE_S)
+        self.beat.connect()  # the beat thread may still wait for an answer on the old link
         until = time.monotonic() + SETTLE_S
         for queue in self.threads:  # on a Cluster, one may be away and the others not
             self._persist(partial(self._leave_queue, queue, taken_back), until)
-        liveness.forget()
 
     def _leave_queue(self, queue: str, taken_back: Sequence[Slot]) -> None:
         """May be repeated from its start."""
@@ -245,7 +257,7 @@ class Worker:
                 if time.monotonic() > until:
                     self.log.warning(f"going on without a word to Redis; the reaper recovers what is left: {error}")
                     return
-                self.signals.wait(0.1)
+                self._pause.wait(0.1)
 
 
 def _mistake(error: Exception) -> str:
@@ -271,6 +283,7 @@ def main() -> int:
     if options.check:
         return liveness.check()
     log, signals = start_logging(config, "worker"), Signals()
+    signals.end_within(config.drain_s + END_S, log)
     if config.worker_processes > 1 or options.reload:
         return Parent(__file__, config.worker_processes, log, signals, burst=options.burst, reload=options.reload).run()
     try:
@@ -301,8 +314,7 @@ def main() -> int:
     log("ready", worker=shift.worker, types=sorted(types), queues=worker.threads)
     code = worker.run()
     log("stopped", code=code)
-    log.flush()
-    os._exit(code)  # threads that hang in a handler would be joined for ever
+    return end(code, worker.hangs(), log)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from _jobqueue.keys import Key, parse_keys
-from _jobqueue.records import DURABILITIES, NAME, Policy
+from _jobqueue.records import DURABILITIES, MAX_QUEUES, NAME, QUEUES_MAX, Policy
 from _jobqueue.redis_url import check_redis_url, without_password
 
 Address = IPv4Address | IPv6Address
@@ -189,7 +189,9 @@ class Config:
         show=_as_given,
         of=WORKER,
     )
-    handlers: str = _setting("handlers", _text, "module with the job types", "--handlers", of=WORKER)
+    handlers: str = _setting(
+        "handlers", _text, "modules or files with the job types, comma-separated", "--handlers", of=WORKER
+    )
     # Below the 45 s that docker-compose.yml gives a container to stop.
     drain_s: float = _setting(
         30.0, _seconds(0, 86400), "how long a stopping worker lets its jobs finish", "--drain", of=WORKER
@@ -214,6 +216,10 @@ class Config:
         "1 keeps each API and worker process on one core: faster for many small jobs",
         show=int,
         of=(*API, *WORKER),
+    )
+    # Each costs every tick of the reaper and every look at all of them; whoever may submit may name new ones.
+    queues_max: int = _setting(
+        QUEUES_MAX, _whole(1, MAX_QUEUES), "queues above which a submit to a new one is refused", of=API
     )
     durability: str = _setting("fast", _one_of(*DURABILITIES), "what a submit's 201 waits for", of=API)
     log_format: str = _setting("auto", _one_of("auto", "text", "json"), "auto: text on a terminal, else json")

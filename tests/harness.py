@@ -257,7 +257,7 @@ class Sentinels:
         self.primary = Server(*quick, *settings)
         with _closed_on_failure(self):
             self.found_at = through(self.primary.port)
-            follow = ("--replicaof", f"127.0.0.1 {self.found_at}")
+            follow = ("--replicaof", "127.0.0.1", str(self.found_at))
             for _ in range(2):
                 self.replicas.append(Server(*quick, *settings, *follow))
             self._watch()

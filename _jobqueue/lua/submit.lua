@@ -1,18 +1,23 @@
 -- needs: prelude places unique
 -- Stores jobs of one queue, all or none. A call sent twice stores them once.
 -- KEYS  1 prefix
--- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs
+-- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
+--       5 1 when the registry has just given that number, 0 when the caller remembers it
 --       then for each job: id, priority 0-9, due, unique key or '', tags, number of field-value pairs, field, value ...
 --       due: '' at once, '+<ms>' from now, or ms since the epoch; tags: separated by blanks
 -- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the living one that has its
--- unique key and stands for it, or ''}; {'conflict'} when the idempotency key was used for another request.
+-- unique key and stands for it, or ''}; {'conflict'} when the idempotency key was used for another request;
+-- {'number', the queue's own, or '' where it has none yet} when nothing was looked at because the ids may carry a wrong one.
 local idem, fingerprint, n = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ID, PRIORITY, DUE, UNIQUE, TAGS, PAIRS, FIELDS = 0, 1, 2, 3, 4, 5, 6 -- from where a job starts in ARGV
 local PLUS = 43
 local now = now_ms()
 local now_text = digits(now)
 
-local starts, keys, existing, at = {}, {}, {}, 4
+local number = call('HGET', key('meta'), 'number')
+if number ~= ARGV[4] and (number or ARGV[5] == '0') then return { 'number', number or '' } end
+
+local starts, keys, existing, at = {}, {}, {}, 6
 for i = 1, n do
   starts[i], keys[i], existing[i] = at, key('job:' .. ARGV[at]), ''
   at = at + FIELDS + 2 * ARGV[at + PAIRS]
@@ -44,6 +49,7 @@ for i, job in ipairs(starts) do
 end
 
 local seq = call('HINCRBY', key('meta'), 'seq', new) - new
+if not number then call('HSET', key('meta'), 'number', ARGV[4]) end
 if new > 0 then count('submitted', new, now) end
 local queued, scheduled = {}, {}
 for i, job in ipairs(starts) do

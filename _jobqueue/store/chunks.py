@@ -24,37 +24,38 @@ class Chunk(NamedTuple):
     args: list[Field]
 
 
-def chunks_to_store(
-    number: int, queue: str, jobs: list[NewJob], encoded: list[list[Field]], key: str | None
-) -> Iterator[Chunk]:
-    """A submit to one queue, cut into scripts. ``encoded``: each job's fields. Under a key the ids follow from it."""
-    request = _fingerprint(jobs, encoded) if key else ""
-    for start in range(0, len(jobs), JOBS_PER_SCRIPT):
-        chunk = slice(start, start + JOBS_PER_SCRIPT)
+class Request(NamedTuple):
+    """A submit to one queue. ``encoded``: each job's fields. Under a key the ids follow from it."""
+
+    queue: str
+    jobs: list[NewJob]
+    encoded: list[list[Field]]
+    key: str | None
+
+
+def chunks_to_store(request: Request, number: int, *, sure: bool = False, start: int = 0) -> Iterator[Chunk]:
+    """A submit to one queue, from its job ``start`` on, cut into scripts. ``number``: the queue's; ``sure``: the registry has
+    just said so."""
+    fingerprint = _fingerprint(request.jobs, request.encoded) if request.key else ""
+    for first in range(start, len(request.jobs), JOBS_PER_SCRIPT):
+        chunk = slice(first, first + JOBS_PER_SCRIPT)
+        jobs, ids, args = request.jobs[chunk], list[str](), list[Field]()
         # No header can hold a NUL: nobody's own key.
-        chunk_key = f"{key}\0{start // JOBS_PER_SCRIPT}" if key and start else key
-        yield _chunk(number, queue, jobs[chunk], encoded[chunk], chunk_key, request)
+        key = f"{request.key}\0{first // JOBS_PER_SCRIPT}" if request.key and first else request.key
+        for index, (job, pairs) in enumerate(zip(jobs, request.encoded[chunk], strict=True)):
+            ids.append(new_id(number, _bits(request.queue, key, index) if key else None))
+            args += _args(ids[-1], job, ["idem", key, *pairs] if key else pairs)
+        yield Chunk(jobs, ids, [key or "", fingerprint, len(jobs), number, int(sure and first == start), *args])
 
 
-def _chunk(
-    number: int,
-    queue: str,
-    jobs: list[NewJob],
-    encoded: list[list[Field]],
-    key: str | None,
-    request: str,
-) -> Chunk:
-    args: list[Field] = [key or "", request, len(jobs)]
-    ids: list[str] = []
-    for index, (job, pairs) in enumerate(zip(jobs, encoded, strict=True)):
-        bits = hashlib.sha256(f"{queue}\0{key}\0{index}".encode(errors="replace")).digest()[:16] if key else None
-        ids.append(new_id(number, bits))
-        if key:
-            pairs = ["idem", key, *pairs]
-        tags = " ".join(dict.fromkeys(job.tags)) if job.tags else ""
-        args += (ids[-1], int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2)
-        args += pairs
-    return Chunk(jobs, ids, args)
+def _bits(queue: str, key: str, index: int) -> bytes:
+    return hashlib.sha256(f"{queue}\0{key}\0{index}".encode(errors="replace")).digest()[:16]
+
+
+def _args(job_id: str, job: NewJob, pairs: list[Field]) -> list[Field]:
+    """What lua/submit.lua takes for a job."""
+    tags = " ".join(dict.fromkeys(job.tags)) if job.tags else ""
+    return [job_id, int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2, *pairs]
 
 
 def _fingerprint(jobs: Sequence[NewJob], encoded: Sequence[Sequence[str | bytes | int]]) -> str:

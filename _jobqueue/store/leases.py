@@ -109,6 +109,10 @@ class Presence:
         accepted, _ = self.link.run("exchange", self._prefix, args + _settlements(ended))
         return [bool(each) for each in accepted]
 
+    def drop(self, slot: str) -> bool:
+        """Forget one of its slots, if it holds nothing."""
+        return bool(self.link.run("leave", self._prefix, ["", "", slot]))
+
     def leave(self, slots: Iterable[str]) -> bool:
         """Forget the worker and its slots, if they hold nothing."""
         return bool(self.link.run("leave", self._prefix, [self.worker, "", *slots]))

@@ -12,6 +12,7 @@ from _jobqueue.store.scripts import Scripts
 from _jobqueue.store.servers import LINK_TIMEOUT_S, Cluster, OneServer
 from _jobqueue.store.weather import is_replica, unavailable, weather
 
+AT_ONCE = 64  # scripts in one trip: each is short, but nobody else's comes between them
 BLOCK_S = 2  # an idle slot looks at the queue at least this often, rung or not
 
 Args = Iterable[Field]
@@ -33,6 +34,20 @@ class Link:
         """A script's answer. ``meanwhile`` is called while Redis works."""
         with weather:
             return self._run(self._servers.owner(key), name, key, args, meanwhile)
+
+    def run_all(self, name: str, calls: Sequence[tuple[str, Args]]) -> list[Any]:
+        """A script's answers for several keys, in one trip to each place for every AT_ONCE of them."""
+        answers: list[Any] = [None] * len(calls)
+        with weather:
+            at_place: dict[str, list[int]] = {}
+            for number, (key, _) in enumerate(calls):
+                at_place.setdefault(self._servers.owner(key), []).append(number)
+            for place, numbers in at_place.items():
+                for start in range(0, len(numbers), AT_ONCE):
+                    some = numbers[start : start + AT_ONCE]
+                    for number, answer in zip(some, self._run_some(place, name, [calls[n] for n in some]), strict=True):
+                        answers[number] = answer
+        return answers
 
     def ask(self, key: str, *command: Field) -> Any:
         """A command's answer, in bytes as it comes. ``key``: any one in its slot."""
@@ -109,6 +124,20 @@ class Link:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _run_some(self, place: str, name: str, calls: Sequence[tuple[str, Args]]) -> list[Any]:
+        sha = self._scripts[name].sha
+        answers = self._ask(place, *((b"EVALSHA", sha, 1, key, *args) for key, args in calls))
+        forgotten = [n for n, answer in enumerate(answers) if isinstance(answer, redis.exceptions.NoScriptError)]
+        if forgotten:  # the first of them brings the script, for all
+            answers[forgotten[0]] = self._run(place, name, *calls[forgotten[0]])
+            rest = self._run_some(place, name, [calls[n] for n in forgotten[1:]]) if forgotten[1:] else []
+            for number, answer in zip(forgotten[1:], rest, strict=True):
+                answers[number] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
     def _call(self, place: str, *command: Field) -> Any:
         [answer] = self._ask(place, command)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from _jobqueue.errors import NotFound
 from _jobqueue.records import Books, Filter, Job, Kind, Look
 from _jobqueue.store.registry import Registry
-from _jobqueue.store.rows import books_of, job_of, kind_of, pairs_of
+from _jobqueue.store.rows import books_of, job_of, kind_of, look_of
 from _jobqueue.store.store import Store
 
 JOBS_PER_READ = 250
@@ -23,10 +22,7 @@ class Reads:
 
     def one(self, job_id: str) -> Job:
         """The job. NotFound for any other id."""
-        job = self.many(self._registry.queue_of(job_id), [job_id]).get(job_id)
-        if job is None:
-            raise NotFound(f"there is no job {job_id}")
-        return job
+        return self._registry.find(job_id, lambda queue: self.many(queue, [job_id]).get(job_id))
 
     def many(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
         """Those of some jobs of a queue that are there."""
@@ -43,8 +39,9 @@ class Reads:
     def kinds(self, queue: str | None) -> list[Kind]:
         """The kinds of error among the dead letters (of one queue), the most frequent first."""
         found: dict[str, Kind] = {}
-        for name in self._registry.queues_of(Filter(queue=queue)):
-            for row in self._store.run("kinds", name, []):
+        answers = self._store.run_all("kinds", dict.fromkeys(self._registry.queues_of(Filter(queue=queue)), ()))
+        for rows in answers.values():
+            for row in rows:
                 kind = kind_of(row)
                 other = found.get(kind.kind, replace(kind, count=0))
                 latest = max(kind, other, key=lambda each: each.at_ms)
@@ -57,12 +54,15 @@ class Reads:
 
     def look(self, queue: str, minutes: int, jobs: int) -> Look:
         """All counts, the workers, the counters of the last minutes (this one included) and the types of the next ``jobs``."""
-        answer = self._store.run("look", queue, [minutes, jobs])
-        books, (types, workers, rows) = books_of(answer[:8]), answer[8:]
-        last = books.now_ms // 60_000
-        return Look(
-            books,
-            [name.decode() for name in types],
-            {name.decode(): json.loads(info) | {"beat_ms": int(beat)} for name, beat, info in workers},
-            {last - ago: {name.decode(): int(n) for name, n in pairs_of(row).items()} for ago, row in enumerate(rows)},
-        )
+        return look_of(self._store.run("look", queue, [minutes, jobs]))
+
+    def all_books(self) -> dict[str, Books]:
+        """The counts of all queues."""
+        return {name: books_of(answer) for name, answer in self._look_at_all().items()}
+
+    def looks(self, minutes: int, jobs: int) -> dict[str, Look]:
+        """All there is to know of all queues."""
+        return {name: look_of(answer) for name, answer in self._look_at_all(minutes, jobs).items()}
+
+    def _look_at_all(self, *args: int) -> dict[str, Any]:
+        return self._store.run_all("look", dict.fromkeys(self._registry.queues(), args))

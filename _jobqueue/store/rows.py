@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from _jobqueue.pieces import joined
-from _jobqueue.records import DEFAULT_TYPE, ENDED, MAX_PRIORITY, PRIORITY_STEP, STATUSES, Books, Job, Kind
+from _jobqueue.records import (
+    DEFAULT_TYPE,
+    ENDED,
+    MAX_PRIORITY,
+    PRIORITY_STEP,
+    STATUSES,
+    Books,
+    Job,
+    Kind,
+    Look,
+    told_apart,
+)
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 
@@ -72,6 +83,17 @@ def books_of(answer: Sequence[Any]) -> Books:
     )
 
 
+def look_of(answer: Sequence[Any]) -> Look:
+    books, (types, workers, rows) = books_of(answer[:8]), answer[8:]
+    last = books.now_ms // 60_000
+    return Look(
+        books,
+        [name.decode() for name in types],
+        {name.decode(): json.loads(info) | {"beat_ms": int(beat)} for name, beat, info in workers},
+        {last - ago: {name.decode(): int(n) for name, n in pairs_of(row).items()} for ago, row in enumerate(rows)},
+    )
+
+
 def kind_of(row: Sequence[Any]) -> Kind:
     kind, count, job_id, at_ms, job_type, record = row
     message = error_of(record)["message"].rstrip("\ufffd") if record else ""  # it may have been cut inside a character
@@ -85,7 +107,7 @@ def error_names(fields: dict[bytes, bytes]) -> list[bytes]:
 def error_of(record: bytes) -> dict[str, Any]:
     head, _, text = record.decode(errors="replace").partition("\n")
     at, attempt, kind, worker, *started = head.split(" ")  # older records do not have the start
-    message, _, traceback = text.partition("\0")
+    message, traceback = told_apart(text)
     return {
         "attempt": int(attempt),
         "started_at": rfc3339(int(started[0])) if started and started[0] != "-" else None,

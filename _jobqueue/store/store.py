@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import redis
@@ -45,6 +45,12 @@ class Store:
     def run_at(self, key: str, name: str, args: Args, meanwhile: Callable[[], None] | None = None) -> Any:
         """The same for a script whose key is no queue's prefix."""
         return self._tried(lambda link: link.run(name, key, args, meanwhile))
+
+    def run_all(self, name: str, calls: Mapping[str, Args]) -> dict[str, Any]:
+        """The answers of a script that runs for several queues: queue -> arguments."""
+        keyed = [(prefix_of(queue), args) for queue, args in calls.items()]
+        answers = self._tried(lambda link: link.run_all(name, keyed))
+        return dict(zip(calls, answers, strict=True))
 
     def ask(self, command: str, key: str, *args: Field) -> Any:
         """A command's answer, in bytes as it comes."""

@@ -10,10 +10,14 @@ from _jobqueue.errors import Invalid, JobQueueError, KeyReused, NotFound, Unavai
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
-from _jobqueue.store.chunks import Ahead, Chunk, chunks_to_store
+from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.reads import Reads
 from _jobqueue.store.registry import Registry
+
+NUMBERED_MOST = (
+    5  # times that one submit learns its queue's number: Redis has just lost its data, or got back older ones
+)
 
 
 class Submits:
@@ -56,17 +60,33 @@ class Submits:
     def _to_queue(self, queue: str, jobs: list[NewJob], encoded: list[list[Field]], key: str | None) -> list[Submitted]:
         """Store the jobs of one queue, chunk by chunk: the next is made ready while Redis stores one. An error of a chunk stops
         those behind it."""
-        stored: list[Submitted] = []
+        request, stored = Request(queue, jobs, encoded, key), list[Submitted]()
         try:
-            chunks = Ahead(chunks_to_store(self._registry.register(queue), queue, jobs, encoded, key))
+            number, sure = self._registry.register(queue)
             published = self._registry.published(queue)  # before the script: it must not fail after the jobs are stored
-            for chunk in chunks:
-                answer, unconfirmed = self._durability.run("submit", queue, chunk.args, chunks.fetch)
-                results = self._results(queue, chunk, answer, published, key is not None)
-                stored += self._confirmed(results, unconfirmed or self._registry.unconfirmed(queue))
+            for _ in range(NUMBERED_MOST):
+                own = self._store_chunks(request, (number, sure), published, stored)
+                if own is None:
+                    return stored
+                number, sure = self._registry.renumber(queue, own), True
+            raise Unavailable("the queues are being numbered anew")
         except JobQueueError as error:
             stored += [Submitted(None, error=error)] * (len(jobs) - len(stored))
         return stored
+
+    def _store_chunks(
+        self, request: Request, numbered: tuple[int, bool], published: dict[str, Policy], stored: list[Submitted]
+    ) -> str | None:
+        """Adds to what is stored. None when all is; else Redis has another number of this queue, or none: '' ."""
+        number, sure = numbered
+        queue, chunks = request.queue, Ahead(chunks_to_store(request, number, sure=sure, start=len(stored)))
+        for chunk in chunks:
+            answer, unconfirmed = self._durability.run("submit", queue, chunk.args, chunks.fetch)
+            if answer[0] == b"number":
+                return str(answer[1].decode())
+            results = self._results(queue, chunk, answer, published, request.key is not None)
+            stored += self._confirmed(results, unconfirmed or self._registry.unconfirmed(queue))
+        return None
 
     def _results(
         self, queue: str, chunk: Chunk, answer: Any, published: dict[str, Policy], keyed: bool

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from _jobqueue.records import Books, Look, Warned
+from _jobqueue.records import MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web.rates import crew, last, pace_of_work, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
@@ -24,11 +24,6 @@ ADVICE_KEPT_S = 2.0
 MAX_ADVICE = 20  # sentences in the answer to one submit
 SHOWN_CHARS = 200  # of an error's message
 WORKER_CHARS = 8  # of its id: enough to find it
-TICK_S = 5.0  # a reaper that is starting has ticked by then, also on a busy machine
-
-NO_REAPER = (
-    "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
-)
 
 # What may be wrong, the worst first.
 LEVELS = {
@@ -65,7 +60,7 @@ class Patience:
     """Says that a queue has no reaper, but not before a reaper had time to tick: the first submits of a system that is just
     starting, or of a new queue, come before its first tick."""
 
-    def __init__(self, tick_s: float = TICK_S) -> None:
+    def __init__(self, tick_s: float = REAPER_MISSED_S) -> None:
         self.tick_s = tick_s
         self._first_seen: dict[str, float] = {}
 
@@ -229,6 +224,8 @@ class Advice:
             workers, _, _ = crew(look)
             misses = self.patience.misses_reaper(queue, look.books)
             kept = Outlook(time.monotonic(), misses, bool(workers), types_of(look))
+            if len(self._kept) > MAX_QUEUES:  # some must be of queues that are gone
+                self._kept = {}
             self._kept[queue] = kept
         return kept
 

@@ -117,5 +117,6 @@ def _kind(kind: Kind) -> dict[str, Any]:
 def requeue_all(backend: Backend) -> dict[str, Any]:
     """Retry dead letters of all queues, a bounded number: again while some are left."""
     inputs.no_body()
-    moved = [backend.jobs.requeue_dead(queue) for queue in backend.jobs.queues()]
+    dead = [queue for queue, books in backend.jobs.all_books().items() if books.sizes["failed"]]
+    moved = [backend.jobs.requeue_dead(queue) for queue in dead]
     return {"requeued": sum(done for done, _ in moved), "left": sum(left for _, left in moved)}

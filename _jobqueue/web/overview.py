@@ -29,6 +29,7 @@ class Overview:
 
     def __init__(self, jobs: JobQueue, patience: Patience) -> None:
         self.jobs, self.patience, self.started_ms = jobs, patience, int(time.time() * 1000)
+        self._lease_s = jobs.policy.timeout_ms / 1000
         # Replaced as a whole, never changed: threads that do so at the same time have read the same.
         self._past: dict[int, dict[str, Any]] = {}  # minutes that are over, of all queues together
         self._submitted = 0
@@ -41,7 +42,7 @@ class Overview:
         return {
             "now": rfc3339(now_ms),
             "version": jobqueue.__version__,
-            "health": health(looks, self.server()["warnings"], self.patience, self.jobs.policy.timeout_ms / 1000),
+            "health": health(looks, self.server()["warnings"], self.patience, self._lease_s),
             "jobs": {status: sum(look.books.sizes[status] for look in looks.values()) for status in STATUSES},
             "rates": rates(last(by_minute(looks)), now_ms),
             "minutes": hour,
@@ -51,7 +52,7 @@ class Overview:
 
     def health(self, server: dict[str, Any]) -> list[dict[str, Any]]:
         """What is wrong with the queues, and with Redis as ``JobQueue.server()`` found it."""
-        return health(self._looks(WINDOW), server["warnings"], self.patience, self.jobs.policy.timeout_ms / 1000)
+        return health(self._looks(WINDOW), server["warnings"], self.patience, self._lease_s)
 
     def explain(self, job_id: str) -> dict[str, Any]:
         """Why a job is not running yet, or what happened to it. NotFound when there is none."""
@@ -62,7 +63,7 @@ class Overview:
 
     def system(self, config: Config) -> dict[str, Any]:
         """What it runs on, and how it is set."""
-        books = {queue: self.jobs.books(queue) for queue in self.jobs.queues()}
+        books = self.jobs.all_books()
         server = self.server()
         return {
             "redis": server | {"warnings": [text for _, text in server["warnings"]]},
@@ -94,7 +95,7 @@ class Overview:
         return server
 
     def _looks(self, minutes: int) -> dict[str, Look]:
-        return {queue: self.jobs.look(queue, minutes=minutes, jobs=NEXT_JOBS) for queue in self.jobs.queues()}
+        return self.jobs.looks(minutes=minutes, jobs=NEXT_JOBS)
 
     def _hour(self) -> tuple[dict[str, Look], list[dict[str, Any]]]:
         """All queues, and what all of them did in each minute of the last hour, this one last. What is over does not change

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import bottle
+
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.overview import queue_row, worker_rows
 from _jobqueue.web.problems import Problem
-from jobqueue import NotFound
+from jobqueue import Conflict, NotFound
 
 MAX_CHECKED_JOBS = 100_000  # checked in some seconds
 MAX_SENTENCES = 100  # of the checker, in one answer
 
 
 def queues(backend: Backend) -> dict[str, Any]:
-    return {"queues": [queue_row(queue, backend.jobs.books(queue)) for queue in backend.jobs.queues()]}
+    return {"queues": [queue_row(queue, books) for queue, books in backend.jobs.all_books().items()]}
+
+
+def delete(backend: Backend, queue: str) -> None:
+    """Forget a queue that holds no jobs."""
+    try:
+        backend.jobs.delete_queue(queue)
+    except Conflict as error:
+        raise Problem(409, "queue_not_empty", str(error)) from None
+    bottle.response.status = 204
 
 
 def pause(backend: Backend, queue: str, paused: bool = True) -> dict[str, Any]:
@@ -49,5 +60,5 @@ def check(backend: Backend, queue: str) -> dict[str, Any]:
 
 
 def workers(backend: Backend) -> dict[str, Any]:
-    jobs = backend.jobs
-    return {"workers": [row for queue in jobs.queues() for row in worker_rows(queue, jobs.look(queue))]}
+    looks = backend.jobs.looks()
+    return {"workers": [row for queue, look in looks.items() for row in worker_rows(queue, look)]}

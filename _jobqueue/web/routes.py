@@ -63,6 +63,8 @@ ROUTES = (
           {200: JOB}, operations.retry, (), RETRY, needs_body=False, also=(409,)),
     Route("GET", "/queues", "read", "Queues and workers", "queues", "See the queues",
           {200: QUEUES}, queues.queues),
+    Route("DELETE", "/queues/<queue>", "admin", "Queues and workers", "deleteQueue", "Forget a queue that holds no jobs",
+          {204: None}, queues.delete, also=(409, 422)),
     Route("POST", "/queues/<queue>/pause", "admin", "Queues and workers", "pause", "Stop a queue from giving out jobs",
           {200: QUEUE}, queues.pause),
     Route("POST", "/queues/<queue>/resume", "admin", "Queues and workers", "resume", "Let it go on",

@@ -228,7 +228,7 @@ WORKER = shape(
     {
         **alike(TEXT, "worker", "queue", "host", "version"),
         **alike(WHOLE, "pid", "threads"),
-        "lease_s": said(NUMBER, "Its PROCESSING_TIMEOUT_S: its leases end when it has not beaten for that time."),
+        "lease_s": said(NUMBER, "PROCESSING_TIMEOUT_S of the worker: without a beat for so long, it is dead."),
         "types": listed(TEXT),
         "running": listed(shape({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})),
         "last_beat_at": TIME,

@@ -17,8 +17,8 @@ HEALTH_S = 1.0  # Redis has this long to answer a probe
 def metrics(backend: Backend) -> dict[str, Any] | str:
     jobs = backend.jobs
     if inputs.wants_text():
-        return counts.as_prometheus({queue: jobs.look(queue) for queue in jobs.queues()}, jobs.server())
-    return counts.as_json({queue: jobs.books(queue) for queue in jobs.queues()})
+        return counts.as_prometheus(jobs.looks(), jobs.server())
+    return counts.as_json(jobs.all_books())
 
 
 def stats(backend: Backend) -> dict[str, Any]:

@@ -9,14 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from _jobqueue.errors import Unavailable
-from _jobqueue.records import Held, __version__
+from _jobqueue.records import NO_REAPER, REAPER_MISSED_S, Held, __version__
 from _jobqueue.store.leases import Presence
 from _jobqueue.work.run import Run
 from _jobqueue.work.shift import Shift
 from _jobqueue.work.slot import Slot
 from jobqueue import JobQueue
-
-REAPER_MISSED_S = 5.0  # without a reaper for so long, the log says so: it may be starting
 
 
 class Beat:
@@ -42,6 +40,7 @@ class Beat:
                     self.hand_back(queue)
                     if due:
                         self.beat(queue)
+                        self._drop_slots(queue)
                     failures[queue] = 0
                 except Unavailable as error:
                     failures[queue] += 1
@@ -97,6 +96,12 @@ class Beat:
                 run.stopped_for = "cancelled" if answer == "cancel" else "lost"
         self._tell_of_reaper(reaper_lives)
 
+    def _drop_slots(self, queue: str) -> None:
+        """Forget slots whose handlers hung and have ended since: their places were taken by others."""
+        for slot in self._slots(queue):
+            if slot.is_over() and self._presence(queue).drop(slot.id):
+                self.shift.slots.remove(slot)
+
     def _slots(self, queue: str) -> list[Slot]:
         return [slot for slot in list(self.shift.slots) if slot.queue == queue]
 
@@ -125,9 +130,7 @@ class Beat:
             self._reaper_seen = now
         missed = now - self._reaper_seen > REAPER_MISSED_S
         if missed and not self._reaper_missed:
-            self.shift.reports.log.warning(
-                "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
-            )
+            self.shift.reports.log.warning(NO_REAPER)
         if self._reaper_missed and not missed:
             self.shift.reports.log("a reaper is running")
         self._reaper_missed = missed

@@ -27,7 +27,9 @@ class Shift:
     reports: Reports
     lease_ms: int
     burst: bool = False  # end when the queues are empty
-    slots: list[Slot] = field(default_factory=list)  # only added to; whoever goes through them takes a copy
+    slots: list[Slot] = field(
+        default_factory=list
+    )  # main and the watch append, the beat removes; to go through them, take a copy
     stopping: threading.Event = field(default_factory=threading.Event)  # claim nothing more
     hurry: threading.Event = field(default_factory=threading.Event)  # wait for nothing more
     closed: threading.Event = field(default_factory=threading.Event)  # watch and beat end

@@ -166,6 +166,11 @@ class Slot:
         with self._lock:
             return self._abandoned
 
+    def is_over(self) -> bool:
+        """Abandoned, its thread has ended, and nothing is left to settle."""
+        with self._lock:
+            return self._abandoned and self.future.done() and not self._handed
+
     def _release(self) -> list[Settlement]:
         """What has not started goes back unharmed."""
         released = [Settlement(job.id, job.token, "released") for job in self._pending]

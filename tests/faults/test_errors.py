@@ -20,6 +20,7 @@ from tests.faults.proxy import Answer, Message, Proxy
 from tests.harness import Server, eventually, free_port
 from tests.played import Worker
 
+pytestmark = pytest.mark.long(12)
 PASSWORD, PAYLOAD = "canary-in-the-url-81c2", "canary-in-the-payload-4e07"
 TEXTS = (
     b"LOADING Redis is loading the dataset in memory",

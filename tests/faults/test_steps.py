@@ -31,6 +31,7 @@ from tests.faults.proxy import AFTER, BEFORE, MOMENTS, NAMES, Message, Proxy, St
 from tests.harness import Server, eventually, free_port
 from tests.played import Worker
 
+pytestmark = pytest.mark.long(20)
 AT_ONCE = 10
 LEASE_S = "1.5"  # a killed worker's job waits for its end
 GREETINGS = ("CLIENT SETNAME", "CLIENT SETINFO", "SELECT")

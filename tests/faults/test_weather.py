@@ -13,11 +13,11 @@ import pytest
 import requests
 
 from jobqueue import JobQueue
-from tests.faults import cases
 from tests.faults.forge import Forge, forging
 from tests.faults.ledger import Ledger
 from tests.harness import Server, connections, eventually, free_port
 
+pytestmark = pytest.mark.long(10)
 STORM_S = 3.0
 THREADS = 4
 
@@ -93,7 +93,7 @@ STORMS: dict[str, Callable[[Stage], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", cases(list(STORMS)[:2], list(STORMS)[2:]))
+@pytest.mark.parametrize("name", STORMS)
 def test_jobs_that_flow_through_a_storm_are_done_once(stage: Stage, name: str) -> None:
     over, acked = threading.Event(), set[str]()
 

@@ -29,7 +29,7 @@ from _jobqueue.web.security import Gate, Refused, client_of, is_loopback
 from api import Api
 from jobqueue import JobQueue, Unavailable
 from tests.harness import ROOT, Program, Server, System, eventually, free_port
-from tests.test_api import POST, connect, head, refused, say, stored
+from tests.http.test_api import POST, connect, head, refused, say, stored
 
 BODY = b'{"payload":1}'
 JOB = {"payload": 1}

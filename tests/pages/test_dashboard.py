@@ -16,10 +16,10 @@ import pytest
 from _jobqueue.keys import new_key
 from _jobqueue.store.ids import new_id
 from jobqueue import JobQueue, NewJob
-from tests.browser import Browser, browser
 from tests.harness import ROOT, System, eventually
+from tests.pages.browser import Browser, browser
+from tests.pages.screenshots import age
 from tests.played import Worker, now_ms
-from tests.screenshots import age
 
 STATIC = ROOT / "_jobqueue/web/static"
 VIEWS = ["", "jobs", "dead", "queues", "workers", "create", "system"]

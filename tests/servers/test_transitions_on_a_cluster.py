@@ -9,7 +9,9 @@ import pytest
 from jobqueue import JobQueue
 from tests.faults.proxy import Answer, Proxy, Rule
 from tests.harness import Cluster, Server
-from tests.test_transitions import *  # noqa: F403
+from tests.queue.test_transitions import *  # noqa: F403
+
+pytestmark = pytest.mark.long(0.1)
 
 
 @pytest.fixture(scope="module")

@@ -235,6 +235,45 @@ def test_a_handler_blocked_in_c_loses_its_job_and_its_place_goes_to_a_new_slot(o
     assert keys_left(server) == []
 
 
+# Where it hangs, and how the attempt ends when it is stopped there; Python itself swallows what is raised in some of these.
+HANGS = {
+    "error": "timeout",
+    "cause": "RuntimeError",
+    "result": "timeout",
+    "log": "timeout",
+    "dropped with the result": "done",
+    "dropped with the error": "RuntimeError",
+}
+
+
+@pytest.mark.parametrize("in_c", [False, True], ids=["in Python", "in C"])
+@pytest.mark.parametrize("where", HANGS)
+def test_what_hangs_after_the_handler_is_stopped_or_replaced_as_a_handler_is(odd, queue, where, in_c):
+    worker = odd("--threads", "2")
+    job = queue.submit("hang", [where, in_c])
+    eventually(lambda: queue.get(job.id).status, equals=lambda status: status in ("done", "failed"))
+    ended = queue.get(job.id)
+    kind = last_error(ended)[0] if ended.errors else ended.status
+    assert kind == ("timeout" if in_c else HANGS[where])
+    for _ in range(4):
+        assert ends(queue, queue.submit("say", "still here").id).result == "still here"
+    assert ("does not yield" in worker.log) == in_c
+    assert "went wrong" not in worker.log
+
+
+def test_the_text_of_an_error_brings_no_code_of_the_handlers_along(odd, queue):
+    odd("--threads", "1")
+    assert last_error(ends(queue, queue.submit("hang", ["text", False]).id, "failed")) == ("Fail", "shown")
+
+
+def test_slots_whose_handlers_end_too_late_are_dropped(odd, queue, server):
+    odd("--threads", "2", PROCESSING_TIMEOUT_S="1")
+    for _ in range(3):
+        job = queue.submit("sleep", 0.8, timeout_s=0.1, max_attempts=1)
+        assert last_error(ends(queue, job.id, "failed"))[0] == "timeout"
+        eventually(lambda: server.client.hlen("jq:{default}:slots"), equals=2)
+
+
 def test_a_hung_handler_that_ends_at_last_changes_nothing(odd, queue, gate):
     worker = odd("--threads", "2")
     job = queue.submit("spin.stubborn", gate.payload, timeout_s=0.2, max_attempts=1)
@@ -291,6 +330,8 @@ def test_whatever_a_handler_raises_fails_its_attempt_and_the_thread_lives(odd, q
     named = [name for name in EXCEPTIONS if name not in ("MuteFail", "Surrogate", "RetrySoon", "RetryNever")]
     assert [kinds[name] for name in named] == named
     assert kinds["sys.exit"] == "SystemExit" and kinds["Surrogate"] == "ValueError"
+    assert last_error(ended["Surrogate"])[1] == "ValueError: half ? of a pair\nand\0more"
+    assert ended["Surrogate"].errors[-1]["traceback"].startswith("Traceback (most recent call last):")
     assert "dropped" not in kinds.values()
     assert "went wrong" not in worker.log and "ended unasked" not in worker.log
 
@@ -364,6 +405,20 @@ def test_a_fork_that_returns_from_the_child_counts_once(odd, queue):
     totals = queue.books("default").totals
     assert totals["done"] == 10 and "refused" not in totals
     assert children(worker.pid) == []
+
+
+def test_a_pool_of_processes_that_a_handler_leaves_ends_at_once(odd, queue):
+    odd("--threads", "2")
+    left = ends(queue, queue.submit("leave.pool").id).result
+    assert left["heard"] == ["ends", "interrupts"]
+    assert left["left_after_s"] < 1
+
+
+def test_children_of_a_handler_use_no_connection_of_their_parent(odd, queue, system):
+    odd("--threads", "2")
+    assert ends(queue, queue.submit("submit.in.children").id).result is True
+    eventually(lambda: queue.books("default").sizes["queued"], equals=0)
+    system.check()
 
 
 def children(pid: int) -> list[int]:
@@ -651,6 +706,36 @@ def test_handlers_that_cannot_be_loaded_are_one_clear_line(system, tmp_path, cas
     assert len(said) == 1
     line = said.pop()
     assert line.startswith("worker.py: --handlers mine: ") and reason in line
+
+
+HANDLER = "from jobqueue import handler\n{more}\n@handler('{name}')\ndef f(payload, ctx): return {result}\n"
+
+
+def test_handlers_come_from_modules_and_files_of_any_place(system, queue, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here / "jobs", there / "package"):
+        folder.mkdir(parents=True)
+    files = {
+        here / "plain.py": ("plain", "", "__name__"),
+        here / "json.py": ("named.like.a.library", "", "__name__"),
+        here / "jobs/mail.py": ("in.a.package", "from . import texts", "texts.HELLO"),
+        there / "plain.py": ("elsewhere", "import beside", "beside.HELLO"),
+        there / "package/__init__.py": ("a.package", "from package.part import HELLO", "HELLO"),
+    }
+    for path, (name, more, result) in files.items():
+        path.write_text(HANDLER.format(name=name, more=more, result=result))
+    for path, text in ((here / "jobs/texts.py", 1), (there / "beside.py", 2), (there / "package/part.py", 3)):
+        path.write_text(f"HELLO = {text}")
+    names = f"plain, ./json.py,jobs/mail.py,{there}/plain.py,{there}/package"
+    system.worker("--handlers", names, cwd=here)
+    results = {name: ends(queue, queue.submit(name).id).result for name, _, _ in files.values()}
+    assert results == {
+        "plain": "plain",
+        "named.like.a.library": "json_",
+        "in.a.package": 1,
+        "elsewhere": 2,
+        "a.package": 3,
+    }
 
 
 def test_two_processes_and_a_killed_one_is_replaced(system, queue, server):

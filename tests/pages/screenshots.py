@@ -6,8 +6,8 @@ import random
 import time
 
 from jobqueue import JobQueue
-from tests.browser import browser
 from tests.harness import ROOT, Server, System, eventually
+from tests.pages.browser import browser
 
 IMAGES = ROOT / "docs" / "images"
 LIVE = (

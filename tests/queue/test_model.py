@@ -2,7 +2,7 @@
 
 Hypothesis drives all operations on a real Redis. Answers get lost, copies of calls arrive late, workers freeze and die,
 reapers act on what they read long ago, the clock jumps. The scripts run on a clock of their own, so that every story can be
-told again. ``MODEL_EXAMPLES=5000 pytest tests/test_model.py`` looks for new stories."""
+told again. ``MODEL_EXAMPLES=5000 pytest tests/queue/test_model.py`` looks for new stories."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from _jobqueue.keys import new_key
-from tests.browser import Browser, browser
 from tests.harness import System, eventually
+from tests.pages.browser import Browser, browser
 
 SHOWN = "document.querySelectorAll('article').length > 0"
 

@@ -301,8 +301,8 @@ def test_minutes_that_are_over_are_read_once_and_those_of_another_redis_forgotte
     queue: JobQueue, server: Server, overview: PatientOverview, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    look = queue.look
-    monkeypatch.setattr(queue, "look", lambda queue, **args: asked.append(args["minutes"]) or look(queue, **args))
+    looks = queue.looks
+    monkeypatch.setattr(queue, "looks", lambda **args: asked.append(args["minutes"]) or looks(**args))
     queue.submit(), queue.submit()
     key = past(server, 30, submitted=3)
     for _ in range(3):
@@ -333,7 +333,7 @@ def test_a_poll_across_the_turn_of_a_minute_loses_nothing(
         books, last = replace(seen.books, now_ms=now[queue] * 60_000), now[queue]
         return replace(seen, books=books, minutes={last - ago: {"done": 1} for ago in range(minutes)})
 
-    monkeypatch.setattr(queue, "look", look)
+    monkeypatch.setattr(queue, "looks", lambda **args: {name: look(name, **args) for name in ("a", "b")})
     for now["a"], now["b"] in ((1000, 1000), (1000, 1001), (1001, 1001), (1003, 1003)):
         minutes = [minute["done"] for minute in overview.stats()["minutes"]]
     assert minutes == [2] * 60
@@ -350,7 +350,7 @@ def test_a_minute_that_was_not_over_is_read_again_however_much_later(
         books = replace(seen.books, now_ms=now * 60_000)
         return replace(seen, books=books, minutes={now - ago: counted.get(now - ago, {}) for ago in range(minutes)})
 
-    monkeypatch.setattr(queue, "look", look)
+    monkeypatch.setattr(queue, "looks", lambda **args: {"default": look("default", **args)})
     assert sum(minute["done"] for minute in overview.stats()["minutes"]) == 1
     counted[1000], now = {"done": 5}, 1000 + later
     assert sum(minute["done"] for minute in overview.stats()["minutes"]) == 5

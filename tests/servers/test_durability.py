@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import hiredis
@@ -94,12 +95,11 @@ def old(own_server: Server) -> Iterator[Front]:
 @pytest.fixture
 def pair() -> Iterator[tuple[Server, Server]]:
     """A primary and its replica; the test may stop the replica."""
-    primary = Server()
-    replica = Server("--repl-diskless-sync-delay", "0", "--replicaof", f"127.0.0.1 {primary.port}")
-    eventually(lambda: primary.client.wait(1, 100), equals=1)
-    yield primary, replica
-    replica.close()
-    primary.close()
+    with closing(Server()) as primary:
+        follow = ("--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1", str(primary.port))
+        with closing(Server(*follow)) as replica:
+            eventually(lambda: primary.client.wait(1, 100), equals=1)
+            yield primary, replica
 
 
 def durable(front: Front, mode: str = "fsync") -> JobQueue:
@@ -299,6 +299,7 @@ def test_durability_is_fast_fsync_or_replicated() -> None:
 # --------------------------------------------------------------------------------------------------------- Cluster
 
 
+@pytest.mark.long(6)
 def test_on_a_cluster_the_job_and_the_number_of_its_queue_are_confirmed_by_a_replica_each() -> None:
     cluster = Cluster(masters=3, replicas=1)
     try:

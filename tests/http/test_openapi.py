@@ -159,7 +159,7 @@ def test_thousands_of_odd_calls_find_nothing_that_is_not_described(system: Syste
     with report.open("w") as output:
         finished = subprocess.run(
             [*schemathesis, *flags, "--output-sanitize", "false"],
-            env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.schema_hooks", "PYTHONPATH": str(ROOT)},
+            env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.http.schema_hooks", "PYTHONPATH": str(ROOT)},
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             stdout=output,

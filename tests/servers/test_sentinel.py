@@ -11,6 +11,8 @@ from jobqueue import JobQueue, Unavailable
 from tests.harness import Sentinels, Server, System, eventually
 from tests.played import Worker
 
+pytestmark = pytest.mark.long(4)
+
 
 @pytest.fixture(scope="module")
 def shared_sentinels() -> Iterator[Sentinels]:

@@ -15,7 +15,7 @@ WAYS = ("preload", "multiprocessing", "threads", "locks")
 
 
 def forks(url: str, way: str) -> None:
-    command = [sys.executable, "-W", "ignore", str(ROOT / "tests/forking.py"), url, way]
+    command = [sys.executable, "-W", "ignore", str(ROOT / "tests/queue/forking.py"), url, way]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, start_new_session=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 

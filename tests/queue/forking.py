@@ -1,6 +1,6 @@
 """A program that has used JobQueue and then forks. Prints a line for each child that got somebody else's answer; no line is good.
 
-python tests/forking.py URL preload | multiprocessing | threads | locks
+python tests/queue/forking.py URL preload | multiprocessing | threads | locks
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jobqueue import Filter, JobQueue
 

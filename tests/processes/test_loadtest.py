@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
+import loadtest
+from loadtest import Waiting
 from tests.harness import Program, System, free_port
 
 
@@ -61,3 +65,37 @@ def test_a_count_out_of_range_is_a_mistake(system: System) -> None:
     for flags in (["--count", "0"], ["--clients", "1000"], ["--count", "many"]):
         program = load(system, *flags)
         assert program.exits(60) == 2 and "Traceback" not in program.log
+
+
+def test_it_says_that_it_waited_for_the_rate_limit(system: System) -> None:
+    system.api(RATE_LIMIT_MAX="10", RATE_LIMIT_WINDOW_S="1")
+    program = load(system, "--count", "30")
+    assert program.exits(60) == 0, program.log
+    assert program.log.count("waiting for the rate limit of the API (RATE_LIMIT_MAX)\n") == 1
+    said = re.search(r"^for (\d+\.\d) s of that it waited for the rate limit", program.log, re.MULTILINE)
+    took = re.search(r"^submitted 30 jobs in (\d+\.\d) s", program.log, re.MULTILINE)
+    assert said and took and 1.0 <= float(said[1]) <= float(took[1]) + 0.1, program.log
+
+
+def test_a_load_that_did_not_wait_says_nothing_of_it(system: System) -> None:
+    system.api()
+    program = load(system, "--count", "30")
+    assert program.exits(60) == 0 and "wait" not in program.log
+
+
+def test_it_finds_the_api_by_its_port(system: System) -> None:
+    system.api()
+    program = system.start("loadtest.py", "--count", "5", API_PORT=system.api_url.rpartition(":")[2])
+    assert program.exits(60) == 0, program.log
+    assert system.get("/jobs").json()["total"] == 5
+    elsewhere = system.start("loadtest.py", "--count", "5", "--url", system.api_url, API_PORT=str(free_port()))
+    assert elsewhere.exits(60) == 0, elsewhere.log
+
+
+def test_waits_at_the_same_time_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, clock = Waiting(), [100.0]
+    monkeypatch.setattr(loadtest.time, "monotonic", lambda: clock[0])
+    for at, wait_s, total in ((100, 10, 10), (101, 9, 10), (105, 10, 15), (200, 1, 16), (200, 1, 16)):
+        clock[0] = float(at)
+        waiting.note(429, wait_s)
+        assert waiting.s == {429: total}
