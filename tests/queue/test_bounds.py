@@ -14,10 +14,10 @@ import pytest
 import redis
 
 from _jobqueue.pieces import pieces, result_fields
-from _jobqueue.records import PAGE_BYTES, SHOWN_BYTES
+from _jobqueue.records import PAGE_BYTES, SHOWN_BYTES, Settlement
 from _jobqueue.store.link import Link
 from _jobqueue.store.weather import weather
-from jobqueue import Filter, JobQueue, NewJob, Settlement, Unavailable
+from jobqueue import Filter, JobQueue, NewJob, Unavailable
 from tests.harness import Cluster, Server, System, eventually
 
 Q = "jq:{default}:"
