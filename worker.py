@@ -523,11 +523,8 @@ class Worker:
         if leaving.is_alive():
             self.log.warning("going on without a word to Redis; the reaper recovers what is left")
         (LIVENESS / str(self.pid)).unlink(missing_ok=True)
+        self.pool.shutdown(wait=False)
         return self.exit_code
-
-    def hangs(self) -> bool:
-        """Whether threads would hold up an exit that joins them."""
-        return any(not future.done() for future in self.futures.values())
 
     def _introduce(self) -> None:
         """Before the first claim, whose attempts and timeouts follow from what the beat publishes of the types."""
@@ -564,18 +561,20 @@ class Worker:
             self.signals.wait(0.02)
         self.hurry.set()
         for slot in self._busy():
-            self._take_back(slot)
+            if not slot.idle:
+                self._take_back(slot)
 
     def _busy(self) -> list[Slot]:
         return [slot for slot in self.slots if not slot.abandoned and not self.futures[slot].done()]
 
     def _unblock(self) -> None:
         """End the waiting of idle slots. In a thread of its own: a Redis that does not answer delays no stop."""
-        while self._busy() and not self.hurry.wait(0.02):
+        while self._busy():
             try:
                 self.jobs.unblock(slot.link for slot in self._busy() if slot.idle)
             except Unavailable:
                 pass  # then nothing is blocked for long: BLMOVE ends with its connection or its timeout
+            self.pause.wait(0.02)
 
     def _take_back(self, slot: Slot) -> None:
         """Settle for a slot that does not end in time: its job goes back as an interrupted attempt, the rest unharmed."""
@@ -591,6 +590,8 @@ class Worker:
     def _leave(self, helpers: list[threading.Thread]) -> None:
         for helper in helpers:
             helper.join(SETTLE_S)
+        while self._busy():  # a slot that still waits at the bell would take what is handed back
+            self.pause.wait(0.01)
         self.control = self.jobs.link()  # the beat thread may still wait for an answer on the old one
         for queue in self.shares:
             self._persist(partial(self._hand_back, queue))
@@ -918,7 +919,7 @@ def main() -> int:
     log("ready", worker=worker.id, types=sorted(types), queues=worker.shares)
     code = worker.run()
     log("stopped", code=code)
-    return end(code, worker.hangs(), log)
+    return end(code, log)
 
 
 if __name__ == "__main__":
