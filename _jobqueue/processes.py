@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +19,7 @@ from _jobqueue.logs import Log
 MISTAKE = 2  # exit code when flags or handlers are wrong: to start again would change nothing
 PARENT = "JOBQUEUE_PARENT"  # in a child's environment: its parent's process id
 WAKE_S = 0.5
+JOIN_S = 1.0  # threads that have not ended by then, after everything else has, hang
 
 
 def is_child() -> bool:
@@ -30,10 +32,11 @@ def is_orphan() -> bool:
 
 
 def keep_to_one_core() -> None:
-    """Threads that start after this stay on one core, another for each process; a handler's C code cannot use a second one."""
+    """Its threads, and those that start after this, stay on one core, another for each process; a handler's C code cannot use a second one."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+        for thread in threading.enumerate():
+            os.sched_setaffinity(thread.native_id or 0, {cores[os.getpid() % len(cores)]})
 
 
 class Signals:
@@ -115,9 +118,14 @@ class Signals:
         return self.count > 0
 
 
-def end(code: int, hanging: bool, log: Log) -> int:
+def end(code: int, log: Log) -> int:
     """The exit code of a process that has done its work. Where threads hang, which a normal exit would join for ever, this
     ends the process itself, once it has done what an exit does."""
+    deadline = time.monotonic() + JOIN_S
+    others = [thread for thread in threading.enumerate() if not (thread.daemon or thread is threading.current_thread())]
+    for thread in others:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    hanging = any(thread.is_alive() for thread in others)
     if hanging:
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
