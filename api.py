@@ -16,6 +16,7 @@ import http.client
 import io
 import itertools
 import json
+import logging
 import re
 import resource
 import secrets
@@ -34,7 +35,9 @@ import dialects
 import jobqueue
 import metrics
 import openapi
-from _jobqueue.web.serving import CannotListen, Server
+from _jobqueue.web.ending import Ending
+from _jobqueue.web.room import give_back_large_blocks
+from _jobqueue.web.serving import Server
 from _jobqueue.web.waiting import Waiters
 from config import Config, Log, Signals, announce, start_logging
 from jobqueue import (
@@ -395,7 +398,7 @@ class Api:
             self.waiters.sleep(bottle.request.environ, job_id, wait_s)
         return job.as_dict()
 
-    def _ended(self, job_ids: Collection[str], anew: bool) -> list[str]:
+    def _ended(self, job_ids: Collection[str], anew: bool) -> Iterable[str]:
         """For the one thread that looks for all who wait."""
         if anew:
             self.seen.clear()
@@ -810,11 +813,13 @@ def main() -> int:
         print(NO_KEYS.format(host=config.api_host), file=sys.stderr)
         return 1
     log, signals = start_logging(config, "api"), Signals()
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request that waits for a thread
     if config.api_processes > 1 and not is_child():
         return Parent(__file__, config.api_processes, log, signals).run()
     announce(config, log)
-    if config.one_core:
-        keep_to_one_core()
+    give_back_large_blocks()
+    if config.api_one_core:
+        keep_to_one_core(of_all=True)
     defaults = Policy(*config.policy())
     jobs = JobQueue(config.redis_url, defaults=defaults, timeout_s=ANSWER_S, retries=1, durability=config.durability)
     probe = JobQueue(config.redis_url, defaults=defaults, timeout_s=HEALTH_S, retries=0, durability=config.durability)
@@ -825,18 +830,25 @@ def main() -> int:
         log.warning(f"serving without Redis: {error}; requests get 503 until it is back")
     at = f"[{config.api_host}]:{config.api_port}" if ":" in config.api_host else f"{config.api_host}:{config.api_port}"
     api = Api(config, jobs, probe, log)
+
+    def listen(application: Front, **settings: Any) -> Server:
+        server = Server(log, Ending(signals, api.waiters.stop), application, **settings)
+        log("listening", url=f"http://{at}")
+        return server
+
     try:
         waitress.serve(
             api.application,
-            _server=partial(Server, log, signals, api.waiters.stop, f"http://{at}"),
+            _server=listen,
+            _quiet=True,
             host=config.api_host,
             port=config.api_port,
             threads=config.api_threads,
             asyncore_use_poll=True,
             **_limits(config),
         )
-    except CannotListen as error:  # a port in use, a host that is none
-        print(f"api.py: cannot listen on {at}: {error}", file=sys.stderr)
+    except (OSError, ValueError) as error:  # a port in use, a host that is none
+        print(f"api.py: cannot listen on {at}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return MISTAKE if is_child() else 1
     log("stopped")
     return 0 if signals.is_set() else 1

@@ -149,6 +149,7 @@ class Config:
     api_processes: int = _setting(
         1, _whole(1, 64), "processes that share the port, for machines with more cores", "--processes"
     )
+    api_one_core: int = _setting(0, _whole(0, 1), "1 keeps each API process on one core of its own")
     api_keys: str = _setting(
         "", _api_keys, "name:scope:sha256, comma-separated; scopes read, submit, admin", secret=True
     )
@@ -182,9 +183,7 @@ class Config:
     failed_ttl_s: int = _setting(604800, _whole(60, 10**9), "how long dead letters are kept")
 
     # Python runs one thread at a time; handing over to a thread on another core costs more than a small job.
-    one_core: int = _setting(
-        0, _whole(0, 1), "1 keeps each API and worker process on one core: faster for many small jobs"
-    )
+    one_core: int = _setting(0, _whole(0, 1), "1 keeps each worker process on one core: faster for many small jobs")
     durability: str = _setting("fast", _one_of("fast", "fsync", "replicated"), "what a submit's 201 waits for")
     log_format: str = _setting("auto", _one_of("auto", "text", "json"), "auto: text on a terminal, else json")
     # A line for each job costs more than a job that does nothing: turn it off where they come by the thousand.

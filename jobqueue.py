@@ -1466,14 +1466,20 @@ class JobQueue:
                 jobs.setdefault(self.queue_of(job_id), []).append(job_id)
             except NotFound:
                 gone.append(job_id)
-        rows = [(queue, ids[at : at + ENDED_MOST]) for queue, ids in jobs.items() for at in range(0, len(ids), ENDED_MOST)]
+        rows = [
+            (queue, ids[at : at + ENDED_MOST]) for queue, ids in jobs.items() for at in range(0, len(ids), ENDED_MOST)
+        ]
         before = dict(seen)
         seen.clear()
         for part in _in_scripts(rows, apart=self._servers.kind == "cluster"):
-            args = [arg for queue, ids in part for arg in (_prefix(queue), before.get(queue, ""), len(ids), *ids)]
+            args: list[str | int] = []
+            for queue, ids in part:
+                args += [_prefix(queue), before.get(queue, ""), len(ids), *ids]
             answers = self._run("ended", part[0][0], args)
             for (queue, _), (totals, *ended) in zip(part, answers, strict=True):
-                seen.setdefault(queue, totals.decode())  # of several scripts, the first: what ends meanwhile is new to it
+                seen.setdefault(
+                    queue, totals.decode()
+                )  # of several scripts, the first: what ends meanwhile is new to it
                 gone += [job_id.decode() for job_id in ended]
         return gone
 

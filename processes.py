@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from config import Log, Signals
 
 MISTAKE = 2  # exit code when flags or handlers are wrong: to start again would change nothing
 PARENT = "JOBQUEUE_PARENT"  # in a child's environment: its parent's process id
+POSITION = "JOBQUEUE_POSITION"  # and which of its children it is
 
 
 def is_child() -> bool:
@@ -23,11 +25,17 @@ def is_orphan() -> bool:
     return is_child() and os.getppid() != int(os.environ[PARENT])
 
 
-def keep_to_one_core() -> None:
-    """Threads that start after this stay on one core, another for each process; a handler's C code cannot use a second one."""
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+def keep_to_one_core(*, of_all: bool = False) -> None:
+    """Threads that start after this stay on one core; a handler's C code cannot use a second one. Children of one parent get
+    different ones; who has none draws one: process ids would be the same in each container. ``of_all``: not where somebody
+    has chosen the cores before."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    if of_all and len(cores) < (os.cpu_count() or 1):
+        return
+    core = cores[int(os.environ.get(POSITION, 0)) % len(cores)] if is_child() else random.choice(cores)
+    os.sched_setaffinity(0, {core})
 
 
 class Parent:
@@ -46,7 +54,7 @@ class Parent:
 
     def _start(self, at: int) -> subprocess.Popen[bytes]:
         self.ran_with[at] = self.files
-        environment = os.environ | {PARENT: str(os.getpid())}
+        environment = os.environ | {PARENT: str(os.getpid()), POSITION: str(at)}
         if self.files is not None:  # cached bytecode goes by the second: a second change within it would be missed
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
         return subprocess.Popen(self.command, env=environment, start_new_session=True)

@@ -7,11 +7,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import waitress
 
+from _jobqueue.web.ending import Ending
 from _jobqueue.web.serving import Server
 from api import _limits as limits
 from config import Config, Signals, start_logging
@@ -48,15 +48,22 @@ class Odd:
         return [], detail.encode()
 
 
+def listen(application: Odd, **settings: Any) -> Server:
+    server = Server(start_logging(config, "odd"), Ending(signals, lambda: None), application, **settings)
+    print("listening", flush=True)
+    return server
+
+
 if __name__ == "__main__":
     config, signals = Config.from_environment(), Signals()
+    where = {"host": config.api_host, "port": config.api_port}
     waitress.serve(
         Odd(),
-        _server=partial(Server, start_logging(config, "odd"), signals, lambda: None, "here"),
-        host=config.api_host,
-        port=config.api_port,
+        _server=listen,
+        _quiet=True,
         threads=config.api_threads,
         asyncore_use_poll=True,
+        **where,
         **limits(config),
     )
     sys.exit(0 if signals.is_set() else 1)

@@ -62,7 +62,11 @@ def test_each_setting_is_the_variable_of_its_name(name: str) -> None:
         "api_keys": f"me:read:{'0' * 64}",
     }
     text = other.get(name) or (
-        str(default + 1 if name not in ("simulated_failures", "api_insecure", "one_core") else 1 - default)
+        str(
+            default + 1
+            if name not in ("simulated_failures", "api_insecure", "one_core", "api_one_core")
+            else 1 - default
+        )
         if default != str(default)
         else "a"
     )
@@ -93,6 +97,8 @@ def test_settings_do_not_change() -> None:
         ),
         ("api_port", ["0", "65536", "http", "-1", "8000.0", "1e3", " 80", "80 ", "0x50", "9" * 30]),
         ("api_threads", ["0", "257", "many"]),
+        ("api_waiters", ["-1", "1001", "many"]),
+        ("api_one_core", ["2", "yes"]),
         ("max_body_bytes", ["1023", "1MB", "2147483648"]),
         ("max_result_bytes", ["15"]),
         ("worker_threads", ["0", "1001"]),
