@@ -1,1 +1,1 @@
-"""What only HTTP needs: the pages, and how they are served."""
+"""All that knows HTTP: reading requests, answering them, what there is to see."""

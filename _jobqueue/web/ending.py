@@ -10,8 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from config import Signals
-from processes import is_orphan
+from _jobqueue.processes import Signals, is_orphan
 
 DRAIN_S = 5.0
 

@@ -27,7 +27,7 @@ class Room:
             return
         self.grown, now = 0, time.monotonic()
         held = {channel: size for channel in self.channels() if (size := held_bytes(channel))}
-        too_much = sum(held.values()) - self.size
+        too_much = sum(held.values()) - max(held.values(), default=0) - self.size  # any one answer may be large
         for channel in sorted(held, key=lambda each: held[each] * (each.since - now)):
             if too_much > 0 and not channel.requests:  # else its answer is being made
                 too_much -= held[channel]

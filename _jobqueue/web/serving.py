@@ -20,13 +20,13 @@ from waitress.server import MultiSocketServer, TcpWSGIServer
 from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import BadRequest
 
+from _jobqueue.logs import Log
+from _jobqueue.processes import is_child
 from _jobqueue.web.ending import Ending
 from _jobqueue.web.framing import frames_too_much, objection
 from _jobqueue.web.room import Room
+from _jobqueue.web.security import HEADERS
 from _jobqueue.web.waiting import KEPT, Asleep
-from config import Log
-from processes import is_child
-from security import HEADERS
 
 LINGER_S = 5.0  # a refused client is listened to, or it might not read why
 SEND_BYTES = 2**17  # in the kernel; by itself it would take megabytes of answers for a client that does not read
@@ -156,7 +156,6 @@ class Channel(HTTPChannel):
                 self.outbufs = [OverflowableBuffer(self.adj.outbuf_overflow)]
                 self.current_outbuf_count = 0
         self.go_on()
-
 
     def hang_up(self) -> None:
         """Also where the client reads nothing. Not yet closed: what the loop has heard would be told to the next of its number."""

@@ -1,0 +1,487 @@
+"""Settings: a flag over the environment over the default, and a mistake is named, without secrets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import re
+from typing import Any
+
+import pytest
+import redis
+
+from _jobqueue.config import Config, misspelt, settings_of
+from _jobqueue.keys import Key
+from _jobqueue.logs import _Json, _Text
+from _jobqueue.redis_url import without_password
+from jobqueue import JobQueue, Policy
+from tests.harness import System, free_port
+
+SETTINGS = {setting.name: setting for setting in settings_of()}
+SECRET = "hunter2"
+
+
+def refusal(environment: dict[str, str], flags: dict[str, str] | None = None) -> str:
+    with pytest.raises(ValueError) as error:
+        Config.from_environment(environment, flags)
+    return str(error.value)
+
+
+def flag_of(name: str) -> str:
+    return SETTINGS[name].metadata["flag"] or "--" + name.replace("_", "-")
+
+
+# ---------------------------------------------------------------------------------------------------------- sources
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    config = Config.from_environment({})
+    assert config == Config()
+    assert (config.api_host, config.api_port, config.worker_threads, config.shares) == (
+        "127.0.0.1",
+        8000,
+        8,
+        {"default": 8},
+    )
+    assert config.policy == Policy(2, 10_000, 1000)
+    assert (config.result_ttl_s, config.failed_ttl_s) == (86_400, 604_800)
+
+
+def test_flag_wins_over_environment_over_default() -> None:
+    environment = {"WORKER_THREADS": "3", "MAX_ATTEMPTS": "7"}
+    config = Config.from_environment(environment, {"worker_threads": "5"})
+    assert (config.worker_threads, config.max_attempts, config.worker_processes) == (5, 7, 1)
+
+
+def test_command_line_wins_over_environment_over_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_THREADS", "3")
+    monkeypatch.setenv("MAX_ATTEMPTS", "7")
+    names = ("worker_threads", "max_attempts", "queues")
+    config, _ = Config.parse("", "", names, arguments=["--threads", "5"])
+    assert (config.worker_threads, config.max_attempts, config.shares) == (5, 7, {"default": 5})
+
+
+OTHERS = {
+    "redis_url": "unix:///run/redis.sock",
+    "log_format": "json",
+    "log_jobs": "failures",
+    "durability": "fsync",
+    "trusted_proxy": "::1",
+    "api_keys": f"me:read:{'0' * 64}",
+    "queues": "a=3,b=1",
+    "simulated_failures": "0",
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_setting_is_the_variable_of_its_name_in_its_final_type(name: str) -> None:
+    default, config = SETTINGS[name].default, Config()
+    shown = config.in_effect()[name]
+    text = OTHERS.get(name) or ("a" if isinstance(shown, str) else str(shown + 1))
+    other = Config.from_environment({name.upper(): text})
+    value = getattr(other, name)
+    assert value != default and other == dataclasses.replace(config, **{name: value})
+    assert type(value) is type(default) or name == "trusted_proxy"
+    assert str(other.in_effect()[name]) == ("['me:read']" if name == "api_keys" else text)
+
+
+def test_settings_arrive_parsed() -> None:
+    given = {
+        "API_KEYS": f" me:read:{'ab' * 32},you:admin:{'cd' * 32} ",
+        "ALLOWED_HOSTS": "Jobs.example, [2001:DB8::1]",
+        "TRUSTED_PROXY": "::ffff:10.0.0.1",
+        "QUEUES": "a=3,b=1",
+        "ONE_CORE": "1",
+    }
+    config = Config.from_environment(given)
+    assert config.api_keys == (Key("me", "read", b"\xab" * 32), Key("you", "admin", b"\xcd" * 32))
+    assert config.allowed_hosts == ("jobs.example", "[2001:db8::1]")
+    assert str(config.trusted_proxy) == "10.0.0.1"
+    assert config.queues == (("a", 3), ("b", 1))
+    assert config.one_core is True and config.api_insecure is False
+
+
+def test_what_is_in_effect_can_be_sent_as_json() -> None:
+    assert json.loads(json.dumps(Config().in_effect())) == Config().in_effect()
+
+
+def test_secrets_are_not_in_what_is_printed_of_the_settings() -> None:
+    config = Config.from_environment({"REDIS_URL": f"redis://:{SECRET}@h", "API_KEYS": f"me:read:{'ab' * 32}"})
+    for shown in (repr(config), str(config.in_effect())):
+        assert SECRET not in shown and "abab" not in shown and str(b"\xab\xab") not in shown
+    wrong = refusal({"API_KEYS": f"me:read:{'ab' * 32},you:write:{'cd' * 32}"})
+    assert wrong.startswith("API_KEYS must be") and "abab" not in wrong and "cdcd" not in wrong
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_empty_variable_is_no_setting_and_an_empty_flag_is_a_mistake(name: str) -> None:
+    assert Config.from_environment({name.upper(): ""}) == Config()
+    assert refusal({}, {name: ""}).startswith(flag_of(name))
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().max_attempts = 3  # type: ignore[misc]
+
+
+# ---------------------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        (
+            "redis_url",
+            ["localhost:6379", "http://localhost", "redis:/localhost", "redis://localhost:x", "redis://h:70000"],
+        ),
+        ("api_port", ["0", "65536", "http", "-1", "8000.0", "1e3", " 80", "80 ", "0x50", "9" * 30]),
+        ("api_threads", ["0", "257", "many"]),
+        ("max_body_bytes", ["1023", "1MB", "2147483648"]),
+        ("max_result_bytes", ["15"]),
+        ("worker_threads", ["0", "1001"]),
+        ("worker_processes", ["0", "auto"]),
+        ("queues", ["a b", "a,,b", "a,a", "a=0", "a=1,b", "a,b=1", "a=", "=1", "a=x", ","]),
+        ("drain_s", ["-1", "inf", "nan", "1e9", "86401", "soon"]),
+        ("processing_timeout_s", ["0", "0.5", "86401"]),
+        ("max_attempts", ["0", "101", "2.5", "ten"]),
+        ("backoff_s", ["-1", "86401"]),
+        ("reaper_interval_s", ["0", "0.01", "61"]),
+        ("result_ttl_s", ["0", "59"]),
+        ("failed_ttl_s", ["-1", "1d"]),
+        ("durability", ["none", "FAST"]),
+        ("log_format", ["xml"]),
+        ("log_jobs", ["none"]),
+        ("simulated_failures", ["2", "true"]),
+    ],
+)
+def test_bad_value_is_refused_by_the_name_of_its_source(name: str, bad: list[str]) -> None:
+    for text in bad:
+        for source, said in ((name.upper(), refusal({name.upper(): text})), (flag_of(name), refusal({}, {name: text}))):
+            assert said.startswith(source)
+            assert name == "redis_url" or repr(text) in said
+
+
+def test_mistake_on_the_command_line_ends_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        Config.parse("", "", ("worker_threads",), arguments=["--threads", "none"])
+    assert exit.value.code == 2
+    assert "--threads is 'none': must be a whole number from 1 to 1000" in capsys.readouterr().err
+
+
+def test_mistake_in_the_environment_ends_the_program_whose_setting_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("API_PORT", "tcp://10.0.0.1:8000")  # a container platform sets this for a service named api
+    for program in ("api", ""):
+        with pytest.raises(SystemExit):
+            Config.parse(program, "", (), arguments=[])
+        said = "API_PORT is 'tcp://10.0.0.1:8000': must be a whole number from 1 to 65535"
+        assert said in capsys.readouterr().err
+    for program in ("worker", "reaper", "jobqueue"):
+        assert Config.parse(program, "", (), arguments=[])[0].api_port == 8000
+
+
+WRONG = {"api": "API_THREADS", "worker": "WORKER_THREADS", "reaper": "REAPER_INTERVAL_S"}
+
+
+@pytest.mark.parametrize("program", WRONG)
+def test_a_program_starts_over_the_wrong_settings_of_others(system: System, program: str) -> None:
+    flags = ["--port", str(free_port())] if program == "api" else []
+    others = {variable: "none" for owner, variable in WRONG.items() if owner != program}
+    running = system.start(f"{program}.py", *flags, **others)
+    running.says("listening" if program == "api" else "starting")
+    assert running.stop() == 0 and "none" not in running.log
+    wrong = system.start(f"{program}.py", *flags, **{WRONG[program]: "none"})
+    assert wrong.exits() == 2 and f"{WRONG[program]} is 'none'" in wrong.log
+
+
+@pytest.mark.parametrize("program", WRONG)
+def test_a_program_shows_and_explains_its_own_settings(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Config.from_environment({}, program=program).in_effect()
+    with pytest.raises(SystemExit):
+        Config.parse(program, "", (), arguments=["--help"])
+    said = capsys.readouterr().out
+    for owner, variable in WRONG.items():
+        assert (variable.lower() in shown) == (variable in said) == (owner == program)
+    assert shown.keys() >= {"redis_url", "processing_timeout_s", "log_format"}
+
+
+# ----------------------------------------------------------------------------------------------------- misspelt names
+
+SLIPS = {
+    "MAX_ATEMPTS": "MAX_ATTEMPTS",
+    "MAX_ATTEMPT": "MAX_ATTEMPTS",
+    "max_attempts": "MAX_ATTEMPTS",
+    "PROCESSING_TIMEOUT": "PROCESSING_TIMEOUT_S",
+    "WORKERS_THREADS": "WORKER_THREADS",
+    "QUEUE": "QUEUES",
+    "HANDLER": "HANDLERS",
+    "REDIS_URI": "REDIS_URL",
+    "LOG_FORMATS": "LOG_FORMAT",
+    "BACKOFF": "BACKOFF_S",
+    "RESULT_TTL": "RESULT_TTL_S",
+}
+OF_OTHERS = """PATH HOME HOSTNAME LANG PWD SHLVL TERM USER TZ PORT HOST VIRTUAL_ENV PYTHONPATH API_KEY API_URL API_TOKEN
+    API_SECRET API_VERSION API_SERVICE_HOST API_SERVICE_PORT API_PORT_8000_TCP API_PORT_8000_TCP_ADDR REDIS_HOST REDIS_PORT
+    REDIS_DB REDIS_PASSWORD REDIS_TLS_URL REDIS_SERVICE_HOST REDIS_SERVICE_PORT REDIS_PORT_6379_TCP REDIS_CLUSTER_URL
+    WORKER_ID WORKER_NAME WORKER_CONCURRENCY WORKER_CLASS WEB_CONCURRENCY MAX_RETRIES MAX_WORKERS MAX_THREADS QUEUE_URL
+    QUEUE_NAME RATE_LIMIT LOG_LEVEL LOG_FILE LOG_DIR LOG_COLOR DATABASE_URL ALLOWED_ORIGINS BASE_URL SECRET_KEY DURATION
+    PROCESSING_QUEUE RESULT_BACKEND TIMEOUT THREADS PROCESSES DRAIN JOBQUEUE_PARENT OMP_NUM_THREADS COMPOSE_PROJECT_NAME"""
+
+
+@pytest.mark.parametrize(("slip", "meant"), SLIPS.items())
+def test_a_variable_that_looks_like_a_setting_names_the_nearest(slip: str, meant: str) -> None:
+    assert misspelt({slip: "3", "PATH": "/bin"}) == {slip: meant}
+
+
+def test_variables_of_others_are_no_slips() -> None:
+    ours = {name.upper(): "" for name in SETTINGS}
+    assert misspelt(dict.fromkeys(OF_OTHERS.split(), "") | ours) == {}
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_slip_is_a_warning_of_the_program_that_misses_it(system: System, log_format: str) -> None:
+    slips = {"MAX_ATEMPTS": SECRET, "REAPER_INTERVALS": SECRET, "LOG_FORMAT": log_format}
+    worker, reaper = system.worker(**slips), system.start("reaper.py", **slips)
+    for program in (worker, reaper):
+        program.says("the variable MAX_ATEMPTS is no setting; is MAX_ATTEMPTS meant?")
+        assert SECRET not in program.log
+    reaper.says("is REAPER_INTERVAL_S meant?")
+    assert "REAPER" not in worker.log
+
+
+# ------------------------------------------------------------------------------------------------------------- flags
+
+
+def test_unknown_flag_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        Config.parse("", "", ("worker_threads",), arguments=["--therads", "3"])
+    assert "--therads" in capsys.readouterr().err
+
+
+def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        Config.parse("", "", ("worker_threads",), arguments=["--help"])
+    shown = capsys.readouterr().out
+    assert all(name.upper() in shown for name in SETTINGS)
+
+
+# ------------------------------------------------------------------------------------------------------------- redis
+
+
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({}, "redis://localhost:6379/0"),
+        ({"REDIS_HOST": "redis"}, "redis://redis:6379/0"),
+        ({"REDIS_PORT": "6380"}, "redis://localhost:6380/0"),
+        ({"REDIS_HOST": "redis", "REDIS_PORT": "6380"}, "redis://redis:6380/0"),
+        ({"REDIS_HOST": "redis", "REDIS_URL": ""}, "redis://redis:6379/0"),
+        ({"REDIS_HOST": "redis", "REDIS_URL": "rediss://other:1/2"}, "rediss://other:1/2"),
+    ],
+)
+def test_redis_is_named_by_its_url_or_by_host_and_port(environment: dict[str, str], url: str) -> None:
+    assert Config.from_environment(environment).redis_url == url
+    assert Config.from_environment(environment, {"redis_url": "redis://flag"}).redis_url == "redis://flag"
+
+
+def test_bad_redis_port_is_named() -> None:
+    assert refusal({"REDIS_PORT": "x"}).startswith("REDIS_HOST, REDIS_PORT")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://localhost:6379/0", "redis://localhost:6379/0"),
+        (f"redis://:{SECRET}@localhost:6379/0", "redis://***@localhost:6379/0"),
+        (f"rediss://user:{SECRET}@h/1?ssl_ca_certs=/x", "rediss://***@h/1"),
+        (f"redis://h:1/0?password={SECRET}", "redis://h:1/0"),
+        (f"redis://h:1/0?password=a@{SECRET}", "redis://***"),
+        (f"redis://:a@b@{SECRET}@h:1", "redis://***@h:1"),
+        (f"redis://:1/{SECRET}@h:1/0", "redis://***@h:1/0"),
+        (f"redis://:1?{SECRET}@h:1/0", "redis://***"),
+        (f"redis://:1#{SECRET}@h:1/0", "redis://***"),
+        (f"unix://user:{SECRET}@/run/redis.sock?db=1", "unix://***@/run/redis.sock"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        (f"redis+sentinel://user:{SECRET}@h:1,i:2/jobs/0", "redis+sentinel://***@h:1,i:2/jobs/0"),
+        (f"redis+sentinel://h:1/jobs?sentinel_password={SECRET}", "redis+sentinel://h:1/jobs"),
+        (f"rediss+cluster://:{SECRET}@h:1,i:2", "rediss+cluster://***@h:1,i:2"),
+        (f"redis+cluster://:{SECRET},x@h:1", "redis+cluster://***@h:1"),
+    ],
+)
+def test_password_is_not_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+    assert SECRET not in shown
+    assert Config(redis_url=url).in_effect()["redis_url"] == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://:{SECRET}@h",
+        f":{SECRET}@h:1",
+        f"redis://:{SECRET}/x@h:1",
+        f"redis://:x@{SECRET}/y@h",
+        f"redis://[{SECRET}",
+        f"redis://:{SECRET}\u2100@h",
+        f"redis+sentinel://:{SECRET}@h:1,h:2",
+        f"redis+sentinel://:{SECRET}/x@h:1/jobs",
+        f"redis+sentinel://:x@{SECRET}@h:1/jobs",
+        f"redis+cluster://:{SECRET}@h",
+        f"redis+cluster://:{SECRET}@h:1/1",
+        f"redis+cluster://:{SECRET}?x@h:1",
+    ],
+)
+def test_mistake_in_an_url_is_told_without_the_password(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert SECRET not in refusal({"REDIS_URL": url})
+    with pytest.raises(SystemExit):
+        Config.parse("", "", (), arguments=["--redis-url", url])
+    assert SECRET not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://h:26379,i:26379,j:26379/mymaster",
+        "rediss+sentinel://user:p%40ss@h:1,[::1]:2/my.master-1/15?sentinel_password=x",
+        "redis+cluster://h:7000",
+        "redis+cluster://:pa,ss@h:7000,i:7001/0",
+        "rediss+cluster://h:7000,i:7001?ssl_ca_certs=ca.pem",
+    ],
+)
+def test_sentinels_and_a_cluster_are_named_by_several_addresses(url: str) -> None:
+    assert Config.from_environment({"REDIS_URL": url}).redis_url == url
+    JobQueue(url)  # understands it, and asks nobody yet
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis+sentinel://h:1,i:2", "must name the service"),
+        ("redis+sentinel://h:1/jobs/x", "must name the service"),
+        ("redis+sentinel://h:1/jobs/0/0", "must name the service"),
+        ("redis+sentinel://h/jobs", "host:port"),
+        ("redis+sentinel://h:0/jobs", "host:port"),
+        ("redis+cluster://h:70000", "host:port"),
+        ("redis+cluster://h:1,", "host:port"),
+        ("redis+cluster://", "host:port"),
+        ("redis+cluster://h:1/3", "only number 0"),
+        ("redis+other://h:1", "must start with"),
+    ],
+)
+def test_a_mistake_in_several_addresses_is_explained(url: str, said: str) -> None:
+    assert said in refusal({"REDIS_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://h:1/abc", "database by its number"),
+        ("redis://h:1/-1", "database by its number"),
+        ("redis://h:1/1/2", "database by its number"),
+        ("redis://h:1/0/", "database by its number"),
+        ("redis://h:1/%30", "database by its number"),
+        ("redis://h:1/99999", "database by its number"),
+        ("redis://h:1/0#x", "host and port"),
+        ("redis://h:1?db=x", "wrong db"),
+        ("redis://h:1?db=-1", "wrong db"),
+        ("redis://h:1/0?db=0", "its database twice"),
+        ("redis://h:1?db=1&db=1", "its database twice"),
+        ("redis://h:1/0?foo=bar", "unknown option behind its ?; known are username, password, client_name, db"),
+        ("redis://h:1/0?foo", "unknown option"),
+        ("redis://h:1/0?&", "unknown option"),
+        ("redis://h:1/0?decode_responses=True", "unknown option"),
+        ("redis://h:1/0?socket_timeout=1", "unknown option"),
+        ("redis://h:1/0?protocol=3", "unknown option"),
+        ("redis://h:1/0?password=", "wrong password"),
+        ("redis://h:1/0?client_name=a%20b", "wrong client_name"),
+        ("redis://h:1/0?ssl_ca_certs=ca.pem", "only rediss:// uses"),
+        ("rediss://h:1/0?ssl_cert_reqs=maybe", "wrong ssl_cert_reqs"),
+        ("rediss://h:1/0?ssl_check_hostname=no", "wrong ssl_check_hostname"),
+        ("unix://run/redis.sock", "unix:///run/redis.sock"),
+        ("unix://", "unix:///run/redis.sock"),
+        ("unix:///run/redis.sock?db=x", "wrong db"),
+        ("unix:///run/redis.sock#x", "host and port"),
+        ("redis+sentinel://h:1/jobs/0?db=1", "its database twice"),
+        ("redis+sentinel://h:1/jobs?foo=bar", "unknown option"),
+        ("redis+cluster://h:1?db=1", "unknown option"),
+        ("redis+cluster://h:1?read_from_replicas=1", "unknown option"),
+        ("redis+cluster://h:1?ssl_ca_certs=ca.pem", "only rediss:// uses"),
+    ],
+)
+def test_an_url_is_checked_to_its_end(url: str, said: str) -> None:
+    assert said in refusal({"REDIS_URL": url})
+    with pytest.raises(ValueError, match=re.escape(said)):
+        JobQueue(url)
+
+
+LOGIN = "username=u&password=p&client_name=c"
+TLS = (
+    "ssl_ca_certs=a&ssl_ca_path=b&ssl_ca_data=c&ssl_certfile=d&ssl_keyfile=e&ssl_password=f&ssl_ciphers=g"
+    "&ssl_cert_reqs=none&ssl_check_hostname=False"
+)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis://h",
+        "redis://h/",
+        "redis://h:1?db=3",
+        f"redis://h:1/15?{LOGIN}",
+        f"rediss://h:1/15?{LOGIN}&{TLS}",
+        f"unix:///run/redis.sock?db=1&{LOGIN}",
+        "unix://user:p%40ss@/run/redis.sock",
+    ],
+)
+def test_redis_can_be_reached_by_what_an_url_may_hold(url: str) -> None:
+    assert Config.from_environment({"REDIS_URL": url}).redis_url == url
+    redis.ConnectionPool.from_url(url).make_connection()  # it refuses options that it does not know; asks nobody yet
+    JobQueue(url)
+
+
+def test_everything_but_the_password_is_in_effect() -> None:
+    assert Config().in_effect().keys() == SETTINGS.keys()
+    assert Config(worker_threads=3).in_effect()["worker_threads"] == 3
+
+
+# ------------------------------------------------------------------------------------------------------------ queues
+
+
+@pytest.mark.parametrize(
+    ("text", "threads", "shares"),
+    [
+        ("default", 8, {"default": 8}),
+        ("a,b", 8, {"a": 4, "b": 4}),
+        ("a,b,c", 8, {"a": 3, "b": 3, "c": 2}),
+        ("a,b,c", 2, {"a": 1, "b": 1, "c": 1}),
+        ("default=6,email=2", 1, {"default": 6, "email": 2}),
+        ("A-Z_0.9=1000", 1, {"A-Z_0.9": 1000}),
+    ],
+)
+def test_threads_are_shared_out_to_queues(text: str, threads: int, shares: dict[str, int]) -> None:
+    config = Config.from_environment({"QUEUES": text, "WORKER_THREADS": str(threads)})
+    assert config.shares == shares
+    assert config.in_effect()["queues"] == text
+
+
+# --------------------------------------------------------------------------------------------------------------- log
+
+
+def record(message: str, **fields: Any) -> logging.LogRecord:
+    made = logging.LogRecord("worker", logging.WARNING, "", 0, message, (), None)
+    made.fields = fields
+    return made
+
+
+def test_log_line_cannot_be_made_to_look_like_two() -> None:
+    hostile = record("a\nb", error="x\r\nINFO all is well\x1b[2J\u2028")
+    assert len(_Text().format(hostile).splitlines()) == 1
+    assert len(_Json().format(hostile).splitlines()) == 1
+    assert "\x1b" not in _Text().format(hostile) + _Json().format(hostile)
+
+
+def test_fields_of_a_log_line_do_not_replace_its_own() -> None:
+    assert '"message": "true"' in _Json().format(record("true", job="1"))
