@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from jobqueue import JobQueue
 from tests.harness import Server, System
+from tests.talker import Talker
 
 
 @pytest.hookimpl(wrapper=True)
@@ -128,6 +129,20 @@ def system(server: Server, url: str, request: pytest.FixtureRequest) -> Iterator
 def own_system(own_server: Server, request: pytest.FixtureRequest) -> Iterator[System]:
     """The project's programs on a Redis that the test may kill: ``own_system.server``."""
     yield from _system(own_server, own_server.url, request)
+
+
+@pytest.fixture
+def talk(system: System) -> Iterator[Callable[..., Talker]]:
+    talkers: list[Talker] = []
+
+    def start(*command: str, to: int | None, **more: Any) -> Talker:
+        talkers.append(Talker(system, *command, to=to, **more))
+        return talkers[-1]
+
+    yield start
+    for talker in talkers:
+        talker.process.kill()
+        talker.process.wait()
 
 
 @pytest.fixture(scope="module")

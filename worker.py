@@ -29,7 +29,7 @@ from functools import partial
 
 from _jobqueue import liveness
 from _jobqueue.config import Config
-from _jobqueue.job_types import load_handlers
+from _jobqueue.loading import load_handlers
 from _jobqueue.logs import announce, start_logging
 from _jobqueue.processes import MISTAKE, Parent, Signals, end, keep_to_one_core
 from _jobqueue.records import Settlement

@@ -190,7 +190,9 @@ class Config:
         show=_as_given,
         of=WORKER,
     )
-    handlers: str = _setting("handlers", _text, "module with the job types", "--handlers", of=WORKER)
+    handlers: str = _setting(
+        "handlers", _text, "modules or files with the job types, comma-separated", "--handlers", of=WORKER
+    )
     # Below the 45 s that docker-compose.yml gives a container to stop.
     drain_s: float = _setting(
         30.0, _seconds(0, 86400), "how long a stopping worker lets its jobs finish", "--drain", of=WORKER

@@ -148,7 +148,7 @@ class Claimed:
 class Settlement:
     """The end of an attempt. ``outcome``: done, failed, cancelled or released (given back, not counted).
 
-    ``kind`` is a word, or is made one; ``message`` may be followed by a NUL and a traceback."""
+    ``kind`` is a word, or is made one."""
 
     id: str
     token: str
@@ -157,14 +157,28 @@ class Settlement:
     kind: str = ""
     message: str = ""
     fields: list[str | bytes | int] = field(default_factory=list)
+    traceback: str = ""
 
     def args(self) -> list[str | bytes | int]:
-        message = self.message[:MAX_MESSAGE_CHARS].encode(errors="replace")
+        message = said_with(self.message[:MAX_MESSAGE_CHARS], self.traceback).encode(errors="replace")
         kind = _NO_WORD.sub("_", self.kind[:MAX_KIND_CHARS]) or "error"
         n = len(self.fields) // 2
         return [self.id, self.token, self.outcome, self.delay_ms, kind, message, n, *self.fields]
 
 
+def said_with(message: str, traceback: str) -> str:
+    """A message and a traceback as one text: a NUL stands between them, and two for each NUL of the message."""
+    return message.replace("\0", "\0\0") + ("\0" + traceback if traceback else "")
+
+
+def told_apart(text: str) -> tuple[str, str]:
+    """The message and the traceback that said_with has put together; a part of the message, when the text has been cut there."""
+    message = _MESSAGE.match(text)
+    assert message
+    return message[0].replace("\0\0", "\0"), text[message.end() + 1 :]
+
+
+_MESSAGE = re.compile(r"(?:[^\0]|\0\0)*")
 _NO_WORD = re.compile(r"[^\w.-]")  # a kind becomes a part of a key, and may be whatever an exception's class is called
 
 

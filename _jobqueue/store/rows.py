@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from _jobqueue.pieces import joined
-from _jobqueue.records import DEFAULT_TYPE, ENDED, MAX_PRIORITY, PRIORITY_STEP, STATUSES, Books, Job, Kind, Look
+from _jobqueue.records import (
+    DEFAULT_TYPE,
+    ENDED,
+    MAX_PRIORITY,
+    PRIORITY_STEP,
+    STATUSES,
+    Books,
+    Job,
+    Kind,
+    Look,
+    told_apart,
+)
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 
@@ -96,7 +107,7 @@ def error_names(fields: dict[bytes, bytes]) -> list[bytes]:
 def error_of(record: bytes) -> dict[str, Any]:
     head, _, text = record.decode(errors="replace").partition("\n")
     at, attempt, kind, worker, *started = head.split(" ")  # older records do not have the start
-    message, _, traceback = text.partition("\0")
+    message, traceback = told_apart(text)
     return {
         "attempt": int(attempt),
         "started_at": rfc3339(int(started[0])) if started and started[0] != "-" else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import traceback
 from collections.abc import Callable
@@ -14,8 +15,10 @@ from _jobqueue.pieces import result_fields
 from _jobqueue.records import BACKOFF, NEVER, Claimed, Policy, Settlement
 from _jobqueue.work.run import Context, Interrupted, Run, TimedOut, exact
 
+MAX_TRACEBACK_CHARS = 5000
 _from_json = json.JSONDecoder().decode
 _class_name: Callable[[type], str] = type.__dict__["__name__"].__get__  # a metaclass cannot change this one
+_UNAWAITED = "it is a coroutine; run it in the handler, with asyncio.run(...)"
 
 
 class Attempts:
@@ -75,7 +78,8 @@ class Attempts:
         try:
             fields = result_fields(result, self._max_result_bytes)
         except Invalid as invalid:
-            return _failed(run, "bad_result", f"the result cannot be stored: {invalid.problems[0][1]}")
+            reason = _UNAWAITED if inspect.isawaitable(result) else invalid.problems[0][1]
+            return _failed(run, "bad_result", f"the result cannot be stored: {reason}")
         return Settlement(run.job.id, run.job.token, "done", fields=fields + run.changes())
 
 
@@ -99,17 +103,19 @@ def _unsuccessful(run: Run, error: BaseException) -> Settlement | None:
         delay = BACKOFF if error.after is None else max(0, round(error.after * 1000))
         return _failed(run, "Retry", exact(error), delay)
     kind = "".join(c for c in _class_name(type(error)) if c.isalnum() or c == "_")[:64] or "error"
-    return _failed(run, kind, _with_traceback(error))
+    text, lines = _text_of(error), traceback.format_exception(type(error), error, error.__traceback__, limit=-8)
+    end = _failed(run, kind, text)
+    end.traceback = "".join(lines)[-MAX_TRACEBACK_CHARS:]
+    return end
 
 
 def _failed(run: Run, kind: str, message: str, delay_ms: int = BACKOFF) -> Settlement:
     return Settlement(run.job.id, run.job.token, "failed", delay_ms, kind, message, run.changes())
 
 
-def _with_traceback(error: BaseException) -> str:
+def _text_of(error: BaseException) -> str:
     try:
         text = exact(error)
     except Exception:
         text = "(its text cannot be shown)"
-    lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-8)
-    return f"{_class_name(type(error))}: {text}"[:2000] + "\0" + "".join(lines)[-5000:]
+    return f"{_class_name(type(error))}: {text}"

@@ -24,7 +24,7 @@ class Reports:
         if end is None:
             self.log("stopped: the job had been taken back", job=job.id, type=job.type, attempt=job.attempt, ms=ms)
         elif end.outcome == "failed":
-            error = end.message.partition("\0")[0][:500]
+            error = end.message[:500]
             self.log("failed", job=job.id, type=job.type, attempt=job.attempt, ms=ms, kind=end.kind, error=error)
         elif end.outcome != "done" or self._successes:
             self.log(end.outcome, job=job.id, type=job.type, attempt=job.attempt, ms=ms)

@@ -485,6 +485,66 @@ def pages(system: System) -> list[str]:
     return [*VIEWS, *sorted({job["status"]: f"jobs/{job['job_id']}" for job in jobs}.values()), "jobs/none"]
 
 
+HUGE = """(() => {
+    for (const each of document.querySelectorAll('.tile b')) each.lastChild.data = '123,456';
+    for (const each of document.querySelectorAll('.cards td.n > div')) {
+        for (const text of [each, ...each.querySelectorAll('*')].map(one => one.firstChild).filter(one => one?.nodeType === 3)) {
+            text.data = text.data.replace(/^\\d+(\\.\\d)?$/, '123,456').replace(/^\\d+ \\/ \\d+$/, '123,456 / 123,456');
+        }
+    }
+})()"""
+BEYOND = """[...document.querySelectorAll('main *')].filter(each => {
+    const {right, width} = each.getBoundingClientRect();
+    return width > 1 && right > document.documentElement.clientWidth && !each.closest('.what, .detail, pre, .unseen');
+}).map(each => each.outerHTML.slice(0, 150))"""
+CUT = """[...document.querySelectorAll('.tile, .tiles, .panel:has(> table)')].filter(each => each.scrollWidth > each.clientWidth).map(each => each.className)"""
+
+
+@pytest.mark.parametrize("width", [361, 761, 800, 847, 870, 1010, 1024, 1099, 1100, 1300])
+def test_nothing_is_cut_off_at_any_width(lively: System, tab: Browser, width: int) -> None:
+    """Also with numbers of six digits."""
+    for view in pages(lively):
+        show(tab, lively, view, width=width)
+        tab.see(f"{TEXT}.length > 20")
+        wide, beyond, cut = tab.run(f"({HUGE}, [document.documentElement.scrollWidth, {BEYOND}, {CUT}])")
+        assert (wide <= width, beyond, cut) == (True, [], []), view
+    tab.complaints.clear()  # that there is no job named none
+
+
+@pytest.mark.parametrize("width", [360, 800, 1024, 1300])
+def test_names_of_kinds_are_broken_between_words_only(system: System, tab: Browser, width: int) -> None:
+    system.api()
+    kinds = ["SMTPAuthenticationError", "IntegrityError", "psycopg.errors.UniqueViolation", "A" * 64]
+    for kind in kinds:
+        dead_letters(system, 1, kind)
+    show(tab, system, "dead", width=width)
+    tab.see(ROWS, len(kinds))
+    assert sorted(tab.run("[...document.querySelectorAll('td strong')].map(each => each.textContent)")) == sorted(kinds)
+    pieces = """[...document.querySelectorAll('td strong')].flatMap(each => [...each.childNodes]).filter(each => each.data).map(each => {
+        const range = new Range();
+        range.selectNode(each);
+        return [each.data, range.getClientRects().length];
+    })"""
+    found = dict(tab.run(pieces))
+    assert {
+        "SMTP",
+        "Authentication",
+        "Error",
+        "Integrity",
+        "psycopg.",
+        "errors.",
+        "Unique",
+        "Violation",
+    } <= found.keys()
+    assert [piece for piece, lines in found.items() if lines > 1 and len(piece) < 64] == []
+    if width >= 1024:
+        assert (
+            tab.run("document.querySelector('tr[data-key=SMTPAuthenticationError] strong').getClientRects().length")
+            == 1
+        )
+        assert tab.run("document.querySelector('tr[data-key=SMTPAuthenticationError] strong').offsetHeight") < 30
+
+
 def test_every_view_fits_a_phone(lively: System, tab: Browser) -> None:
     for view in pages(lively):
         show(tab, lively, view, width=360)

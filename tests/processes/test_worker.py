@@ -330,6 +330,8 @@ def test_whatever_a_handler_raises_fails_its_attempt_and_the_thread_lives(odd, q
     named = [name for name in EXCEPTIONS if name not in ("MuteFail", "Surrogate", "RetrySoon", "RetryNever")]
     assert [kinds[name] for name in named] == named
     assert kinds["sys.exit"] == "SystemExit" and kinds["Surrogate"] == "ValueError"
+    assert last_error(ended["Surrogate"])[1] == "ValueError: half ? of a pair\nand\0more"
+    assert ended["Surrogate"].errors[-1]["traceback"].startswith("Traceback (most recent call last):")
     assert "dropped" not in kinds.values()
     assert "went wrong" not in worker.log and "ended unasked" not in worker.log
 
@@ -704,6 +706,36 @@ def test_handlers_that_cannot_be_loaded_are_one_clear_line(system, tmp_path, cas
     assert len(said) == 1
     line = said.pop()
     assert line.startswith("worker.py: --handlers mine: ") and reason in line
+
+
+HANDLER = "from jobqueue import handler\n{more}\n@handler('{name}')\ndef f(payload, ctx): return {result}\n"
+
+
+def test_handlers_come_from_modules_and_files_of_any_place(system, queue, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here / "jobs", there / "package"):
+        folder.mkdir(parents=True)
+    files = {
+        here / "plain.py": ("plain", "", "__name__"),
+        here / "json.py": ("named.like.a.library", "", "__name__"),
+        here / "jobs/mail.py": ("in.a.package", "from . import texts", "texts.HELLO"),
+        there / "plain.py": ("elsewhere", "import beside", "beside.HELLO"),
+        there / "package/__init__.py": ("a.package", "from package.part import HELLO", "HELLO"),
+    }
+    for path, (name, more, result) in files.items():
+        path.write_text(HANDLER.format(name=name, more=more, result=result))
+    for path, text in ((here / "jobs/texts.py", 1), (there / "beside.py", 2), (there / "package/part.py", 3)):
+        path.write_text(f"HELLO = {text}")
+    names = f"plain, ./json.py,jobs/mail.py,{there}/plain.py,{there}/package"
+    system.worker("--handlers", names, cwd=here)
+    results = {name: ends(queue, queue.submit(name).id).result for name, _, _ in files.values()}
+    assert results == {
+        "plain": "plain",
+        "named.like.a.library": "json_",
+        "in.a.package": 1,
+        "elsewhere": 2,
+        "a.package": 3,
+    }
 
 
 def test_two_processes_and_a_killed_one_is_replaced(system, queue, server):

@@ -489,6 +489,18 @@ def test_error_that_was_stored_without_its_start_can_be_read(queue: JobQueue, se
     assert (error["kind"], error["message"], error["started_at"]) == ("Boom", "it went wrong", None)
 
 
+@pytest.mark.parametrize("traceback", ["", "Traceback:\n  a\0b\0"])
+@pytest.mark.parametrize("text", ["", "\0", "a\0b", "\0\0a\0", "a\0\0\0", "half \0\n of it"])
+def test_text_of_an_error_survives_whole(queue: JobQueue, worker: Worker, text: str, traceback: str) -> None:
+    job_id = queue.submit("echo", max_attempts=1).id
+    (claimed,) = worker.claim()
+    worker.settle(Settlement(job_id, claimed.token, "failed", NEVER, "Boom", text, traceback=traceback))
+    error = queue.get(job_id).errors[-1]
+    assert (error["message"], error["traceback"]) == (text, traceback or None)
+    (kind,) = queue.kinds()
+    assert kind.message == text
+
+
 def test_errors_are_kept_over_an_operators_retry(queue: JobQueue, worker: Worker) -> None:
     queue.submit(max_attempts=1)
     for _ in range(3):

@@ -5,6 +5,7 @@ import { toast } from './dialogs.js';
 import { h } from './dom.js';
 import {
   bar,
+  breakable,
   button,
   empty,
   icon,
@@ -286,8 +287,8 @@ function preview({ tags, payload }) {
 }
 
 function detail({ status: now, errors, progress, started_at, finished_at, run_at, position }) {
-  const failure = errors.length > 0 && reason(errors.at(-1));
-  const after = failure && ` · ${failure}`;
+  const failure = errors.length > 0 && breakable(reason(errors.at(-1)));
+  const after = failure && [' · ', failure];
   switch (now) {
     case 'processing':
       return [

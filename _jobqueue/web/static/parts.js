@@ -32,6 +32,12 @@ export const input = (properties) => h('input', { autocomplete: 'off', ...proper
 export const pre = (label, text) => h('pre', { tabindex: 0, role: 'region', label }, text);
 export const bar = (value, max, label) => h('progress', { value, max, label });
 
+// A name, with places to break it: before a capital, after a dot, an underscore or a dash.
+export function breakable(name) {
+  const parts = name.split(/(?<=[._-])|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/);
+  return parts.flatMap((part, at) => (at ? [h('wbr'), part] : [part]));
+}
+
 // --- links
 
 export function query(params) {
@@ -43,7 +49,7 @@ export const short = (id) => id.slice(0, SHORT_ID);
 
 export function jobLink(id, type) {
   const code = h('code.id', { title: id }, short(id));
-  return h('a', { href: `#/jobs/${id}` }, type && h('strong', type), code);
+  return h('a', { href: `#/jobs/${id}` }, type && h('strong', breakable(type)), code);
 }
 
 // --- panels and tables
