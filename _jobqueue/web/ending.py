@@ -32,10 +32,11 @@ class Ending:
             pass
         self.begun, deadline = True, time.monotonic() + DRAIN_S
         self._wake_all()
+        room = server.adj.room
         for listener in server.listeners:
             listener.trigger.pull_trigger(partial(_close_door, listener))
-        while any(each.accepting for each in server.listeners) or not all(each.lingers for each in server.channels()):
-            for channel in server.channels():
+        while any(each.accepting for each in server.listeners) or not all(each.lingers for each in room.channels()):
+            for channel in room.channels():
                 channel.server.trigger.pull_trigger(partial(_close_if_idle, channel))
             if self._signals.wait(0.02) or time.monotonic() > deadline:
                 break
@@ -45,7 +46,7 @@ class Ending:
 def _close_door(listener: Any) -> None:
     """Those who stand at it are let in. Who is in and asks for nothing leaves before it closes: it would ask for more later."""
     before = list(listener.active_channels.values())
-    for _ in range(listener.adj.backlog // 16):
+    for _ in range(listener.adj.backlog // 4):
         listener.handle_accept()
     for channel in before:
         _close_if_idle(channel)

@@ -1,25 +1,32 @@
-"""One bound on the memory that all slow clients together can take."""
+"""How much memory slow clients can take together, and for how long a silent one is kept."""
 
 from __future__ import annotations
 
 import ctypes
+import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 HELD_BYTES = 32 * 2**20  # or two of the largest bodies
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 WEIGHED_BYTES = 2**20  # after so many more bytes it is looked whether that is too much
+LINGER_S = 5.0  # a refused client is listened to for so long, or it might not read why
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 
 
 class Room:
     """Where it is too small, those connections are closed whose bytes, times how long it has held them, are most: an honest
     client is quick."""
 
-    def __init__(self, channels: Callable[[], Iterable[Any]], largest_bytes: int) -> None:
-        self.channels, self.size = channels, max(HELD_BYTES, 2 * largest_bytes)
+    def __init__(self, sockets: dict[int, Any], adj: Any) -> None:
+        """``sockets``: of the server's loop."""
+        self.sockets, self.silence_s = sockets, adj.channel_timeout
+        self.size = max(HELD_BYTES, 2 * adj.max_request_body_size)
         self.grown = 0  # counted without a lock: a lost count is made up for by the next
+
+    def channels(self) -> list[Any]:
+        return [each for each in list(self.sockets.values()) if hasattr(each, "lingers")]
 
     def make(self) -> None:
         """Called in each turn of the server's loop."""
@@ -31,7 +38,22 @@ class Room:
         for channel in sorted(held, key=lambda each: held[each] * (each.since - now)):
             if too_much > 0 and not channel.requests:  # else its answer is being made
                 too_much -= held[channel]
-                channel.hang_up()
+                hang_up(channel)
+
+    def clear_of_silence(self, channels: Iterable[Any], now: float) -> None:
+        """``now``: time.time()."""
+        for channel in channels:
+            lingered = channel.lingers and time.monotonic() > channel.since + LINGER_S
+            if lingered or (not channel.requests and channel.last_activity < now - self.silence_s):
+                hang_up(channel)
+
+
+def hang_up(channel: Any) -> None:
+    """Also where the client reads nothing. The loop closes it: what it has just heard of a socket that we closed here, it
+    would tell to the next one of that number."""
+    channel.will_close = True
+    with suppress(OSError):
+        channel.socket.shutdown(socket.SHUT_RDWR)
 
 
 def give_back_large_blocks() -> None:

@@ -1,11 +1,8 @@
-"""What is ours on waitress, which serves: bounds on what a client can cost, refusals in our words, an end in good order.
-
-Waitress's loop, in the main thread, does all of it but ``Channel.service``, which is for its threads."""
+"""What is ours on waitress, which serves: bounds on what a client can cost, refusals in our words, an end in good order."""
 
 from __future__ import annotations
 
 import errno
-import http.client
 import socket
 import time
 from contextlib import suppress
@@ -14,7 +11,7 @@ from typing import Any
 
 from waitress.adjustments import Adjustments
 from waitress.buffers import OverflowableBuffer
-from waitress.channel import ClientDisconnected, HTTPChannel
+from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import MultiSocketServer, TcpWSGIServer
 from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
@@ -28,10 +25,9 @@ from _jobqueue.web.room import Room
 from _jobqueue.web.security import HEADERS
 from _jobqueue.web.waiting import KEPT, Asleep
 
-LINGER_S = 5.0  # a refused client is listened to, or it might not read why
 SEND_BYTES = 2**17  # in the kernel; by itself it would take megabytes of answers for a client that does not read
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-ACCEPTED_AT_ONCE, ACCEPT_AGAIN_S, SAY_AGAIN_S = 16, 0.5, 60.0
+ACCEPTED_AT_ONCE, ACCEPT_AGAIN_S, SAY_AGAIN_S = 4, 0.5, 60.0
 
 
 class Parser(HTTPRequestParser):
@@ -42,8 +38,7 @@ class Parser(HTTPRequestParser):
     def received(self, data: bytes) -> int:
         consumed: int = super().received(data)
         if self.chunked and not self.completed and frames_too_much(self.body_rcv, self.body_bytes_received):
-            self.error = BadRequest("what stands between the chunks is too much or too long")
-            self.completed = True
+            self.error, self.completed = BadRequest("what stands between the chunks is too much or too long"), True
         if self.completed and not self.empty:
             self.expect_continue = False  # refused, or without a body: waitress would ask for one, and wait
             self.rest, consumed = data[consumed:], len(data)
@@ -82,7 +77,7 @@ class Refusal(Answer, ErrorTask):
     def execute(self) -> None:
         error, given_id = self.request.error, self.request.headers.get("X_REQUEST_ID", "")
         headers, body = self.channel.server.application.refuse(error.code, str(error.body), given_id)
-        self.status, self.content_length = f"{error.code} {http.client.responses[error.code]}", len(body)
+        self.status, self.content_length = f"{error.code} {error.reason}", len(body)
         self.response_headers += headers
         self.request.headers.pop("CONNECTION", None)  # HTTP/1.0 would be promised what it asks for
         self.set_close_on_finish()
@@ -90,7 +85,7 @@ class Refusal(Answer, ErrorTask):
 
 
 class Channel(HTTPChannel):
-    """One request at a time; what a client does not send or read takes memory and no thread."""
+    """One request at a time; a slow client takes memory and no thread. All but ``service`` is done by waitress's loop."""
 
     parser_class, task_class, error_task_class = Parser, Served, Refusal
     rest, answer, current_outbuf_count = b"", b"", 0
@@ -135,8 +130,6 @@ class Channel(HTTPChannel):
             self.received(rest)
 
     def write_soon(self, data: bytes) -> int:
-        if not self.connected:
-            raise ClientDisconnected
         self.answer += data
         return len(data)
 
@@ -153,20 +146,12 @@ class Channel(HTTPChannel):
         super().handle_write()
         with self.outbuf_lock:
             if self.current_outbuf_count and not self.total_outbufs_len:  # a buffer keeps what it has given away
-                self.outbufs = [OverflowableBuffer(self.adj.outbuf_overflow)]
-                self.current_outbuf_count = 0
+                self.outbufs, self.current_outbuf_count = [OverflowableBuffer(self.adj.outbuf_overflow)], 0
         self.go_on()
-
-    def hang_up(self) -> None:
-        """Also where the client reads nothing. Not yet closed: what the loop has heard would be told to the next of its number."""
-        self.will_close = True
-        with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
 
 
 class Listener(TcpWSGIServer):
-    channel_class = Channel
-    accept_at = -SAY_AGAIN_S
+    channel_class, accept_at = Channel, -SAY_AGAIN_S
 
     def set_reuse_addr(self) -> None:
         super().set_reuse_addr()
@@ -183,10 +168,7 @@ class Listener(TcpWSGIServer):
 
     def handle_accept(self) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
-            before = len(self.active_channels)
             super().handle_accept()
-            if len(self.active_channels) == before:
-                break
 
     def accept(self) -> Any:
         try:
@@ -199,10 +181,7 @@ class Listener(TcpWSGIServer):
             self.accept_at = time.monotonic() + ACCEPT_AGAIN_S
 
     def maintenance(self, now: float) -> None:
-        for channel in list(self.active_channels.values()):
-            lingered = channel.lingers and time.monotonic() > channel.since + LINGER_S
-            if lingered or (not channel.requests and channel.last_activity < now - self.adj.channel_timeout):
-                channel.hang_up()
+        self.adj.room.clear_of_silence(self.active_channels.values(), now)
 
 
 class Server(MultiSocketServer):
@@ -212,11 +191,9 @@ class Server(MultiSocketServer):
         adj, threads = Adjustments(**settings), ThreadedTaskDispatcher()
         super().__init__({}, adj, [], threads)
         adj.socket_options = [*adj.socket_options, (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)]
-        adj.log, adj.ending, adj.room = log, ending, Room(self.channels, adj.max_request_body_size)
-        common = {"map": self.map, "dispatcher": threads, "adj": adj}
-        self.listeners = [Listener(application, sockinfo=where, **common) for where in adj.listen]
+        adj.log, adj.ending, adj.room = log, ending, Room(self.map, adj)
+        self.listeners = [
+            Listener(application, self.map, dispatcher=threads, adj=adj, sockinfo=at) for at in adj.listen
+        ]
         threads.set_thread_count(adj.threads)
         ending.watch(self)
-
-    def channels(self) -> list[Channel]:
-        return [each for each in list(self.map.values()) if isinstance(each, Channel)]
