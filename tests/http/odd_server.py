@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -58,7 +59,8 @@ def listen(application: Odd, **settings: Any) -> Server:
 
 if __name__ == "__main__":
     config, signals = Config.from_environment(), Signals()
-    where = {"host": config.api_host, "port": config.api_port}
+    where = limits(config) | {"host": config.api_host, "port": config.api_port}
+    where["channel_timeout"] = int(os.environ.get("SILENCE_S", where["channel_timeout"]))
     waitress.serve(
         Odd(),
         _server=listen,
@@ -66,6 +68,5 @@ if __name__ == "__main__":
         threads=config.api_threads,
         asyncore_use_poll=True,
         **where,
-        **limits(config),
     )
     sys.exit(0 if signals.is_set() else 1)
