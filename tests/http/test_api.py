@@ -860,7 +860,7 @@ def test_a_defect_is_a_500_without_its_traceback(system: System) -> None:
         "internal_error",
     )
     assert problem["detail"] == "something went wrong here; the log has the request id"
-    assert "a request went wrong request_id=mine\nTraceback" in program.log
+    program.says("a request went wrong request_id=mine\nTraceback")
 
 
 def test_no_body_makes_the_api_stumble(api: System) -> None:
