@@ -13,3 +13,14 @@ local function policy_of(job, defaults)
   end
   return tonumber(attempts), tonumber(timeout), tonumber(backoff)
 end
+
+-- Returns the longest backoff in ms and its jitter, 0 to 1: what the job names, else its type's, else an hour (or the first backoff,
+-- if that is longer) and none. `job` has its backoff_ms already.
+local function spread_of(job)
+  local most, jitter = job.max_backoff_ms, job.jitter
+  if not (most and jitter) then
+    local m, j = string.match(call('HGET', key('backoffs'), job.type or '') or '', '^(%S+) (%S+)$')
+    most, jitter = most or m, jitter or j
+  end
+  return tonumber(most) or math.max(3600000, job.backoff_ms), tonumber(jitter) or 0
+end
