@@ -28,6 +28,7 @@ import waitress
 from _jobqueue.config import Config
 from _jobqueue.keys import new_key_says
 from _jobqueue.logs import Log, announce, start_logging
+from _jobqueue.memory import give_memory_back
 from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_core
 from _jobqueue.web import metrics
 from _jobqueue.web.backend import Backend
@@ -218,15 +219,13 @@ class Fuse:
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(**arguments: str) -> Any:
-            began = time.monotonic()
-            if began < self._until:
+            if time.monotonic() < self._until:
                 raise Unavailable("Redis does not answer")
             try:
                 return call(**arguments)
-            except Unavailable:
-                now = time.monotonic()
-                if now - began >= ANSWER_S:  # sooner, it was an answer or a refused connection: nobody is held up
-                    self._until = now + self.BLOWN_S
+            except Unavailable as error:
+                if error.silent:  # else it was an answer, or a refused connection: nobody is held up
+                    self._until = time.monotonic() + self.BLOWN_S
                 raise
 
         return guarded
@@ -293,6 +292,7 @@ def main() -> int:
     if config.api_processes > 1 and not is_child():
         return Parent(__file__, config.api_processes, log, signals).run()
     announce(config, log)
+    give_memory_back()
     if config.one_core:
         keep_to_one_core()
     queue = partial(JobQueue, config.redis_url, defaults=config.policy, durability=config.durability)

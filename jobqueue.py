@@ -146,7 +146,8 @@ class JobQueue:
 
     def submit_many(self, jobs: Sequence[NewJob], *, key: str | None = None) -> list[Submitted]:
         """Store jobs; for each queue, all of a chunk of 250 or none of it. Under a key, ids follow from it: repeating the
-        same call stores what is missing and gives back the rest. Errors are told for each job; none is raised."""
+        same call stores what is missing and gives back the rest, as lists show jobs. Errors are told for each job; none is
+        raised."""
         return self._submits.many(jobs, key)
 
     # -- read

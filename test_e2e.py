@@ -88,7 +88,9 @@ def test_every_json_value_comes_back_as_it_was_sent(system):
     system.check()
 
 
-@pytest.mark.parametrize("unknown", [new_id(0), "00000000-0000-4000-8000-000000000000", "no-uuid", "%00", "a" * 2000])
+@pytest.mark.parametrize(
+    "unknown", [new_id(0, bytes(range(16))), "00000000-0000-4000-8000-000000000000", "no-uuid", "%00", "a" * 2000]
+)
 def test_an_unknown_id_is_404(system, unknown):
     system.api()
     answer = system.get(f"/jobs/{unknown}")

@@ -11,7 +11,6 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, TextIO
 
 from _jobqueue.logs import Log
@@ -40,11 +39,14 @@ def keep_to_one_core() -> None:
 class Signals:
     """SIGTERM, SIGINT and SIGHUP as something that the main thread can wait for.
 
-    The handler only puts into SimpleQueues, which is safe at any instant; setting a threading.Event there is not."""
+    The handler only counts and releases locks, which is safe at any instant; setting a threading.Event there is not. (Before
+    Python 3.13, SimpleQueue.get waits for ever when any signal comes as its timeout ends.)"""
 
     def __init__(self) -> None:
-        self._arrived: SimpleQueue[int] = SimpleQueue()
-        self._first: SimpleQueue[int] = SimpleQueue()
+        self._bell, self._first = threading.Lock(), threading.Lock()  # held until something arrives
+        self._bell.acquire()
+        self._first.acquire()
+        self._arrived = self._taken = 0
         self.count = 0
         self._defaults: dict[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,8 +71,7 @@ class Signals:
 
     def _handle(self, number: int, frame: object) -> None:
         self.count += 1
-        self._first.put(number)
-        self._arrived.put(number)
+        self.stop()
 
     def _hang_up(self, number: int, frame: object) -> None:
         """A terminal that closes may send it twice, and systemd after SIGTERM: it asks for a stop and hurries none."""
@@ -79,15 +80,17 @@ class Signals:
 
     def stop(self) -> None:
         """As if a signal had arrived; from any thread."""
-        self._first.put(0)
-        self._arrived.put(0)
+        self._arrived += 1
+        for lock in (self._first, self._bell):
+            with suppress(RuntimeError):  # it was free already
+                lock.release()
 
     def end_within(self, limit_s: float, log: Log) -> None:
         """The process ends so long after it was first told to, even if something hangs: a function of atexit, a thread that
         is joined, somebody who does not read what is printed."""
 
         def guard() -> None:
-            self._first.get()
+            self._first.acquire()
             threading.Event().wait(limit_s)
             log.warning("what should have stopped hangs: ending", after_s=limit_s)
             log.flush()
@@ -100,13 +103,13 @@ class Signals:
 
         Never for long at a time: the kernel may hand a signal to another thread, which does not wake this one, and its
         handler runs here alone."""
-        while True:
-            try:
-                self._arrived.get(timeout=WAKE_S if timeout is None else timeout)
-                return True
-            except Empty:
-                if timeout is not None:
-                    return False
+        while self._taken == self._arrived:
+            rung = self._bell.acquire(timeout=WAKE_S if timeout is None else max(0.0, timeout))
+            if not (rung or timeout is None):
+                break
+        arrived = self._taken < self._arrived
+        self._taken += arrived
+        return arrived
 
     def is_set(self) -> bool:
         return self.count > 0

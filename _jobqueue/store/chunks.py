@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from _jobqueue.new_job import NewJob
-from _jobqueue.pieces import Field
+from _jobqueue.pieces import Field, in_one
 from _jobqueue.store.ids import new_id
 
 JOBS_PER_SCRIPT = 250  # no script runs long
@@ -61,7 +61,7 @@ def _args(job_id: str, job: NewJob, pairs: list[Field]) -> list[Field]:
 def _fingerprint(jobs: Sequence[NewJob], encoded: Sequence[Sequence[str | bytes | int]]) -> str:
     digest = hashlib.sha256()
     for job, pairs in zip(jobs, encoded, strict=True):
-        for part in (job.priority, job.due(), job.unique_key or "", " ".join(job.tags), *pairs):
+        for part in (job.priority, job.due(), job.unique_key or "", " ".join(job.tags), *in_one(pairs)):
             raw = part if isinstance(part, bytes) else str(part).encode()
             digest.update(b"%d:%s" % (len(raw), raw))
     return digest.hexdigest()[:32]

@@ -63,6 +63,10 @@ class Registry:
         self.queues()
         return self._names
 
+    def numbers_of(self, wanted: Filter) -> dict[str, int]:
+        """The queues that a filter wants, by number."""
+        return {queue: self._numbers.get(queue, 0) for queue in self.queues_of(wanted)}
+
     def queue_of(self, job_id: str) -> str:
         """The queue that a job id belongs to. NotFound when there is none."""
         return self.find(job_id, lambda queue: queue)

@@ -104,13 +104,20 @@ class Submits:
                 for job_id, job in zip(chunk.ids, chunk.jobs, strict=True)
             ]
         replayed = keyed and not stored
-        found = self._reads.many(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
+        found = self._found(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
         return [
             Submitted(_fresh(job_id, job, now, ahead, published.get(job.type, self._policy)))
             if stored and not other
             else _found(other or job_id, found, replayed, bool(other))
             for job_id, job, other in zip(chunk.ids, chunk.jobs, stand_ins, strict=True)
         ]
+
+    def _found(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Those of some jobs that are there: one whole, several as lists show them. A thousand may stand for one of a MiB."""
+        if len(job_ids) == 1:
+            return self._reads.many(queue, job_ids)
+        rows = self._reads.rows([(queue, job_id) for job_id in dict.fromkeys(job_ids)])
+        return {row.job.id: row.job for row in rows if row}
 
     def _confirmed(self, results: list[Submitted], why_not: str) -> list[Submitted]:
         wanted = self._durability.wanted

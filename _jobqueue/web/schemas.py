@@ -135,6 +135,14 @@ JOB = shape(
         "priority": PRIORITY,
         "payload": {},
         "result": {"description": "What the handler returned, once the job is done."},
+        "payload_preview": said(
+            TEXT, "In lists, in the place of a payload above 2 KiB, which is null: the beginning of its JSON."
+        ),
+        "result_preview": said(TEXT, "The same of a result."),
+        "truncated": said(
+            listed({"enum": ["payload", "result", "errors", "log"]}),
+            "In lists: what is cut; of errors and log the latest are there. The job itself shows all.",
+        ),
         **alike(WHOLE, "attempts", "max_attempts"),
         "error": said(maybe(TEXT), "The last failure's message, until the job is done."),
         "errors": listed(ref("Failure")),

@@ -8,8 +8,6 @@ import logging
 import os
 import re
 import select
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -25,7 +23,8 @@ from _jobqueue.logs import _Handler as LogHandler
 from _jobqueue.logs import start_logging
 from _jobqueue.output import Output
 from jobqueue import JobQueue, NewJob
-from tests.harness import ROOT, System, eventually, free_port
+from tests.harness import System, eventually, free_port
+from tests.talker import Talker
 
 LINE = b"%07d" + b"." * 92 + b"\n"
 SMALL_PIPE = 4096
@@ -216,40 +215,6 @@ def test_a_handler_that_is_interrupted_in_logging_keeps_nobody_from_it(logged: C
 
 
 # ------------------------------------------------------------------------------------------------------ the programs
-
-
-class Talker:
-    """A program whose stdout and stderr go where a test wants."""
-
-    def __init__(
-        self, system: System, script: str, *flags: str, to: int | None, cwd: Path = ROOT, **environment: str
-    ) -> None:
-        known = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-        ours = {"REDIS_URL": system.url, "SIMULATED_WORK_S": "0", "LOG_FORMAT": "json"}
-        command = [sys.executable, str(ROOT / script), *flags]
-        if to is None:  # both closed
-            command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command]
-        self.process = subprocess.Popen(
-            command, env=known | ours | environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=to, stderr=to
-        )
-
-    def stop(self, within_s: float) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(within_s)
-
-
-@pytest.fixture
-def talk(system: System) -> Iterator[Callable[..., Talker]]:
-    talkers: list[Talker] = []
-
-    def start(*command: str, to: int | None, **more: Any) -> Talker:
-        talkers.append(Talker(system, *command, to=to, **more))
-        return talkers[-1]
-
-    yield start
-    for talker in talkers:
-        talker.process.kill()
-        talker.process.wait()
 
 
 def stalled() -> int:

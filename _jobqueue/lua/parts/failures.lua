@@ -4,8 +4,9 @@ local IN_PLACE = -1 -- a delay in ms: none, and the job keeps its place
 
 -- Gives each job of `jobs` whose status is still 'processing', and which has left it, its next status; sets it in job.status.
 -- A job with a `failure` = {delay, kind, message, fields} has failed: it waits for its next attempt or becomes a dead letter, as
--- its numbers max_attempts, backoff_ms, max_backoff_ms and jitter decide. delay: ms, or IN_PLACE, BACKOFF, AGAIN (the backoff as it
--- is: this is no error), NEVER (no further attempt); fields: fields and values for its hash, or nil. A job without a failure never started: it keeps its place, and the attempt does not count.
+-- its numbers max_attempts, backoff_ms, max_backoff_ms and jitter decide. delay: ms, or IN_PLACE, BACKOFF, AGAIN (the backoff, but
+-- this was no error), NEVER (no further attempt); fields: fields and values for its hash, or nil. A job without a failure never
+-- started: it keeps its place, and the attempt does not count.
 -- A job that was asked to cancel is cancelled in either case.
 -- The inner functions are made only when this one is called: most calls of a script need none.
 local function retry_or_bury(jobs, now)
@@ -43,8 +44,8 @@ local function retry_or_bury(jobs, now)
     return { 'errors', digits(number), 'error:' .. number, record, unpack(failure.fields or {}) }
   end
 
-  -- It doubles with each error; attempts that asked for their delay (`asked`) are none. Redis's own random numbers are the same
-  -- in each call.
+  -- It doubles with each error, not with an attempt that asked for another (`asked`). Redis's own random numbers are the same in
+  -- each call.
   local function backoff_of(job, attempts, asked)
     local delay = job.backoff_ms * 2 ^ math.max(0, math.min(attempts - 1 - asked, 62))
     delay = math.min(delay, job.max_backoff_ms)
@@ -65,7 +66,7 @@ local function retry_or_bury(jobs, now)
     if delay == IN_PLACE then return queue_again(job, unpack(fields)) end
     local asked = tonumber(job.asked) or 0
     if delay ~= BACKOFF then fields[#fields + 1], fields[#fields + 2] = 'asked', digits(asked + 1) end
-    if delay < 0 then delay = backoff_of(job, attempts, asked) end
+    if delay == BACKOFF or delay == AGAIN then delay = backoff_of(job, attempts, asked) end
     return schedule(job, digits(now + math.min(delay, MAX_DELAY_MS)), unpack(fields))
   end
 

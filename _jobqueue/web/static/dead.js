@@ -3,8 +3,8 @@ import { call } from './api.js';
 import { bulk } from './bulk.js';
 import { toast } from './dialogs.js';
 import { h } from './dom.js';
-import { button, empty, jobLink, link, loading, panel, query, table } from './parts.js';
-import { number, when } from './words.js';
+import { breakable, button, empty, jobLink, link, loading, panel, query, table } from './parts.js';
+import { inQueues, number, when } from './words.js';
 
 const COLUMNS = ['Kind', '#How many', 'Latest', '#Action'];
 
@@ -14,7 +14,8 @@ export function dead(app) {
 
   async function act(action, kind) {
     const filter = { status: 'failed', kind, ...params };
-    const said = await bulk(action, { filter }, `dead letters of the kind ${kind}`);
+    const where = inQueues(params.queue ? [params.queue] : []);
+    const said = await bulk(action, { filter }, `dead letters of the kind ${kind} ${where}`);
     if (said) {
       toast(said);
     }
@@ -30,9 +31,12 @@ export function dead(app) {
     const job = jobLink(latest.job_id);
     return [
       kind,
-      h('a', { href }, h('strong', kind)),
+      h('a', { href }, h('strong', breakable(kind))),
       number(count),
-      [h('div.message', latest.message), h('small', `${latest.type} `, job, ' ', when(latest.at))],
+      [
+        h('div.message', breakable(latest.message)),
+        h('small', `${latest.type} `, job, ' ', when(latest.at)),
+      ],
       h(
         'span.actions',
         actButton('retry', 'Retry all', kind),

@@ -2,7 +2,7 @@
 import { call } from './api.js';
 import { h } from './dom.js';
 import { lesson } from './lesson.js';
-import { button, link, panel, status, table } from './parts.js';
+import { breakable, button, link, panel, status, table } from './parts.js';
 import { number, span } from './words.js';
 
 const COLUMNS = [
@@ -41,7 +41,7 @@ export function queueTable(app, managed = false) {
 
 function cells(each) {
   const { queue, jobs, busy, threads, submitted_per_minute, done_per_minute } = each;
-  const name = h('a', { href: link('jobs', { queue }) }, h('strong', queue));
+  const name = h('a', { href: link('jobs', { queue }) }, h('strong', breakable(queue)));
   const later = jobs.scheduled > 0 && h('small', ` +${number(jobs.scheduled)} later`);
   const deadLetters = jobs.failed
     ? h('a', { href: link('dead', { queue }) }, number(jobs.failed))
