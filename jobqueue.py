@@ -20,6 +20,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     workers            zset    worker -> last beat
     worker:<worker>    string  what it is and runs, JSON
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
+    backoffs           hash    type -> "max_backoff_ms jitter", the same
     totals stats:<minute> hash counters, written inside the transitions; of a minute also the oldest waiting job's age
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended

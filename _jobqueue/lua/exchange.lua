@@ -41,7 +41,9 @@ local function settle()
     else
       settled[i] = 1 -- also what an earlier copy of this call settled
       if job.status == 'processing' and not mine[id] then
-        if outcome == 'failed' then job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults) end
+        if outcome == 'failed' then
+          job.max_attempts, job.timeout_ms, job.backoff_ms, job.max_backoff_ms, job.jitter = policy_of(job, defaults, true)
+        end
         mine[id], jobs[#jobs + 1] = true, job
       end
     end

@@ -93,7 +93,12 @@ class Presence:
         attempt 'ok', 'cancel' (asked to stop) or 'lost' (taken back)."""
         args: list[Field] = [self.worker, json.dumps(info), self._lease_ms, len(types)]
         for name, policy in types.items():
-            args += [name, f"{policy.max_attempts} {policy.timeout_ms} {policy.backoff_ms}"]
+            most_ms = "-" if policy.max_backoff_ms is None else policy.max_backoff_ms
+            args += [
+                name,
+                f"{policy.max_attempts} {policy.timeout_ms} {policy.backoff_ms}",
+                f"{most_ms} {policy.jitter}",
+            ]
         args.append(len(counts or {}))
         for name, n in (counts or {}).items():
             args += [name, n]
