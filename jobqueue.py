@@ -30,7 +30,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
                                confirmed (a write to wait for)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:{jq:queues}:given``, set, numbers that
-were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:rate:<client>``, list, times of its last requests.
+were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string, what was asked under an idempotency key, over
+all queues, for a day; ``jq:rate:<client>``, list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
 
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
@@ -123,7 +124,7 @@ class JobQueue:
         self._registry = Registry(self.store, self._durability, queues_max)
         self._reads = Reads(self.store, self._registry)
         self._pages = Pages(self.store, self._registry, self._reads)
-        self._submits = Submits(self._registry, self._durability, self._reads, self.policy)
+        self._submits = Submits(self.store, self._registry, self._durability, self._reads)
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
