@@ -140,7 +140,7 @@ class JobQueue:
         return self._submits.one(job, key)
 
     def submit_many(self, jobs: Sequence[NewJob], *, key: str | None = None) -> list[Submitted]:
-        """Store jobs; for each queue, all of a chunk of 250 or none of it. Under a key, ids follow from it: repeating the
+        """Store jobs; for each queue, all of a chunk (250 jobs, 4 MiB) or none of it. Under a key, ids follow from it: repeating the
         same call stores what is missing and gives back the rest, as lists show jobs. Errors are told for each job; none is
         raised."""
         return self._submits.many(jobs, key)

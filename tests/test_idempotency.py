@@ -1,4 +1,4 @@
-"""Idempotency keys: a request is compared as a whole, over all its queues."""
+"""Idempotency keys: a request is compared as a whole, over all its queues; and scripts are cut by bytes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from _jobqueue.store.chunks import BYTES_PER_SCRIPT, JOBS_PER_SCRIPT
+from _jobqueue.store.ids import new_id
 from jobqueue import Invalid, JobQueue, JobQueueError, KeyReused, NewJob, Submitted, Unavailable
 from tests.harness import Cluster, Server, System
 
@@ -206,6 +208,81 @@ def test_another_queue_under_the_same_key_is_422(system: System) -> None:
     assert system.post("/jobs/batch", {"jobs": batch["jobs"][:1]}, Idempotency_Key="b").status_code == 422
     again = system.post("/jobs/batch", batch, Idempotency_Key="b")
     assert (again.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
+
+
+# ------------------------------------------------------------------------------------------------ scripts cut by bytes
+
+
+@pytest.fixture
+def sizes(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Jobs and bytes of each submit script."""
+    seen: list[tuple[int, int]] = []
+    run = queue._durability.run
+
+    def noted(name: str, at: str, args: Any, *more: Any) -> Any:
+        seen.append((args[2], sum(len(str(part)) if not isinstance(part, bytes) else len(part) for part in args)))
+        return run(name, at, args, *more)
+
+    monkeypatch.setattr(queue._durability, "run", noted)
+    return seen
+
+
+def test_large_jobs_are_stored_in_scripts_of_some_mib(queue: JobQueue, sizes: list[tuple[int, int]]) -> None:
+    answers = queue.submit_many([NewJob(payload="x" * 1_000_000) for _ in range(30)])
+    assert len(ids(answers)) == 30
+    assert [jobs for jobs, _ in sizes] == [4] * 7 + [2]
+    assert max(size for _, size in sizes) < BYTES_PER_SCRIPT + 10_000
+    assert queue.check("default") == []
+
+
+def test_small_jobs_are_cut_as_before(queue: JobQueue, sizes: list[tuple[int, int]]) -> None:
+    queue.submit_many([NewJob(payload="x" * 10_000) for _ in range(600)])
+    assert [jobs for jobs, _ in sizes] == [JOBS_PER_SCRIPT, JOBS_PER_SCRIPT, 100]
+
+
+def test_ids_under_a_key_do_not_follow_from_the_cut(queue: JobQueue) -> None:
+    answers = queue.submit_many([NewJob(payload="x" * (1_000_000 if n % 50 == 0 else 5)) for n in range(600)], key="k")
+    for index, job_id in enumerate(ids(answers)):
+        block, within = divmod(index, JOBS_PER_SCRIPT)
+        seed = f"default\0{'k' if not block else f'k{chr(0)}{block}'}\0{within}"
+        assert job_id == new_id(0, hashlib.sha256(seed.encode()).digest()[:16])
+
+
+def test_large_batch_under_a_key_is_repeated_and_completed(
+    server: Server, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = [NewJob(payload="x" * 900_000) for _ in range(10)]
+    run, calls = queue._durability.run, []
+
+    def third_is_lost(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise Unavailable("gone")
+        return run(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue._durability, "run", third_is_lost)
+        first = queue.submit_many(batch, key="k")
+    assert [bool(answer.job) for answer in first] == [True] * 8 + [False] * 2
+    again = queue.submit_many(batch, key="k")
+    assert [answer.replayed for answer in again] == [True] * 8 + [False] * 2
+    assert ids(queue.submit_many(batch, key="k")) == ids(again)
+    for job_id in ids(again):
+        queue.delete(job_id)
+    assert all(server.client.pttl(key) > 0 for key in server.client.keys("*idem:*"))
+
+
+def test_large_batch_that_the_version_before_stored_in_one_script_is_given_again(
+    server: Server, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = [NewJob(payload="x" * 900_000) for _ in range(10)]
+    with monkeypatch.context() as patch:
+        patch.setattr("_jobqueue.store.chunks.BYTES_PER_SCRIPT", 10**9)
+        first = queue.submit_many(batch, key="k")
+    server.client.delete("jq:idem:k")
+    again = queue.submit_many(batch, key="k")
+    assert ids(again) == ids(first) and all(answer.replayed for answer in again)
+    assert queue.books("default").sizes["queued"] == 10
 
 
 def _client(queue: JobQueue, key: str) -> Any:

@@ -16,6 +16,7 @@ local slot, seq, seen, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ton
 local lease_ms, defaults, alive_ms = tonumber(ARGV[5]), { ARGV[6], ARGV[7], ARGV[8] }, tonumber(ARGV[9])
 local DELAY, KIND, MESSAGE, PAIRS, FIELDS = 3, 4, 5, 6, 7 -- from where an attempt starts in ARGV
 local SPARE = 8                                           -- stale ids that one claim can step over
+local ENOUGH_BYTES = 4194304                              -- of payloads in one claim
 
 local last = tonumber(call('HGET', key('slots'), slot) or 0)
 if seq > 0 and seq < last then return {} end
@@ -145,7 +146,7 @@ end
 -- Looks at the best jobs. One that has failed before is claimed alone, so that what it does to its worker hits no other job's batch.
 -- Returns ids in the queue that are not queued, and of the jobs to claim: ids, numbers of the attempt, rows, leases as ZADD takes them.
 local function best_jobs()
-  local stale, ids, attempts, rows, leases, timeouts = {}, {}, {}, {}, {}, {}
+  local stale, ids, attempts, rows, leases, timeouts, bytes = {}, {}, {}, {}, {}, {}, 0
   for _, id in ipairs(call('ZRANGE', key('queue'), 0, want + SPARE - 1)) do
     local f, n = read_job(id), #ids
     local again = f[3] and f[3] ~= '0'
@@ -161,7 +162,8 @@ local function best_jobs()
       end
       ids[n + 1], attempts[n + 1], rows[n + 1] = id, digits((f[3] or 0) + 1), row_of(id, f, now)
       leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, timeout_ms)), id
-      if again or n + 1 == want then break end
+      bytes = bytes + #(f[5] or '') + #(f[8] or '')
+      if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
     end
   end
   return stale, ids, attempts, rows, leases

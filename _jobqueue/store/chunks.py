@@ -11,7 +11,9 @@ from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.store.ids import new_id
 
-JOBS_PER_SCRIPT = 250  # no script runs long
+# No script runs long.
+JOBS_PER_SCRIPT = 250
+BYTES_PER_SCRIPT = 4 * 2**20
 
 T = TypeVar("T")
 
@@ -57,7 +59,15 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
 
 
 def _parts(encoded: Sequence[Sequence[Field]], block: int) -> Iterator[tuple[int, int]]:
-    yield block, min(block + JOBS_PER_SCRIPT, len(encoded))
+    """A block of jobs, cut where a script would be too large."""
+    end, first, room = min(block + JOBS_PER_SCRIPT, len(encoded)), block, BYTES_PER_SCRIPT
+    for index in range(block, end) if end > block + 1 else ():
+        size = sum(len(part) for part in encoded[index] if isinstance(part, bytes))
+        if size > room and index > first:
+            yield first, index
+            first, room = index, BYTES_PER_SCRIPT
+        room -= size
+    yield first, end
 
 
 def _bits(queue: str, key: str, index: int) -> bytes:
