@@ -9,9 +9,8 @@ WORKDIR /app
 COPY requirements.txt ./
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore -r requirements.txt
 
-COPY api.py dialects.py handlers.py jobqueue.py metrics.py openapi.py overview.py reaper.py security.py server.py worker.py ./
+COPY api.py handlers.py jobqueue.py reaper.py worker.py ./
 COPY _jobqueue _jobqueue/
-COPY static static/
 
 USER 10001:10001
 STOPSIGNAL SIGTERM

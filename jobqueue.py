@@ -26,8 +26,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     tag:<tag>          zset    ids with a tag -> when they were submitted
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
-    meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), checked (the checker's verdict),
-                               confirmed (a write to wait for)
+    meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
+                               checked (the checker's verdict), confirmed (a write to wait for)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:{jq:queues}:given``, set, numbers that
 were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string, what was asked under an idempotency key, over
@@ -45,7 +45,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from _jobqueue.errors import Conflict, Invalid, JobQueueError, KeyReused, NotFound, Unavailable
+from _jobqueue.errors import Conflict, Invalid, JobQueueError, KeyReused, NotFound, TooOld, Unavailable
 from _jobqueue.job_types import Fail, Retry, handler
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
@@ -53,6 +53,7 @@ from _jobqueue.records import (
     DEFAULT_TYPE,
     MAX_QUEUES,
     QUEUES_MAX,
+    REQUEUE_MOST,
     SAME,
     Acted,
     Books,
@@ -65,6 +66,7 @@ from _jobqueue.records import (
     Submitted,
     __version__,
 )
+from _jobqueue.redis_version import too_old
 from _jobqueue.store import ready
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.durability import Durability
@@ -79,6 +81,7 @@ from _jobqueue.store.report import report_on
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
 from _jobqueue.store.sweeps import Sweeps
+from _jobqueue.store.waits import Waits
 
 __all__ = [
     "Acted",
@@ -96,6 +99,7 @@ __all__ = [
     "Policy",
     "Retry",
     "Submitted",
+    "TooOld",
     "Unavailable",
     "__version__",
     "handler",
@@ -124,6 +128,7 @@ class JobQueue:
         self._registry = Registry(self.store, self._durability, queues_max)
         self._reads = Reads(self.store, self._registry)
         self._pages = Pages(self.store, self._registry, self._reads)
+        self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
@@ -150,10 +155,6 @@ class JobQueue:
     def get(self, job_id: str) -> Job:
         """The job. NotFound for any other id."""
         return self._reads.one(job_id)
-
-    def status(self, job_id: str) -> str:
-        """Its status alone, for who waits: a job may be large. NotFound for any other id."""
-        return self._reads.status(job_id)
 
     def page(
         self, wanted: Filter | None = None, *, limit: int = 50, offset: int = 0, cursor: str | None = None
@@ -189,6 +190,11 @@ class JobQueue:
     def queue_of(self, job_id: str) -> str:
         """The queue that a job id belongs to. NotFound when there is none."""
         return self._registry.queue_of(job_id)
+
+    def ended(self, job_ids: Iterable[str], seen: dict[str, str]) -> list[str]:
+        """Those of some jobs that have ended or are gone. Give the same ``seen`` to the next call with the same jobs, and an
+        empty one with others: it saves most of the work."""
+        return self._waits.ended(job_ids, seen)
 
     def published(self, queue: str) -> dict[str, Policy]:
         """What the workers published of their types, at most 2 s old."""
@@ -230,7 +236,7 @@ class JobQueue:
         call. ``cursor`` continues. Without a status, only the statuses that allow the action count as matching."""
         return self._sweeps.sweep(action, wanted, cursor, dry_run, most)
 
-    def requeue_dead(self, queue: str, *, most: int = 10_000) -> tuple[int, int]:
+    def requeue_dead(self, queue: str, *, most: int = REQUEUE_MOST) -> tuple[int, int]:
         """Retry the queue's dead letters, oldest first, in bounded steps. Returns how many, and how many are left."""
         return self._sweeps.requeue_dead(queue, most)
 
@@ -277,8 +283,18 @@ class JobQueue:
         ready.ping(self.store.servers)
 
     def wait_until_ready(self, stop: ready.Stop, say: Callable[[str], None]) -> None:
-        """Return when Redis answers or ``stop`` is set. Says once that it waits."""
-        ready.wait_until_ready(self.store.servers, stop, say)
+        """Return when Redis answers or ``stop`` is set. Says once that it waits. TooOld when waiting does not help."""
+
+        def look() -> None:
+            self.ping()
+            self.check_version()
+
+        ready.wait_until(look, stop, say)
+
+    def check_version(self) -> None:
+        """TooOld for a Redis before 6.2; one that does not tell its version may pass."""
+        if reason := too_old(self.server()["version"]):
+            raise TooOld(f"this Redis cannot be used: {reason}")
 
     def server(self) -> dict[str, Any]:
         """What Redis is and keeps (of a Cluster, all primaries together), with ``warnings`` on what that means for the jobs."""

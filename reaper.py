@@ -2,27 +2,32 @@
 
 Once a second, for every queue: promote jobs that are due, reap expired leases, lower the leases of workers whose beat has
 stopped, trim what is past its retention, ring. It reads first, then applies compare-and-set scripts in one
-MULTI/EXEC, so whatever changed in between is left alone. One thread; SIGTERM or SIGINT ends it after the tick.
+MULTI/EXEC, so whatever changed in between is left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the
+queue that it is at, or after STOP_S when Redis does not answer: whatever it does may stop anywhere.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from collections import Counter
 
 from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
-from _jobqueue.processes import Signals
+from _jobqueue.processes import MISTAKE, Signals
 from _jobqueue.records import Expired
 from _jobqueue.tokens import worker_of
-from jobqueue import JobQueue, Unavailable
+from jobqueue import JobQueue, TooOld, Unavailable
 
 LIMIT = 125  # ids that one script looks at, within some milliseconds
 ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep the leases waiting
 FORGET_S = 600  # how long a worker that is gone is still shown
+SILENT_S = 1.0  # the shortest lease: nobody is dead sooner
 JUMP_S = 2.0  # a difference between two clocks that is no delay
+STOP_S = 3.0  # a tick that waits for Redis delays a stop no longer
+END_S = 5.0  # nor does anything else, above STOP_S
 LEASE_EXPIRED = "the lease ran out: the worker died, froze or was cut off from Redis"
 
 
@@ -33,9 +38,29 @@ class Reaper:
         self.jobs, self.lease_s, self.retention_ms, self.log = jobs, lease_s, retention_ms, log
         self.recovery = jobs.recovery
         self.beats: dict[tuple[str, str], tuple[bytes, float]] = {}
+        self.leases: dict[tuple[str, str], float] = {}  # of workers that were once silent, as each says of itself
         self.redis_ahead_s: float | None = None
         self.quiet_until = 0.0
         self.queues: list[str] = []
+        self.stopping = threading.Event()
+
+    def run(self, interval_s: float) -> None:
+        """Tick until ``stopping``, whatever goes wrong."""
+        outage_since = 0.0
+        while not self.stopping.is_set():
+            began = time.monotonic()
+            try:
+                self.tick()
+                if outage_since:
+                    self.log("Redis is back", after_s=round(time.monotonic() - outage_since, 1))
+                    outage_since = 0.0
+            except Unavailable as error:
+                if not outage_since:
+                    outage_since = began
+                    self.log.warning(f"nothing can be recovered until Redis is back: {error}")
+            except Exception:
+                self.log.failure("a tick went wrong; the next one goes on")
+            self.stopping.wait(max(0.05, interval_s - (time.monotonic() - began)))
 
     def tick(self) -> None:
         """Raises Unavailable when a queue was out of reach; the others, on a Cluster perhaps elsewhere, have had their turn."""
@@ -46,6 +71,8 @@ class Reaper:
         except Unavailable as error:
             away = error
         for queue in self.queues:
+            if self.stopping.is_set():
+                return
             try:
                 self._tick_queue(queue)
             except Unavailable as error:
@@ -70,7 +97,7 @@ class Reaper:
     def _recover(self, queue: str, expired: list[Expired]) -> tuple[list[str], int, int]:
         """One pipelined MULTI/EXEC. Returns what became of each expired job, and how many were promoted and trimmed."""
         transaction = self.recovery.transaction(queue)
-        transaction.promote(LIMIT)
+        transaction.promote(LIMIT, round(self.lease_s * 1000))
         for status, kept_ms in self.retention_ms.items():
             transaction.trim(status, kept_ms, LIMIT)
         transaction.reap(expired, LEASE_EXPIRED)
@@ -82,15 +109,17 @@ class Reaper:
         ahead = self.redis_ahead_s
         self.redis_ahead_s = least if ahead is None else min(max(ahead, least), most)
         if ahead is not None and abs(self.redis_ahead_s - ahead) > JUMP_S:
-            self.quiet_until = time.monotonic() + self.lease_s
+            lease_s = max([self.lease_s, *(self._lease_of(queue, worker) for queue, worker in self.beats)])
+            self.quiet_until = time.monotonic() + lease_s
             by_s = round(self.redis_ahead_s - ahead, 1)
-            self.log.warning("Redis's clock jumped: not reaping for one lease", by_s=by_s, lease_s=self.lease_s)
+            self.log.warning("Redis's clock jumped: not reaping for one lease", by_s=by_s, lease_s=lease_s)
 
     def _lower_dead(self, queue: str, beats: dict[str, bytes]) -> int:
-        """A worker whose beat has stood still for a lease is dead, whatever the clocks say."""
+        """A worker whose beat has stood still for one of its leases is dead, whatever the clocks say."""
         lowered = 0
         for worker in {w for q, w in self.beats if q == queue} - beats.keys():
             del self.beats[queue, worker]
+            self.leases.pop((queue, worker), None)
         for worker, beat in beats.items():
             last, seen = self.beats.get((queue, worker), (b"", -math.inf))
             if beat != last:
@@ -99,10 +128,18 @@ class Reaper:
             silent_s = time.monotonic() - seen
             if silent_s > FORGET_S:
                 self.recovery.leave(queue, worker, self.recovery.slots(queue, worker), beat)
-            elif silent_s > self.lease_s and (n := self.recovery.lower(queue, worker, beat)):
+            elif self._is_dead(queue, worker, silent_s) and (n := self.recovery.lower(queue, worker, beat)):
                 self.log.warning("a worker's beat has stopped", queue=queue, worker=worker, jobs=n)
                 lowered += n
         return lowered
+
+    def _is_dead(self, queue: str, worker: str, silent_s: float) -> bool:
+        return silent_s > SILENT_S and silent_s > self._lease_of(queue, worker)
+
+    def _lease_of(self, queue: str, worker: str) -> float:
+        if (queue, worker) not in self.leases:
+            self.leases[queue, worker] = self.recovery.lease_s(queue, worker) or self.lease_s
+        return self.leases[queue, worker]
 
     def _say(self, queue: str, expired: list[Expired], outcomes: list[str]) -> None:
         for job, outcome in zip(expired, outcomes, strict=True):
@@ -123,30 +160,26 @@ def main() -> int:
         ("reaper_interval_s", "processing_timeout_s"),
     )
     log, signals = start_logging(config, "reaper"), Signals()
+    signals.end_within(END_S, log)
     announce(config, log)
     jobs = JobQueue(config.redis_url, defaults=config.policy)
-    jobs.wait_until_ready(signals, log.warning)
+    try:
+        jobs.wait_until_ready(signals, log.warning)
+    except TooOld as error:
+        print(f"reaper.py: {error}", file=sys.stderr)
+        return MISTAKE
     retention_ms = {
         "done": config.result_ttl_s * 1000,
         "cancelled": config.result_ttl_s * 1000,
         "failed": config.failed_ttl_s * 1000,
     }
     reaper = Reaper(jobs, config.processing_timeout_s, retention_ms, log)
-    outage_since = 0.0
-    while not signals.is_set():
-        began = time.monotonic()
-        try:
-            reaper.tick()
-            if outage_since:
-                log("Redis is back", after_s=round(time.monotonic() - outage_since, 1))
-                outage_since = 0.0
-        except Unavailable as error:
-            if not outage_since:
-                outage_since = began
-                log.warning(f"nothing can be recovered until Redis is back: {error}")
-        except Exception:
-            log.failure("a tick went wrong; the next one goes on")
-        signals.wait(max(0.05, config.reaper_interval_s - (time.monotonic() - began)))
+    ticking = threading.Thread(target=reaper.run, args=(config.reaper_interval_s,), daemon=True)
+    ticking.start()
+    if not signals.is_set():
+        signals.wait()
+    reaper.stopping.set()
+    ticking.join(STOP_S)
     log("stopped")
     return 0
 

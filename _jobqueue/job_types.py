@@ -1,13 +1,15 @@
-"""Job types: how a handler is marked and found, and how it ends a job."""
+"""Job types: how a handler is marked, and how it ends a job."""
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
+from _jobqueue.errors import Invalid
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import NAME
 
@@ -33,6 +35,7 @@ class JobType:
     timeout: float | None = None
     max_attempts: int | None = None
     backoff: float | None = None
+    place: str = ""  # where its handler is marked
 
 
 F = TypeVar("F", bound=Callable[[Any, Any], Any])
@@ -42,29 +45,43 @@ def handler(
     name: str, *, timeout: float | None = None, max_attempts: int | None = None, backoff: float | None = None
 ) -> Callable[[F], F]:
     """Mark ``def f(payload, ctx)`` as the handler of a job type; seconds. Several types may share a function."""
+    place = _place(sys._getframe(1))
+    if not isinstance(name, str):
+        raise ValueError(f"write @handler('my.type'): a handler is marked with the name of its type ({place})")
     if not NAME.fullmatch(name):
-        raise ValueError(f"job type {name!r} must match {NAME.pattern}")
-    options = NewJob(type=name, timeout_s=timeout, max_attempts=max_attempts, backoff_s=backoff)  # checks the ranges
+        raise ValueError(f"job type {name!r} must match {NAME.pattern} ({place})")
+    try:
+        NewJob(type=name, timeout_s=timeout, max_attempts=max_attempts, backoff_s=backoff)
+    except Invalid as error:
+        problems = "; ".join(f"{pointer[1:].removesuffix('_s')} {detail}" for pointer, detail in error.problems)
+        raise ValueError(f"@handler({name!r}): {problems} ({place})") from None
 
     def mark(function: F) -> F:
-        job_type = JobType(options.type, function, timeout, max_attempts, backoff)
-        vars(function).setdefault("job_types", []).append(job_type)
+        job_type = JobType(name, function, timeout, max_attempts, backoff, place)
+        try:  # a new list: functools.wraps copies the old one to the functions of other decorators
+            function.job_types = [*marks_of(function), job_type]  # type: ignore[attr-defined]
+        except AttributeError:
+            raise ValueError(f"@handler({name!r}): {function!r} cannot be marked; wrap it in a def ({place})") from None
+        # Its module remembers it too: it may be hidden behind another decorator, or lose its name to a later function.
+        module = sys.modules.get(getattr(function, "__module__", ""))
+        if module:
+            vars(module).setdefault(MARKED, []).append(job_type)
         return function
 
     return mark
 
 
-def load_handlers(module_name: str) -> dict[str, JobType]:
-    """Import a module (or ``file.py``) and collect the functions that it marks with ``handler``."""
-    if sys.path[:1] != [""]:
-        sys.path.insert(0, "")  # the current folder is searched before ours
-    module = importlib.import_module(module_name.removesuffix(".py").replace("/", "."))
-    found: dict[str, JobType] = {}
-    for function in vars(module).values():
-        for job_type in getattr(function, "job_types", ()) if callable(function) else ():
-            if found.get(job_type.name, job_type) is not job_type:
-                raise ValueError(f"two handlers for the type {job_type.name!r} in {module_name}")
-            found[job_type.name] = job_type
-    if not found:
-        raise ValueError(f"{module_name} has no handlers: decorate a function with @handler('my.type')")
-    return found
+MARKED = "__job_types__"  # in a module: all that its functions were marked with
+
+
+def marks_of(value: Any) -> list[JobType]:
+    """What a function was marked with, or one that it wraps."""
+    try:
+        marks = value.job_types
+        return [mark for mark in marks if isinstance(mark, JobType)]
+    except Exception:  # whatever a module holds: some objects answer to no question
+        return []
+
+
+def _place(frame: FrameType) -> str:
+    return f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"

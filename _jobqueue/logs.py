@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from _jobqueue.config import Config, misspelt
+from _jobqueue.output import Output, descriptor_of, fill_standard_descriptors
 
 
 class _Json(logging.Formatter):
@@ -46,6 +47,45 @@ def _utc(record: logging.LogRecord) -> str:
     )
 
 
+class _Handler(logging.Handler):
+    """Formats in the caller's thread and waits for nothing."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+        self._output = Output(descriptor_of(sys.stderr), self._dropped)
+
+    def createLock(self) -> None:
+        """None is needed, and a handler of jobs that is interrupted inside logging could keep it."""
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        if passes := bool(self.filter(record)):
+            self.emit(record)
+        return passes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.write(self._line(record))
+
+    def flush(self) -> None:
+        self._output.flush()
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        try:
+            text = self.format(record)
+        except Exception as error:  # the caller's arguments
+            record.msg, record.args, record.exc_info = f"a log line that cannot be shown: {error!r}", None, None
+            text = self.format(record)
+        return text.encode(self._encoding, "backslashreplace") + b"\n"
+
+    def _dropped(self, lines: int) -> bytes:
+        text = "log lines were dropped: they could not be written"
+        record = logging.LogRecord("log", logging.WARNING, "", 0, text, None, None)
+        record.fields = {"n": lines}
+        return self._line(record)
+
+
 class Log:
     """``log("message", job=..., ms=...)``: one line to stderr, with fields."""
 
@@ -62,16 +102,23 @@ class Log:
         """With the traceback of the exception that is being handled."""
         self._logger.error(message, exc_info=True, extra={"fields": fields})
 
+    def flush(self) -> None:
+        """Wait a moment for what was said to be written: before the process is ended without its exit."""
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+
 
 def _for_people(config: Config) -> bool:
-    return config.log_format == "text" or (config.log_format == "auto" and sys.stderr.isatty())
+    return config.log_format == "text" or (
+        config.log_format == "auto" and sys.stderr is not None and sys.stderr.isatty()
+    )
 
 
 def start_logging(config: Config, process: str) -> Log:
     """Log to stderr in the configured format."""
-    stream = logging.StreamHandler()
-    stream.setFormatter(_Text() if _for_people(config) else _Json())
-    logging.basicConfig(level=logging.INFO, handlers=[stream], force=True)
+    fill_standard_descriptors()
+    handler = _Handler(_Text() if _for_people(config) else _Json())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     return Log(process)
 
 

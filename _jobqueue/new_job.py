@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from _jobqueue.errors import Invalid
+from _jobqueue.errors import Invalid, pointer_to
 from _jobqueue.pieces import Field, pieces
 from _jobqueue.records import (
     DAY_MS,
+    DEFAULT_PRIORITY,
     DEFAULT_QUEUE,
     DEFAULT_TYPE,
     MAX_ATTEMPTS,
     MAX_DELAY_MS,
     MAX_KEY_CHARS,
     MAX_PAYLOAD_BYTES,
+    MAX_PRIORITY,
     MAX_TAGS,
+    MIN_TIMEOUT_MS,
     NAME,
     NAME_RULE,
     PRIORITIES,
@@ -34,7 +37,7 @@ class NewJob:
     type: str = DEFAULT_TYPE
     payload: Any = None
     queue: str = DEFAULT_QUEUE
-    priority: int | str = 5
+    priority: int | str = DEFAULT_PRIORITY
     delay_s: float | None = None
     run_at: str | datetime | None = None
     max_attempts: int | None = None
@@ -42,6 +45,25 @@ class NewJob:
     backoff_s: float | None = None
     unique_key: str | None = None
     tags: Sequence[str] = ()
+    _parsed: bool = field(default=False, init=False, repr=False, compare=False)  # parse_json gave the payload
+
+    @classmethod
+    def of_json(cls, members: Any) -> NewJob:
+        """The job that a request asks for. ``members``: what parse_json gave, unchanged; the payload is not parsed again."""
+        if not isinstance(members, dict):
+            raise Invalid([("", "must be a JSON object")])
+        problems = [(pointer_to(name), "is not a field of a job") for name in members if name not in MEMBERS]
+        # NewJob takes None for "not given", so an explicit null is told apart here.
+        nulls = [name for name in MEMBERS if name != "payload" and members.get(name, "") is None]
+        problems += [(f"/{name}", "must not be null; leave it out") for name in nulls]
+        try:
+            job = cls(**{name: members[name] for name in MEMBERS if name in members and name not in nulls})
+        except Invalid as error:
+            raise Invalid(problems + error.problems) from None
+        if problems:
+            raise Invalid(problems)
+        object.__setattr__(job, "_parsed", True)
+        return job
 
     def __post_init__(self) -> None:
         if problems := list(self._problems()):
@@ -54,8 +76,10 @@ class NewJob:
             yield "/type", NAME_RULE
         if not _is_name(self.queue):
             yield "/queue", NAME_RULE
-        if not (self.priority in PRIORITIES if isinstance(self.priority, str) else _integer(self.priority, 0, 9)):
-            yield "/priority", "must be 0 to 9, or low, normal or high"
+        if not (
+            self.priority in PRIORITIES if isinstance(self.priority, str) else _integer(self.priority, 0, MAX_PRIORITY)
+        ):
+            yield "/priority", f"must be 0 to {MAX_PRIORITY}, or low, normal or high"
         if self.unique_key is not None and not (
             isinstance(self.unique_key, str) and 1 <= len(self.unique_key) <= MAX_KEY_CHARS
         ):
@@ -76,7 +100,11 @@ class NewJob:
                 yield f"/tags/{number}", NAME_RULE
 
     def _time_problems(self) -> Iterator[tuple[str, str]]:
-        for name, low, high in (("delay_s", 0, MAX_DELAY_MS), ("timeout_s", 100, DAY_MS), ("backoff_s", 0, DAY_MS)):
+        for name, low, high in (
+            ("delay_s", 0, MAX_DELAY_MS),
+            ("timeout_s", MIN_TIMEOUT_MS, DAY_MS),
+            ("backoff_s", 0, DAY_MS),
+        ):
             value = getattr(self, name)
             if value is not None and not _number(value, low / 1000, high / 1000):
                 yield f"/{name}", f"must be a number of seconds from {low / 1000:g} to {high / 1000:g}"
@@ -87,7 +115,7 @@ class NewJob:
             if when is None:
                 yield "/run_at", "must be a time with its offset, like 2027-01-31T08:00:00Z"
             elif when > time.time() * 1000 + MAX_DELAY_MS:
-                yield "/run_at", "must be within 365 days"
+                yield "/run_at", f"must be within {MAX_DELAY_MS // DAY_MS} days"
 
     def due(self) -> str:
         """When it runs, as lua/submit.lua takes it."""
@@ -104,7 +132,10 @@ class NewJob:
             pairs += ["timeout_ms", round(self.timeout_s * 1000)]
         if self.backoff_s is not None:
             pairs += ["backoff_ms", round(self.backoff_s * 1000)]
-        return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload"))
+        return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
+
+
+MEMBERS = tuple(each.name for each in fields(NewJob) if each.init)
 
 
 def _is_name(value: Any) -> bool:

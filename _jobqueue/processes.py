@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from typing import Any, TextIO
 
 from _jobqueue.logs import Log
 
@@ -34,39 +37,107 @@ def keep_to_one_core() -> None:
 
 
 class Signals:
-    """SIGTERM and SIGINT as something that the main thread can wait for.
+    """SIGTERM, SIGINT and SIGHUP as something that the main thread can wait for.
 
-    The handler only puts into a SimpleQueue, which is safe at any instant; setting a threading.Event there is not."""
+    The handler only counts and releases locks, which is safe at any instant; setting a threading.Event there is not. (Before
+    Python 3.13, SimpleQueue.get waits for ever when any signal comes as its timeout ends.)"""
 
     def __init__(self) -> None:
-        self._arrived: SimpleQueue[int] = SimpleQueue()
+        self._bell, self._first = threading.Lock(), threading.Lock()  # held until something arrives
+        self._bell.acquire()
+        self._first.acquire()
+        self._arrived = self._taken = 0
         self.count = 0
+        self._defaults: dict[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup wants the process to outlive its terminal
+            self._defaults[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
+        self._held = threading.local()
+        os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._let_go)
+
+    def _hold(self) -> None:
+        """While this thread forks: Python drops a signal that reaches the new process in its first moments."""
+        self._held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._defaults)
+
+    def _release(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._held.mask)
+
+    def _let_go(self) -> None:
+        """A process that was forked, as by multiprocessing, ends when it is told to: its parent waits for that."""
+        for number, handler in self._defaults.items():
+            signal.signal(number, handler)
+        self._release()
 
     def _handle(self, number: int, frame: object) -> None:
         self.count += 1
-        self._arrived.put(number)
+        self.stop()
+
+    def _hang_up(self, number: int, frame: object) -> None:
+        """A terminal that closes may send it twice, and systemd after SIGTERM: it asks for a stop and hurries none."""
+        if not self.count:
+            self._handle(number, frame)
 
     def stop(self) -> None:
         """As if a signal had arrived; from any thread."""
-        self._arrived.put(0)
+        self._arrived += 1
+        for lock in (self._first, self._bell):
+            with suppress(RuntimeError):  # it was free already
+                lock.release()
+
+    def end_within(self, limit_s: float, log: Log) -> None:
+        """The process ends so long after it was first told to, even if something hangs: a function of atexit, a thread that
+        is joined, somebody who does not read what is printed."""
+
+        def guard() -> None:
+            self._first.acquire()
+            threading.Event().wait(limit_s)
+            log.warning("what should have stopped hangs: ending", after_s=limit_s)
+            log.flush()
+            os._exit(1)
+
+        threading.Thread(target=guard, name="end", daemon=True).start()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the next signal, or for ``timeout`` seconds. True when one arrived.
 
         Never for long at a time: the kernel may hand a signal to another thread, which does not wake this one, and its
         handler runs here alone."""
-        while True:
-            try:
-                self._arrived.get(timeout=WAKE_S if timeout is None else timeout)
-                return True
-            except Empty:
-                if timeout is not None:
-                    return False
+        while self._taken == self._arrived:
+            rung = self._bell.acquire(timeout=WAKE_S if timeout is None else max(0.0, timeout))
+            if not (rung or timeout is None):
+                break
+        arrived = self._taken < self._arrived
+        self._taken += arrived
+        return arrived
 
     def is_set(self) -> bool:
         return self.count > 0
+
+
+def end(code: int, hanging: bool, log: Log) -> int:
+    """The exit code of a process that has done its work. Where threads hang, which a normal exit would join for ever, this
+    ends the process itself, once it has done what an exit does."""
+    if hanging:
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
+    if hanging:
+        log.flush()
+        os._exit(code)
+    return code
+
+
+def _flush(stream: TextIO | None) -> None:
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):  # nobody can read it: the exit must not try again, and fail
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 class Parent:

@@ -17,8 +17,10 @@ ENDED = ("done", "failed", "cancelled")
 INDEX_OF = {status: status for status in STATUSES} | {"queued": "queue", "processing": "leases"}
 PRIORITIES = {"low": 1, "normal": 5, "high": 9}
 FAILURES = ("error", "timeout", "lease_expired", "interrupted", "dropped", "no_handler", "bad_result")  # of attempts
+DURABILITIES = ("fast", "fsync", "replicated")  # what a submit may wait for
 DEFAULT_TYPE = "echo"
 DEFAULT_QUEUE = "default"
+DEFAULT_PRIORITY, MAX_PRIORITY = 5, 9
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
@@ -28,6 +30,7 @@ MAX_PAYLOAD_BYTES = 2**20
 MAX_MESSAGE_CHARS = 8000
 MAX_KIND_CHARS = 64
 MAX_ATTEMPTS = 100
+MIN_TIMEOUT_MS = 100
 DAY_MS = 86_400_000
 MAX_DELAY_MS = 365 * DAY_MS
 MAX_QUEUES = 4096  # 12 bits of a job id
@@ -35,8 +38,13 @@ QUEUES_MAX = 256  # unless it is set otherwise
 PAGE_BYTES = 2**20  # of a list's answer
 SHOWN_BYTES = 2048  # of a payload or a result in lists, as in lua/rows.lua
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
+REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
 BEAT_LOST_MS = 15_000
+REAPER_MISSED_S = 5.0  # without a reaper for so long, people are told: it may be starting, on a busy machine
+NO_REAPER = (
+    "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
+)
 
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -77,7 +85,7 @@ class Job:
     run_at_ms: int | None = None
     position: int | None = None
     worker: str | None = None
-    cancel_asked: bool = False  # its handler was asked to stop
+    cancel_requested_ms: int | None = None  # since when its handler is asked to stop
     progress: dict[str, Any] | None = None
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -87,6 +95,11 @@ class Job:
     previews: dict[str, str] = field(default_factory=dict)
     # fsync or replicated, where a submit has confirmed that
     durability: str | None = field(default=None, compare=False)
+
+    @property
+    def cancel_asked(self) -> bool:
+        """Its handler was asked to stop."""
+        return self.cancel_requested_ms is not None
 
     def listed(self) -> Job:
         """A new job as lists show it."""
@@ -116,6 +129,7 @@ class Job:
             "started_at": rfc3339(self.started_ms),
             "finished_at": rfc3339(self.finished_ms),
             "run_at": rfc3339(self.run_at_ms),
+            "cancel_requested_at": rfc3339(self.cancel_requested_ms),
             "timeout_s": self.timeout_ms / 1000,
             "position": self.position,
             "worker": self.worker,
@@ -152,7 +166,7 @@ class Claimed:
 class Settlement:
     """The end of an attempt. ``outcome``: done, failed, cancelled or released (given back, not counted).
 
-    ``kind`` is a word, or is made one; ``message`` may be followed by a NUL and a traceback."""
+    ``kind`` is a word, or is made one."""
 
     id: str
     token: str
@@ -161,14 +175,28 @@ class Settlement:
     kind: str = ""
     message: str = ""
     fields: list[str | bytes | int] = field(default_factory=list)
+    traceback: str = ""
 
     def args(self) -> list[str | bytes | int]:
-        message = self.message[:MAX_MESSAGE_CHARS].encode(errors="replace")
+        message = said_with(self.message[:MAX_MESSAGE_CHARS], self.traceback).encode(errors="replace")
         kind = _NO_WORD.sub("_", self.kind[:MAX_KIND_CHARS]) or "error"
         n = len(self.fields) // 2
         return [self.id, self.token, self.outcome, self.delay_ms, kind, message, n, *self.fields]
 
 
+def said_with(message: str, traceback: str) -> str:
+    """A message and a traceback as one text: a NUL stands between them, and two for each NUL of the message."""
+    return message.replace("\0", "\0\0") + ("\0" + traceback if traceback else "")
+
+
+def told_apart(text: str) -> tuple[str, str]:
+    """The message and the traceback that said_with has put together; a part of the message, when the text has been cut there."""
+    message = _MESSAGE.match(text)
+    assert message
+    return message[0].replace("\0\0", "\0"), text[message.end() + 1 :]
+
+
+_MESSAGE = re.compile(r"(?:[^\0]|\0\0)*")
 _NO_WORD = re.compile(r"[^\w.-]")  # a kind becomes a part of a key, and may be whatever an exception's class is called
 
 
@@ -266,6 +294,7 @@ class Books:
     now_ms: int
     checked_ms: int | None  # when the checker last looked at it, and how much it found
     problems: int | None
+    reaper_lease_ms: int | None  # PROCESSING_TIMEOUT_S of the reaper that ticked last
 
     @property
     def missing(self) -> int:

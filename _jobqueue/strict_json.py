@@ -78,8 +78,9 @@ def parse_json(raw: bytes) -> Any:
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def encode_json(value: Any, max_bytes: int, pointer: str = "") -> bytes:
-    """Strict JSON as bytes. Invalid, saying why, for anything that parse_json would not give back."""
+def encode_json(value: Any, max_bytes: int, pointer: str = "", *, parsed: bool = False) -> bytes:
+    """Strict JSON as bytes. Invalid, saying why, for anything that parse_json would not give back. ``parsed``: parse_json gave this
+    value, which is not asked again."""
     try:
         raw = _to_json(value).encode()
     except RecursionError:
@@ -90,7 +91,7 @@ def encode_json(value: Any, max_bytes: int, pointer: str = "") -> bytes:
         raise Invalid([(pointer, f"not JSON: {error}")]) from None
     if len(raw) > max_bytes:
         raise Invalid([(pointer, f"{len(raw)} bytes of JSON are more than {max_bytes}")])
-    if b"{" in raw or raw.count(b"[") > MAX_DEPTH:  # a dict may hold the keys 1 and "1"; depth
+    if not parsed and (b"{" in raw or raw.count(b"[") > MAX_DEPTH):  # a dict may hold the keys 1 and "1"; depth
         try:
             parse_json(raw)
         except Invalid as error:

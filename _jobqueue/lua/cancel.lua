@@ -11,10 +11,9 @@ for i, id in ipairs(ARGV) do
     ended({ id = id }, 'cancelled', digits(now))
     answers[i] = 'cancelled'
   elseif answers[i] == 'processing' then
-    call('HSET', key('job:' .. id), 'cancel', digits(now))
+    call('HSETNX', key('job:' .. id), 'cancel', digits(now)) -- since when: asking again changes nothing
     answers[i] = 'asked'
   end
 end
-file_ends()
-count_tallies(now)
+write_ends(now)
 return answers

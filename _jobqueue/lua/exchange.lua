@@ -6,146 +6,133 @@
 --       5 lease in ms   6-8 default max_attempts, timeout_ms, backoff_ms   9 0, or for a claim that was sent before its time:
 --       the greatest age in ms of its worker's last beat; a claim of an older one gets nothing
 --       10 number of attempts to settle (its own, or those of a slot that it replaces), then for each: id, token, outcome,
---       delay in ms (or a special value, see failures), kind, message, number of field-value pairs to store, field, value ...
---       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place)
+--       delay in ms, kind, message, number of field-value pairs to store, field, value ...
+--       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place);
+--       delay, kind, message: of a failed one, see parts/failures.lua
 -- Returns {settled, claimed}: settled has 1 or 0 (refused: the token is no longer the job's) for each attempt; claimed has
 -- {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
 -- it ...} for each job.
 -- Returns {} for a seq below the slot's last: the call is a copy that was delayed on its way.
-local slot, seq, seen, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local lease_ms, defaults, alive_ms = tonumber(ARGV[5]), { ARGV[6], ARGV[7], ARGV[8] }, tonumber(ARGV[9])
-local DELAY, KIND, MESSAGE, PAIRS, FIELDS = 3, 4, 5, 6, 7 -- from where an attempt starts in ARGV
-local SPARE = 8                                           -- stale ids that one claim can step over
-local ENOUGH_BYTES = 4194304                              -- of payloads in one claim
-
+local slot, seq, defaults = ARGV[1], tonumber(ARGV[2]), { ARGV[6], ARGV[7], ARGV[8] }
 local last = tonumber(call('HGET', key('slots'), slot) or 0)
 if seq > 0 and seq < last then return {} end
 local now = now_ms()
 local now_text, held_key = digits(now), key('processing:' .. slot)
 
-local function less(attempts) return digits(attempts - 1) end
+-- The four parts stand in the order in which they run. A function is made when the script comes to it: one that a call does not
+-- need, or does not come to, should cost it nothing.
 
--- Gives back a job whose handler never started.
-local function release(job)
-  if job.cancel then return ended(job, 'cancelled', now_text, 'attempts', less(job.attempts)) end
-  queue_again(job, 'attempts', less(job.attempts))
-  tally('released')
-end
-
--- 1. Settle.
-
--- Looks at the attempts in ARGV. Returns 1 or 0 for each, and the jobs that still run under theirs, each once: in order, and by id.
-local function attempts_to_settle()
-  local settled, jobs, at = {}, {}, 11
+-- 1. Settle. Returns 1 or 0 for each attempt, and the jobs that this call has settled: id -> true.
+local function settle()
+  local TOKEN, OUTCOME, DELAY, KIND, MESSAGE, PAIRS, FIELDS = 1, 2, 3, 4, 5, 6, 7 -- from where an attempt starts in ARGV
+  local settled, mine, jobs, unsuccessful, at = {}, {}, {}, false, 11
   for i = 1, tonumber(ARGV[10]) do
-    local id, token, outcome = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local job
+    local id, outcome, job = ARGV[at], ARGV[at + OUTCOME], nil
     if outcome == 'done' then
       local f = call('HMGET', key('job:' .. id), 'status', 'token')
-      job = { id = id, status = f[1], token = f[2] }
+      job = { id = id, status = f[1], token = f[2], at = at }
     else
-      job = job_of(id) or {}
+      job = job_of(id, call('HGETALL', key('job:' .. id))) or {}
+      job.at = at
     end
-    if job.token ~= token then
+    if job.token ~= ARGV[at + TOKEN] then
       settled[i] = 0
       if outcome ~= 'released' then tally('refused') end
     else
       settled[i] = 1 -- also what an earlier copy of this call settled
-      if job.status == 'processing' and not jobs[id] then
-        if outcome == 'failed' then job.policy = retry_policy_of(job, defaults) end
-        job.outcome, job.at = outcome, at
-        jobs[#jobs + 1], jobs[id] = job, job
+      if job.status == 'processing' and not mine[id] then
+        if outcome == 'failed' then job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults) end
+        mine[id], jobs[#jobs + 1] = true, job
       end
     end
     at = at + FIELDS + 2 * ARGV[at + PAIRS]
   end
-  return settled, jobs
-end
 
-local function settle(jobs)
   if #jobs > 0 then left_processing(jobs, seq > 0 and slot) else call('LREM', held_key, 0, '') end -- a full Redis allows either
   for _, job in ipairs(jobs) do
-    local at, outcome = job.at, job.outcome
-    local first, last_pair = at + FIELDS, at + FIELDS - 1 + 2 * ARGV[at + PAIRS]
+    at = job.at
+    local outcome, first, last_pair = ARGV[at + OUTCOME], at + FIELDS, at + FIELDS - 1 + 2 * ARGV[at + PAIRS]
     if outcome == 'done' or outcome == 'cancelled' then
-      ended(job, outcome, now_text, unpack(ARGV, first, last_pair))
-    elseif outcome == 'released' then
-      release(job)
+      job.status = ended(job, outcome, now_text, unpack(ARGV, first, last_pair))
     else
-      local failure = { delay = tonumber(ARGV[at + DELAY]), kind = ARGV[at + KIND], message = ARGV[at + MESSAGE] }
-      fail(job, failure, now, { unpack(ARGV, first, last_pair) })
+      unsuccessful = true
+      if outcome == 'failed' then
+        job.failure = { delay = tonumber(ARGV[at + DELAY]), kind = ARGV[at + KIND], message = ARGV[at + MESSAGE] }
+        job.failure.fields = { unpack(ARGV, first, last_pair) }
+      end
     end
   end
-  file_ends()
-  count_tallies(now)
+  if unsuccessful then retry_or_bury(jobs, now) end
+  return settled, mine
 end
 
--- 2. Orphans.
-
--- Takes back jobs that the slot holds and does not mention: those of an answer that it never saw unharmed, any other as a crash.
-local function take_back(held, settled_jobs)
-  local jobs = {}
-  for _, id in ipairs(held) do
-    local job = id ~= BELL_TOKEN and not settled_jobs[id] and job_of(id)
-    if job and job.status == 'processing' and job.token then
-      local holder, its_seq = read_token(job.token)
-      job.policy, job.seen = retry_policy_of(job, defaults), (tonumber(its_seq) or 0) <= seen
-      if holder == slot then jobs[#jobs + 1] = job end
-    end
-  end
-  call('DEL', held_key)
-  if #jobs == 0 then return end
-  left_processing(jobs, slot, true)
-  for _, job in ipairs(jobs) do
-    local crash = { delay = IN_PLACE, kind = 'dropped', message = 'the worker dropped the job without a result' }
-    if job.seen then fail(job, crash, now) else release(job) end
-  end
-  file_ends()
-  count_tallies(now)
+local settled, mine = settle()
+if seq == 0 then
+  write_ends(now)
+  ring()
+  return { settled, {} }
 end
-
--- 3. Claim.
+local others = {} -- ids in the slot's list that it does not mention
+for _, id in ipairs(call('LRANGE', held_key, 0, -1)) do
+  if id ~= BELL_TOKEN and not mine[id] then others[#others + 1] = id end
+end
 
 local function read_job(id)
-  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due', unpack(PIECES))
+  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due',
+    'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7')
 end
 
 -- What a claim answers for a job. `f`: its fields, as read_job gives them.
 local function row_of(id, f, started)
   local first = not f[3] or f[3] == '0'
   local waited = first and digits(math.max(0, started - (f[7] or f[6] or started))) or ''
-  local row = { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null' }
-  for i = 8, 7 + #PIECES do
-    if not f[i] then break end
-    row[i - 1] = f[i]
-  end
-  return row
+  local last_piece = 7
+  while f[last_piece + 1] do last_piece = last_piece + 1 end
+  return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', unpack(f, 8, last_piece) }
 end
 
--- The same claim again: the same jobs, attempts untouched.
-local function claimed_before(held, settled_jobs)
+-- 2. The same claim again: the same jobs, attempts untouched.
+if seq == last then
   local rows, token = {}, make_token(slot, seq)
-  for _, id in ipairs(held) do
-    local claim = id ~= BELL_TOKEN and not settled_jobs[id] and call('HMGET', key('job:' .. id), 'status', 'token', 'started')
-    if claim and claim[1] == 'processing' and claim[2] == token then
+  for _, id in ipairs(others) do
+    local claimed = call('HMGET', key('job:' .. id), 'status', 'token', 'started')
+    if claimed[1] == 'processing' and claimed[2] == token then
       local f = read_job(id)
-      f[3] = less(f[3])
-      rows[#rows + 1] = row_of(id, f, claim[3])
+      f[3] = digits(f[3] - 1)
+      rows[#rows + 1] = row_of(id, f, claimed[3])
     end
   end
-  return rows
+  write_ends(now)
+  return { settled, rows }
 end
 
-local function may_claim()
-  if want == 0 or call('HGET', key('meta'), 'paused') == '1' then return false end
-  if alive_ms == 0 then return true end
-  local beat = call('ZSCORE', key('workers'), worker_of(slot))
-  return beat and now - beat <= alive_ms
+-- 3. Orphans, which the slot holds and does not mention: those of an answer that it never saw go back unharmed; any other is a
+-- crash.
+local orphans = {}
+for _, id in ipairs(others) do
+  local job = job_of(id, call('HGETALL', key('job:' .. id)))
+  if job and job.status == 'processing' and job.token and slot_of(job.token) == slot then
+    orphans[#orphans + 1] = job
+    if tonumber(seq_of(job.token) or 0) <= tonumber(ARGV[3]) then
+      job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults)
+      job.failure = { delay = IN_PLACE, kind = 'dropped', message = 'the worker dropped the job without a result' }
+    end
+  end
 end
+call('DEL', held_key)
+if #orphans > 0 then
+  left_processing(orphans, slot, true)
+  retry_or_bury(orphans, now)
+end
+write_ends(now)
 
--- Looks at the best jobs. One that has failed before is claimed alone, so that what it does to its worker hits no other job's batch.
--- Returns ids in the queue that are not queued, and of the jobs to claim: ids, numbers of the attempt, rows, leases as ZADD takes them.
-local function best_jobs()
+-- 4. Claim the best jobs. A job that has failed before is claimed alone: if it kills its worker, it hits no other job's batch.
+local function claim()
+  local want, lease_ms, alive_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9])
+  local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
+  if want < 1 or not beat or now - beat > alive_ms or call('HGET', key('meta'), 'paused') == '1' then return {} end
+  local SPARE = 8                -- stale ids that one claim can step over
+  local ENOUGH_BYTES = 4194304   -- of payloads in one claim
   local stale, ids, attempts, rows, leases, timeouts, bytes = {}, {}, {}, {}, {}, {}, 0
   for _, id in ipairs(call('ZRANGE', key('queue'), 0, want + SPARE - 1)) do
     local f, n = read_job(id), #ids
@@ -166,13 +153,9 @@ local function best_jobs()
       if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
     end
   end
-  return stale, ids, attempts, rows, leases
-end
 
-local function claim()
-  local stale, ids, attempts, rows, leases = best_jobs()
   if #stale > 0 then call('ZREM', key('queue'), unpack(stale)) end
-  if #ids == 0 then return rows end
+  if #ids == 0 then return {} end
   call('ZREM', key('queue'), unpack(ids))
   local token = make_token(slot, seq)
   for i, id in ipairs(ids) do
@@ -183,16 +166,7 @@ local function claim()
   return rows
 end
 
-local settled, settled_jobs = attempts_to_settle()
-settle(settled_jobs)
-if seq == 0 then
-  ring()
-  return { settled, {} }
-end
-local held = call('LRANGE', held_key, 0, -1)
-if seq == last then return { settled, claimed_before(held, settled_jobs) } end
-take_back(held, settled_jobs)
-local claimed = may_claim() and claim() or {}
+local claimed = claim()
 call('HSET', key('slots'), slot, ARGV[2])
 ring()
 return { settled, claimed }

@@ -7,13 +7,13 @@
 -- there; '?' is the status of a hash that has none.
 local rows, now = {}, digits(now_ms())
 for i, id in ipairs(ARGV) do
-  local job = job_of(id) or { status = '' }
+  local job = job_of(id, call('HGETALL', key('job:' .. id))) or { status = '' }
   local attempts, max_attempts = tonumber(job.attempts or 0) or -1, tonumber(job.max_attempts or 0) or 0
   local row = { job.status or '?', job.token or '', job.score or '', attempts, max_attempts, now }
   for _, status in ipairs(STATUSES) do
     row[#row + 1] = call('ZSCORE', key(INDEX[status]), id) or ''
   end
-  local held, slot = 0, read_token(job.token or '')
+  local held, slot = 0, slot_of(job.token or '')
   if slot then
     for _, other in ipairs(call('LRANGE', key('processing:' .. slot), 0, -1)) do
       if other == id then held = held + 1 end

@@ -8,7 +8,7 @@ if beat ~= '' and call('ZSCORE', key('workers'), worker) ~= beat then return 0 e
 for i = 3, #ARGV do
   for _, id in ipairs(call('LRANGE', key('processing:' .. ARGV[i]), 0, -1)) do
     local f = call('HMGET', key('job:' .. id), 'status', 'token')
-    if f[1] == 'processing' and f[2] and read_token(f[2]) == ARGV[i] then return 0 end
+    if f[1] == 'processing' and f[2] and slot_of(f[2]) == ARGV[i] then return 0 end
   end
 end
 for i = 3, #ARGV do

@@ -3,14 +3,15 @@
 -- KEYS  1 prefix
 -- ARGV  (none for the counts alone)  1 number of the last minutes to read, this one included   2 number of the next jobs
 -- Returns {sizes: queued, scheduled, processing, done, failed, cancelled; totals: counter, value ...; length of the bell;
--- reaper's last tick or ''; 1 when paused; since when the oldest waiting job waits, '' when none does; now;
+-- reaper's last tick, or '', and the lease in ms that it goes by, or ''; 1 when paused; since when the oldest waiting job waits, '' when none does; now;
 -- the checker's last verdict: '<when> <number of problems>' or ''} and, when asked,
--- {types of the next jobs; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter, value ...} ...}.
+-- {types of the next jobs; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter,
+-- value ...} ...}.
 local sizes, now = {}, now_ms()
 for i, status in ipairs(STATUSES) do sizes[i] = call('ZCARD', key(INDEX[status])) end
-local meta = call('HMGET', key('meta'), 'reaper', 'paused', 'checked')
+local meta = call('HMGET', key('meta'), 'reaper', 'paused', 'checked', 'reaper_lease')
 local since = waiting_since(now)
-local books = { sizes, call('HGETALL', key('totals')), call('LLEN', key('bell')), meta[1] or '', meta[2] == '1' and 1 or 0,
+local books = { sizes, call('HGETALL', key('totals')), call('LLEN', key('bell')), { meta[1] or '', meta[4] or '' }, meta[2] == '1' and 1 or 0,
   since and digits(since) or '', digits(now), meta[3] or '' }
 if not ARGV[1] then return books end
 

@@ -9,8 +9,8 @@ local held = {}
 for i = 3, #ARGV do
   for _, id in ipairs(call('LRANGE', key('processing:' .. ARGV[i]), 0, -1)) do
     local token = call('HGET', key('job:' .. id), 'token')
-    local lease_end = call('ZSCORE', key('leases'), id)
-    if token and read_token(token) == ARGV[i] and lease_end and tonumber(lease_end) > now then held[#held + 1] = id end
+    local ends_at = call('ZSCORE', key('leases'), id)
+    if token and slot_of(token) == ARGV[i] and ends_at and tonumber(ends_at) > now then held[#held + 1] = id end
   end
 end
 for _, id in ipairs(held) do

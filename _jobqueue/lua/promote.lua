@@ -1,7 +1,7 @@
 -- needs: prelude places waiting
 -- Moves due jobs from `scheduled` to `queue`, at the place assigned on submit.
 -- KEYS  1 prefix
--- ARGV  1 most jobs to move
+-- ARGV  1 most jobs to move   2 lease in ms of the reaper's own setting, 0 when unknown
 -- Returns how many ids it took from `scheduled`: as many as asked for means that more may be due. Also notes that a reaper lives,
 -- and the greatest age of the oldest waiting job in this minute.
 local now = now_ms()
@@ -19,7 +19,7 @@ for _, d in ipairs(due) do
 end
 if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
 call('HDEL', key('meta'), 'reaper') -- a first write that a full Redis allows
-call('HSET', key('meta'), 'reaper', digits(now))
+call('HSET', key('meta'), 'reaper', digits(now), 'reaper_lease', ARGV[2])
 local since, minute = waiting_since(now), minute_key(now)
 local noted = since and call('HGET', minute, 'oldest_ms')
 if since and now - since > tonumber(noted or -1) then

@@ -17,22 +17,25 @@ end
 local answers, stale, jobs = {}, {}, {}
 for at = 5, #ARGV, 3 do
   local id, i = ARGV[at], #answers + 1
-  local job = job_of(id)
+  local job = job_of(id, call('HGETALL', key('job:' .. id)))
   answers[i] = reason_against(job, call('ZSCORE', key('leases'), id), ARGV[at + 1], ARGV[at + 2]) or 'reaped'
   if answers[i] == 'stale' then stale[#stale + 1] = id end
   if answers[i] == 'reaped' then
-    job.number, job.policy = i, retry_policy_of(job, defaults)
+    job.number, job.failure = i, { delay = IN_PLACE, kind = 'lease_expired', message = message }
+    job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults)
     jobs[#jobs + 1] = job
   end
 end
 
 if #stale > 0 then call('ZREM', key('leases'), unpack(stale)) end
-if #jobs > 0 then left_processing(jobs, nil, true) end
+if #jobs > 0 then
+  left_processing(jobs, nil, true)
+  retry_or_bury(jobs, now)
+end
 for _, job in ipairs(jobs) do
-  answers[job.number] = fail(job, { delay = IN_PLACE, kind = 'lease_expired', message = message }, now)
+  answers[job.number] = job.status
   tally('reaped')
 end
-file_ends()
-count_tallies(now)
+write_ends(now)
 ring()
 return answers

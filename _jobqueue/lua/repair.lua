@@ -9,15 +9,10 @@ local now, jobs = now_ms(), 0
 
 local function attempts_of(job) return tonumber(job.attempts or 0) or 0, tonumber(job.max_attempts) or math.huge end
 
-local function seq_of(job)
-  local _, seq = read_token(job.token or '')
-  return seq and string.match(seq, '^%d+$')
-end
-
 -- A dead letter where nobody can say what it was: an operator looks among them.
 local function right_status(job)
   local status, attempts, most = job.status, attempts_of(job)
-  if status == 'processing' and not seq_of(job) then status = 'queued' end -- no worker can finish it
+  if status == 'processing' and not seq_of(job.token or '') then status = 'queued' end -- no worker can finish it
   local spent = (status == 'queued' or status == 'scheduled') and attempts >= most
   return (spent or not INDEX[status]) and 'failed' or status
 end
@@ -36,13 +31,13 @@ end
 local function repair_hash(job, status)
   local attempts, most = attempts_of(job)
   local least = (status == 'processing' or status == 'done') and 1 or 0
-  if not job.score then job.score = place_of(NORMAL, call('HINCRBY', key('meta'), 'seq', 1)) end
+  if not job.score then job.score = place_of(5, call('HINCRBY', key('meta'), 'seq', 1)) end
   call('HSET', key('job:' .. job.id), 'score', job.score, 'attempts', digits(math.max(least, math.min(attempts, most))))
   if status == job.status then return end
   job.status = status
   if status ~= 'failed' then return call('HSET', key('job:' .. job.id), 'status', status) end
-  ended(job, status, digits(now))
-  file_ends() -- its counter stays: nobody knows when it ended
+  job.finished = digits(now)
+  ended(job, status, job.finished)
 end
 
 local function enter_index(job)
@@ -50,10 +45,10 @@ local function enter_index(job)
   local score = index == 'queue' and job.score or job[WHEN[job.status]] or digits(now) -- a lease ends now: the reaper takes over
   if index == 'queue' or not call('ZSCORE', key(index), job.id) then call('ZADD', key(index), score, job.id) end
   if index ~= 'leases' then return end
-  local slot, seq = read_token(job.token)
+  local slot = slot_of(job.token)
   call('LREM', key('processing:' .. slot), 0, job.id)
   call('RPUSH', key('processing:' .. slot), job.id)
-  call('HSETNX', key('slots'), slot, seq)
+  call('HSETNX', key('slots'), slot, seq_of(job.token))
 end
 
 local function refile(job)
@@ -67,7 +62,7 @@ local function refile(job)
 end
 
 for i = 2, #ARGV do
-  local job = job_of(ARGV[i])
+  local job = job_of(ARGV[i], call('HGETALL', key('job:' .. ARGV[i])))
   local status = job and right_status(job)
   leave_others(job or { id = ARGV[i] }, INDEX[status or ''])
   if job then
@@ -77,6 +72,7 @@ for i = 2, #ARGV do
     refile(job)
   end
 end
+write_ends(now)
 if ARGV[1] == '1' then
   local totals = call('HMGET', key('totals'), 'deleted', 'trimmed')
   local sum = (totals[1] or 0) + (totals[2] or 0)

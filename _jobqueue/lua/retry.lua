@@ -1,4 +1,4 @@
--- needs: prelude jobs places unique kinds
+-- needs: prelude places unique kinds
 -- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts.
 -- A call sent twice with the same request retries once.
 -- KEYS  1 prefix
@@ -10,9 +10,10 @@ local answers, jobs, named = {}, {}, {}
 
 -- Queues an ended job again. It has left its index.
 local function start_anew(job)
-  local score = digits(first_place(job.score) + call('HINCRBY', key('meta'), 'seq', 1))
+  local score = place_of(priority_of(job.score), call('HINCRBY', key('meta'), 'seq', 1))
   call('HDEL', key('job:' .. job.id), 'token', 'cancel', 'finished', 'started', 'kind')
-  call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request, 'due', digits(now_ms()))
+  call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request,
+    'due', digits(now_ms()))
   if job.kind then unfile(job.kind, job.id) end
   if job.unique then call('SET', key('unique:' .. job.unique), job.id) end
   call('ZADD', key('queue'), score, job.id)
@@ -39,7 +40,7 @@ for _, job in ipairs(jobs) do
   call('ZREM', key(job.status), job.id)
   start_anew(job)
   if #ARGV > 2 + n then
-    call('HDEL', key('job:' .. job.id), unpack(PIECES))
+    for piece = 1, 7 do call('HDEL', key('job:' .. job.id), 'payload.' .. piece) end
     call('HSET', key('job:' .. job.id), unpack(ARGV, 3 + n))
   end
 end

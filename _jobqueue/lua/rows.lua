@@ -78,7 +78,7 @@ local function row_of(id)
   local flat = whole and call('HGETALL', key('job:' .. id)) or part_of(id, cut, errors)
   for _, text in ipairs(flat) do answered = answered + #text end
   local ahead = f[1] == 'queued' and call('ZRANK', key('queue'), id) or -1
-  return { flat, ahead, policy_of(table_of(flat), defaults) }
+  return { flat, ahead, policy_of(job_of(id, flat), defaults) }
 end
 
 local rows = {}

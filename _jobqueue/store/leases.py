@@ -54,6 +54,16 @@ class Conversation:
         self.seen = self.seq
         return self._claimed(answer) if answer else []
 
+    def take_over(self, link: Link, ended: Sequence[Settlement], seen: int) -> list[bool]:
+        """End the conversation from another thread, over its link: settle, and give back unharmed all that was claimed since
+        ``seen``. A claim that is still on its way is refused. Returns whether each attempt was accepted."""
+        after = self.seq + 2  # the slot's thread may be making one more call
+        args: list[Field] = [self.slot, after, seen, 0, self._lease_ms, *self._defaults, 0]
+        answer = link.run("exchange", self._prefix, args + _settlements(ended))
+        if not answer:
+            raise Unavailable("a newer claim of this slot has been made")
+        return [bool(accepted) for accepted in answer[0]]
+
     def close(self) -> None:
         self.link.close()
 
@@ -108,6 +118,10 @@ class Presence:
             args = [f"{self.worker}-0", 0, 0, 0, self._lease_ms, *self._defaults, 0, *_settlements(some)]
             accepted += map(bool, self.link.run("exchange", self._prefix, args)[0])
         return accepted
+
+    def drop(self, slot: str) -> bool:
+        """Forget one of its slots, if it holds nothing."""
+        return bool(self.link.run("leave", self._prefix, ["", "", slot]))
 
     def leave(self, slots: Iterable[str]) -> bool:
         """Forget the worker and its slots, if they hold nothing."""

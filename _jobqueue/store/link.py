@@ -101,7 +101,7 @@ class Link:
                 return None
             if isinstance(answer, Exception):
                 raise answer
-            if isinstance(rung, Exception) and not answer[1] and not str(rung).startswith("UNBLOCKED"):
+            if isinstance(rung, Exception) and not (answer and answer[1]) and not str(rung).startswith("UNBLOCKED"):
                 raise rung
             return answer
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from _jobqueue.records import Books, Filter, Job, Kind, Look
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import books_of, job_of, kind_of, look_of
-from _jobqueue.store.store import Store, prefix_of
+from _jobqueue.store.store import Store
 
 JOBS_PER_READ = 250
 
@@ -30,14 +30,6 @@ class Reads:
     def one(self, job_id: str) -> Job:
         """The job. NotFound for any other id."""
         return self._registry.find(job_id, lambda queue: self.many(queue, [job_id]).get(job_id))
-
-    def status(self, job_id: str) -> str:
-        """The job's status alone. NotFound for any other id."""
-        return self._registry.find(job_id, lambda queue: self._status(queue, job_id))
-
-    def _status(self, queue: str, job_id: str) -> str | None:
-        status = self._store.ask("HGET", f"{prefix_of(queue)}job:{job_id}", "status")
-        return status.decode() if status else None
 
     def many(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
         """Those of some jobs of a queue that are there."""

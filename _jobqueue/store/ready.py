@@ -32,12 +32,12 @@ def ping(servers: OneServer | Cluster) -> None:
                     raise
 
 
-def wait_until_ready(servers: OneServer | Cluster, stop: Stop, say: Callable[[str], None]) -> None:
-    """Return when Redis answers or ``stop`` is set. Says once that it waits."""
+def wait_until(look: Callable[[], None], stop: Stop, say: Callable[[str], None]) -> None:
+    """Return when ``look`` raises no Unavailable, or ``stop`` is set. Says once that it waits."""
     waiting = False
     while not stop.is_set():
         try:
-            ping(servers)
+            look()
             return
         except Unavailable as error:
             if not waiting:

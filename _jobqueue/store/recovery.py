@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -40,6 +41,14 @@ class Recovery:
             rows = self._store.client(queue).hscan_iter(f"{prefix_of(queue)}slots", match=f"{worker}-*", count=500)
             return [slot.decode() for slot, _ in rows]
 
+    def lease_s(self, queue: str, worker: str) -> float | None:
+        """The length of the leases of a worker, as its beat says; None when it says nothing."""
+        try:
+            info = json.loads(self._store.ask("GET", f"{prefix_of(queue)}worker:{worker}") or b"{}")
+            return float(info["lease_s"])
+        except (ValueError, TypeError, LookupError):  # of another version, or written by a hand
+            return None
+
     def leave(self, queue: str, worker: str, slots: Iterable[str], beat: bytes = b"") -> bool:
         """Forget a worker whose slots hold nothing (``beat``: only if it has not beaten since)."""
         return bool(self._store.run("leave", queue, [worker, beat, *slots]))
@@ -52,9 +61,10 @@ class Transaction:
         self._store, self._queue = store, queue
         self._calls: list[tuple[str, list[Field]]] = []
 
-    def promote(self, limit: int) -> None:
-        """Queue jobs that are due, and ring. Answers how many; ``limit``: maybe there are more."""
-        self._calls.append(("promote", [limit]))
+    def promote(self, limit: int, lease_ms: int = 0) -> None:
+        """Queue jobs that are due, and ring. Notes that a reaper lives, with ``lease_ms`` as its setting. Answers how many;
+        ``limit``: maybe there are more."""
+        self._calls.append(("promote", [limit, lease_ms]))
 
     def trim(self, status: str, older_than_ms: int, limit: int) -> None:
         """Delete ended jobs that are past their retention. Answers how many; ``limit``: maybe there are more."""

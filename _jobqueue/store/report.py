@@ -9,6 +9,7 @@ import redis
 
 from _jobqueue.errors import Unavailable
 from _jobqueue.records import Warned
+from _jobqueue.redis_version import too_old
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.servers import Cluster, OneServer
 from _jobqueue.store.weather import weather
@@ -99,6 +100,8 @@ def _replication_warnings(report: dict[str, Any], full_coverage: str | None) -> 
 
 
 def _server_warnings(report: dict[str, Any]) -> Iterator[Warned]:
+    if reason := too_old(report["version"]):
+        yield Warned("redis", f"this Redis cannot be used: {reason}.")
     if report["appendonly"] == "no":
         yield Warned(
             "not_persistent", "Redis keeps no append-only file: jobs are lost when it stops. Set appendonly yes."

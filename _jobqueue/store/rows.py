@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from _jobqueue.pieces import joined
-from _jobqueue.records import DEFAULT_TYPE, ENDED, PRIORITY_STEP, STATUSES, Books, Job, Kind, Look
+from _jobqueue.records import (
+    DEFAULT_TYPE,
+    ENDED,
+    MAX_PRIORITY,
+    PRIORITY_STEP,
+    STATUSES,
+    Books,
+    Job,
+    Kind,
+    Look,
+    told_apart,
+)
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 
@@ -25,14 +36,13 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
 
     status = fields[b"status"].decode()
     cut = fields.get(b"truncated", b"").decode().split()
-    progress = fields.get(b"progress")
     max_attempts, timeout_ms, _ = policy
     return Job(
         id=job_id,
         status=status,
         type=fields.get(b"type", DEFAULT_TYPE.encode()).decode(),
         queue=queue,
-        priority=9 - (number(b"score") or 0) // PRIORITY_STEP,
+        priority=MAX_PRIORITY - (number(b"score") or 0) // PRIORITY_STEP,
         payload=None if "payload" in cut else json.loads(joined("payload", fields)),
         result=json.loads(joined("result", fields)) if status == "done" and "result" not in cut else None,
         attempts=number(b"attempts") or 0,
@@ -44,8 +54,8 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         run_at_ms=number(b"due"),
         position=ahead + 1 if status == "queued" and ahead >= 0 else None,
         worker=worker_of(fields.get(b"token", b"")),
-        cancel_asked=b"cancel" in fields,
-        progress=json.loads(progress) if progress else None,
+        cancel_requested_ms=number(b"cancel"),
+        progress=_progress_of(fields, status),
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
         errors=[error_of(fields[name]) for name in error_names(fields)],
         tags=fields.get(b"tags", b"").decode().split(),
@@ -58,8 +68,14 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
     )
 
 
+def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | None:
+    """What the handler last told. Of a done job only the end: half of it done is no longer so."""
+    told: dict[str, Any] | None = json.loads(fields.get(b"progress", b"null"))
+    return None if told and status == "done" and told.get("fraction") != 1 else told
+
+
 def books_of(answer: Sequence[Any]) -> Books:
-    sizes, totals, bell, reaper, paused, oldest, now, checked = answer
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked = answer
     checked_ms, problems = map(int, checked.split()) if checked else (None, None)
     return Books(
         dict(zip(STATUSES, sizes, strict=True)),
@@ -71,6 +87,7 @@ def books_of(answer: Sequence[Any]) -> Books:
         int(now),
         checked_ms,
         problems,
+        int(lease or 0) or None,
     )
 
 
@@ -98,7 +115,7 @@ def error_names(fields: dict[bytes, bytes]) -> list[bytes]:
 def error_of(record: bytes) -> dict[str, Any]:
     head, _, text = record.decode(errors="replace").partition("\n")
     at, attempt, kind, worker, *started = head.split(" ")  # older records do not have the start
-    message, _, traceback = text.partition("\0")
+    message, traceback = told_apart(text)
     return {
         "attempt": int(attempt),
         "started_at": rfc3339(int(started[0])) if started and started[0] != "-" else None,

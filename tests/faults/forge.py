@@ -6,6 +6,7 @@ A case that kills a worker at one message needs two workers; hundreds of cases w
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests import guard
 from tests.faults.ledger import Ledger
 from tests.harness import ROOT, Program, Server, eventually
 
@@ -80,6 +82,7 @@ class Forged(Program):
         os.close(handle)
         self.path = Path(path)
         self.pid = forge.ask("start", name, flags, environment, path)
+        guard.watch(self.pid)
         self.process: Any = _Handle(forge, self.pid)
 
 
@@ -132,7 +135,7 @@ def _become(name: str, flags: list[str], environment: dict[str, str], log: str) 
         code = end.code
     except BaseException:
         traceback.print_exc()
-    sys.stderr.flush()
+    logging.shutdown()
     os._exit(code)
 
 

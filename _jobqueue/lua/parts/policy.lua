@@ -13,9 +13,3 @@ local function policy_of(job, defaults)
   end
   return tonumber(attempts), tonumber(timeout), tonumber(backoff)
 end
-
--- The part of it that decides what follows a failed attempt.
-local function retry_policy_of(job, defaults)
-  local max_attempts, _, backoff_ms = policy_of(job, defaults)
-  return { max_attempts = max_attempts, backoff_ms = backoff_ms }
-end

@@ -2,7 +2,8 @@
 
 local function make_token(slot, seq) return slot .. ':' .. seq end
 
--- Returns slot and seq, both text; nil for what is no token.
-local function read_token(token) return string.match(token, '^(.*):(.*)$') end
+-- nil for what is no token.
+local function slot_of(token) return string.match(token, '^(.*):') end
+local function seq_of(token) return string.match(token, ':(%d+)$') end
 
 local function worker_of(slot) return string.match(slot, '^(.*)%-') end
