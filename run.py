@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from _jobqueue.config import Config
 from _jobqueue.output import Output, descriptor_of, fill_standard_descriptors
-from _jobqueue.processes import Signals
+from _jobqueue.processes import MISTAKE, Signals
 from _jobqueue.redis_url import without_password
 from _jobqueue.redis_version import OLDEST, dotted, release, too_old
 from jobqueue import JobQueue, Unavailable
@@ -35,7 +35,6 @@ READY_S = 30.0
 WORKING_S = 5.0  # the welcome waits this long for worker and reaper
 AGAIN_S = 2.0  # a process is not started more often than this
 STOP_S = {"api": 10.0, "worker": 15.0, "reaper": 10.0, "redis": 60.0}  # in this order; the worker's after its drain
-WRONG_SETTINGS = 2  # the exit code of a process that would not start next time either
 COLORS = {"redis": 31, "api": 36, "worker": 32, "reaper": 35}
 
 # Stops what runs when run.py is gone and could not (kill -9). It reads "pid:seconds" of each process,
@@ -123,7 +122,7 @@ class Children:
         """Start again what has died. SystemExit when that is useless."""
         for name, child in list(self.running.items()):
             code = child.ended()
-            if code == WRONG_SETTINGS:
+            if code == MISTAKE:
                 raise SystemExit(f"The {name} cannot run like this; its own words are above.")
             if code is not None and time.monotonic() > child.started + AGAIN_S:
                 say(f"{name} (pid {child.process.pid}) ended with {code}; starting it again")
@@ -370,7 +369,7 @@ def served(address: str) -> bool:
 def works(jobs: JobQueue, queue: str, started_ms: int) -> bool:
     """Whether a worker and a reaper have been heard of since then, in Redis's time."""
     try:
-        beats = [worker["beat_ms"] for worker in jobs.workers(queue).values()]
+        beats = [worker["beat_ms"] for worker in jobs.look(queue).workers.values()]
         return max(beats, default=0) > started_ms and jobs.books(queue).reaper_lives
     except Unavailable:
         return False

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import requests
 
-from jobqueue import JobQueue, NewJob, new_id
-from tests.harness import Server, System, eventually
+from _jobqueue.store.ids import new_id
+from jobqueue import JobQueue, NewJob
+from tests.harness import Server, System, connections, eventually
 
 ODD = ("--handlers", "tests.odd_handlers")
 
@@ -87,7 +88,9 @@ def test_every_json_value_comes_back_as_it_was_sent(system):
     system.check()
 
 
-@pytest.mark.parametrize("unknown", [new_id(0), "00000000-0000-4000-8000-000000000000", "no-uuid", "%00", "a" * 2000])
+@pytest.mark.parametrize(
+    "unknown", [new_id(0, bytes(range(16))), "00000000-0000-4000-8000-000000000000", "no-uuid", "%00", "a" * 2000]
+)
 def test_an_unknown_id_is_404(system, unknown):
     system.api()
     answer = system.get(f"/jobs/{unknown}")
@@ -321,16 +324,17 @@ def test_a_redis_that_stands_still_for_less_than_a_lease_costs_no_attempt(own_sy
     """Long enough that calls time out and are sent again, and Redis finds both copies when it goes on."""
     system, server = own_system, own_system.server
     system.reaper()
-    for _ in range(2):
-        system.worker(*ODD, "--threads", "4")
+    workers = [system.worker(*ODD, "--threads", "4").pid for _ in range(2)]
     queue = JobQueue(server.url)
     held = [queue.submit("hold", {"gate": str(gate)}).id for _ in range(2)]
     eventually(lambda: len(starts(gate)), equals=2)
     naps = [queue.submit("sleep", 0.05).id for _ in range(200)]
     eventually(lambda: queue.books("default").sizes["done"], equals=lambda n: n > 10)
+    calls = lambda: set().union(*(connections(pid, server.port) for pid in workers))  # noqa: E731
+    before = calls()
     server.process.send_signal(signal.SIGSTOP)
-    stopped = time.monotonic()
-    eventually(lambda: time.monotonic() - stopped > 6.5)
+    # Two of the eight threads hold: the others and the two beats have given up, and have asked again.
+    eventually(lambda: (len(before - calls()), len(calls() - before)), equals=lambda n: min(n) >= 8, within_s=9)
     server.process.send_signal(signal.SIGCONT)
     gate.touch()
     eventually(lambda: {queue.get(job_id).status for job_id in held + naps}, equals={"done"}, within_s=60)

@@ -1,1 +1,1 @@
-"""The inside of jobqueue. Import ``jobqueue``, not this: names in here may change with any version."""
+"""The inside of jobqueue. Users import `jobqueue` only."""

@@ -13,13 +13,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from _jobqueue.keys import Key, parse_keys
+from _jobqueue.records import DURABILITIES, MAX_QUEUES, NAME, QUEUES_MAX, Policy
 from _jobqueue.redis_url import check_redis_url, without_password
-
-if TYPE_CHECKING:
-    from jobqueue import Policy
 
 Address = IPv4Address | IPv6Address
 PROGRAMS = ("api", "worker", "reaper")
@@ -28,7 +26,6 @@ API, WORKER, REAPER = (("api",), ("worker",), ("reaper",))
 
 OTHER_VARIABLES = {"REDIS_HOST", "REDIS_PORT", "API_KEY"}  # the last is of loadtest.py
 LIKE = 0.85  # of 1: how alike two names are when one is a slip of the other
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -89,7 +86,7 @@ def _queues(text: str) -> tuple[tuple[str, int], ...]:
     queues: dict[str, int] = {}
     named = [part.partition("=") for part in text.split(",")]
     for name, equals, number in named:
-        if not _NAME.fullmatch(name) or name in queues:
+        if not NAME.fullmatch(name) or name in queues:
             raise ValueError("must name queues once each, like default or default=6,email=2")
         if bool(equals) != bool(named[0][1]):
             raise ValueError("give a number of threads to every queue or to none")
@@ -139,6 +136,8 @@ class Config:
     api_port: int = _setting(8000, _whole(1, 65535), "port to listen on", "--port", of=API)
     # A request is one round trip to Redis: 16 wait side by side without holding each other up.
     api_threads: int = _setting(16, _whole(1, 256), "requests served at the same time", "--threads", of=API)
+    # They hold no thread, each a connection to its client.
+    api_waiters: int = _setting(128, _whole(0, 1000), "requests with wait_s that wait at the same time", of=API)
     api_processes: int = _setting(
         1,
         _whole(1, 64),
@@ -190,7 +189,9 @@ class Config:
         show=_as_given,
         of=WORKER,
     )
-    handlers: str = _setting("handlers", _text, "module with the job types", "--handlers", of=WORKER)
+    handlers: str = _setting(
+        "handlers", _text, "modules or files with the job types, comma-separated", "--handlers", of=WORKER
+    )
     # Below the 45 s that docker-compose.yml gives a container to stop.
     drain_s: float = _setting(
         30.0, _seconds(0, 86400), "how long a stopping worker lets its jobs finish", "--drain", of=WORKER
@@ -216,7 +217,11 @@ class Config:
         show=int,
         of=(*API, *WORKER),
     )
-    durability: str = _setting("fast", _one_of("fast", "fsync", "replicated"), "what a submit's 201 waits for", of=API)
+    # Each costs every tick of the reaper and every look at all of them; whoever may submit may name new ones.
+    queues_max: int = _setting(
+        QUEUES_MAX, _whole(1, MAX_QUEUES), "queues above which a submit to a new one is refused", of=API
+    )
+    durability: str = _setting("fast", _one_of(*DURABILITIES), "what a submit's 201 waits for", of=API)
     log_format: str = _setting("auto", _one_of("auto", "text", "json"), "auto: text on a terminal, else json")
     # A line for each job costs more than a job that does nothing: turn it off where they come by the thousand.
     log_jobs: str = _setting(
@@ -288,8 +293,6 @@ class Config:
     @property
     def policy(self) -> Policy:
         """For jobs whose type and submit say nothing else."""
-        from jobqueue import Policy
-
         return Policy(self.max_attempts, round(self.processing_timeout_s * 1000), round(self.backoff_s * 1000))
 
     @property

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 SCOPES = ("read", "submit", "admin")  # each may do what those before it may
 KEY_BYTES = 24  # 192 random bits
+_PROSE = re.compile(r"The key, for [\w.-]{1,64} alone; it is shown only now:|Add this to API_KEYS:")
 _ENTRY = re.compile(rf"([\w.-]{{1,64}}):({'|'.join(SCOPES)}):([0-9a-f]{{64}})")
 
 
@@ -22,14 +23,18 @@ class Key:
 
 
 def parse_keys(text: str) -> tuple[Key, ...]:
-    """``name:scope:sha256``, separated by commas. A name may have two keys while one replaces the other. ValueError quotes
-    nothing."""
-    entries = [_ENTRY.fullmatch(entry.strip()) for entry in text.split(",")]
-    if not all(entries):
+    """``name:scope:sha256``, separated by commas or one a line; also what new_key_says says, with the key itself left out.
+    A name may have two keys while one replaces the other. ValueError quotes nothing."""
+    lines = [line.strip() for line in text.splitlines()]
+    words = [word.strip() for line in lines if line and not _PROSE.fullmatch(line) for word in line.split(",")]
+    entries = {word: _ENTRY.fullmatch(word) for word in words}
+    keys = [Key(entry[1], entry[2], bytes.fromhex(entry[3])) for entry in entries.values() if entry]
+    known = {key.digest for key in keys}
+    if not keys or any(not entry and _digest(word) not in known for word, entry in entries.items()):
         raise ValueError(
-            f"must be name:scope:sha256 (scopes {', '.join(SCOPES)}), comma-separated; see api.py --new-key"
+            f"must be name:scope:sha256 (scopes {', '.join(SCOPES)}), comma-separated or one a line; see api.py --new-key"
         )
-    return tuple(Key(entry[1], entry[2], bytes.fromhex(entry[3])) for entry in entries if entry)
+    return tuple(keys)
 
 
 def new_key(name: str, scope: str) -> tuple[str, str]:
@@ -37,5 +42,14 @@ def new_key(name: str, scope: str) -> tuple[str, str]:
     if not re.fullmatch(r"[\w.-]{1,64}", name) or scope not in SCOPES:
         raise ValueError(f"a key has a name of letters, digits, _ . - and a scope of {', '.join(SCOPES)}")
     key = secrets.token_urlsafe(KEY_BYTES)
-    entry = f"{name}:{scope}:{hashlib.sha256(key.encode()).hexdigest()}"
-    return key, entry
+    return key, f"{name}:{scope}:{_digest(key).hex()}"
+
+
+def new_key_says(name: str, scope: str) -> str:
+    """A new key and its entry, for a person and for a file that API_KEYS is read from. ValueError names what is wrong."""
+    key, entry = new_key(name, scope)
+    return f"The key, for {name} alone; it is shown only now:\n    {key}\nAdd this to API_KEYS:\n    {entry}"
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode(errors="replace")).digest()

@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from _jobqueue.logs import Log
 
@@ -51,10 +51,26 @@ class Signals:
         self._first.acquire()
         self._arrived = self._taken = 0
         self.count = 0
+        self._defaults: dict[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup wants the process to outlive its terminal
-            signal.signal(signal.SIGHUP, self._hang_up)
+            self._defaults[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
+        self._held = threading.local()
+        os.register_at_fork(before=self._hold, after_in_parent=self._release, after_in_child=self._let_go)
+
+    def _hold(self) -> None:
+        """While this thread forks: Python drops a signal that reaches the new process in its first moments."""
+        self._held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._defaults)
+
+    def _release(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._held.mask)
+
+    def _let_go(self) -> None:
+        """A process that was forked, as by multiprocessing, ends when it is told to: its parent waits for that."""
+        for number, handler in self._defaults.items():
+            signal.signal(number, handler)
+        self._release()
 
     def _handle(self, number: int, frame: object) -> None:
         self.count += 1

@@ -79,13 +79,12 @@ def fill(queue: JobQueue, jobs: int, **options: Any) -> None:
         queue.submit_many([NewJob("noop", PAYLOAD, **options)] * min(1000, jobs - start))
 
 
-def claims(system: System, queue: JobQueue, seq: int) -> float:
+def claims(system: System, queue: JobQueue) -> float:
     """Median µs that Redis spends in a claim of one job."""
-    link, costs = queue.link(), []
+    talk, costs = queue.conversation("default", f"bench-{time.time_ns()}", 600_000), []
     for _ in range(500):
-        seq += 1
         system.server.client.config_resetstat()
-        queue.exchange(link, "default", "bench-1", seq, seq - 1, 1, 600_000, [])
+        talk.exchange(want=1)
         costs.append(system.server.client.info("commandstats")["cmdstat_evalsha"]["usec"])
     return statistics.median(costs)
 
@@ -105,10 +104,10 @@ def queued(jobs: int) -> None:
     with fresh() as (system, queue):
         system.api(RATE_LIMIT_MAX="0")
         fill(queue, 1000)
-        few, few_us = calls(system), claims(system, queue, 0)
+        few, few_us = calls(system), claims(system, queue)
         with Watch(system.server).on() as watch:
             fill(queue, jobs)
-        many, many_us = calls(system), claims(system, queue, 1000)
+        many, many_us = calls(system), claims(system, queue)
     print(f"| | 1,000 queued | {jobs:,} queued |\n|---|---|---|")
     print(f"| Redis time of a claim | {few_us:.0f} µs | {many_us:.0f} µs |")
     for path in CALLS:
@@ -135,7 +134,7 @@ def expired(jobs: int) -> None:
         fill(queue, jobs)
         link = queue.link()
         for number in range(jobs // 250):
-            queue.exchange(link, "default", f"bench-{number}", 1, 0, 250, 1, [])
+            queue.conversation("default", f"bench-{number}", 1, link).exchange(want=250)
         with Watch(system.server).on() as watch:
             began = time.perf_counter()
             system.reaper()

@@ -30,7 +30,9 @@ import bottle
 import machine
 import redis
 
-from jobqueue import JobQueue, NewJob, Settlement, __version__, result_fields
+from _jobqueue.pieces import result_fields
+from _jobqueue.records import Settlement
+from jobqueue import JobQueue, NewJob, __version__
 from tests.harness import Server, System, eventually
 
 PAYLOAD = "x" * 98  # 100 bytes as JSON
@@ -120,7 +122,7 @@ def latency(jobs: int) -> list[float]:
     with fresh() as system:
         queue = JobQueue(system.server.url)
         process = start_worker(system, 64)
-        eventually(lambda: bool(queue.workers("default")), within_s=20)
+        eventually(lambda: bool(queue.look("default").workers), within_s=20)
         ids = []
         for _ in range(jobs):
             time.sleep(0.02)
@@ -144,9 +146,9 @@ def memory(jobs: int) -> tuple[float, float]:
 
 
 def finish(queue: JobQueue, jobs: int) -> None:
-    link, slot, ended = queue.link(), f"{time.time_ns()}-1", []
-    for seq in range(1, jobs // 100 + 2):
-        _, claimed = queue.exchange(link, "default", slot, seq, seq - 1, 100, 10_000, ended)
+    talk, ended = queue.conversation("default", f"{time.time_ns()}-1", 10_000), []
+    for _ in range(jobs // 100 + 1):
+        _, claimed = talk.exchange(ended, 100)
         ended = [Settlement(job.id, job.token, "done", fields=result_fields(1, 100)) for job in claimed]
 
 
@@ -154,10 +156,10 @@ def claim_cost(backlog: int) -> float:
     """Median µs that Redis spends in one exchange (finish one, claim one) in front of a backlog."""
     with fresh() as system:
         queue = fill(system, backlog)
-        link, ended, costs = queue.link(), [], []
+        talk, ended, costs = queue.conversation("default", "bench-1", 10_000), [], []
         calls, usec = evalsha(system)
         for seq in range(1, 901):
-            _, claimed = queue.exchange(link, "default", "bench-1", seq, seq - 1, 1, 10_000, ended)
+            _, claimed = talk.exchange(ended, 1)
             ended = [Settlement(job.id, job.token, "done", fields=result_fields(1, 100)) for job in claimed]
             if seq % 100 == 0:
                 now_calls, now_usec = evalsha(system)

@@ -22,7 +22,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 import machine
 import redis
 
-from jobqueue import JobQueue, NewJob, Script, Settlement, __version__, new_id, result_fields
+from _jobqueue.pieces import result_fields
+from _jobqueue.records import Settlement
+from _jobqueue.store.ids import new_id
+from _jobqueue.store.scripts import Script
+from jobqueue import JobQueue, NewJob, __version__
 from tests.harness import Server
 
 PAYLOAD = "x" * 98  # 100 bytes as JSON
@@ -43,17 +47,16 @@ class Bench:
     def __init__(self) -> None:
         self.server = Server()
         self.queue = JobQueue(self.server.url)
-        self.link = self.queue.link()
-        self.slot, self.seq, self.ended = "bench-1", 0, list[Settlement]()
+        self.talk, self.ended = self.queue.conversation("default", "bench-1", 10_000), list[Settlement]()
 
     def bare(self, text: str) -> Callable[[], None]:
         """A script of ours or none, through the connection that submits use."""
         sha = self.server.client.script_load(text)
-        client = self.queue._servers.client("")
-        return lambda: client.evalsha(sha, 1, "jq:{default}:", "", "", 1, new_id(1), 5, "", "", "", 3, *FIELDS)
+        store, args = self.queue.store, ("", "", 1, new_id(1), 5, "", "", "", 3, *FIELDS)
+        return lambda: store.ask("EVALSHA", sha, 1, "jq:{default}:", *args)
 
     def ping(self) -> None:
-        self.link._call("", "PING")
+        self.talk.link.ask("", "PING")
 
     def submit(self) -> None:
         self.queue.submit("noop", PAYLOAD)
@@ -63,10 +66,7 @@ class Bench:
 
     def exchange(self, jobs: int) -> None:
         """What a slot does between two handlers: settle what it ran, claim the next."""
-        self.seq += 1
-        _, claimed = self.queue.exchange(
-            self.link, "default", self.slot, self.seq, self.seq - 1, jobs, 10_000, self.ended
-        )
+        _, claimed = self.talk.exchange(self.ended, jobs)
         assert len(claimed) == jobs
         self.ended = [Settlement(job.id, job.token, "done", fields=result_fields(1, 100)) for job in claimed]
 
@@ -86,15 +86,14 @@ class Bench:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     bench = Bench()
-    prelude = (Script.folder / "prelude.lua").read_text()
     steps: dict[str, tuple[Callable[[], Any], int, int]] = {
         "PING": (bench.ping, 1500, 1),
         "a script that does nothing": (bench.bare("return 1"), 1500, 1),
-        "the prelude of our scripts": (bench.bare(prelude + "return 1"), 1500, 1),
-        "lua/submit.lua": (bench.bare(Script("submit").text), 1500, 1),
+        "the parts that submit.lua needs": (bench.bare(Script("submit").prelude + "return 1"), 1500, 1),
+        "submit.lua": (bench.bare(Script("submit").text), 1500, 1),
         "JobQueue.submit": (bench.submit, 1500, 1),
         "JobQueue.submit_many, a job": (bench.submit_many, 10, 1000),
-        "JobQueue.exchange, finish one and claim one": (lambda: bench.exchange(1), 1500, 1),
+        "Conversation.exchange, finish one and claim one": (lambda: bench.exchange(1), 1500, 1),
         f"the same in batches of {BATCH}, a job": (lambda: bench.exchange(BATCH), 50, BATCH),
     }
     costs: dict[str, list[Cost]] = {name: [] for name in steps}

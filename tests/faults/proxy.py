@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jobqueue import Script
+from _jobqueue.store.scripts import Script
 
-NAMES = {Script(path.stem).sha: path.stem for path in Script.folder.glob("*.lua") if path.stem != "prelude"}
+NAMES = {Script(path.stem).sha: path.stem for path in Script.folder.glob("*.lua")}
 CONTAINERS = ("CLIENT", "CONFIG", "SCRIPT")  # commands of commands
 BEFORE, APPLIED, AFTER = MOMENTS = ("before", "applied", "after")
 

@@ -459,11 +459,10 @@ def slow_loading(stage: Stage, seconds: float) -> dict[str, Any]:
 def with_movable_clock() -> Path:
     """A copy of the programs whose scripts add the seconds in the key ``clock`` to Redis's time."""
     folder = Path(tempfile.mkdtemp(prefix="jobqueue-clock-"))
-    for name in ("lua", "static"):
-        shutil.copytree(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "_jobqueue", folder / "_jobqueue")
     for module in ROOT.glob("*.py"):
         shutil.copy(module, folder)
-    prelude = folder / "lua/prelude.lua"
+    prelude = folder / "_jobqueue/lua/parts/prelude.lua"
     read = "local t = call('TIME')"
     assert read in prelude.read_text()
     prelude.write_text(prelude.read_text().replace(read, f"{read}\n  t[1] = t[1] + (call('GET', 'clock') or 0)"))
@@ -547,21 +546,23 @@ def backlog(stage: Stage, seconds: float) -> dict[str, Any]:
     submit_flood(stage.queue, n, run_at=due)
     submit_flood(stage.queue, n)
     link, left, seq = stage.queue.link(), n // 10, 0
+
+    def claim(slot: str, want: int, lease_ms: int) -> int:
+        return len(stage.queue.conversation(big, slot, lease_ms, link).exchange(want=want)[1])
+
     with ExitStack() as frozen:  # they would take back jobs that are then claimed a second time
         for reaper in stage.reapers:
             frozen.enter_context(reaper.frozen())
         while left > 0:
             seq += 1
-            left -= len(stage.queue.exchange(link, big, f"flood-{seq}", 1, 0, 64, 1, [])[1])
+            left -= claim(f"flood-{seq}", 64, 1)
     before = memory(client)
 
     def sizes() -> dict[str, int]:
         return stage.queue.books(big).sizes
 
     eventually(lambda: sizes()["queued"], equals=2 * n, within_s=600)
-    claims = [
-        timed(lambda at=at: stage.queue.exchange(link, big, f"claim-{at}", 1, 0, 1, 60_000, [])) for at in range(500)
-    ]
+    claims = [timed(lambda at=at: claim(f"claim-{at}", 1, 60_000)) for at in range(500)]
     pages = [timed(lambda: stage.queue.page(Filter(queue=big), limit=50)) for _ in range(50)]
     link.close()
     slowest = max((entry["duration"] for entry in client.slowlog_get(10_000) if b"EVAL" in entry["command"]), default=0)

@@ -22,7 +22,8 @@ from typing import Any
 import redis
 import requests
 
-from jobqueue import STATUSES, JobQueue, JobQueueError
+from _jobqueue.records import STATUSES
+from jobqueue import JobQueue, JobQueueError
 from tests.faults.ledger import Ledger, Run, overlap_s
 from tests.faults.proxy import Proxy
 from tests.harness import ROOT, Program, Server, System, eventually, free_port

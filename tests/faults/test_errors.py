@@ -18,7 +18,9 @@ from tests.faults.forge import Forge, Forged, forging
 from tests.faults.ledger import Ledger
 from tests.faults.proxy import Answer, Message, Proxy
 from tests.harness import Server, eventually, free_port
+from tests.played import Worker
 
+pytestmark = pytest.mark.long(12)
 PASSWORD, PAYLOAD = "canary-in-the-url-81c2", "canary-in-the-payload-4e07"
 TEXTS = (
     b"LOADING Redis is loading the dataset in memory",
@@ -167,7 +169,7 @@ def test_a_worker_outlives_every_error(stage: Stage) -> None:
         lane.inject(story, worker)
         assert lane.jobs.check("default") == []
 
-    run(stage, "a worker at work", play, ["exchange", "extend", "BLMOVE", *CONNECTING])
+    run(stage, "a worker at work", play, ["exchange", "beat", "BLMOVE", *CONNECTING])
 
 
 def test_a_worker_starts_and_leaves_through_every_error(stage: Stage) -> None:
@@ -187,12 +189,11 @@ def test_a_worker_starts_and_leaves_through_every_error(stage: Stage) -> None:
 
 def test_a_reaper_outlives_every_error(stage: Stage) -> None:
     def play(lane: Lane) -> None:
-        reaper, link = lane.start("reaper", "--interval", "0.05"), lane.jobs.link()
-        seqs = itertools.count(1)
+        reaper, dead = lane.start("reaper", "--interval", "0.05"), Worker(lane.jobs, "dead", lease_ms=1)
 
         def story(injection: Injection, name: str) -> None:
-            expired, seq = lane.jobs.submit(payload={"secret": PAYLOAD}), next(seqs)
-            assert len(lane.jobs.exchange(link, "default", "dead-1", seq, seq, 1, 1, [])[1]) == 1
+            expired = lane.jobs.submit(payload={"secret": PAYLOAD})
+            assert len(dead.claim()) == 1
             due = lane.jobs.submit(payload={"secret": PAYLOAD}, delay_s=0.001)
             lane.until_spent(injection)
             for job, attempts in ((expired, 1), (due, 0)):
@@ -202,7 +203,7 @@ def test_a_reaper_outlives_every_error(stage: Stage) -> None:
 
         lane.inject(story, reaper)
         assert lane.jobs.check("default") == []
-        link.close()
+        dead.link.close()
 
     of_a_tick = ["HGETALL", "expired", "MULTI", "promote", "trim", "reap", "EXEC"]
     run(stage, "a reaper", play, [*of_a_tick, *(label for label in CONNECTING if label != "CLIENT ID")])
@@ -238,7 +239,7 @@ def test_a_client_of_the_api_gets_its_answer_or_a_503_for_every_error(stage: Sta
 
         lane.inject(story, api)
 
-    asked = ["rate", "HGETALL", "register", "submit", "books", "get"]
+    asked = ["rate", "HGETALL", "register", "submit", "look", "get"]
     run(stage, "an API", play, [*asked, *(label for label in CONNECTING if label != "CLIENT ID")])
 
 

@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 
 from jobqueue import JobQueue, NewJob, NotFound, Unavailable
-from tests.faults import ALL, cases
 from tests.faults.ledger import Ledger
 from tests.harness import Cluster, Sentinels, Server, System, eventually
 
+pytestmark = pytest.mark.long(20)
 TIMEOUT_S = "3"  # of a job, and the lease
-CUT_OFF_S = 10 if ALL else 4
+CUT_OFF_S = 10
 
 
 @dataclass
@@ -182,16 +182,15 @@ def freeze_primary(sentinels: Sentinels) -> None:
 
 @pytest.mark.parametrize(
     ("name", "strike", "durability"),
-    cases(
-        [("kill -9", kill_primary, "replicated"), ("SENTINEL FAILOVER", ask_for_failover, "replicated")],
-        [
-            ("kill -9", kill_primary, "fast"),
-            ("SENTINEL FAILOVER", ask_for_failover, "fast"),
-            ("CLIENT PAUSE, SENTINEL FAILOVER", pause_and_ask_for_failover, "fast"),
-            ("SIGSTOP 10 s", freeze_primary, "fast"),
-            ("SIGSTOP 10 s", freeze_primary, "replicated"),
-        ],
-    ),
+    [
+        ("kill -9", kill_primary, "replicated"),
+        ("SENTINEL FAILOVER", ask_for_failover, "replicated"),
+        ("kill -9", kill_primary, "fast"),
+        ("SENTINEL FAILOVER", ask_for_failover, "fast"),
+        ("CLIENT PAUSE, SENTINEL FAILOVER", pause_and_ask_for_failover, "fast"),
+        ("SIGSTOP 10 s", freeze_primary, "fast"),
+        ("SIGSTOP 10 s", freeze_primary, "replicated"),
+    ],
 )
 def test_f47_a_failover_loses_no_confirmed_job(
     name: str, strike: Callable[[Sentinels], None], durability: str, capsys: pytest.CaptureFixture[str]
@@ -249,17 +248,15 @@ class Wire:
 
 @pytest.mark.parametrize(
     ("name", "settings", "durability"),
-    cases(
-        [("without min-replicas-to-write, replicated", (), "replicated")],
-        [
-            ("without min-replicas-to-write, fast", (), "fast"),
-            (
-                "min-replicas-to-write 1, max-lag 2, fast",
-                ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"),
-                "fast",
-            ),
-        ],
-    ),
+    [
+        ("without min-replicas-to-write, replicated", (), "replicated"),
+        ("without min-replicas-to-write, fast", (), "fast"),
+        (
+            "min-replicas-to-write 1, max-lag 2, fast",
+            ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"),
+            "fast",
+        ),
+    ],
 )
 def test_f48_a_primary_that_is_cut_off_with_its_clients_loses_no_confirmed_job(
     name: str, settings: Sequence[str], durability: str, capsys: pytest.CaptureFixture[str]
@@ -346,10 +343,11 @@ def cluster_failover(cluster: Cluster, queue: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "strike", "durability"),
-    cases(
-        [("kill -9", kill_master, "replicated")],
-        [("kill -9", kill_master, "fast"), ("CLUSTER FAILOVER", cluster_failover, "fast")],
-    ),
+    [
+        ("kill -9", kill_master, "replicated"),
+        ("kill -9", kill_master, "fast"),
+        ("CLUSTER FAILOVER", cluster_failover, "fast"),
+    ],
 )
 def test_f50_a_shard_that_fails_over_leaves_the_others_alone(
     name: str, strike: Callable[[Cluster, str], None], durability: str, capsys: pytest.CaptureFixture[str]

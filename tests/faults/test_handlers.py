@@ -1,4 +1,4 @@
-"""What a handler can do to its worker, and to those that run beside it (the rest is in tests/test_worker.py)."""
+"""What a handler can do to its worker, and to those that run beside it (the rest is in tests/processes/test_worker.py)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jobqueue import Job, JobQueue
 from tests.faults.forge import Forge, Forged
 from tests.harness import Server, eventually
 
+pytestmark = pytest.mark.long(3)
 T = {"PROCESSING_TIMEOUT_S": "1"}
 ENDED = ("done", "failed")
 

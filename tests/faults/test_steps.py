@@ -22,12 +22,16 @@ import pytest
 import redis
 import requests
 
-from jobqueue import NEVER, Claimed, Filter, Held, Job, JobQueue, NewJob, NotFound, Script, Settlement
+from _jobqueue.records import Claimed
+from _jobqueue.store.scripts import Script
+from jobqueue import Filter, Job, JobQueue, NewJob, NotFound
 from tests.faults.forge import Forge, Forged, forging
 from tests.faults.ledger import Ledger, Run
 from tests.faults.proxy import AFTER, BEFORE, MOMENTS, NAMES, Message, Proxy, Strike
 from tests.harness import Server, eventually, free_port
+from tests.played import Worker
 
+pytestmark = pytest.mark.long(20)
 AT_ONCE = 10
 LEASE_S = "1.5"  # a killed worker's job waits for its end
 GREETINGS = ("CLIENT SETNAME", "CLIENT SETINFO", "SELECT")
@@ -215,7 +219,7 @@ CLAIM, SETTLEMENT = "exchange 2", "exchange 3"  # the claim is sent with BLMOVE,
 
 def of_a_worker(scene: Scene, message: Message) -> str:
     """The beats come from another thread, when their time has come."""
-    if message.label != "extend":
+    if message.label != "beat":
         return f"{message.label} {message.nth}"
     if message.nth == 1:
         return "extend at start"
@@ -381,20 +385,22 @@ def of_a_reaper(scene: Scene, message: Message) -> str:
 
 def strand(scene: Scene) -> tuple[str, str, str, str]:
     """A job whose lease ran out, one that a dead worker holds, one that is due, one that is past its retention."""
-    jobs, queue, link = scene.jobs, scene.queue, scene.jobs.link()
+    jobs, queue = scene.jobs, scene.queue
+    left, leaving = Worker(jobs, "left", 1, queue), Worker(jobs, "left", 2, queue, lease_ms=1)
+    dead = Worker(jobs, "dead", queue=queue, lease_ms=60_000)
 
-    def claimed(slot: str, seq: int, lease_ms: int) -> Claimed:
+    def claimed(worker: Worker) -> Claimed:
         jobs.submit(queue=queue)
-        return jobs.exchange(link, queue, slot, seq, seq - 1, 1, lease_ms, [])[1][0]
+        return worker.claim()[0]
 
-    old = claimed("left-1", 1, 60_000)
-    jobs.exchange(link, queue, "left-1", 0, 0, 0, 60_000, [Settlement(old.id, old.token, "done")])
+    old = claimed(left)
+    left.end("done")
     scene.redis.zincrby(f"jq:{{{queue}}}:done", -61_000, old.id)
-    expired = claimed("left-1", 2, 1)
-    held = claimed("dead-1", 1, 60_000)
-    jobs.beat(link, queue, "dead", {}, 60_000, {}, [Held(held.id, held.token, 60_000)])
+    expired, held = claimed(leaving), claimed(dead)
+    dead.renew()
     due = jobs.submit(queue=queue, delay_s=0.001)
-    link.close()
+    for worker in (left, leaving, dead):
+        worker.link.close()
     return expired.id, held.id, due.id, old.id
 
 
@@ -433,7 +439,7 @@ def recovered(scene: Scene) -> None:
     assert jobs.check(queue) == []
     assert "Traceback" not in scene.logs()
     link = jobs.link()
-    claims = [jobs.exchange(link, queue, f"end-{n}", 1, 0, 1, 60_000, [])[1] for n in range(4)]
+    claims = [jobs.conversation(queue, f"end-{n}", 60_000, link).exchange(want=1)[1] for n in range(4)]
     link.close()
     assert [job.id for claim in claims for job in claim] == [expired, held, due]
 
@@ -460,9 +466,9 @@ def of_a_leaving_worker(scene: Scene, message: Message) -> str:
     if scene.part == "start":
         scene.links.add(message.connection)
         return ""
-    if message.label in ("extend", "exchange") and message.words[3].decode() != f"jq:{{{scene.queue}}}:":
+    if message.label in ("beat", "exchange") and message.words[3].decode() != f"jq:{{{scene.queue}}}:":
         return ""
-    if message.label == "extend":
+    if message.label == "beat":
         return "extend while draining" if message.connection in scene.links else "extend at last"
     if message.label == "CLIENT UNBLOCK":
         return message.label
@@ -524,19 +530,18 @@ def test_f6_a_worker_struck_at_any_step_of_its_leaving_loses_nothing(stage: Stag
 
 
 def failed_job(jobs: JobQueue, queue: str) -> str:
-    job, link = jobs.submit(queue=queue), jobs.link()
-    claimed = jobs.exchange(link, queue, f"{job.id}-1", 1, 0, 1, 60_000, [])[1][0]
-    jobs.exchange(
-        link, queue, f"{job.id}-1", 0, 0, 0, 60_000, [Settlement(job.id, claimed.token, "failed", NEVER, "Fail")]
-    )
-    link.close()
+    job = jobs.submit(queue=queue)
+    worker = Worker(jobs, job.id, queue=queue)
+    worker.give("failed", kind="Fail")
+    worker.link.close()
     return job.id
 
 
 def running_job(jobs: JobQueue, queue: str) -> str:
-    job, link = jobs.submit(queue=queue), jobs.link()
-    jobs.exchange(link, queue, f"{job.id}-1", 1, 0, 1, 60_000, [])
-    link.close()
+    job = jobs.submit(queue=queue)
+    worker = Worker(jobs, job.id, queue=queue)
+    worker.claim()
+    worker.link.close()
     return job.id
 
 

@@ -1,0 +1,53 @@
+"""What can go wrong, and what the caller should do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class JobQueueError(Exception):
+    """Base of all errors of this module."""
+
+
+class Invalid(JobQueueError, ValueError):
+    """The request is wrong and nothing was stored. ``problems`` names each field by JSON pointer: correct them."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{pointer or 'the body'}: {detail}" for pointer, detail in self.problems))
+
+
+class NotFound(JobQueueError):
+    """There is no such job, or its retention has ended."""
+
+
+class Conflict(JobQueueError):
+    """The job's status forbids the operation. ``status`` is what it is now."""
+
+    def __init__(self, status: str, detail: str) -> None:
+        self.status = status
+        super().__init__(detail)
+
+
+class KeyReused(JobQueueError):
+    """The idempotency key was used with another request. Choose a new key, or repeat the first request exactly."""
+
+
+class TooOld(JobQueueError):
+    """This Redis lacks what the scripts and workers use. Upgrade it."""
+
+
+class Unavailable(JobQueueError):
+    """Redis cannot answer now. Whether a write arrived is unknown: repeat it, with the same key or token.
+
+    ``public`` may be shown to anybody; ``detail`` names addresses and is for the log. ``silent``: nothing came in time, and the
+    next call would wait as long; else it was refused, or the connection was."""
+
+    def __init__(self, public: str, detail: str = "", *, silent: bool = False) -> None:
+        self.public, self.detail, self.silent = public, detail, silent
+        super().__init__(f"{public}: {detail}" if detail else public)
+
+
+def pointer_to(name: str) -> str:
+    """The JSON pointer (RFC 6901) to a member of an object, cut where its name is long."""
+    return "/" + name[:64].replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,87 @@
+"""Job types: how a handler is marked, and how it ends a job."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from _jobqueue.errors import Invalid
+from _jobqueue.new_job import NewJob
+from _jobqueue.records import NAME
+
+
+class Fail(Exception):
+    """Raised by a handler: the job has failed for good and is not retried."""
+
+
+class Retry(Exception):
+    """Raised by a handler: try again ``after`` seconds from now (default: the backoff), while attempts are left."""
+
+    def __init__(self, message: str = "the handler asked for a retry", *, after: float | None = None) -> None:
+        self.after = after
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class JobType:
+    """What a worker knows of a type. None: the worker's own default."""
+
+    name: str
+    function: Callable[[Any, Any], Any]
+    timeout: float | None = None
+    max_attempts: int | None = None
+    backoff: float | None = None
+    place: str = ""  # where its handler is marked
+
+
+F = TypeVar("F", bound=Callable[[Any, Any], Any])
+
+
+def handler(
+    name: str, *, timeout: float | None = None, max_attempts: int | None = None, backoff: float | None = None
+) -> Callable[[F], F]:
+    """Mark ``def f(payload, ctx)`` as the handler of a job type; seconds. Several types may share a function."""
+    place = _place(sys._getframe(1))
+    if not isinstance(name, str):
+        raise ValueError(f"write @handler('my.type'): a handler is marked with the name of its type ({place})")
+    if not NAME.fullmatch(name):
+        raise ValueError(f"job type {name!r} must match {NAME.pattern} ({place})")
+    try:
+        NewJob(type=name, timeout_s=timeout, max_attempts=max_attempts, backoff_s=backoff)
+    except Invalid as error:
+        problems = "; ".join(f"{pointer[1:].removesuffix('_s')} {detail}" for pointer, detail in error.problems)
+        raise ValueError(f"@handler({name!r}): {problems} ({place})") from None
+
+    def mark(function: F) -> F:
+        job_type = JobType(name, function, timeout, max_attempts, backoff, place)
+        try:  # a new list: functools.wraps copies the old one to the functions of other decorators
+            function.job_types = [*marks_of(function), job_type]  # type: ignore[attr-defined]
+        except AttributeError:
+            raise ValueError(f"@handler({name!r}): {function!r} cannot be marked; wrap it in a def ({place})") from None
+        # Its module remembers it too: it may be hidden behind another decorator, or lose its name to a later function.
+        module = sys.modules.get(getattr(function, "__module__", ""))
+        if module:
+            vars(module).setdefault(MARKED, []).append(job_type)
+        return function
+
+    return mark
+
+
+MARKED = "__job_types__"  # in a module: all that its functions were marked with
+
+
+def marks_of(value: Any) -> list[JobType]:
+    """What a function was marked with, or one that it wraps."""
+    try:
+        marks = value.job_types
+        return [mark for mark in marks if isinstance(mark, JobType)]
+    except Exception:  # whatever a module holds: some objects answer to no question
+        return []
+
+
+def _place(frame: FrameType) -> str:
+    return f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"

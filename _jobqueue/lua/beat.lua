@@ -1,0 +1,39 @@
+-- needs: prelude tokens leases
+-- A worker's beat for one queue: notes that it lives and renews the leases of the jobs that its slots run.
+-- KEYS  1 prefix
+-- ARGV  1 worker   2 what it is and runs, JSON   3 lease in ms   4 number of types
+--       then for each type: type, '<max_attempts> <timeout_ms> <backoff_ms>'
+--       then the number of counters, and for each: name, how much to add
+--       then for each running attempt: id, token, ms left of its timeout, number of field-value pairs to store, field, value ...
+-- Returns {now, reaper's last tick or '', answers}: 'ok', 'cancel' (somebody asked it to stop) or 'lost' (not its job any more).
+local worker, lease_ms = ARGV[1], tonumber(ARGV[3])
+local now = now_ms()
+local counters_at = 5 + 2 * tonumber(ARGV[4])
+local at = counters_at + 1 + 2 * tonumber(ARGV[counters_at])
+
+local held = {}
+while at <= #ARGV do
+  local pairs_n = tonumber(ARGV[at + 3])
+  local f = call('HMGET', key('job:' .. ARGV[at]), 'status', 'token', 'cancel')
+  held[#held + 1] = { id = ARGV[at], left = tonumber(ARGV[at + 2]), first = at + 4, last = at + 3 + 2 * pairs_n,
+    mine = f[1] == 'processing' and f[2] == ARGV[at + 1], cancel = f[3] }
+  at = at + 4 + 2 * pairs_n
+end
+
+call('DEL', key('worker:' .. worker)) -- a first write that a full Redis allows
+call('SET', key('worker:' .. worker), ARGV[2])
+call('ZADD', key('workers'), digits(now), worker)
+if tonumber(ARGV[4]) > 0 then call('HSET', key('types'), unpack(ARGV, 5, 4 + 2 * tonumber(ARGV[4]))) end
+for i = counters_at + 1, counters_at + 2 * tonumber(ARGV[counters_at]), 2 do count(ARGV[i], ARGV[i + 1], now) end
+local answers = {}
+for i, h in ipairs(held) do
+  if not h.mine then
+    answers[i] = 'lost'
+  else
+    answers[i] = h.cancel and 'cancel' or 'ok'
+    local renewed = lease_end(now, lease_ms, h.left)
+    if renewed > now then call('ZADD', key('leases'), digits(renewed), h.id) end
+    if h.last >= h.first then call('HSET', key('job:' .. h.id), unpack(ARGV, h.first, h.last)) end
+  end
+end
+return { digits(now), call('HGET', key('meta'), 'reaper') or '', answers }

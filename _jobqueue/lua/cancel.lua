@@ -1,0 +1,19 @@
+-- needs: prelude statuses ends
+-- Cancels jobs: at once while they wait, by asking their handlers while they run. A call sent twice gives the same answers.
+-- KEYS  1 prefix
+-- ARGV  ids, each once
+-- Returns for each 'cancelled', 'asked', or the status that forbids it ('done', 'failed'); false when there is no such job.
+local now, answers = now_ms(), {}
+for i, id in ipairs(ARGV) do answers[i] = call('HGET', key('job:' .. id), 'status') end
+for i, id in ipairs(ARGV) do
+  if answers[i] == 'queued' or answers[i] == 'scheduled' then
+    call('ZREM', key(INDEX[answers[i]]), id)
+    ended({ id = id }, 'cancelled', digits(now))
+    answers[i] = 'cancelled'
+  elseif answers[i] == 'processing' then
+    call('HSETNX', key('job:' .. id), 'cancel', digits(now)) -- since when: asking again changes nothing
+    answers[i] = 'asked'
+  end
+end
+write_ends(now)
+return answers

@@ -1,0 +1,17 @@
+-- needs: prelude statuses kinds erase
+-- Deletes jobs that do not run, hash and indexes together.
+-- KEYS  1 prefix
+-- ARGV  ids, each once
+-- Returns for each 'deleted', or 'processing', which forbids it; false when there is no such job.
+local now, answers, jobs, deleted = now_ms(), {}, {}, 0
+for i, id in ipairs(ARGV) do jobs[i] = traces_of(id) end
+for i, id in ipairs(ARGV) do
+  answers[i] = jobs[i].status
+  if answers[i] and answers[i] ~= 'processing' then
+    call('ZREM', key(INDEX[answers[i]] or 'failed'), id)
+    erase(id, jobs[i], now)
+    answers[i], deleted = 'deleted', deleted + 1
+  end
+end
+if deleted > 0 then count('deleted', deleted, now) end
+return answers

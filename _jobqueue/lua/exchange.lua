@@ -1,0 +1,170 @@
+-- needs: prelude jobs tokens places policy leases kinds ends failures
+-- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs, in strict priority and FIFO
+-- order. A call sent twice settles once and gives the same jobs again: (slot, seq) is the token of the claim.
+-- KEYS  1 prefix
+-- ARGV  1 slot   2 seq of this claim, 0: settle only   3 highest seq whose answer the slot has seen   4 most jobs to claim
+--       5 lease in ms   6-8 default max_attempts, timeout_ms, backoff_ms   9 0, or for a claim that was sent before its time:
+--       the greatest age in ms of its worker's last beat; a claim of an older one gets nothing
+--       10 number of attempts to settle (its own, or those of a slot that it replaces), then for each: id, token, outcome,
+--       delay in ms, kind, message, number of field-value pairs to store, field, value ...
+--       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place);
+--       delay, kind, message: of a failed one, see parts/failures.lua
+-- Returns {settled, claimed}: settled has 1 or 0 (refused: the token is no longer the job's) for each attempt; claimed has
+-- {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
+-- it ...} for each job.
+-- Returns {} for a seq below the slot's last: the call is a copy that was delayed on its way.
+local slot, seq, defaults = ARGV[1], tonumber(ARGV[2]), { ARGV[6], ARGV[7], ARGV[8] }
+local last = tonumber(call('HGET', key('slots'), slot) or 0)
+if seq > 0 and seq < last then return {} end
+local now = now_ms()
+local now_text, held_key = digits(now), key('processing:' .. slot)
+
+-- The four parts stand in the order in which they run. A function is made when the script comes to it: one that a call does not
+-- need, or does not come to, should cost it nothing.
+
+-- 1. Settle. Returns 1 or 0 for each attempt, and the jobs that this call has settled: id -> true.
+local function settle()
+  local TOKEN, OUTCOME, DELAY, KIND, MESSAGE, PAIRS, FIELDS = 1, 2, 3, 4, 5, 6, 7 -- from where an attempt starts in ARGV
+  local settled, mine, jobs, unsuccessful, at = {}, {}, {}, false, 11
+  for i = 1, tonumber(ARGV[10]) do
+    local id, outcome, job = ARGV[at], ARGV[at + OUTCOME], nil
+    if outcome == 'done' then
+      local f = call('HMGET', key('job:' .. id), 'status', 'token')
+      job = { id = id, status = f[1], token = f[2], at = at }
+    else
+      job = job_of(id, call('HGETALL', key('job:' .. id))) or {}
+      job.at = at
+    end
+    if job.token ~= ARGV[at + TOKEN] then
+      settled[i] = 0
+      if outcome ~= 'released' then tally('refused') end
+    else
+      settled[i] = 1 -- also what an earlier copy of this call settled
+      if job.status == 'processing' and not mine[id] then
+        if outcome == 'failed' then job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults) end
+        mine[id], jobs[#jobs + 1] = true, job
+      end
+    end
+    at = at + FIELDS + 2 * ARGV[at + PAIRS]
+  end
+
+  if #jobs > 0 then left_processing(jobs, seq > 0 and slot) else call('LREM', held_key, 0, '') end -- a full Redis allows either
+  for _, job in ipairs(jobs) do
+    at = job.at
+    local outcome, first, last_pair = ARGV[at + OUTCOME], at + FIELDS, at + FIELDS - 1 + 2 * ARGV[at + PAIRS]
+    if outcome == 'done' or outcome == 'cancelled' then
+      job.status = ended(job, outcome, now_text, unpack(ARGV, first, last_pair))
+    else
+      unsuccessful = true
+      if outcome == 'failed' then
+        job.failure = { delay = tonumber(ARGV[at + DELAY]), kind = ARGV[at + KIND], message = ARGV[at + MESSAGE] }
+        job.failure.fields = { unpack(ARGV, first, last_pair) }
+      end
+    end
+  end
+  if unsuccessful then retry_or_bury(jobs, now) end
+  return settled, mine
+end
+
+local settled, mine = settle()
+if seq == 0 then
+  write_ends(now)
+  ring()
+  return { settled, {} }
+end
+local others = {} -- ids in the slot's list that it does not mention
+for _, id in ipairs(call('LRANGE', held_key, 0, -1)) do
+  if id ~= BELL_TOKEN and not mine[id] then others[#others + 1] = id end
+end
+
+local function read_job(id)
+  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due',
+    'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7')
+end
+
+-- What a claim answers for a job. `f`: its fields, as read_job gives them.
+local function row_of(id, f, started)
+  local first = not f[3] or f[3] == '0'
+  local waited = first and digits(math.max(0, started - (f[7] or f[6] or started))) or ''
+  local last_piece = 7
+  while f[last_piece + 1] do last_piece = last_piece + 1 end
+  return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', unpack(f, 8, last_piece) }
+end
+
+-- 2. The same claim again: the same jobs, attempts untouched.
+if seq == last then
+  local rows, token = {}, make_token(slot, seq)
+  for _, id in ipairs(others) do
+    local claimed = call('HMGET', key('job:' .. id), 'status', 'token', 'started')
+    if claimed[1] == 'processing' and claimed[2] == token then
+      local f = read_job(id)
+      f[3] = digits(f[3] - 1)
+      rows[#rows + 1] = row_of(id, f, claimed[3])
+    end
+  end
+  write_ends(now)
+  return { settled, rows }
+end
+
+-- 3. Orphans, which the slot holds and does not mention: those of an answer that it never saw go back unharmed; any other is a
+-- crash.
+local orphans = {}
+for _, id in ipairs(others) do
+  local job = job_of(id, call('HGETALL', key('job:' .. id)))
+  if job and job.status == 'processing' and job.token and slot_of(job.token) == slot then
+    orphans[#orphans + 1] = job
+    if tonumber(seq_of(job.token) or 0) <= tonumber(ARGV[3]) then
+      job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults)
+      job.failure = { delay = IN_PLACE, kind = 'dropped', message = 'the worker dropped the job without a result' }
+    end
+  end
+end
+call('DEL', held_key)
+if #orphans > 0 then
+  left_processing(orphans, slot, true)
+  retry_or_bury(orphans, now)
+end
+write_ends(now)
+
+-- 4. Claim the best jobs. A job that has failed before is claimed alone: if it kills its worker, it hits no other job's batch.
+local function claim()
+  local want, lease_ms, alive_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9])
+  local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
+  if want < 1 or not beat or now - beat > alive_ms or call('HGET', key('meta'), 'paused') == '1' then return {} end
+  local SPARE = 8 -- stale ids that one claim can step over
+  local stale, ids, attempts, rows, leases, timeouts = {}, {}, {}, {}, {}, {}
+  for _, id in ipairs(call('ZRANGE', key('queue'), 0, want + SPARE - 1)) do
+    local f, n = read_job(id), #ids
+    local again = f[3] and f[3] ~= '0'
+    if f[1] ~= 'queued' then
+      stale[#stale + 1] = id
+    elseif again and n > 0 then
+      break
+    else
+      local timeout_ms = tonumber(f[4]) or timeouts[f[2]]
+      if not timeout_ms then
+        local _, of_type = policy_of({ type = f[2] }, defaults)
+        timeout_ms, timeouts[f[2]] = of_type, of_type
+      end
+      ids[n + 1], attempts[n + 1], rows[n + 1] = id, digits((f[3] or 0) + 1), row_of(id, f, now)
+      leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, timeout_ms)), id
+      if again or n + 1 == want then break end
+    end
+  end
+
+  if #stale > 0 then call('ZREM', key('queue'), unpack(stale)) end
+  if #ids == 0 then return {} end
+  call('ZREM', key('queue'), unpack(ids))
+  local token = make_token(slot, seq)
+  for i, id in ipairs(ids) do
+    call('HSET', key('job:' .. id), 'status', 'processing', 'token', token, 'started', now_text, 'attempts', attempts[i])
+  end
+  call('ZADD', key('leases'), unpack(leases))
+  call('RPUSH', held_key, unpack(ids))
+  return rows
+end
+
+local claimed = claim()
+call('HSET', key('slots'), slot, ARGV[2])
+ring()
+return { settled, claimed }

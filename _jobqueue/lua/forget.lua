@@ -1,0 +1,33 @@
+-- needs: prelude statuses tokens
+-- Forgets a queue that holds no jobs: its counters, its number, what its workers published. A worker that still serves it stays,
+-- with its slots: it goes on when the queue is used again. Idempotency keys end by themselves.
+-- KEYS  1 prefix
+-- ARGV  1 the greatest age in ms of the last beat of a worker that lives
+-- Returns how many jobs the queue holds; 0: it is forgotten.
+local held = 0
+for _, status in ipairs(STATUSES) do held = held + call('ZCARD', key(INDEX[status])) end
+if held > 0 then return held end
+
+local now, lives = now_ms(), {}
+local beats = call('ZRANGE', key('workers'), 0, -1, 'WITHSCORES')
+for i = 1, #beats, 2 do
+  if now - beats[i + 1] <= tonumber(ARGV[1]) then lives[beats[i]] = true end
+end
+local slots = call('HKEYS', key('slots'))
+
+call('DEL', key('meta'), key('totals'), key('kinds'), key('bell')) -- a first write that a full Redis allows
+for ago = 0, STATS_KEPT_S / 60 do call('DEL', minute_key(now - ago * 60000)) end
+for _, slot in ipairs(slots) do
+  if not lives[worker_of(slot) or ''] then
+    call('HDEL', key('slots'), slot)
+    call('DEL', key('processing:' .. slot))
+  end
+end
+for i = 1, #beats, 2 do
+  if not lives[beats[i]] then
+    call('ZREM', key('workers'), beats[i])
+    call('DEL', key('worker:' .. beats[i]))
+  end
+end
+if not next(lives) then call('DEL', key('types')) end
+return 0

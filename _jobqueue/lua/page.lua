@@ -1,0 +1,48 @@
+-- needs: prelude
+-- Reads the ids of one page of the jobs in an index. Its cost depends on the page alone: with a filter it looks at a bounded number
+-- of jobs, and may answer fewer than asked for while there are more.
+-- KEYS  1 prefix
+-- ARGV  1 index   2 'newest' first or 'next' first   3 most jobs to answer   4 most jobs to look at
+--       5 where to start: a number of jobs to skip, or '<score> <id>' of the job after which the page begins
+--       6 status or ''   7 type or ''   8 kind or ''
+-- Returns {where the next page starts: '<score> <id>', or '' at the end; jobs: {id, score}}.
+local index, newest, want, most = key(ARGV[1]), ARGV[2] == 'newest', tonumber(ARGV[3]), tonumber(ARGV[4])
+local status, job_type, kind = ARGV[6], ARGV[7], ARGV[8]
+local any = status .. job_type .. kind == ''
+
+local function matches(id)
+  if any then return true end
+  local f = call('HMGET', key('job:' .. id), 'status', 'type', 'kind')
+  return f[1] and (status == '' or f[1] == status) and (job_type == '' or f[2] == job_type) and (kind == '' or f[3] == kind)
+end
+
+-- The first rank of the page. When the job that it follows has left the index, the page begins behind that job's place among the ids of its
+-- score: Redis orders them by id.
+local range = newest and 'ZREVRANGE' or 'ZRANGE'
+local start = tonumber(ARGV[5])
+if not start then
+  local score, after = string.match(ARGV[5], '^(%S+) (%S+)$')
+  if call('ZSCORE', index, after) == score then
+    start = call(newest and 'ZREVRANK' or 'ZRANK', index, after) + 1
+  else
+    start = newest and call('ZCOUNT', index, '(' .. score, '+inf') or call('ZCOUNT', index, '-inf', '(' .. score)
+    local stop = start + call('ZCOUNT', index, score, score)
+    while start < stop do
+      local middle = math.floor((start + stop) / 2)
+      local id = call(range, index, middle, middle)[1]
+      if (newest and id > after) or (not newest and id < after) then start = middle + 1 else stop = middle end
+    end
+  end
+end
+
+local rows, position = {}, ''
+local ids = call(range, index, start, start + most - 1, 'WITHSCORES')
+for i = 1, #ids, 2 do
+  position = ids[i + 1] .. ' ' .. ids[i]
+  if matches(ids[i]) then
+    rows[#rows + 1] = { ids[i], ids[i + 1] }
+    if #rows == want then break end
+  end
+end
+local more = #rows == want or #ids == 2 * most
+return { more and position or '', rows }

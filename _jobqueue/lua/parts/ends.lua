@@ -1,0 +1,27 @@
+-- Where a job ends: every way to done, failed or cancelled leads through `ended`. It writes the hash and gathers the rest, which
+-- write_ends writes: one ZADD for each status and one increment for each counter, however many jobs have ended.
+
+local ENDS, TALLIES = {}, {} -- status -> score, id ...; counter -> how much to add
+
+local function tally(name) TALLIES[name] = (TALLIES[name] or 0) + 1 end
+
+-- Ends a job that its caller has taken out of its index. `...`: further fields and values for its hash. Returns the status.
+local function ended(job, status, now_text, ...)
+  call('HSET', key('job:' .. job.id), 'status', status, 'finished', now_text, ...)
+  local list = ENDS[status]
+  if list then
+    list[#list + 1], list[#list + 2] = now_text, job.id
+  else
+    ENDS[status] = { now_text, job.id }
+  end
+  return status
+end
+
+-- To be called once, after the last end.
+local function write_ends(now)
+  for status, list in pairs(ENDS) do
+    call('ZADD', key(status), unpack(list))
+    count(status, #list / 2, now)
+  end
+  for name, n in pairs(TALLIES) do count(name, n, now) end
+end

@@ -1,0 +1,63 @@
+-- What follows an attempt that did not succeed.
+
+local IN_PLACE = -1 -- a delay in ms: none, and the job keeps its place
+
+-- Gives each job of `jobs` whose status is still 'processing', and which has left it, its next status; sets it in job.status.
+-- A job with a `failure` = {delay, kind, message, fields} has failed: it waits for its next attempt or becomes a dead letter, as
+-- its numbers max_attempts and backoff_ms decide. delay: ms, or IN_PLACE, BACKOFF, NEVER (no further attempt); fields: fields
+-- and values for its hash, or nil. A job without a failure never started: it keeps its place, and the attempt does not count.
+-- A job that was asked to cancel is cancelled in either case.
+-- The inner functions are made only when this one is called: most calls of a script need none.
+local function retry_or_bury(jobs, now)
+  local NEVER, BACKOFF, MAX_DELAY_MS, ERRORS_KEPT = -3, -2, 31536000000, 100
+  local REASONS = { -- jobqueue.FAILURES; every kind that a handler has made up counts as 'error': counters have few names
+    timeout = true, lease_expired = true, interrupted = true, dropped = true, no_handler = true, bad_result = true
+  }
+  local now_text = digits(now)
+
+  local function queue_again(job, ...)
+    call('HSET', key('job:' .. job.id), 'status', 'queued', ...)
+    call('ZADD', key('queue'), job.score or place_of(5, 0), job.id)
+    return 'queued'
+  end
+
+  local function schedule(job, due, ...)
+    call('HSET', key('job:' .. job.id), 'status', 'scheduled', 'due', due, ...)
+    call('ZADD', key('scheduled'), due, job.id)
+    return 'scheduled'
+  end
+
+  local function release(job)
+    local attempts = digits(job.attempts - 1)
+    if job.cancel then return ended(job, 'cancelled', now_text, 'attempts', attempts) end
+    tally('released')
+    return queue_again(job, 'attempts', attempts)
+  end
+
+  -- Returns what the hash keeps of a failed attempt: fields and values.
+  local function record_of(job, failure)
+    local number, slot = (tonumber(job.errors) or 0) + 1, job.token and slot_of(job.token)
+    local head = { now_text, tonumber(job.attempts) or 0, failure.kind, slot and worker_of(slot) or '-', job.started or '-' }
+    local record = table.concat(head, ' ') .. '\n' .. failure.message
+    if number > ERRORS_KEPT then call('HDEL', key('job:' .. job.id), 'error:' .. (number - ERRORS_KEPT)) end
+    return { 'errors', digits(number), 'error:' .. number, record, unpack(failure.fields or {}) }
+  end
+
+  local function fail(job, failure)
+    local attempts, delay, fields = tonumber(job.attempts) or 0, failure.delay, record_of(job, failure)
+    tally('errors:' .. (REASONS[failure.kind] and failure.kind or 'error'))
+    if job.cancel then return ended(job, 'cancelled', now_text, unpack(fields)) end
+    if delay == NEVER or attempts >= job.max_attempts then
+      file_under(failure.kind, job.id, now_text)
+      return ended(job, 'failed', now_text, unpack(fields))
+    end
+    tally('retried')
+    if delay == IN_PLACE then return queue_again(job, unpack(fields)) end
+    if delay == BACKOFF then delay = job.backoff_ms * 2 ^ math.min(attempts - 1, 62) end
+    return schedule(job, digits(now + math.min(delay, MAX_DELAY_MS)), unpack(fields))
+  end
+
+  for _, job in ipairs(jobs) do
+    if job.status == 'processing' then job.status = job.failure and fail(job, job.failure) or release(job) end
+  end
+end

@@ -1,0 +1,30 @@
+-- needs: prelude places waiting
+-- Moves due jobs from `scheduled` to `queue`, at the place assigned on submit.
+-- KEYS  1 prefix
+-- ARGV  1 most jobs to move   2 lease in ms of the reaper's own setting, 0 when unknown
+-- Returns how many ids it took from `scheduled`: as many as asked for means that more may be due. Also notes that a reaper lives,
+-- and the greatest age of the oldest waiting job in this minute.
+local now = now_ms()
+local ids = call('ZRANGEBYSCORE', key('scheduled'), '-inf', digits(now), 'LIMIT', 0, ARGV[1])
+local due = {}
+for _, id in ipairs(ids) do
+  local f = call('HMGET', key('job:' .. id), 'status', 'score')
+  if f[1] == 'scheduled' and f[2] then due[#due + 1] = { id, f[2] } end
+end
+if #ids > 0 then call('ZREM', key('scheduled'), unpack(ids)) end
+local queued = {}
+for _, d in ipairs(due) do
+  call('HSET', key('job:' .. d[1]), 'status', 'queued')
+  queued[#queued + 1], queued[#queued + 2] = d[2], d[1]
+end
+if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
+call('HDEL', key('meta'), 'reaper') -- a first write that a full Redis allows
+call('HSET', key('meta'), 'reaper', digits(now), 'reaper_lease', ARGV[2])
+local since, minute = waiting_since(now), minute_key(now)
+local noted = since and call('HGET', minute, 'oldest_ms')
+if since and now - since > tonumber(noted or -1) then
+  call('HSET', minute, 'oldest_ms', digits(now - since))
+  if not noted then call('EXPIRE', minute, STATS_KEPT_S) end
+end
+ring()
+return #ids

@@ -1,0 +1,51 @@
+-- needs: prelude places unique kinds
+-- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts.
+-- A call sent twice with the same request retries once.
+-- KEYS  1 prefix
+-- ARGV  1 name of this request   2 number of ids   3... ids, then another payload, if they shall have one: field, value ...
+-- Returns for each 'retried', or what forbids it: the status, or 'taken' by another job with its unique key; false when there
+-- is no such job.
+local request, n = ARGV[1], tonumber(ARGV[2])
+local answers, jobs, named = {}, {}, {}
+
+-- Queues an ended job again. It has left its index.
+local function start_anew(job)
+  local score = place_of(priority_of(job.score), call('HINCRBY', key('meta'), 'seq', 1))
+  call('HDEL', key('job:' .. job.id), 'token', 'cancel', 'finished', 'started', 'kind')
+  call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request,
+    'due', digits(now_ms()))
+  if job.kind then unfile(job.kind, job.id) end
+  if job.unique then call('SET', key('unique:' .. job.unique), job.id) end
+  call('ZADD', key('queue'), score, job.id)
+end
+
+for i = 1, n do
+  local id = ARGV[2 + i]
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind')
+  local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5] }
+  if f[3] == request then
+    answers[i] = 'retried'
+  elseif job.status ~= 'failed' and job.status ~= 'cancelled' then
+    answers[i] = job.status
+  elseif job.unique and (named[job.unique] or unique_taken(id, job)) then
+    answers[i] = 'taken'
+  else
+    answers[i] = 'retried'
+    jobs[#jobs + 1] = job
+    if job.unique then named[job.unique] = true end
+  end
+end
+
+for _, job in ipairs(jobs) do
+  call('ZREM', key(job.status), job.id)
+  start_anew(job)
+  if #ARGV > 2 + n then
+    for piece = 1, 7 do call('HDEL', key('job:' .. job.id), 'payload.' .. piece) end
+    call('HSET', key('job:' .. job.id), unpack(ARGV, 3 + n))
+  end
+end
+if #jobs > 0 then
+  count('requeued', #jobs, now_ms())
+  ring()
+end
+return answers

@@ -1,0 +1,92 @@
+-- needs: prelude places unique
+-- Stores jobs of one queue, all or none. A call sent twice stores them once.
+-- KEYS  1 prefix
+-- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
+--       5 1 when the registry has just given that number, 0 when the caller remembers it
+--       then for each job: id, priority 0-9, due, unique key or '', tags, number of field-value pairs, field, value ...
+--       due: '' at once, '+<ms>' from now, or ms since the epoch; tags: separated by blanks
+-- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the living one that has its
+-- unique key and stands for it, or ''}; {'conflict'} when the idempotency key was used for another request;
+-- {'number', the queue's own, or '' where it has none yet} when nothing was looked at because the ids may carry a wrong one.
+local idem, fingerprint, n = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local ID, PRIORITY, DUE, UNIQUE, TAGS, PAIRS, FIELDS = 0, 1, 2, 3, 4, 5, 6 -- from where a job starts in ARGV
+local PLUS = 43
+local now = now_ms()
+local now_text = digits(now)
+
+local number = call('HGET', key('meta'), 'number')
+if number ~= ARGV[4] and (number or ARGV[5] == '0') then return { 'number', number or '' } end
+
+local starts, keys, existing, at = {}, {}, {}, 6
+for i = 1, n do
+  starts[i], keys[i], existing[i] = at, key('job:' .. ARGV[at]), ''
+  at = at + FIELDS + 2 * ARGV[at + PAIRS]
+end
+
+if idem ~= '' then
+  local seen = call('HGET', key('idem:' .. idem), 'request')
+  if seen and seen ~= fingerprint then return { 'conflict' } end
+  if seen then
+    for i = 1, n do existing[i] = call('HGET', key('idem:' .. idem), 'stood_for:' .. i) or '' end
+    return { 'replayed', now_text, -1, existing }
+  end
+end
+if call('EXISTS', unpack(keys)) > 0 then
+  for i, job in ipairs(starts) do
+    local stood_for = ARGV[job + UNIQUE] ~= '' and call('EXISTS', keys[i]) == 0
+    existing[i] = stood_for and call('GET', key('unique:' .. ARGV[job + UNIQUE])) or ''
+  end
+  return { 'replayed', now_text, -1, existing }
+end
+local named, new = {}, 0
+for i, job in ipairs(starts) do
+  local unique = ARGV[job + UNIQUE]
+  if unique ~= '' then
+    local holder = named[unique] or call('GET', key('unique:' .. unique))
+    if holder and (named[unique] or lives(holder)) then existing[i] = holder else named[unique] = ARGV[job] end
+  end
+  if existing[i] == '' then new = new + 1 end
+end
+
+local seq = call('HINCRBY', key('meta'), 'seq', new) - new
+if not number then call('HSET', key('meta'), 'number', ARGV[4]) end
+if new > 0 then count('submitted', new, now) end
+local queued, scheduled = {}, {}
+for i, job in ipairs(starts) do
+  if existing[i] == '' then
+    local id, due = ARGV[job + ID], tonumber(ARGV[job + DUE])
+    if due and string.byte(ARGV[job + DUE]) == PLUS then due = now + due end
+    seq = seq + 1
+    local score = place_of(ARGV[job + PRIORITY], seq)
+    local first, last = job + FIELDS, job + FIELDS + 2 * ARGV[job + PAIRS] - 1
+    if due and due > now then
+      local at_ms = digits(due)
+      call('HSET', keys[i], 'status', 'scheduled', 'score', score, 'created', now_text, 'due', at_ms, unpack(ARGV, first, last))
+      scheduled[#scheduled + 1], scheduled[#scheduled + 2] = at_ms, id
+    else
+      call('HSET', keys[i], 'status', 'queued', 'score', score, 'created', now_text, unpack(ARGV, first, last))
+      queued[#queued + 1], queued[#queued + 2] = score, id
+    end
+    if ARGV[job + UNIQUE] ~= '' then
+      call('HSET', keys[i], 'unique', ARGV[job + UNIQUE])
+      call('SET', key('unique:' .. ARGV[job + UNIQUE]), id)
+    end
+    if ARGV[job + TAGS] ~= '' then
+      call('HSET', keys[i], 'tags', ARGV[job + TAGS])
+      for tag in string.gmatch(ARGV[job + TAGS], '%S+') do call('ZADD', key('tag:' .. tag), now_text, id) end
+    end
+  end
+end
+if #scheduled > 0 then call('ZADD', key('scheduled'), unpack(scheduled)) end
+if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
+if idem ~= '' then
+  call('HSET', key('idem:' .. idem), 'request', fingerprint, 'jobs', new)
+  for i, id in ipairs(existing) do
+    if id ~= '' then call('HSET', key('idem:' .. idem), 'stood_for:' .. i, id) end
+  end
+  if new == 0 then call('PEXPIRE', key('idem:' .. idem), IDEMPOTENCY_MS) end
+end
+ring()
+local position = -1
+if n == 1 and #queued > 0 then position = call('ZRANK', key('queue'), ARGV[starts[1]]) end
+return { 'stored', now_text, position, existing }

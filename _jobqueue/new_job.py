@@ -1,0 +1,150 @@
+"""A job to submit: what it may say, and what its hash will hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any
+
+from _jobqueue.errors import Invalid, pointer_to
+from _jobqueue.pieces import Field, pieces
+from _jobqueue.records import (
+    DAY_MS,
+    DEFAULT_PRIORITY,
+    DEFAULT_QUEUE,
+    DEFAULT_TYPE,
+    MAX_ATTEMPTS,
+    MAX_DELAY_MS,
+    MAX_KEY_CHARS,
+    MAX_PAYLOAD_BYTES,
+    MAX_PRIORITY,
+    MAX_TAGS,
+    MIN_TIMEOUT_MS,
+    NAME,
+    NAME_RULE,
+    PRIORITIES,
+)
+from _jobqueue.rfc3339 import epoch_ms
+from _jobqueue.strict_json import encode_json
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to submit. Seconds; None means the type's default. Invalid, with all problems, for what cannot be."""
+
+    type: str = DEFAULT_TYPE
+    payload: Any = None
+    queue: str = DEFAULT_QUEUE
+    priority: int | str = DEFAULT_PRIORITY
+    delay_s: float | None = None
+    run_at: str | datetime | None = None
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    backoff_s: float | None = None
+    unique_key: str | None = None
+    tags: Sequence[str] = ()
+    _parsed: bool = field(default=False, init=False, repr=False, compare=False)  # parse_json gave the payload
+
+    @classmethod
+    def of_json(cls, members: Any) -> NewJob:
+        """The job that a request asks for. ``members``: what parse_json gave, unchanged; the payload is not parsed again."""
+        if not isinstance(members, dict):
+            raise Invalid([("", "must be a JSON object")])
+        problems = [(pointer_to(name), "is not a field of a job") for name in members if name not in MEMBERS]
+        # NewJob takes None for "not given", so an explicit null is told apart here.
+        nulls = [name for name in MEMBERS if name != "payload" and members.get(name, "") is None]
+        problems += [(f"/{name}", "must not be null; leave it out") for name in nulls]
+        try:
+            job = cls(**{name: members[name] for name in MEMBERS if name in members and name not in nulls})
+        except Invalid as error:
+            raise Invalid(problems + error.problems) from None
+        if problems:
+            raise Invalid(problems)
+        object.__setattr__(job, "_parsed", True)
+        return job
+
+    def __post_init__(self) -> None:
+        if problems := list(self._problems()):
+            raise Invalid(problems)
+        if isinstance(self.priority, str):
+            object.__setattr__(self, "priority", PRIORITIES[self.priority])
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        if not _is_name(self.type):
+            yield "/type", NAME_RULE
+        if not _is_name(self.queue):
+            yield "/queue", NAME_RULE
+        if not (
+            self.priority in PRIORITIES if isinstance(self.priority, str) else _integer(self.priority, 0, MAX_PRIORITY)
+        ):
+            yield "/priority", f"must be 0 to {MAX_PRIORITY}, or low, normal or high"
+        if self.unique_key is not None and not (
+            isinstance(self.unique_key, str) and 1 <= len(self.unique_key) <= MAX_KEY_CHARS
+        ):
+            yield "/unique_key", f"must be 1 to {MAX_KEY_CHARS} characters"
+        if self.tags != ():
+            yield from self._tag_problems()
+        if self.max_attempts is not None and not _integer(self.max_attempts, 1, MAX_ATTEMPTS):
+            yield "/max_attempts", f"must be a whole number from 1 to {MAX_ATTEMPTS}"
+        if (self.delay_s, self.timeout_s, self.backoff_s, self.run_at) != (None, None, None, None):
+            yield from self._time_problems()
+
+    def _tag_problems(self) -> Iterator[tuple[str, str]]:
+        if not isinstance(self.tags, (list, tuple)) or len(self.tags) > MAX_TAGS:
+            yield "/tags", f"must be a list of at most {MAX_TAGS} tags"
+            return
+        for number, tag in enumerate(self.tags):
+            if not _is_name(tag):
+                yield f"/tags/{number}", NAME_RULE
+
+    def _time_problems(self) -> Iterator[tuple[str, str]]:
+        for name, low, high in (
+            ("delay_s", 0, MAX_DELAY_MS),
+            ("timeout_s", MIN_TIMEOUT_MS, DAY_MS),
+            ("backoff_s", 0, DAY_MS),
+        ):
+            value = getattr(self, name)
+            if value is not None and not _number(value, low / 1000, high / 1000):
+                yield f"/{name}", f"must be a number of seconds from {low / 1000:g} to {high / 1000:g}"
+        if self.run_at is not None:
+            if self.delay_s is not None:
+                yield "/run_at", "give either run_at or delay_s"
+            when = epoch_ms(self.run_at)
+            if when is None:
+                yield "/run_at", "must be a time with its offset, like 2027-01-31T08:00:00Z"
+            elif when > time.time() * 1000 + MAX_DELAY_MS:
+                yield "/run_at", f"must be within {MAX_DELAY_MS // DAY_MS} days"
+
+    def due(self) -> str:
+        """When it runs, as lua/submit.lua takes it."""
+        if self.run_at is not None:
+            return str(epoch_ms(self.run_at))
+        return f"+{round(self.delay_s * 1000)}" if self.delay_s else ""
+
+    def fields(self) -> list[Field]:
+        """What its hash holds besides status, score and times: field, value ..."""
+        pairs: list[Field] = ["type", self.type]
+        if self.max_attempts is not None:
+            pairs += ["max_attempts", self.max_attempts]
+        if self.timeout_s is not None:
+            pairs += ["timeout_ms", round(self.timeout_s * 1000)]
+        if self.backoff_s is not None:
+            pairs += ["backoff_ms", round(self.backoff_s * 1000)]
+        return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
+
+
+MEMBERS = tuple(each.name for each in fields(NewJob) if each.init)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def _integer(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _number(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high

@@ -1,0 +1,329 @@
+"""The words, limits and records that everything else speaks in."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from _jobqueue.errors import JobQueueError
+from _jobqueue.rfc3339 import rfc3339
+
+__version__ = "0.1.0"
+
+STATUSES = ("queued", "scheduled", "processing", "done", "failed", "cancelled")
+ENDED = ("done", "failed", "cancelled")
+INDEX_OF = {status: status for status in STATUSES} | {"queued": "queue", "processing": "leases"}
+PRIORITIES = {"low": 1, "normal": 5, "high": 9}
+FAILURES = ("error", "timeout", "lease_expired", "interrupted", "dropped", "no_handler", "bad_result")  # of attempts
+DURABILITIES = ("fast", "fsync", "replicated")  # what a submit may wait for
+DEFAULT_TYPE = "echo"
+DEFAULT_QUEUE = "default"
+DEFAULT_PRIORITY, MAX_PRIORITY = 5, 9
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
+MAX_KEY_CHARS = 255
+MAX_TAGS = 10
+MAX_PAYLOAD_BYTES = 2**20
+MAX_MESSAGE_CHARS = 8000
+MAX_KIND_CHARS = 64
+MAX_ATTEMPTS = 100
+MIN_TIMEOUT_MS = 100
+DAY_MS = 86_400_000
+MAX_DELAY_MS = 365 * DAY_MS
+MAX_QUEUES = 4096  # 12 bits of a job id
+QUEUES_MAX = 256  # unless it is set otherwise
+PAGE_BYTES = 2**20  # of a list's answer
+SHOWN_BYTES = 2048  # of a payload or a result in lists, as in lua/rows.lua
+ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
+REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
+REAPER_LOST_MS = 15_000
+BEAT_LOST_MS = 15_000
+REAPER_MISSED_S = 5.0  # without a reaper for so long, people are told: it may be starting, on a busy machine
+NO_REAPER = (
+    "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
+)
+
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+SAME: Any = object()  # a payload that stays as it is
+
+PRIORITY_STEP = 2**43  # between the scores of two priorities, as in lua/parts/places.lua
+
+# Delays of a failed attempt, as in lua/parts/failures.lua.
+NEVER, BACKOFF, IN_PLACE = -3, -2, -1
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often, how long and how far apart a job may run where neither it nor its type says so."""
+
+    max_attempts: int = 2
+    timeout_ms: int = 10_000
+    backoff_ms: int = 1_000
+
+
+@dataclass(slots=True)
+class Job:
+    """A job as it is now. Times are ms since the epoch by Redis's clock."""
+
+    id: str
+    status: str
+    type: str
+    queue: str
+    priority: int
+    payload: Any
+    result: Any
+    attempts: int
+    max_attempts: int
+    timeout_ms: int
+    created_ms: int
+    started_ms: int | None = None
+    finished_ms: int | None = None
+    run_at_ms: int | None = None
+    position: int | None = None
+    worker: str | None = None
+    cancel_requested_ms: int | None = None  # since when its handler is asked to stop
+    progress: dict[str, Any] | None = None
+    log: list[str] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
+    truncated: list[str] = field(default_factory=list)
+    previews: dict[str, str] = field(default_factory=dict)
+    # fsync or replicated, where a submit has confirmed that
+    durability: str | None = field(default=None, compare=False)
+
+    @property
+    def cancel_asked(self) -> bool:
+        """Its handler was asked to stop."""
+        return self.cancel_requested_ms is not None
+
+    def listed(self) -> Job:
+        """A new job as lists show it."""
+        text = _to_json(self.payload).encode()
+        if len(text) <= SHOWN_BYTES:
+            return self
+        shown = text[:SHOWN_BYTES].decode(errors="ignore")  # it may be cut inside a character
+        return replace(self, payload=None, truncated=["payload"], previews={"payload": shown})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The job in the words of the HTTP API."""
+        return {
+            "job_id": self.id,
+            "status": self.status,
+            "type": self.type,
+            "queue": self.queue,
+            "priority": self.priority,
+            "payload": self.payload,
+            "result": self.result,
+            "attempts": self.attempts,
+            "max_attempts": self.max_attempts,
+            "error": self.errors[-1]["message"] if self.errors and self.status != "done" else None,
+            "errors": self.errors,
+            "progress": self.progress,
+            "log": self.log,
+            "created_at": rfc3339(self.created_ms),
+            "started_at": rfc3339(self.started_ms),
+            "finished_at": rfc3339(self.finished_ms),
+            "run_at": rfc3339(self.run_at_ms),
+            "cancel_requested_at": rfc3339(self.cancel_requested_ms),
+            "timeout_s": self.timeout_ms / 1000,
+            "position": self.position,
+            "worker": self.worker,
+            "tags": self.tags,
+            **{f"{name}_preview": text for name, text in self.previews.items()},
+            **({"truncated": self.truncated} if self.truncated else {}),
+        }
+
+
+class Submitted(NamedTuple):
+    """What became of one job of a submit: the job, or the error that kept it from being stored."""
+
+    job: Job | None
+    replayed: bool = False  # an earlier request under the same idempotency key had stored it
+    existing: bool = False  # it is another job, which lives under the same unique key
+    error: JobQueueError | None = None
+    unconfirmed: str = ""  # a sentence: it is stored, but not confirmed to be as durable as the JobQueue was told
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A job that a slot holds under a token. None: the type's default."""
+
+    id: str
+    token: str
+    type: str
+    payload: bytes
+    attempt: int
+    timeout_ms: int | None
+    waited_ms: int | None = None  # from when it could run to this claim; None when it has run before
+
+
+@dataclass(slots=True)
+class Settlement:
+    """The end of an attempt. ``outcome``: done, failed, cancelled or released (given back, not counted).
+
+    ``kind`` is a word, or is made one."""
+
+    id: str
+    token: str
+    outcome: str
+    delay_ms: int = BACKOFF
+    kind: str = ""
+    message: str = ""
+    fields: list[str | bytes | int] = field(default_factory=list)
+    traceback: str = ""
+
+    def args(self) -> list[str | bytes | int]:
+        message = said_with(self.message[:MAX_MESSAGE_CHARS], self.traceback).encode(errors="replace")
+        kind = _NO_WORD.sub("_", self.kind[:MAX_KIND_CHARS]) or "error"
+        n = len(self.fields) // 2
+        return [self.id, self.token, self.outcome, self.delay_ms, kind, message, n, *self.fields]
+
+
+def said_with(message: str, traceback: str) -> str:
+    """A message and a traceback as one text: a NUL stands between them, and two for each NUL of the message."""
+    return message.replace("\0", "\0\0") + ("\0" + traceback if traceback else "")
+
+
+def told_apart(text: str) -> tuple[str, str]:
+    """The message and the traceback that said_with has put together; a part of the message, when the text has been cut there."""
+    message = _MESSAGE.match(text)
+    assert message
+    return message[0].replace("\0\0", "\0"), text[message.end() + 1 :]
+
+
+_MESSAGE = re.compile(r"(?:[^\0]|\0\0)*")
+_NO_WORD = re.compile(r"[^\w.-]")  # a kind becomes a part of a key, and may be whatever an exception's class is called
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A running attempt, as a beat reports it: ms left of its timeout, and what it wants to show."""
+
+    id: str
+    token: str
+    left_ms: int
+    fields: list[str | bytes | int] = field(default_factory=list)
+
+
+class Warned(NamedTuple):
+    """A warning: a code for programs, and sentences for people."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs to list. None: any. ``kind`` is that of the last error; only dead letters have one."""
+
+    status: str | None = None
+    type: str | None = None
+    queue: str | None = None
+    tag: str | None = None
+    kind: str | None = None
+
+
+class Page(NamedTuple):
+    """Some of the jobs that match, at most PAGE_BYTES as JSON; what is large of each is cut. ``total`` is None where only a scan
+    could tell; ``cursor`` is None at the end."""
+
+    jobs: list[Job]
+    total: int | None
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The dead letters whose last error is of one kind: how many, and the latest of them."""
+
+    kind: str
+    count: int
+    job_id: str
+    at_ms: int
+    type: str
+    message: str  # its beginning
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What may be done to many jobs: the statuses that allow it, and what its script, of the same name, says when it is done."""
+
+    statuses: tuple[str, ...]
+    good: tuple[str, ...]
+
+
+ACTIONS = {
+    "retry": Action(("failed", "cancelled"), ("retried",)),
+    "cancel": Action(("processing", "queued", "scheduled"), ("cancelled", "asked")),
+    "delete": Action(("queued", "scheduled", "failed", "cancelled", "done"), ("deleted",)),
+    "run": Action(("scheduled",), ("queued",)),
+}
+
+
+class Acted(NamedTuple):
+    """What became of those of many jobs that matched: so many changed (or would have, in a dry run), and the others did not:
+    reason -> how many, the reason being their status, taken or not_found. ``cursor`` leads on; None at the end."""
+
+    matched: int
+    changed: int
+    skipped: dict[str, int]
+    cursor: str | None = None
+
+
+class Expired(NamedTuple):
+    id: str
+    token: bytes
+    lease_end: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """All counts of one queue at one instant."""
+
+    sizes: dict[str, int]
+    totals: dict[str, int]
+    bell: int
+    reaper_ms: int | None
+    paused: bool
+    waits_since_ms: int | None  # since when the job could run that has waited longest in the queue
+    now_ms: int
+    checked_ms: int | None  # when the checker last looked at it, and how much it found
+    problems: int | None
+    reaper_lease_ms: int | None  # PROCESSING_TIMEOUT_S of the reaper that ticked last
+
+    @property
+    def missing(self) -> int:
+        """submitted - (jobs there + deleted + trimmed): 0 when the books balance."""
+        totals = self.totals
+        gone = totals.get("deleted", 0) + totals.get("trimmed", 0)
+        return totals.get("submitted", 0) - gone - sum(self.sizes.values())
+
+    @property
+    def reaper_lives(self) -> bool:
+        return self.reaper_ms is not None and self.now_ms - self.reaper_ms < REAPER_LOST_MS
+
+    @property
+    def oldest_age_ms(self) -> int | None:
+        return None if self.waits_since_ms is None else self.now_ms - self.waits_since_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What there is to know of one queue at one instant."""
+
+    books: Books
+    types: list[str]  # of the next jobs
+    workers: dict[str, dict[str, Any]]  # what each said of itself at its last beat, beat_ms
+    # minutes since the epoch -> counters, and oldest_ms: the oldest waiting job's age
+    minutes: dict[int, dict[str, int]]
+
+    def lives(self, worker: str) -> bool:
+        return worker in self.workers and self.books.now_ms - self.workers[worker]["beat_ms"] < BEAT_LOST_MS
+
+    def living(self) -> list[dict[str, Any]]:
+        return [info for worker, info in self.workers.items() if self.lives(worker)]

@@ -1,0 +1,1 @@
+"""All that knows Redis: one file for each thing that is done there."""

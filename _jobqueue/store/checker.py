@@ -1,0 +1,134 @@
+"""The checker: compares every job of a live queue with every index."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from _jobqueue.errors import Unavailable
+from _jobqueue.records import INDEX_OF, STATUSES
+from _jobqueue.store.rows import books_of
+from _jobqueue.store.store import Store, chunks_of, prefix_of
+from _jobqueue.store.weather import weather
+
+
+class Checker:
+    """Compares every job of a queue with every index, in steps of SCAN_STEP keys.
+
+    A scan is not atomic but each look at some jobs is, and so is each transition: what is seen half-way was so at no
+    instant. A suspect is still looked at twice, because hands (and tests) also write to Redis without a script."""
+
+    SCAN_STEP = 500
+    LATE_MS = 60_000
+    AGAIN_S = 0.3
+
+    def __init__(self, store: Store, queue: str) -> None:
+        self.store, self.name, self.prefix = store, queue, prefix_of(queue)
+
+    def run(self, repair: bool) -> list[str]:
+        """Sentences on what is wrong; [] when every invariant holds. Notes in the queue that it was checked."""
+        wrong = self._wrong(repair)
+        with suppress(Unavailable):  # a replica can be checked too, but takes no note
+            self.store.run("verdict", self.name, [len(wrong)])
+        return wrong
+
+    def _wrong(self, repair: bool) -> list[str]:
+        suspects = self._suspects(self._ids())
+        if suspects:
+            time.sleep(self.AGAIN_S)
+            suspects = self._suspects(iter(suspects))
+        wrong = [f"{self.name}: {problem}" for problems in suspects.values() for problem in problems]
+        missing = books_of(self.store.run("look", self.name, [])).missing
+        if missing:
+            wrong.append(f"{self.name}: the books do not balance: {missing:+d} submitted jobs are nowhere")
+        strays = [*self._stray_lists(repair), *self._stray_kinds(repair)]
+        wrong += [f"{self.name}: {problem}" for problem in strays]
+        if repair and (suspects or missing):
+            for ids in chunks_of(
+                iter([*suspects, ""]), self.SCAN_STEP
+            ):  # "" ends the last step, which closes the books
+                self.store.run("repair", self.name, [int(ids[-1] == ""), *filter(None, ids)])
+        return wrong
+
+    def _ids(self) -> Iterator[str]:
+        """Every id in the hashes and in the indexes, many of them more than once."""
+        with weather:
+            client = self.store.client(self.name)
+            start = len(f"{self.prefix}job:")
+            for key in client.scan_iter(match=f"{self.prefix}job:*", count=self.SCAN_STEP):
+                yield key[start:].decode(errors="replace")
+            for index in INDEX_OF.values():
+                for member, _ in client.zscan_iter(f"{self.prefix}{index}", count=self.SCAN_STEP):
+                    yield member.decode(errors="replace")
+
+    def _suspects(self, ids: Iterator[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for chunk in chunks_of(ids, self.SCAN_STEP):
+            for job_id, row in zip(chunk, self.store.run("inspect", self.name, chunk), strict=True):
+                if problems := list(self._problems(job_id, row)):
+                    found[job_id] = problems
+        return found
+
+    def _problems(self, job_id: str, row: Sequence[Any]) -> Iterator[str]:
+        status, token, score = (part.decode() for part in row[:3])
+        attempts, max_attempts, now = int(row[3]), int(row[4]), int(row[5])
+        scores = {name: value for name, value in zip(STATUSES, row[6:12], strict=True) if value != b""}
+        held, kind, shown = row[12], row[13].decode(), f"job {job_id}"
+        if not status:
+            yield from (f"{shown} is in {INDEX_OF[name]} but has no hash" for name in scores)
+            return
+        if list(scores) != [status]:
+            where = ", ".join(INDEX_OF[name] for name in scores) or "no index"
+            yield f"{shown} is {status} but stands in {where}"
+        if (status == "failed") != bool(kind):
+            yield f"{shown} is {status} but stands under {kind or 'no'} kind of error"
+        if status == "queued" and scores.get("queued", score.encode()) != score.encode():
+            yield f"{shown} is queued at {scores['queued'].decode()} but its place is {score or 'unknown'}"
+        if status in ("queued", "scheduled") and 0 < max_attempts <= attempts:
+            yield f"{shown} waits with all of its {max_attempts} attempts spent"
+        if attempts < 0 or 0 < max_attempts < attempts:
+            yield f"{shown} has made {attempts} of {max_attempts} attempts"
+        if status in ("processing", "done") and attempts < 1:
+            yield f"{shown} is {status} without an attempt"
+        if status == "processing":
+            if held != 1:
+                yield f"{shown} runs under token {token!r} but stands {held} times in its slot's processing list"
+            if "processing" in scores and float(scores["processing"]) < now - self.LATE_MS:
+                yield f"{shown}: its lease ran out over a minute ago and nobody reaped it; is a reaper running?"
+
+    def _stray_lists(self, repair: bool) -> Iterator[str]:
+        """Processing lists of slots that no living worker owns, where the reaper cannot see them."""
+        with weather:
+            client = self.store.client(self.name)
+            start = len(f"{self.prefix}processing:")
+            for key in client.scan_iter(match=f"{self.prefix}processing:*", count=self.SCAN_STEP):
+                slot = key[start:].decode(errors="replace")
+                if client.hexists(f"{self.prefix}slots", slot):
+                    continue
+                time.sleep(self.AGAIN_S)
+                if client.exists(key) and not client.hexists(f"{self.prefix}slots", slot):
+                    yield f"the list processing:{slot} belongs to no slot"
+                    if repair and not self.store.run(
+                        "leave", self.name, ["", "", slot]
+                    ):  # it runs a job: the reaper must see it
+                        client.hsetnx(f"{self.prefix}slots", slot, 0)
+
+    def _stray_kinds(self, repair: bool) -> Iterator[str]:
+        """What stands under a kind of error and is no dead letter of that kind."""
+        with weather:
+            client = self.store.client(self.name)
+            for kind in sorted(name.decode(errors="replace") for name in client.smembers(f"{self.prefix}kinds")):
+                members = client.zscan_iter(f"{self.prefix}kind:{kind}", count=self.SCAN_STEP)
+                chunks = [[], *chunks_of((member.decode(errors="replace") for member, _ in members), self.SCAN_STEP)]
+                found = [self.store.run("strays", self.name, [kind, 0, *chunk]) for chunk in chunks]
+                if not any(empty or strays for empty, strays in found):
+                    continue
+                time.sleep(self.AGAIN_S)
+                for _, strays in found:
+                    empty, still = self.store.run("strays", self.name, [kind, int(repair), *strays])
+                    for stray in still:
+                        yield f"job {stray.decode(errors='replace')} is no dead letter of the kind {kind} but stands there"
+                if empty:
+                    yield f"the kind of error {kind} has no dead letters"

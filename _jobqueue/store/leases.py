@@ -1,0 +1,135 @@
+"""Leases: how the threads of a worker claim, extend and settle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from _jobqueue.errors import Unavailable
+from _jobqueue.pieces import Field
+from _jobqueue.records import DEFAULT_TYPE, REAPER_LOST_MS, Claimed, Held, Policy, Settlement
+from _jobqueue.store.link import Link
+from _jobqueue.tokens import make_token
+
+
+class Conversation:
+    """What one slot and Redis say to each other about one queue. Owns ``seq``, the number of the slot's last claim, and ``seen``,
+    the highest number whose answer has arrived. A claim's jobs stand under the token ``<slot>:<seq>``.
+
+    A call that raised Unavailable may have arrived. Repeat it with ``again``: it settles once and answers the same jobs. The next
+    claim tells Redis that this answer never arrived, and its jobs go back unharmed."""
+
+    def __init__(self, link: Link, prefix: str, slot: str, lease_ms: int, defaults: Sequence[str]) -> None:
+        self.link, self.slot = link, slot
+        self.seq = self.seen = 0
+        self._prefix, self._lease_ms, self._defaults = prefix, lease_ms, defaults
+
+    def exchange(
+        self, ended: Sequence[Settlement] = (), want: int = 0, *, again: bool = False
+    ) -> tuple[list[bool], list[Claimed]]:
+        """Settle attempts and claim up to ``want`` jobs. Returns whether each attempt was accepted (its token was still the
+        job's), and the jobs."""
+        self.seq += not again
+        answer = self.link.run("exchange", self._prefix, self._args(want, 0, ended))
+        if not answer:
+            raise Unavailable("a newer claim of this slot has been made")
+        self.seen = self.seq
+        return [bool(accepted) for accepted in answer[0]], self._claimed(answer)
+
+    def wait_and_claim(self, want: int, alive_ms: int) -> list[Claimed]:
+        """Wait in BLMOVE for the bell and claim in one trip; [] when it did not ring, or somebody else was quicker. Redis claims
+        when it rings, even for a worker that has died while it waited: only for one whose last beat is at most ``alive_ms``
+        old."""
+        self.seq += 1
+        answer = self.link.wait_and_run(self._prefix, self.slot, "exchange", self._args(want, alive_ms, ()))
+        self.seen = self.seq
+        return self._claimed(answer) if answer else []
+
+    def take_over(self, link: Link, ended: Sequence[Settlement], seen: int) -> list[bool]:
+        """End the conversation from another thread, over its link: settle, and give back unharmed all that was claimed since
+        ``seen``. A claim that is still on its way is refused. Returns whether each attempt was accepted."""
+        after = self.seq + 2  # the slot's thread may be making one more call
+        args: list[Field] = [self.slot, after, seen, 0, self._lease_ms, *self._defaults, 0]
+        answer = link.run("exchange", self._prefix, args + _settlements(ended))
+        if not answer:
+            raise Unavailable("a newer claim of this slot has been made")
+        return [bool(accepted) for accepted in answer[0]]
+
+    def close(self) -> None:
+        self.link.close()
+
+    def _args(self, want: int, alive_ms: int, ended: Sequence[Settlement]) -> list[Field]:
+        args: list[Field] = [
+            self.slot,
+            self.seq,
+            self.seen,
+            want,
+            self._lease_ms,
+            *self._defaults,
+            alive_ms,
+        ]
+        return args + _settlements(ended)
+
+    def _claimed(self, answer: Sequence[Any]) -> list[Claimed]:
+        return [_claimed(row, make_token(self.slot, self.seq)) for row in answer[1]]
+
+
+class Presence:
+    """What a worker and Redis say to each other about one queue beside the claims of its slots."""
+
+    def __init__(self, link: Link, prefix: str, worker: str, lease_ms: int, defaults: Sequence[str]) -> None:
+        self.link, self.worker = link, worker
+        self._prefix, self._lease_ms, self._defaults = prefix, lease_ms, defaults
+
+    def beat(
+        self,
+        info: dict[str, Any],
+        types: dict[str, Policy],
+        held: Sequence[Held] = (),
+        counts: dict[str, int] | None = None,
+    ) -> tuple[bool, list[str]]:
+        """Say that the worker lives, renew its leases and add to the counters. Returns whether a reaper lives, and for each
+        attempt 'ok', 'cancel' (asked to stop) or 'lost' (taken back)."""
+        args: list[Field] = [self.worker, json.dumps(info), self._lease_ms, len(types)]
+        for name, policy in types.items():
+            args += [name, f"{policy.max_attempts} {policy.timeout_ms} {policy.backoff_ms}"]
+        args.append(len(counts or {}))
+        for name, n in (counts or {}).items():
+            args += [name, n]
+        for h in held:
+            args += [h.id, h.token, h.left_ms, len(h.fields) // 2, *h.fields]
+        now, reaper, answers = self.link.run("beat", self._prefix, args)
+        reaper_lives = bool(reaper) and int(now) - int(reaper) < REAPER_LOST_MS
+        return reaper_lives, [answer.decode() for answer in answers]
+
+    def settle(self, ended: Sequence[Settlement]) -> list[bool]:
+        """Settle attempts of any of the worker's slots without a claim. Returns whether each was accepted."""
+        args: list[Field] = [f"{self.worker}-0", 0, 0, 0, self._lease_ms, *self._defaults, 0]
+        accepted, _ = self.link.run("exchange", self._prefix, args + _settlements(ended))
+        return [bool(each) for each in accepted]
+
+    def drop(self, slot: str) -> bool:
+        """Forget one of its slots, if it holds nothing."""
+        return bool(self.link.run("leave", self._prefix, ["", "", slot]))
+
+    def leave(self, slots: Iterable[str]) -> bool:
+        """Forget the worker and its slots, if they hold nothing."""
+        return bool(self.link.run("leave", self._prefix, [self.worker, "", *slots]))
+
+
+def _settlements(ended: Sequence[Settlement]) -> list[Field]:
+    return [len(ended), *(part for settlement in ended for part in settlement.args())]
+
+
+def _claimed(row: Sequence[bytes], token: str) -> Claimed:
+    job_id, job_type, attempts, timeout_ms, waited_ms, *payload = row
+    return Claimed(
+        job_id.decode(),
+        token,
+        job_type.decode() or DEFAULT_TYPE,
+        b"".join(payload),
+        int(attempts) + 1,
+        int(timeout_ms) if timeout_ms else None,
+        int(waited_ms) if waited_ms else None,
+    )

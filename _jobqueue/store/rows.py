@@ -1,0 +1,127 @@
+"""What the scripts answer, as records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from _jobqueue.pieces import joined
+from _jobqueue.records import (
+    DEFAULT_TYPE,
+    ENDED,
+    MAX_PRIORITY,
+    PRIORITY_STEP,
+    STATUSES,
+    Books,
+    Job,
+    Kind,
+    Look,
+    told_apart,
+)
+from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.tokens import worker_of
+
+
+def pairs_of(flat: Sequence[Any]) -> dict[Any, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: Sequence[int]) -> Job:
+    """``flat``: fields and values of its hash; in lists ``truncated`` among them names those that are cut."""
+    fields: dict[bytes, bytes] = pairs_of(flat)
+
+    def number(name: bytes) -> int | None:
+        return int(fields[name]) if name in fields else None
+
+    status = fields[b"status"].decode()
+    cut = fields.get(b"truncated", b"").decode().split()
+    max_attempts, timeout_ms, _ = policy
+    return Job(
+        id=job_id,
+        status=status,
+        type=fields.get(b"type", DEFAULT_TYPE.encode()).decode(),
+        queue=queue,
+        priority=MAX_PRIORITY - (number(b"score") or 0) // PRIORITY_STEP,
+        payload=None if "payload" in cut else json.loads(joined("payload", fields)),
+        result=json.loads(joined("result", fields)) if status == "done" and "result" not in cut else None,
+        attempts=number(b"attempts") or 0,
+        max_attempts=max_attempts,
+        timeout_ms=timeout_ms,
+        created_ms=number(b"created") or 0,
+        started_ms=number(b"started"),
+        finished_ms=number(b"finished") if status in ENDED else None,
+        run_at_ms=number(b"due"),
+        position=ahead + 1 if status == "queued" and ahead >= 0 else None,
+        worker=worker_of(fields.get(b"token", b"")),
+        cancel_requested_ms=number(b"cancel"),
+        progress=_progress_of(fields, status),
+        log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
+        errors=[error_of(fields[name]) for name in error_names(fields)],
+        tags=fields.get(b"tags", b"").decode().split(),
+        truncated=[name for name in cut if name != "result" or status == "done"],
+        previews={
+            name: fields[name.encode()].decode(errors="ignore")  # it may be cut inside a character
+            for name in ("payload", "result")
+            if name in cut and (name != "result" or status == "done")
+        },
+    )
+
+
+def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | None:
+    """What the handler last told. Of a done job only the end: half of it done is no longer so."""
+    told: dict[str, Any] | None = json.loads(fields.get(b"progress", b"null"))
+    return None if told and status == "done" and told.get("fraction") != 1 else told
+
+
+def books_of(answer: Sequence[Any]) -> Books:
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked = answer
+    checked_ms, problems = map(int, checked.split()) if checked else (None, None)
+    return Books(
+        dict(zip(STATUSES, sizes, strict=True)),
+        {name.decode(): int(value) for name, value in pairs_of(totals).items()},
+        bell,
+        int(reaper) if reaper else None,
+        bool(paused),
+        int(oldest) if oldest else None,
+        int(now),
+        checked_ms,
+        problems,
+        int(lease or 0) or None,
+    )
+
+
+def look_of(answer: Sequence[Any]) -> Look:
+    books, (types, workers, rows) = books_of(answer[:8]), answer[8:]
+    last = books.now_ms // 60_000
+    return Look(
+        books,
+        [name.decode() for name in types],
+        {name.decode(): json.loads(info) | {"beat_ms": int(beat)} for name, beat, info in workers},
+        {last - ago: {name.decode(): int(n) for name, n in pairs_of(row).items()} for ago, row in enumerate(rows)},
+    )
+
+
+def kind_of(row: Sequence[Any]) -> Kind:
+    kind, count, job_id, at_ms, job_type, record = row
+    message = error_of(record)["message"].rstrip("\ufffd") if record else ""  # it may have been cut inside a character
+    return Kind(kind.decode(), count, job_id.decode(), int(at_ms), job_type.decode() or DEFAULT_TYPE, message)
+
+
+def error_names(fields: dict[bytes, bytes]) -> list[bytes]:
+    return sorted((name for name in fields if name.startswith(b"error:")), key=lambda name: int(name[6:]))
+
+
+def error_of(record: bytes) -> dict[str, Any]:
+    head, _, text = record.decode(errors="replace").partition("\n")
+    at, attempt, kind, worker, *started = head.split(" ")  # older records do not have the start
+    message, traceback = told_apart(text)
+    return {
+        "attempt": int(attempt),
+        "started_at": rfc3339(int(started[0])) if started and started[0] != "-" else None,
+        "at": rfc3339(int(at)),
+        "kind": kind,
+        "message": message,
+        "traceback": traceback or None,
+        "worker": None if worker == "-" else worker,
+    }

@@ -1,0 +1,166 @@
+"""Submits: jobs go to Redis in chunks, each stored whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from _jobqueue.errors import Invalid, JobQueueError, KeyReused, NotFound, Unavailable
+from _jobqueue.new_job import NewJob
+from _jobqueue.pieces import Field
+from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
+from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
+from _jobqueue.store.durability import Durability
+from _jobqueue.store.reads import Reads
+from _jobqueue.store.registry import Registry
+
+NUMBERED_MOST = (
+    5  # times that one submit learns its queue's number: Redis has just lost its data, or got back older ones
+)
+
+
+class Submits:
+    """Stores new jobs."""
+
+    def __init__(self, registry: Registry, durability: Durability, reads: Reads, policy: Policy) -> None:
+        self._registry, self._durability, self._reads, self._policy = registry, durability, reads, policy
+
+    def one(self, job: NewJob, key: str | None) -> Submitted:
+        """Store one job. Raises what ``Submitted.error`` would hold."""
+        _check_key(key)
+        (submitted,) = self._to_queue(job.queue, [job], [job.fields()], key)
+        if submitted.error:
+            raise submitted.error
+        return submitted
+
+    def many(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
+        """Store jobs; for each queue, all of a chunk or none of it. Errors are told for each job; none is raised."""
+        _check_key(key)
+        answers: dict[int, Submitted] = {}
+        encoded: dict[int, list[Field]] = {}
+        by_queue: dict[str, list[int]] = {}
+        for index, job in enumerate(jobs):  # all of them are checked before any is stored
+            try:
+                encoded[index] = job.fields()
+                by_queue.setdefault(job.queue, []).append(index)
+            except Invalid as error:
+                answers[index] = Submitted(None, error=error)
+        away: Unavailable | None = None
+        for queue, indexes in by_queue.items():
+            if away:  # one timeout is enough: a batch may name as many queues as it has jobs
+                stored = [Submitted(None, error=away)] * len(indexes)
+            else:
+                stored = self._to_queue(queue, [jobs[i] for i in indexes], [encoded[i] for i in indexes], key)
+            if isinstance(stored[-1].error, Unavailable):
+                away = stored[-1].error
+            answers.update(zip(indexes, stored, strict=True))
+        return [answers[index] for index in range(len(jobs))]
+
+    def _to_queue(self, queue: str, jobs: list[NewJob], encoded: list[list[Field]], key: str | None) -> list[Submitted]:
+        """Store the jobs of one queue, chunk by chunk: the next is made ready while Redis stores one. An error of a chunk stops
+        those behind it."""
+        request, stored = Request(queue, jobs, encoded, key), list[Submitted]()
+        try:
+            number, sure = self._registry.register(queue)
+            published = self._registry.published(queue)  # before the script: it must not fail after the jobs are stored
+            for _ in range(NUMBERED_MOST):
+                own = self._store_chunks(request, (number, sure), published, stored)
+                if own is None:
+                    return stored
+                number, sure = self._registry.renumber(queue, own), True
+            raise Unavailable("the queues are being numbered anew")
+        except JobQueueError as error:
+            stored += [Submitted(None, error=error)] * (len(jobs) - len(stored))
+        return stored
+
+    def _store_chunks(
+        self, request: Request, numbered: tuple[int, bool], published: dict[str, Policy], stored: list[Submitted]
+    ) -> str | None:
+        """Adds to what is stored. None when all is; else Redis has another number of this queue, or none: '' ."""
+        number, sure = numbered
+        queue, chunks = request.queue, Ahead(chunks_to_store(request, number, sure=sure, start=len(stored)))
+        for chunk in chunks:
+            answer, unconfirmed = self._durability.run("submit", queue, chunk.args, chunks.fetch)
+            if answer[0] == b"number":
+                return str(answer[1].decode())
+            results = self._results(queue, chunk, answer, published, request.key is not None)
+            stored += self._confirmed(results, unconfirmed or self._registry.unconfirmed(queue))
+        return None
+
+    def _results(
+        self, queue: str, chunk: Chunk, answer: Any, published: dict[str, Policy], keyed: bool
+    ) -> list[Submitted]:
+        if answer[0] == b"conflict":
+            raise KeyReused(
+                "this Idempotency-Key was used for another request; use a new one, or repeat the first exactly"
+            )
+        # Replayed without a key: the script was sent twice because the first answer was lost.
+        stored, now, ahead = answer[0] == b"stored", int(answer[1]), int(answer[2])
+        stand_ins = [existing.decode() for existing in answer[3]]
+        if stored and not any(stand_ins):
+            return [
+                Submitted(_fresh(job_id, job, now, ahead, published.get(job.type, self._policy)))
+                for job_id, job in zip(chunk.ids, chunk.jobs, strict=True)
+            ]
+        replayed = keyed and not stored
+        found = self._found(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
+        return [
+            Submitted(_fresh(job_id, job, now, ahead, published.get(job.type, self._policy)))
+            if stored and not other
+            else _found(other or job_id, found, replayed, bool(other))
+            for job_id, job, other in zip(chunk.ids, chunk.jobs, stand_ins, strict=True)
+        ]
+
+    def _found(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Those of some jobs that are there: one whole, several as lists show them. A thousand may stand for one of a MiB."""
+        if len(job_ids) == 1:
+            return self._reads.many(queue, job_ids)
+        rows = self._reads.rows([(queue, job_id) for job_id in dict.fromkeys(job_ids)])
+        return {row.job.id: row.job for row in rows if row}
+
+    def _confirmed(self, results: list[Submitted], why_not: str) -> list[Submitted]:
+        wanted = self._durability.wanted
+        if wanted == "fast":
+            return results
+        why = f"stored, but not confirmed as {wanted}: {why_not}" if why_not else ""
+        return [
+            each._replace(job=replace(each.job, durability=None if why else wanted), unconfirmed=why)
+            if each.job
+            else each
+            for each in results
+        ]
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
+        raise Invalid([("/Idempotency-Key", f"must be 1 to {MAX_KEY_CHARS} characters")])
+
+
+def _found(job_id: str, jobs: dict[str, Job], replayed: bool, existing: bool) -> Submitted:
+    if job_id in jobs:
+        return Submitted(jobs[job_id], replayed, existing)
+    return Submitted(None, error=NotFound(f"job {job_id}, submitted before, is past its retention"))
+
+
+def _fresh(job_id: str, job: NewJob, now: int, ahead: int, policy: Policy) -> Job:
+    """The job as lua/submit.lua has just stored it."""
+    due = job.due()
+    due_ms = now + int(due) if due.startswith("+") else int(due or 0)
+    waits = due_ms > now
+    return Job(
+        id=job_id,
+        status="scheduled" if waits else "queued",
+        type=job.type,
+        queue=job.queue,
+        priority=int(job.priority),
+        payload=job.payload,
+        result=None,
+        attempts=0,
+        max_attempts=job.max_attempts or policy.max_attempts,
+        timeout_ms=round(job.timeout_s * 1000) if job.timeout_s else policy.timeout_ms,
+        created_ms=now,
+        run_at_ms=due_ms if waits else None,
+        position=ahead + 1 if ahead >= 0 else None,
+        tags=list(dict.fromkeys(job.tags)),
+    )

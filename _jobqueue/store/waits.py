@@ -1,0 +1,61 @@
+"""Waits: which of the jobs that somebody waits for have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from _jobqueue.errors import NotFound
+from _jobqueue.pieces import Field
+from _jobqueue.store.registry import Registry
+from _jobqueue.store.store import Store, prefix_of
+
+ENDED_MOST = 250  # jobs that one script looks at
+
+
+class Waits:
+    """Looks at many jobs of many queues in as few scripts as can be."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self._store, self._registry = store, registry
+
+    def ended(self, job_ids: Iterable[str], seen: dict[str, str]) -> list[str]:
+        """Those of some jobs that have ended or are gone. ``seen`` is for the next call with the same jobs, so that it looks at
+        them only when some job of their queue has ended; for other jobs, give an empty one. One script for up to ENDED_MOST
+        jobs of a server; in a Cluster, of a queue."""
+        jobs: dict[str, list[str]] = {}
+        gone: list[str] = []
+        for job_id in job_ids:
+            try:
+                jobs.setdefault(self._registry.queue_of(job_id), []).append(job_id)
+            except NotFound:
+                gone.append(job_id)
+        rows = [
+            (queue, ids[at : at + ENDED_MOST]) for queue, ids in jobs.items() for at in range(0, len(ids), ENDED_MOST)
+        ]
+        before = dict(seen)
+        seen.clear()
+        for part in _in_scripts(rows, apart=self._store.servers.kind == "cluster"):
+            args: list[Field] = []
+            for queue, ids in part:
+                args += [prefix_of(queue), before.get(queue, ""), len(ids), *ids]
+            answers = self._store.run("ended", part[0][0], args)
+            for (queue, _), (totals, *ended) in zip(part, answers, strict=True):
+                seen.setdefault(
+                    queue, totals.decode()
+                )  # of several scripts, the first: what ends meanwhile is new to it
+                gone += [job_id.decode() for job_id in ended]
+        return gone
+
+
+def _in_scripts(rows: Sequence[tuple[str, list[str]]], apart: bool) -> Iterator[list[tuple[str, list[str]]]]:
+    """Rows of (queue, ids), as many together as one script may look at."""
+    part: list[tuple[str, list[str]]] = []
+    size = 0
+    for row in rows:
+        if part and (apart or size + len(row[1]) > ENDED_MOST):
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += len(row[1])
+    if part:
+        yield part

@@ -1,0 +1,32 @@
+"""What is behind the calls: the queues, the settings, and what is kept between two requests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+
+from _jobqueue.config import Config
+from _jobqueue.web.compression import File
+from _jobqueue.web.diagnosis import Advice, Patience
+from _jobqueue.web.overview import Overview
+from _jobqueue.web.security import Gate
+from _jobqueue.web.waiting import Waiters
+from jobqueue import JobQueue
+
+
+class Backend:
+    """``jobs`` answers requests; ``probe``, which asks only once, answers /health. Thread-safe."""
+
+    def __init__(self, config: Config, jobs: JobQueue, probe: JobQueue) -> None:
+        patience = Patience()
+        self.config, self.jobs, self.probe = config, jobs, probe
+        self.gate, self.advice, self.overview = Gate(config, jobs), Advice(jobs, patience), Overview(jobs, patience)
+        self.checking = threading.Lock()
+        self.waiters, self._seen = Waiters(self._ended, config.api_waiters), dict[str, str]()
+        self.description: File  # of the API: set when all routes are known
+
+    def _ended(self, job_ids: Collection[str], anew: bool) -> list[str]:
+        """For the one thread that looks for all who wait."""
+        if anew:
+            self._seen.clear()
+        return self.jobs.ended(job_ids, self._seen)

@@ -1,0 +1,150 @@
+"""The calls that submit jobs and show them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import bottle
+
+from _jobqueue.records import ENDED, STATUSES, Warned
+from _jobqueue.web import inputs
+from _jobqueue.web.backend import Backend
+from _jobqueue.web.problems import problem_of
+from jobqueue import Filter, Invalid, Job, JobQueueError, NewJob, Submitted
+
+FILTERS = tuple(field.name for field in dataclasses.fields(Filter))
+PAGE, MAX_PAGE = 50, 200
+MAX_OFFSET = 10_000  # further on, a cursor
+MAX_WAIT_S = 20.0
+WAIT_STEP_S = 0.1
+
+# ------------------------------------------------------------------------------------------------------------ submit
+
+
+def submit(backend: Backend) -> dict[str, Any]:
+    stored = _stored(backend, NewJob.of_json(inputs.body(backend.config.max_body_bytes)))
+    answer = _job_of(stored)
+    if warned := next(_warnings(backend, [stored]), None):
+        answer["warning"] = warned.text
+    return answer
+
+
+def submit_new(backend: Backend, job: NewJob) -> Job:
+    """Store a job under the request's idempotency key, and say so in status and headers."""
+    stored = _stored(backend, job).job
+    assert stored is not None
+    return stored
+
+
+def _stored(backend: Backend, job: NewJob) -> Submitted:
+    stored = backend.jobs.submit_one(job, inputs.idempotency_key())
+    assert stored.job is not None
+    bottle.response.status = _status(stored)
+    bottle.response.set_header("Location", f"/jobs/{stored.job.id}")
+    if stored.replayed:
+        bottle.response.set_header("Idempotent-Replayed", "true")
+    if stored.existing:
+        bottle.response.set_header("Unique-Existing", "true")
+    return stored
+
+
+def submit_batch(backend: Backend) -> dict[str, Any]:
+    """201 when all jobs were stored, 202 when none of them is confirmed as DURABILITY asks, 200 when all had been before, else
+    207; an error when none is there."""
+    rows = [_checked(row) for row in inputs.rows(backend.config.max_batch_bytes)]
+    good = [row for row in rows if isinstance(row, NewJob)]
+    stored = iter(backend.jobs.submit_many(good, key=inputs.idempotency_key()))
+    answers = [next(stored) if isinstance(row, NewJob) else Submitted(None, error=row) for row in rows]
+    answers = [_placed(answer, index) for index, answer in enumerate(answers)]
+    if not any(answer.job for answer in answers):
+        raise _in_one([answer.error for answer in answers if answer.error])
+    results = [_result(answer) for answer in answers]
+    statuses = {result["status"] for result in results}
+    bottle.response.status = statuses.pop() if len(statuses) == 1 else 207
+    if all(answer.replayed for answer in answers):
+        bottle.response.set_header("Idempotent-Replayed", "true")
+    return {"results": results, "warnings": [warned.text for warned in _warnings(backend, answers)]}
+
+
+def _checked(row: Any) -> NewJob | Invalid:
+    try:
+        return NewJob.of_json(row)
+    except Invalid as error:
+        return error
+
+
+def _placed(answer: Submitted, index: int) -> Submitted:
+    """With the row in the pointers of its error."""
+    if not isinstance(answer.error, Invalid):
+        return answer
+    problems = [(f"/jobs/{index}{pointer}", detail) for pointer, detail in answer.error.problems]
+    return Submitted(None, error=Invalid(problems))
+
+
+def _in_one(errors: Sequence[JobQueueError]) -> JobQueueError:
+    """One error for a batch of which no job was stored."""
+    invalid = [error for error in errors if isinstance(error, Invalid)]
+    if len(invalid) < len(errors):
+        return next(error for error in errors if not isinstance(error, Invalid))
+    return Invalid([problem for error in invalid for problem in error.problems])
+
+
+def _result(answer: Submitted) -> dict[str, Any]:
+    if answer.error:
+        problem = problem_of(answer.error)
+        return {"status": problem.status, "error": problem.body}
+    listed = answer._replace(job=answer.job.listed()) if answer.job and not answer.job.truncated else answer
+    return {"status": _status(answer), "job": _job_of(listed)}
+
+
+def _status(answer: Submitted) -> int:
+    if answer.unconfirmed:
+        return 202
+    return 200 if answer.replayed or answer.existing else 201
+
+
+def _job_of(answer: Submitted) -> dict[str, Any]:
+    assert answer.job is not None  # without an error there is a job
+    confirmed = answer.job.durability or ("fast" if answer.unconfirmed else None)
+    return answer.job.as_dict() | ({"durability": confirmed} if confirmed else {})
+
+
+def _warnings(backend: Backend, answers: Sequence[Submitted]) -> Iterator[Warned]:
+    """What is not confirmed; then who is missing to do the new jobs, which costs a look at Redis now and then."""
+    yield from dict.fromkeys(Warned("unconfirmed", each.unconfirmed) for each in answers if each.unconfirmed)
+    yield from backend.advice.on([each.job for each in answers if each.job and not (each.replayed or each.existing)])
+
+
+# -------------------------------------------------------------------------------------------------------------- look
+
+
+def page(backend: Backend) -> dict[str, Any]:
+    """Jobs that match."""
+    given = inputs.query(*FILTERS, "limit", "offset", "cursor")
+    if given.get("status", STATUSES[0]) not in STATUSES:
+        raise Invalid([("/status", f"must be one of {', '.join(STATUSES)}")])
+    return page_of(backend, Filter(**{name: given.get(name) for name in FILTERS}), given)
+
+
+def page_of(backend: Backend, wanted: Filter, given: dict[str, str]) -> dict[str, Any]:
+    """The page that a query asks for: ``limit``, ``offset``, ``cursor``."""
+    limit = inputs.whole(given, "limit", PAGE, 1, MAX_PAGE)
+    offset = inputs.whole(given, "offset", 0, 0, MAX_OFFSET)
+    found = backend.jobs.page(wanted, limit=limit, offset=offset, cursor=given.get("cursor"))
+    return {"jobs": [job.as_dict() for job in found.jobs], "total": found.total, "next_cursor": found.cursor}
+
+
+def get(backend: Backend, job_id: str) -> dict[str, Any]:
+    """The job; with ``wait_s``, as soon as it has ended or that time has passed."""
+    wait_s = inputs.seconds(inputs.query("wait_s"), "wait_s", MAX_WAIT_S)
+    job = backend.jobs.get(job_id)
+    if wait_s and job.status not in ENDED:
+        backend.waiters.sleep(bottle.request.environ, job_id, wait_s)
+    return job.as_dict()
+
+
+def explain(backend: Backend, job_id: str) -> dict[str, Any]:
+    """Why a job is not running yet, or what happened to it."""
+    return backend.overview.explain(job_id)

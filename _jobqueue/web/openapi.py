@@ -1,0 +1,151 @@
+"""The description of the API (OpenAPI 3.1), made from the table that Bottle routes by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jobqueue
+from _jobqueue.records import MAX_KEY_CHARS
+from _jobqueue.web.jobs import MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
+from _jobqueue.web.problems import PROBLEM_JSON
+from _jobqueue.web.schemas import CURSOR, JOB_ID, NAMED, STATUS, TEXT, WHOLE, WORD, Schema, ref
+
+# Instead of the scope that a key needs.
+ANYBODY = "anybody"
+OUR_HOSTS = "our hosts"  # anybody who calls it by a name of ours
+
+
+class Route(NamedTuple):
+    """A call: how it is reached, who may make it, what it answers, and the function that does it."""
+
+    method: str
+    path: str  # as Bottle has it
+    scope: str
+    tag: str
+    name: str
+    summary: str
+    answers: dict[int, Schema | None]  # None: without a body
+    call: Callable[..., Any]  # of the backend and what stands in the path
+    takes: tuple[str, ...] = ()  # names of PARAMETERS
+    body: Schema | None = None
+    needs_body: bool = True
+    also: tuple[int, ...] = ()  # refusals that do not follow from the rest
+
+    def refusals(self) -> set[int]:
+        """The statuses of its problems."""
+        posts, guarded = self.method == "POST", self.scope != ANYBODY
+        found = {401, 403, 500, 503, *self.also}
+        found |= {400, 413, 415} if self.body else set()
+        found |= {422, 429} if posts else {422} if self.takes and guarded else set()
+        return found | ({404} if "<" in self.path else set())
+
+
+MEANING = {
+    200: "Done, or found.",
+    201: "Stored; it will be done.",
+    202: "Stored, but not confirmed as DURABILITY asks. Or: the running job was asked to stop.",
+    204: "Gone.",
+    207: "Some were stored; each has its own status.",
+    400: "Not JSON, or not HTTP.",
+    401: "No valid API key.",
+    403: "The key's scope, the host name or the origin forbids it.",
+    404: "There is none.",
+    409: "The job's status, or a check that runs, forbids it.",
+    413: "Too large.",
+    415: "Not sent as JSON.",
+    422: "A field is wrong; errors names each.",
+    429: "Too many requests; Retry-After tells when.",
+    500: "A mistake of ours; the log has the request id.",
+    503: "Redis does not answer; Retry-After tells when to try again.",
+}
+
+
+def _in_query(name: str, schema: Schema, **more: Any) -> Schema:
+    return {"name": name, "in": "query", "schema": schema, **more}
+
+
+def _in_path(name: str, schema: Schema, **more: Any) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": schema, **more}
+
+
+PARAMETERS = {
+    "job_id_path": _in_path("job_id", TEXT, example=JOB_ID),
+    "queue_path": _in_path("queue", WORD),
+    "key": {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Makes a repeat harmless: the same request under the same key is done once.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+    },
+    "status": _in_query("status", STATUS),
+    "type": _in_query("type", TEXT),
+    "queue": _in_query("queue", TEXT),
+    "tag": _in_query("tag", TEXT),
+    "kind": _in_query("kind", TEXT, description="Dead letters whose last error is of that kind."),
+    "limit": _in_query("limit", {**WHOLE, "minimum": 1, "maximum": MAX_PAGE, "default": PAGE}),
+    "offset": _in_query("offset", {**WHOLE, "maximum": MAX_OFFSET, "default": 0}),
+    "cursor": _in_query("cursor", CURSOR, description="next_cursor of the page before."),
+    "wait_s": _in_query(
+        "wait_s",
+        {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
+        description="Answer when the job has ended, or after that many seconds.",
+    ),
+    "format": _in_query("format", {"enum": ["json", "prometheus"]}),
+    "verbose": _in_query("verbose", TEXT, description="Say what was found.", allowEmptyValue=True),
+}
+
+
+def description(routes: Iterable[Route], tags: dict[str, str]) -> Schema:
+    """The whole of it. ``tags``: their names and what they hold."""
+    paths: dict[str, Schema] = {}
+    for route in routes:
+        paths.setdefault(re.sub(r"<(\w+)>", r"{\1}", route.path), {})[route.method.lower()] = _call(route)
+    problem = {PROBLEM_JSON: {"schema": ref("Problem")}}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "jobqueue",
+            "version": jobqueue.__version__,
+            "description": "Hand over work, have it done exactly as promised, see what happened. Errors are application/problem+json.",
+        },
+        "tags": [{"name": name, "description": text} for name, text in tags.items()],
+        "security": [{}, {"key": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key, where any is set."}
+            },
+            "parameters": PARAMETERS,
+            "responses": {
+                f"Problem{status}": {"description": text, "content": problem}
+                for status, text in MEANING.items()
+                if status >= 400
+            },
+            "schemas": NAMED,
+        },
+    }
+
+
+def _call(route: Route) -> Schema:
+    answers: Schema = {str(status): _answer(status, schema) for status, schema in route.answers.items()}
+    answers |= {str(status): ref(f"Problem{status}", "responses") for status in sorted(route.refusals())}
+    names = [f"{name}_path" for name in re.findall(r"<(\w+)>", route.path)] + list(route.takes)
+    described: Schema = {"operationId": route.name, "tags": [route.tag], "summary": route.summary}
+    described["parameters"] = [ref(name, "parameters") for name in names]
+    if route.body:
+        described["requestBody"] = {
+            "required": route.needs_body,
+            "content": {"application/json": {"schema": route.body}},
+        }
+    return described | {"responses": answers}
+
+
+def _answer(status: int, schema: Schema | None) -> Schema:
+    """A ``schema`` may name the schema of each content type instead."""
+    if schema is None:
+        return {"description": MEANING[status]}
+    schemas = schema if "application/json" in schema else {"application/json": schema}
+    content = {kind: {"schema": each} for kind, each in schemas.items()}
+    return {"description": MEANING[status], "content": content}

@@ -1,0 +1,89 @@
+"""The table of routes: Bottle routes by it, and the description of the API is made from it."""
+
+from __future__ import annotations
+
+from _jobqueue.records import ACT_MOST, REQUEUE_MOST
+from _jobqueue.web import jobs, operations, queues, status
+from _jobqueue.web.inputs import MAX_BATCH_JOBS
+from _jobqueue.web.openapi import ANYBODY, OUR_HOSTS, Route
+from _jobqueue.web.schemas import (
+    ACTED,
+    ANYTHING,
+    BATCH,
+    BULK,
+    KINDS,
+    METRICS,
+    QUEUES,
+    REQUEUED,
+    RESULTS,
+    RETRY,
+    WORKERS,
+    ref,
+)
+
+TAGS = {
+    "Jobs": "Submit work and see what becomes of it.",
+    "Dead letters": "Jobs that have failed for good.",
+    "Queues and workers": "Who works on what.",
+    "Health": "For probes and monitoring.",
+}
+LIST = ("limit", "offset", "cursor")
+NEW_JOB, JOB, PAGE, QUEUE = ref("NewJob"), ref("Job"), ref("Page"), ref("Queue")
+EXPLANATION, VERDICT, STATS, SYSTEM = ref("Explanation"), ref("Verdict"), ref("Stats"), ref("System")
+
+# fmt: off
+ROUTES = (
+    Route("POST", "/jobs", "submit", "Jobs", "submit", "Submit a job",
+          {201: JOB, 200: JOB, 202: JOB}, jobs.submit, ("key",), NEW_JOB, also=(404,)),
+    Route("POST", "/jobs/batch", "submit", "Jobs", "submitBatch", f"Submit up to {MAX_BATCH_JOBS:,} jobs; also one a line, as application/x-ndjson",
+          {201: RESULTS, 200: RESULTS, 202: RESULTS, 207: RESULTS}, jobs.submit_batch, ("key",), BATCH, also=(404,)),
+    Route("POST", "/jobs/bulk", "admin", "Jobs", "bulk", f"Retry, cancel, delete or run now up to {ACT_MOST:,} jobs, by their ids or a filter",
+          {200: ACTED}, operations.bulk, (), BULK),
+    Route("GET", "/jobs", "read", "Jobs", "list", "List jobs",
+          {200: PAGE}, jobs.page, ("status", "type", "queue", "tag", "kind", *LIST)),
+    Route("GET", "/jobs/<job_id>", "read", "Jobs", "get", "See a job",
+          {200: JOB}, jobs.get, ("wait_s",)),
+    Route("GET", "/jobs/<job_id>/explain", "read", "Jobs", "explain", "Say why a job is not running yet, or what happened to it",
+          {200: EXPLANATION}, jobs.explain),
+    Route("DELETE", "/jobs/<job_id>", "admin", "Jobs", "delete", "Forget a job that does not run",
+          {204: None}, operations.delete, also=(409,)),
+    Route("POST", "/jobs/<job_id>/retry", "admin", "Jobs", "retry", "Run a failed or cancelled job again, with fresh attempts",
+          {200: JOB}, operations.retry, (), RETRY, needs_body=False, also=(409,)),
+    Route("POST", "/jobs/<job_id>/cancel", "admin", "Jobs", "cancel", "Cancel a job, or ask its handler to stop",
+          {200: JOB, 202: JOB}, operations.cancel, also=(409,)),
+    Route("POST", "/jobs/<job_id>/run", "admin", "Jobs", "runNow", "Run a scheduled job now",
+          {200: JOB}, operations.run_now, also=(409,)),
+    Route("GET", "/dlq", "read", "Dead letters", "deadLetters", "List dead letters",
+          {200: PAGE}, operations.dead_letters, ("type", "queue", "kind", *LIST)),
+    Route("GET", "/dlq/kinds", "read", "Dead letters", "kinds", "Count dead letters by the kind of their last error",
+          {200: KINDS}, operations.kinds, ("queue",)),
+    Route("POST", "/dlq/requeue", "admin", "Dead letters", "requeueAll", f"Retry the oldest dead letters, up to {REQUEUE_MOST:,} of each queue",
+          {200: REQUEUED}, operations.requeue_all),
+    Route("POST", "/dlq/<job_id>/requeue", "admin", "Dead letters", "requeue", "Retry a dead letter, with fresh attempts",
+          {200: JOB}, operations.retry, (), RETRY, needs_body=False, also=(409,)),
+    Route("GET", "/queues", "read", "Queues and workers", "queues", "See the queues",
+          {200: QUEUES}, queues.queues),
+    Route("DELETE", "/queues/<queue>", "admin", "Queues and workers", "deleteQueue", "Forget a queue that holds no jobs",
+          {204: None}, queues.delete, also=(409, 422)),
+    Route("POST", "/queues/<queue>/pause", "admin", "Queues and workers", "pause", "Stop a queue from giving out jobs",
+          {200: QUEUE}, queues.pause),
+    Route("POST", "/queues/<queue>/resume", "admin", "Queues and workers", "resume", "Let it go on",
+          {200: QUEUE}, queues.resume),
+    Route("POST", "/queues/<queue>/check", "admin", "Queues and workers", "check", "Say whether every invariant of a queue holds",
+          {200: VERDICT}, queues.check, also=(409,)),
+    Route("GET", "/workers", "read", "Queues and workers", "workers", "See the workers",
+          {200: WORKERS}, queues.workers),
+    Route("GET", "/metrics", "read", "Health", "metrics", "Counts, as JSON or for Prometheus",
+          {200: METRICS}, status.metrics, ("format",)),
+    Route("GET", "/stats", "read", "Health", "stats", "What is wrong, rates, queues, workers and the last hour in one answer",
+          {200: STATS}, status.stats),
+    Route("GET", "/system", "read", "Health", "system", "What it runs on, and how it is set",
+          {200: SYSTEM}, status.system),
+    Route("GET", "/health", ANYBODY, "Health", "health", f"200 while Redis answers within {status.HEALTH_S:g} s",
+          {200: ANYTHING}, status.health, ("verbose",)),
+    Route("GET", "/livez", ANYBODY, "Health", "livez", "200 while the process serves",
+          {200: ANYTHING}, status.livez),
+    Route("GET", "/openapi.json", OUR_HOSTS, "Health", "openapi", "This description",
+          {200: ANYTHING}, status.description),
+)
+# fmt: on

@@ -1,0 +1,351 @@
+"""The JSON of requests and answers, as JSON Schema. Every number is the constant that is enforced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from _jobqueue.records import (
+    ACT_MOST,
+    ACTIONS,
+    BEAT_LOST_MS,
+    DAY_MS,
+    DEFAULT_PRIORITY,
+    DEFAULT_QUEUE,
+    DEFAULT_TYPE,
+    DURABILITIES,
+    FAILURES,
+    MAX_ATTEMPTS,
+    MAX_DELAY_MS,
+    MAX_KEY_CHARS,
+    MAX_PRIORITY,
+    MAX_TAGS,
+    MIN_TIMEOUT_MS,
+    NAME,
+    PRIORITIES,
+    STATUSES,
+)
+from _jobqueue.web.diagnosis import EXPLANATIONS, LEVELS, MAX_FINDINGS
+from _jobqueue.web.jobs import FILTERS
+from _jobqueue.web.overview import HOUR
+from _jobqueue.web.queues import MAX_SENTENCES
+from _jobqueue.web.rates import SHARES, WINDOW
+
+JOB_ID = "0f8fad5b-d9cb-8000-a165-70867728950e"
+Schema = dict[str, Any]
+
+
+def shape(properties: Schema, required: tuple[str, ...] = (), **more: Any) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(required), **more}
+
+
+def full(**properties: Schema) -> Schema:
+    """An object that has all of these."""
+    return shape(properties, tuple(properties))
+
+
+def ref(name: str, kind: str = "schemas") -> Schema:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def said(schema: Schema, description: str) -> Schema:
+    return {**schema, "description": description}
+
+
+def maybe(schema: Schema) -> Schema:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def listed(items: Schema, **more: Any) -> Schema:
+    return {"type": "array", "items": items, **more}
+
+
+def alike(schema: Schema, *names: str) -> Schema:
+    return dict.fromkeys(names, schema)
+
+
+def seconds(low_ms: int, high_ms: int, description: str) -> Schema:
+    return {"type": "number", "minimum": low_ms / 1000, "maximum": high_ms / 1000, "description": description}
+
+
+ANYTHING: Schema = {"type": "object"}
+TEXT: Schema = {"type": "string"}
+SWITCH: Schema = {"type": "boolean"}
+INTEGER: Schema = {"type": "integer"}
+WHOLE: Schema = {"type": "integer", "minimum": 0}
+NUMBER: Schema = {"type": "number", "minimum": 0}
+CURSOR: Schema = {"type": "string", "format": "cursor"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+WORD: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
+STATUS: Schema = {"enum": list(STATUSES)}
+PRIORITY: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_PRIORITY}
+BY_STATUS = shape(alike(WHOLE, *STATUSES))
+
+# -------------------------------------------------------------------------------------------------------------- jobs
+
+NEW_JOB = shape(
+    {
+        "payload": {"description": "Any JSON. The handler gets it as it is.", "default": None},
+        "type": {**WORD, "default": DEFAULT_TYPE, "description": "Which handler runs it."},
+        "queue": {**WORD, "default": DEFAULT_QUEUE},
+        "priority": {
+            "oneOf": [PRIORITY, {"enum": list(PRIORITIES)}],
+            "default": DEFAULT_PRIORITY,
+            "description": "Higher first; low, normal and high are {low}, {normal} and {high}.".format(**PRIORITIES),
+        },
+        "delay_s": seconds(0, MAX_DELAY_MS, "Run it that much later."),
+        "run_at": said(TIME, f"Run it at that time, within {MAX_DELAY_MS // DAY_MS} days. Not together with delay_s."),
+        "max_attempts": {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS},
+        "timeout_s": seconds(MIN_TIMEOUT_MS, DAY_MS, "One attempt may take that long."),
+        "backoff_s": seconds(0, DAY_MS, "First delay between two attempts; it doubles each time."),
+        "unique_key": said(
+            {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
+            "While a job of the queue with this key has not ended, submitting another gives that one back.",
+        ),
+        "tags": listed(WORD, maxItems=MAX_TAGS),
+    },
+    (),
+    additionalProperties=False,
+    **{"not": {"required": ["delay_s", "run_at"]}},
+    example={"type": "email.send", "payload": {"to": "ada@example.org"}, "priority": "high"},
+)
+BATCH = shape(
+    {"jobs": listed(ref("NewJob"), minItems=1)},
+    ("jobs",),
+    additionalProperties=False,
+    example={"jobs": [{"payload": 1}, {"payload": 2}]},
+)
+
+FAILURE = shape(
+    {
+        "attempt": WHOLE,
+        "started_at": maybe(TIME),
+        "at": TIME,
+        "kind": said(TEXT, f"An exception's class, or {', '.join(FAILURES[1:])}."),
+        "message": TEXT,
+        **alike(maybe(TEXT), "traceback", "worker"),
+    }
+)
+JOB = shape(
+    {
+        "job_id": {"type": "string", "format": "uuid"},
+        "status": STATUS,
+        **alike(TEXT, "type", "queue"),
+        "priority": PRIORITY,
+        "payload": {},
+        "result": {"description": "What the handler returned, once the job is done."},
+        "payload_preview": said(
+            TEXT, "In lists, in the place of a payload above 2 KiB, which is null: the beginning of its JSON."
+        ),
+        "result_preview": said(TEXT, "The same of a result."),
+        "truncated": said(
+            listed({"enum": ["payload", "result", "errors", "log"]}),
+            "In lists: what is cut; of errors and log the latest are there. The job itself shows all.",
+        ),
+        **alike(WHOLE, "attempts", "max_attempts"),
+        "error": said(maybe(TEXT), "The last failure's message, until the job is done."),
+        "errors": listed(ref("Failure")),
+        "progress": said(
+            maybe(ANYTHING),
+            "fraction (0 to 1) and note, as the handler tells them; null once it is done, unless it told the end.",
+        ),
+        "log": listed(TEXT),
+        "created_at": TIME,
+        **alike(maybe(TIME), "started_at", "finished_at"),
+        "run_at": said(maybe(TIME), "When it is or was due."),
+        "cancel_requested_at": said(maybe(TIME), "Since when its handler is asked to stop."),
+        "timeout_s": NUMBER,
+        "position": said(maybe(INTEGER), "Its place in the queue, 1 is next."),
+        "worker": maybe(TEXT),
+        "tags": listed(TEXT),
+        "durability": said(
+            {"enum": list(DURABILITIES)}, "In the answer to a submit, where DURABILITY is set: what is confirmed."
+        ),
+        "warning": said(TEXT, "In the answer to a submit: what is not confirmed, or why it may not run soon."),
+    },
+    ("job_id", "status", "result", "attempts"),
+)
+RESULT = shape({"status": WHOLE, "job": ref("Job"), "error": ref("Problem")}, ("status",))
+RESULTS = shape({"results": listed(ref("Result")), "warnings": listed(TEXT)}, ("results",))
+PAGE = full(
+    jobs=listed(ref("Job")),
+    total=said(maybe(INTEGER), "All that match; null where only a scan could tell."),
+    next_cursor=said(maybe(TEXT), "Continues the list, while jobs come and go; null at the end."),
+)
+EXPLANATION = full(
+    code={"enum": list(EXPLANATIONS)},
+    explanation=said(TEXT, "Why it is not running yet, or what happened; one or two sentences."),
+    job=ref("Job"),
+)
+
+# --------------------------------------------------------------------------------------------------------- operations
+
+RETRY = shape(
+    {"payload": {"description": "Another payload for it. Without one it keeps its own."}}, additionalProperties=False
+)
+BULK = shape(
+    {
+        "action": {"enum": list(ACTIONS)},
+        "ids": listed(TEXT, minItems=1, maxItems=ACT_MOST),
+        "filter": shape(
+            {name: STATUS if name == "status" else TEXT for name in FILTERS},
+            minProperties=1,
+            additionalProperties=False,
+            description="Without a status, only jobs whose status allows the action match.",
+        ),
+        "cursor": said(CURSOR, "next_cursor of the answer before, to the same action and filter."),
+        "dry_run": {**SWITCH, "default": False, "description": "Count what would change, and change nothing."},
+    },
+    ("action",),
+    additionalProperties=False,
+    oneOf=[
+        {"required": ["ids"], "not": {"anyOf": [{"required": ["filter"]}, {"required": ["cursor"]}]}},
+        {"required": ["filter"], "not": {"required": ["ids"]}},
+    ],
+    example={"action": "retry", "filter": {"status": "failed", "type": "email.send"}, "dry_run": True},
+)
+ACTED = full(
+    action={"enum": list(ACTIONS)},
+    dry_run=SWITCH,
+    matched=said(WHOLE, "Changed and skipped."),
+    changed=said(WHOLE, "In a dry run, how many would be."),
+    skipped=said(
+        {"type": "object", "additionalProperties": WHOLE},
+        "Why not -> how many: a status that forbids it, not_found, or taken (another job has the unique key).",
+    ),
+    next_cursor=said(maybe(TEXT), "Repeat the call with it while it is not null, and add up."),
+)
+REQUEUED = full(requeued=WHOLE, left=WHOLE)
+LATEST = full(job_id=TEXT, at=TIME, type=TEXT, message=said(TEXT, "The beginning of its last error."))
+KINDS = full(kinds=listed(full(kind=TEXT, count=WHOLE, latest=LATEST)))
+
+# ------------------------------------------------------------------------------------------------ queues and workers
+
+QUEUE = shape(
+    {
+        "queue": TEXT,
+        "paused": SWITCH,
+        "jobs": BY_STATUS,
+        "totals": {"type": "object", "additionalProperties": INTEGER},
+        "oldest_queued_at": maybe(TIME),
+        "reaper": said(SWITCH, "A reaper looks after it."),
+        "reaper_at": said(maybe(TIME), "The reaper's last tick."),
+    },
+    ("queue", "paused", "jobs", "totals"),
+)
+WORKER = shape(
+    {
+        **alike(TEXT, "worker", "queue", "host", "version"),
+        **alike(WHOLE, "pid", "threads"),
+        "lease_s": said(NUMBER, "PROCESSING_TIMEOUT_S of the worker: without a beat for so long, it is dead."),
+        "types": listed(TEXT),
+        "running": listed(shape({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})),
+        "last_beat_at": TIME,
+        "beat_ms": said(WHOLE, "The same, in ms since the epoch."),
+        "lost": said(SWITCH, f"It has missed its beats for {BEAT_LOST_MS // 1000} s."),
+    },
+    ("worker", "queue", "last_beat_at", "lost"),
+)
+QUEUES, WORKERS = shape({"queues": listed(ref("Queue"))}), shape({"workers": listed(ref("Worker"))})
+VERDICT = full(
+    queue=TEXT,
+    problems=listed(TEXT, maxItems=MAX_SENTENCES, description="A sentence each; [] when every invariant holds."),
+    more=said(WHOLE, "How many further ones there are."),
+    checked_at=maybe(TIME),
+)
+
+# -------------------------------------------------------------------------------------------------------- the system
+
+FINDING = full(
+    id=said(TEXT, "The same as long as the same thing is wrong."),
+    code={"enum": list(LEVELS)},
+    level={"enum": sorted(set(LEVELS.values()))},
+    text=said(TEXT, "What is wrong, and what to do."),
+    queue=maybe(TEXT),
+)
+PERCENTILES = {
+    f"{kind}_p{percent}_ms": said(maybe(INTEGER), f"{percent} % of what {what} took no longer.")
+    for kind, what in (("wait", "waited"), ("run", "ran"))
+    for percent in SHARES
+}
+RATES = shape(
+    {
+        **alike(NUMBER, "finished_per_minute", "failed_per_minute"),
+        "error_rate": {"type": ["number", "null"], "description": "Failed attempts of all, 0 to 1."},
+        **PERCENTILES,
+    },
+    description=f"Over the last {WINDOW - 1} minutes and this one, from the first of them in which anything happened.",
+)
+MINUTE = shape(
+    {
+        "at": TIME,
+        **alike(WHOLE, "submitted", "done", "failed", "retried"),
+        **PERCENTILES,
+        "oldest_ms": said(
+            maybe(INTEGER), "Greatest age of the oldest waiting job, as the reaper saw it; null when none waited."
+        ),
+    }
+)
+PACE = shape(
+    {
+        "oldest_age_s": maybe(NUMBER),
+        **alike(said(NUMBER, "In the last minute."), "done_per_minute", "submitted_per_minute"),
+        "growth_per_minute": said({"type": "number"}, "Submitted in the last minute, less those that ended."),
+        "drain_s": said(
+            maybe(NUMBER),
+            "How long what waits takes at the pace of the last minute, or of the last few when nothing ended in it; "
+            "null while nothing is done.",
+        ),
+        **alike(WHOLE, "workers", "threads", "busy"),
+    }
+)
+STATS = full(
+    now=TIME,
+    version=TEXT,
+    health=listed(FINDING, maxItems=MAX_FINDINGS, description="The worst first; [] when all is well."),
+    jobs=BY_STATUS,
+    rates=RATES,
+    minutes=listed(MINUTE, description=f"{HOUR} of them over all queues, the oldest first, this one last."),
+    queues=listed({"allOf": [ref("Queue"), PACE]}),
+    workers=listed(ref("Worker")),
+)
+BOOKS = full(
+    queue=TEXT,
+    reaper_at=maybe(TIME),
+    balance=said(INTEGER, "Submitted jobs that are nowhere: 0 when the books balance."),
+    checked_at=maybe(TIME),
+    problems=said(maybe(INTEGER), "What the checker found then."),
+)
+SYSTEM = full(
+    redis=said(ANYTHING, "Version, role, memory, persistence; warnings says what that means."),
+    config=said(ANYTHING, "The settings of this API process, without secrets."),
+    queues=listed(BOOKS),
+    api=shape({**alike(TEXT, "version", "python"), "started_at": TIME, "pid": WHOLE}),
+)
+METRICS = {"application/json": ANYTHING, "text/plain": TEXT}
+
+PROBLEM = shape(
+    {
+        **alike(TEXT, "type", "title"),
+        "status": INTEGER,
+        "code": said(TEXT, "Stable; for programs."),
+        "detail": said(TEXT, "For people: what is wrong and what to do."),
+        "errors": listed(full(pointer=said(TEXT, "JSON pointer to the field."), detail=TEXT)),
+    },
+    ("type", "title", "status", "code", "detail"),
+)
+
+# Those that have a name in the description.
+NAMED = {
+    "NewJob": NEW_JOB,
+    "Job": JOB,
+    "Failure": FAILURE,
+    "Result": RESULT,
+    "Page": PAGE,
+    "Explanation": EXPLANATION,
+    "Queue": QUEUE,
+    "Worker": WORKER,
+    "Verdict": VERDICT,
+    "Stats": STATS,
+    "System": SYSTEM,
+    "Problem": PROBLEM,
+}

@@ -1,0 +1,305 @@
+// The frame: which view is shown, one poll at a time, and the controls around the view.
+import { call, Problem } from './api.js';
+import { create } from './create.js';
+import { dead } from './dead.js';
+import { toast } from './dialogs.js';
+import { h, show } from './dom.js';
+import { drawHealth, tell } from './health.js';
+import { job } from './job.js';
+import { jobs } from './jobs.js';
+import { listenToKeys } from './keys.js';
+import { overview } from './overview.js';
+import { loading, query } from './parts.js';
+import { queues } from './queues.js';
+import { system } from './system.js';
+import { age, clock, number } from './words.js';
+import { workers } from './workers.js';
+
+const SLOWEST_MS = 10000; // between two polls when they fail
+const STATS_MS = 10000; // between two of /stats, for a view that does not show them
+const LATE_MS = 5000;
+const EVERY = 'jobqueue-every';
+const THEME = 'jobqueue-theme';
+const NEXT_THEME = { auto: 'dark', dark: 'light', light: 'auto' };
+const VIEWS = {
+  '': ['Overview', overview],
+  jobs: ['Jobs', jobs],
+  dead: ['Dead letters', dead],
+  queues: ['Queues', queues],
+  workers: ['Workers', workers],
+  create: ['Create', create],
+  system: ['System', system],
+};
+const TITLES = Object.fromEntries(Object.entries(VIEWS).map(([name, [title]]) => [name, title]));
+
+const byId = (name) => document.getElementById(name);
+const main = byId('main');
+const every = byId('every'); // seconds between two polls; 0: none
+const search = byId('search');
+
+// What views get to know and may ask for.
+const app = {
+  stats: null,
+  selected: 0,
+  go(hash) {
+    location.hash = hash;
+  },
+  refresh: () => poll(true),
+  draw,
+  pace,
+};
+
+// --- which view
+
+const kept = {}; // views, as they were left
+let view = {};
+
+// A view has draw(), and perhaps title, open(params, same), poll(signal), act(action, id),
+// clear() and polls: false when it does not show app.stats.
+function route() {
+  const [path, params = ''] = location.hash.replace(/^#\/?/, '').split('?');
+  const [first, id] = path.split('/');
+  const name = Object.hasOwn(VIEWS, first) ? first : '';
+  const isAnother = view.name !== name || view.id !== id;
+  if (isAnother) {
+    enter(name, id);
+  }
+  const isSame = view.params === params;
+  Object.assign(view, { name, id, params });
+  app.selected = 0;
+  view.open?.(Object.fromEntries(new URLSearchParams(params)), isSame);
+  if (isAnother) {
+    main.replaceChildren(view.element);
+  }
+  nameThePage(view.title ?? TITLES[name]);
+  draw();
+  if (isAnother) {
+    placeInView(isSame);
+  }
+  poll(true);
+}
+
+function enter(name, id) {
+  Object.assign(view, { scroll: scrollY, focus: document.activeElement });
+  const [, make] = VIEWS[name];
+  if (id) {
+    view = job(app, id);
+  } else {
+    kept[name] ??= make(app);
+    view = kept[name];
+  }
+  view.element ??= h('div');
+}
+
+function nameThePage(title) {
+  document.body.dataset.view = view.name;
+  document.title = `${title} · jobqueue`;
+  show(byId('title'), title);
+}
+
+// Scroll and focus are as they were left, or at the beginning.
+function placeInView(isSame) {
+  document.querySelector('nav [aria-current]').scrollIntoView({ inline: 'center' });
+  scrollTo(0, isSame ? (view.scroll ?? 0) : 0);
+  if (isSame && view.focus?.isConnected) {
+    view.focus.focus({ preventScroll: true });
+  } else if (hasAsked) {
+    byId('title').focus({ preventScroll: true });
+  }
+}
+
+function draw() {
+  drawNavigation();
+  drawChoices();
+  drawHealth(app.stats, failure);
+  show(view.element, app.stats || view.id ? view.draw() : loading());
+}
+
+function drawNavigation() {
+  const { jobs = {}, queues = [], workers = [] } = app.stats ?? {};
+  const counts = {
+    jobs: jobs.queued + jobs.processing,
+    dead: jobs.failed,
+    queues: queues.length,
+    workers: workers.length,
+  };
+  const entry = (name) =>
+    h(
+      'a',
+      { href: `#/${name}`, 'aria-current': view.name === name && 'page' },
+      TITLES[name],
+      counts[name] > 0 && h(`span.count.${name}`, number(counts[name])),
+    );
+  show(document.querySelector('nav'), Object.keys(VIEWS).map(entry));
+}
+
+// What fields for a type or a queue propose.
+function drawChoices() {
+  const { queues = [], workers = [] } = app.stats ?? {};
+  const choices = {
+    type: workers.flatMap((each) => each.types),
+    queue: queues.map((each) => each.queue),
+  };
+  for (const [name, values] of Object.entries(choices)) {
+    const options = [...new Set(values)].map((value) => h('option', { value }));
+    show(byId(`known-${name}`), options);
+  }
+}
+
+// --- one poll at a time
+
+let timer;
+let running = null; // the AbortController of the poll under way
+let hasAsked = false;
+let failures = 0; // in a row
+let failure = ''; // why the last poll failed
+let goodAt = 0;
+let statsAt = 0;
+
+async function poll(isWantedNow) {
+  if (running && !isWantedNow) {
+    return;
+  }
+  running?.abort();
+  clearTimeout(timer);
+  running = new AbortController();
+  const { signal } = running;
+  try {
+    await ask(view, signal);
+    failures = 0;
+    failure = '';
+    goodAt = Date.now();
+  } catch (error) {
+    if (signal.aborted) {
+      return;
+    }
+    failures += 1;
+    failure = error.message;
+    if (!(error instanceof Problem)) {
+      console.error(error);
+    }
+  }
+  running = null;
+  hasAsked = true;
+  draw();
+  tell(app.stats);
+  pace();
+}
+
+async function ask(polled, signal) {
+  if (polled.polls !== false || Date.now() - statsAt > STATS_MS) {
+    const stats = await call('GET', '/stats', undefined, signal);
+    clock.learn(stats.now);
+    app.stats = stats;
+    statsAt = Date.now();
+  }
+  await polled.poll?.(signal);
+  signal.throwIfAborted();
+}
+
+// Plan the next poll.
+function pace() {
+  clearTimeout(timer);
+  beat();
+  const wait = waitMs();
+  if (wait && !document.hidden && !running) {
+    timer = setTimeout(poll, wait);
+  }
+}
+
+function waitMs() {
+  const usual = every.value * 1000;
+  if (failures) {
+    return Math.min(SLOWEST_MS, Math.max(usual, 1000 * 2 ** failures));
+  }
+  // What is selected must not move away under the hand that is about to act on it.
+  return app.selected ? 0 : usual;
+}
+
+// Say how fresh the data are.
+function beat() {
+  const [kind, text] = pulse();
+  Object.assign(byId('pulse'), { textContent: text, className: `pulse ${kind}` });
+}
+
+function pulse() {
+  const old = goodAt ? `data ${age(goodAt)} old` : 'connecting';
+  if (failures) {
+    return ['late', old];
+  }
+  if (app.selected) {
+    return ['paused', 'paused: rows are selected'];
+  }
+  if (Number(every.value) === 0) {
+    return ['paused', old];
+  }
+  const isLate = Date.now() - goodAt > Math.max(LATE_MS, every.value * 3000);
+  return isLate ? ['late', old] : ['live', 'live'];
+}
+
+setInterval(beat, 1000);
+every.value = localStorage.getItem(EVERY) ?? '2';
+every.onchange = () => {
+  localStorage.setItem(EVERY, every.value);
+  poll(true);
+};
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) {
+    clearTimeout(timer);
+  } else {
+    poll(true);
+  }
+});
+
+// --- controls
+
+listenToKeys({
+  titles: TITLES,
+  search,
+  go: app.go,
+  act: (action, id) => view.act?.(action, id),
+  leave() {
+    if (view.clear?.() || !view.id) {
+      return;
+    }
+    if (kept.jobs) {
+      history.back();
+    } else {
+      app.go('#/jobs');
+    }
+  },
+});
+
+search.form.onsubmit = (event) => {
+  event.preventDefault();
+  const text = search.value.trim();
+  const isId = /^[0-9a-f-]{36}$/i.test(text);
+  search.value = '';
+  search.blur();
+  app.go(isId ? `#/jobs/${text.toLowerCase()}` : `#/jobs?${query({ type: text })}`);
+};
+
+document.querySelector('.skip').onclick = (event) => {
+  event.preventDefault();
+  main.focus();
+};
+
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  localStorage.setItem(THEME, name);
+  show(byId('theme'), `Theme: ${name}`);
+}
+
+byId('theme').onclick = () => setTheme(NEXT_THEME[document.documentElement.dataset.theme]);
+setTheme(localStorage.getItem(THEME) ?? 'auto');
+
+addEventListener('hashchange', route);
+addEventListener('resize', draw);
+// Of what was asked for by hand.
+addEventListener('unhandledrejection', (event) => {
+  if (event.reason instanceof Problem) {
+    event.preventDefault();
+    toast(event.reason.message, 'error');
+  }
+});
+route();

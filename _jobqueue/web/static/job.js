@@ -1,0 +1,220 @@
+// One job: what it is, what happened to it, and what can be done about it.
+import { call, curl } from './api.js';
+import { agree, copy, dialog, editor } from './dialogs.js';
+import { h } from './dom.js';
+import { bar, button, empty, facts, link, loading, panel, pre, short, status } from './parts.js';
+import { FROM, reason } from './statuses.js';
+import { visible } from './visible.js';
+import { between, inQueues, span, when } from './words.js';
+
+const CONFIRMATIONS = {
+  delete: { title: 'Delete this job?', warning: 'It cannot be undone.', ok: 'Delete the job' },
+  cancel: {
+    title: 'Cancel this job?',
+    warning: 'If it runs, its handler is asked to stop.',
+    ok: 'Cancel the job',
+  },
+};
+
+const pretty = (value) => visible(JSON.stringify(value, null, 2));
+
+export function job(app, id) {
+  let found = null;
+  let missing = false;
+  const path = `/jobs/${encodeURIComponent(id)}`;
+
+  async function act(action) {
+    if (!FROM[action].includes(found?.job.status)) {
+      return;
+    }
+    if (CONFIRMATIONS[action] && !(await isWanted(action))) {
+      return;
+    }
+    if (action === 'delete') {
+      await call('DELETE', path);
+      app.go('#/jobs');
+    } else {
+      await call('POST', `${path}/${action}`);
+      app.refresh();
+    }
+  }
+
+  function isWanted(action) {
+    const { title, warning, ok } = CONFIRMATIONS[action];
+    const { type, queue } = found.job;
+    const text = `${type}, ${inQueues([queue])}. ${warning}`;
+    return agree({ title, text, ok, danger: true });
+  }
+
+  function retryAnew() {
+    const { area, said, send } = editor(
+      'Payload',
+      pretty(found.job.payload),
+      'Retry with this payload',
+    );
+    async function onsubmit(event) {
+      event.preventDefault();
+      await call('POST', `${path}/retry`, `{"payload":${area.value}}`);
+      box.close();
+      app.refresh();
+    }
+    const close = button('Close', () => box.close());
+    const form = h('form', { onsubmit }, area, said, h('p.actions', close, send));
+    const box = dialog('Retry with another payload', form);
+  }
+
+  function lead({ job, explanation }) {
+    const { progress } = job;
+    return h(
+      'section.lead',
+      { key: 'lead' },
+      h(
+        'p.name',
+        status(job.status),
+        h('strong', job.type),
+        h('code.id', job.job_id),
+        button('Copy id', () => copy(job.job_id, 'Id'), 'quiet'),
+      ),
+      h('p.sentence', { role: 'status' }, explanation),
+      job.status === 'processing' && progress && progressLine(progress),
+      actions(job),
+    );
+  }
+
+  function actions(job) {
+    const { type, queue, priority, payload } = job;
+    const command = curl({ type, queue, priority, payload });
+    function does(action, title, how = () => act(action)) {
+      return FROM[action].includes(job.status) && button(title, how, action, { key: title });
+    }
+    return h(
+      'p.actions',
+      { key: 'actions' },
+      does('retry', 'Retry'),
+      does('retry', 'Retry with another payload…', retryAnew),
+      does('run', 'Run now'),
+      does('cancel', 'Cancel'),
+      button('Copy as curl', () => copy(command, 'Command'), 'plain', { key: 'curl' }),
+      does('delete', 'Delete'),
+    );
+  }
+
+  return {
+    act,
+    polls: false,
+    title: `Job ${short(id)}`,
+    async poll(signal) {
+      try {
+        found = await call('GET', `${path}/explain`, undefined, signal);
+      } catch (error) {
+        if (error.status !== 404) {
+          throw error;
+        }
+        found = null;
+        missing = true;
+      }
+    },
+    draw() {
+      if (!found) {
+        return missing ? noSuchJob() : loading();
+      }
+      const { job } = found;
+      return [
+        lead(found),
+        panel('facts', '', factsOf(job)),
+        job.status !== 'done' && job.errors.length > 0 && errorPanel(job.errors.at(-1)),
+        panel('steps', 'What happened', h('ol.steps', steps(job))),
+        job.log.length > 0 && textPanel('Log', job.log.join('\n')),
+        h(
+          'div.two',
+          { key: 'data' },
+          textPanel('Payload', pretty(job.payload)),
+          job.status === 'done' && textPanel('Result', pretty(job.result)),
+        ),
+      ];
+    },
+  };
+}
+
+// --- parts of the page
+
+function noSuchJob() {
+  const all = h('a', { href: '#/jobs' }, 'All jobs');
+  return empty('There is no such job', h('p', 'It was deleted or has expired. ', all));
+}
+
+function progressLine({ fraction, note }) {
+  return h('p', bar(fraction, 1, 'Progress'), `${Math.round(fraction * 100)} % ${note}`);
+}
+
+function factsOf(job) {
+  const tags = job.tags.map((tag) => h('a.tag', { href: link('jobs', { tag }) }, tag));
+  return facts([
+    ['Queue', h('a', { href: link('jobs', { queue: job.queue }) }, job.queue)],
+    ['Priority', job.priority],
+    ['Attempts', `${job.attempts} of ${job.max_attempts}`],
+    ['Timeout', span(job.timeout_s * 1000)],
+    ['Created', when(job.created_at)],
+    job.run_at && ['Due', when(job.run_at)],
+    tags.length > 0 && ['Tags', tags],
+  ]);
+}
+
+function errorPanel(error) {
+  const sentence = h('p.wrong', reason(error));
+  return error.traceback
+    ? textPanel('Error', error.traceback, sentence)
+    : panel('Error', 'Error', sentence);
+}
+
+function textPanel(title, text, ...before) {
+  const copies = button('Copy', () => copy(text, title), 'quiet', { label: `Copy ${title}` });
+  return panel(title, [title, copies], before, pre(title, text));
+}
+
+// --- what happened
+
+function steps(job) {
+  let before = job.created_at;
+  const waited = (from) => from >= before && `waited ${between(before, from)} · `;
+  const failures = job.errors.map((error) => {
+    const ran = [waited(error.started_at), 'ran ', between(error.started_at, error.at)];
+    before = error.at;
+    const more = [ran, by(error.worker), h('em', reason(error))];
+    return step('failed', `Attempt ${error.attempt} failed`, error.at, more);
+  });
+  if (job.attempts < 2 && job.run_at > before) {
+    before = job.run_at; // when it was due, or retried by hand
+  }
+  return [step('queued', 'Submitted', job.created_at), failures, lastStep(job, before, waited)];
+}
+
+function lastStep(job, before, waited) {
+  const { status: now, started_at, finished_at, attempts } = job;
+  switch (now) {
+    case 'processing':
+      return step(now, `Attempt ${attempts} is running`, started_at, [
+        [waited(started_at), 'ran ', when(started_at, 'since')],
+        by(job.worker),
+      ]);
+    case 'done':
+      return step(now, `Attempt ${attempts} done`, finished_at, [
+        [waited(started_at), 'ran ', between(started_at, finished_at)],
+        by(job.worker),
+      ]);
+    case 'cancelled':
+      return step(now, 'Cancelled', finished_at);
+    case 'scheduled':
+      return step(now, job.errors.length ? 'Next attempt' : 'Due', job.run_at);
+    case 'queued':
+      return step('scheduled', 'Waiting', null, [when(before, 'since')]);
+    default:
+      return null;
+  }
+}
+
+function step(name, title, at, more = []) {
+  return h('li', status(name, h('b', title)), at && when(at), h('span', more));
+}
+
+const by = (worker) => worker && ` · worker ${short(worker)}`;

@@ -1,0 +1,327 @@
+// The list of jobs, with its filters and what is selected in it.
+import { call } from './api.js';
+import { bulk, verb } from './bulk.js';
+import { toast } from './dialogs.js';
+import { h } from './dom.js';
+import {
+  bar,
+  breakable,
+  button,
+  empty,
+  icon,
+  input,
+  isolated,
+  jobLink,
+  link,
+  loading,
+  query,
+  short,
+  status,
+} from './parts.js';
+import { FROM, reason, STATUSES } from './statuses.js';
+import { between, inQueues, number, when } from './words.js';
+
+const FILTERS = ['status', 'type', 'queue', 'tag', 'kind'];
+const COLUMNS = ['Status', 'Job', 'What happens', 'Queue', 'Attempts', 'When'];
+const NUMBERS_FROM = 4; // the column from which on numbers stand
+const PAGE = 50;
+const PREVIEW = 160; // characters of a payload
+const USUAL_PRIORITY = 5;
+
+export function jobs(app) {
+  let params = {};
+  let data = null;
+  let last = ''; // the id that was picked last
+  let all = false; // all that match are selected, also those on other pages
+  const picked = new Map(); // id -> the job as it was then
+
+  const to = (changes) => link('jobs', { ...params, cursor: '', from: '', ...changes });
+  const inputs = ['type', 'queue', 'tag'].map((name) => {
+    const onchange = (event) => app.go(to({ [name]: event.target.value.trim() }));
+    return input({ name, list: `known-${name}`, onchange });
+  });
+  const filters = h(
+    'div.filters',
+    { key: 'filters' },
+    inputs.map((each) => h('label', each.name, each)),
+  );
+
+  function pick(on, chosen) {
+    for (const job of chosen) {
+      if (on) {
+        picked.set(job.job_id, job);
+      } else {
+        picked.delete(job.job_id);
+      }
+    }
+    all = false;
+    const resumes = app.selected && !picked.size;
+    app.selected = picked.size;
+    app.draw();
+    if (resumes) {
+      app.refresh();
+    } else {
+      app.pace();
+    }
+  }
+
+  // With Shift, all from the last one on.
+  function pickOne(event, job) {
+    const ids = data.jobs.map((each) => each.job_id);
+    const [from, at] = [ids.indexOf(last), ids.indexOf(job.job_id)].sort((a, b) => a - b);
+    last = job.job_id;
+    const isRange = event.shiftKey && from >= 0;
+    pick(event.target.checked, isRange ? data.jobs.slice(from, at + 1) : [job]);
+  }
+
+  async function act(action, id) {
+    const filter = Object.fromEntries(
+      FILTERS.filter((name) => params[name]).map((name) => [name, params[name]]),
+    );
+    const ids = picked.size ? [...picked.keys()] : [id].filter(Boolean);
+    if (!ids.length) {
+      return;
+    }
+    const what = all ? nameOfFilter(filter) : nameOfJobs(ids, jobsBy(ids));
+    const said = await bulk(action, all ? { filter } : { ids }, what);
+    if (!said) {
+      return;
+    }
+    toast(said);
+    if (!view.clear()) {
+      app.refresh();
+    }
+  }
+
+  const jobsBy = (ids) =>
+    ids.map((id) => picked.get(id) ?? data.jobs.find((job) => job.job_id === id));
+
+  // --- what is drawn
+
+  function statusChips() {
+    const isFiltered = FILTERS.slice(1).some((name) => params[name]);
+    const counts = isFiltered ? {} : (app.stats?.jobs ?? {});
+    const shown = params.status ?? (params.kind ? 'failed' : '');
+    const chip = (name) =>
+      h(
+        'a',
+        { href: to({ status: name, kind: '' }), 'aria-current': shown === name && 'true' },
+        name && icon(name),
+        name || 'all',
+        name in counts && h('span.count', number(counts[name])),
+      );
+    return h(
+      'nav.chips',
+      { label: 'Status', key: 'chips' },
+      ['', ...STATUSES].map(chip),
+      params.kind && h('a.tag', { href: to({ kind: '' }) }, `${params.kind} ×`),
+    );
+  }
+
+  function list() {
+    const next = nextPage();
+    if (!data.jobs.length) {
+      const title = data.said ?? (next ? 'None among those looked at' : 'No jobs here');
+      return empty(title, next || h('a', { href: '#/jobs' }, 'Show all'));
+    }
+    const table = h('table.jobs', { label: 'Jobs' }, head(), h('tbody', data.jobs.map(row)));
+    return [h('section.panel', { key: 'list' }, table), pages(next)];
+  }
+
+  function nextPage() {
+    if (!data.next_cursor) {
+      return null;
+    }
+    const from = +params.from || 0;
+    const href = to({ cursor: data.next_cursor, from: from + data.jobs.length });
+    return h('a', { href }, data.jobs.length ? 'Next page' : 'Look further');
+  }
+
+  function pages(next) {
+    const from = +params.from || 0;
+    const total = data.total === null ? '' : ` of ${number(data.total)}`;
+    return h(
+      'nav.pages',
+      { label: 'Pages', key: 'pages' },
+      `${number(from + 1)}–${number(from + data.jobs.length)}${total}`,
+      params.cursor && h('a', { href: to({}) }, 'First page'),
+      next,
+    );
+  }
+
+  function head() {
+    const isAll = data.jobs.every((each) => picked.has(each.job_id));
+    const pickPage = (event) => pick(event.target.checked, data.jobs);
+    const title = (text, at) => h(at >= NUMBERS_FROM ? 'th.n' : 'th', { scope: 'col' }, text);
+    return h('thead', h('tr', checkbox('Select the page', isAll, pickPage), COLUMNS.map(title)));
+  }
+
+  function row(job) {
+    const isPicked = picked.has(job.job_id);
+    const label = `Select ${job.type} ${short(job.job_id)}`;
+    return h(
+      'tr',
+      { key: job.job_id, class: isPicked && 'chosen' },
+      checkbox(label, isPicked, (event) => pickOne(event, job)),
+      h('td.state', status(job.status)),
+      h('td.what', jobLink(job.job_id, job.type), preview(job)),
+      h('td.detail', h('div.message', detail(job))),
+      h(
+        'td.queue',
+        job.queue,
+        job.priority !== USUAL_PRIORITY && h('small', ` priority ${job.priority}`),
+      ),
+      h('td.n.tries', `${job.attempts}/${job.max_attempts}`),
+      h('td.n.age', when(job.finished_at ?? job.created_at)),
+    );
+  }
+
+  function selection() {
+    if (!picked.size) {
+      return null;
+    }
+    const everything = `all ${data?.total ? number(data.total) : ''} that match`;
+    function selectAll() {
+      all = true;
+      app.draw();
+    }
+    return h(
+      'section.selection',
+      { label: 'Selection', key: 'selection' },
+      h('strong', `${all ? everything : number(picked.size)} selected`),
+      hasMore() && button(`Select ${everything}`, selectAll, 'link', { key: 'all' }),
+      h('span.actions', { key: 'actions' }, actions(), clearButton()),
+    );
+  }
+
+  // True when the whole page is selected, and there are others of the same filter.
+  function hasMore() {
+    const isWholePage = data && !all && picked.size >= data.jobs.length;
+    const isFiltered = FILTERS.some((name) => params[name]);
+    return isWholePage && isFiltered && (data.next_cursor || params.cursor);
+  }
+
+  function actions() {
+    const statuses = selectedStatuses();
+    const possible = Object.keys(FROM).filter((action) =>
+      FROM[action].some((each) => statuses.includes(each)),
+    );
+    return possible.map((action) =>
+      button(verb(action), () => act(action), action, { key: action }),
+    );
+  }
+
+  function selectedStatuses() {
+    if (!all) {
+      return [...picked.values()].map((job) => job.status);
+    }
+    return params.status ? [params.status] : STATUSES;
+  }
+
+  const clearButton = () => button('Clear', () => view.clear(), 'quiet');
+
+  const view = {
+    act,
+    open(next, same) {
+      params = next;
+      app.selected = same ? picked.size : 0;
+      if (same) {
+        return;
+      }
+      for (const each of inputs) {
+        each.value = params[each.name] ?? '';
+      }
+      picked.clear();
+      data = null;
+      all = false;
+    },
+    // True: there was a selection.
+    clear() {
+      const some = picked.size > 0;
+      picked.clear();
+      if (some) {
+        pick(false, []);
+      }
+      return some;
+    },
+    async poll(signal) {
+      const answer = await page(params, signal);
+      if (!picked.size) {
+        data = answer;
+      }
+    },
+    draw() {
+      return [statusChips(), filters, data ? list() : loading(), selection()];
+    },
+  };
+  return view;
+}
+
+async function page(params, signal) {
+  const path = `/jobs?${query({ ...params, from: '', limit: PAGE })}`;
+  try {
+    return await call('GET', path, undefined, signal);
+  } catch (error) {
+    if (error.status !== 422) {
+      throw error;
+    }
+    return { jobs: [], said: error.message };
+  }
+}
+
+// --- what a bulk action is about, in words
+
+function nameOfFilter({ status: now, type, queue, tag, kind }) {
+  const parts = [
+    now ? `${now} jobs` : 'jobs',
+    type && `of the type ${type}`,
+    kind && `of the kind ${kind}`,
+    tag && `with the tag ${tag}`,
+    inQueues(queue ? [queue] : []),
+  ];
+  return parts.filter(Boolean).join(' ');
+}
+
+function nameOfJobs(ids, chosen) {
+  const names = [...new Set(chosen.filter(Boolean).map((job) => job.queue))].sort();
+  const where = names.length ? ` ${inQueues(names)}` : '';
+  return ids.length > 1 ? `the selected jobs${where}` : `job ${short(ids[0])}${where}`;
+}
+
+// --- cells
+
+function checkbox(label, checked, onclick) {
+  return h('td.check', h('label', h('input', { type: 'checkbox', label, checked, onclick })));
+}
+
+function preview({ tags, payload, payload_preview }) {
+  return h(
+    'div.preview',
+    tags.map((tag) => h('span.tag', tag)),
+    h('code', isolated((payload_preview ?? JSON.stringify(payload)).slice(0, PREVIEW))),
+  );
+}
+
+function detail({ status: now, errors, progress, started_at, finished_at, run_at, position }) {
+  const failure = errors.length > 0 && breakable(reason(errors.at(-1)));
+  const after = failure && [' · ', failure];
+  switch (now) {
+    case 'processing':
+      return [
+        progress && bar(progress.fraction, 1, 'Progress'),
+        progress?.note || 'running',
+        ' · ',
+        when(started_at, 'since'),
+      ];
+    case 'scheduled':
+      return [failure ? 'again ' : 'due ', when(run_at), after];
+    case 'queued':
+      return [position && `position ${number(position)}`, after];
+    case 'failed':
+      return failure;
+    case 'done':
+      return `ran ${between(started_at, finished_at)}`;
+    default:
+      return null;
+  }
+}

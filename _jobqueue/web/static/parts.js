@@ -1,0 +1,96 @@
+// Parts that views are made of.
+import { h, svg } from './dom.js';
+import { pieces } from './visible.js';
+
+const RING = 'M8 2.5a5.5 5.5 0 1 0 .01 0z';
+const SHAPES = {
+  queued: RING,
+  scheduled: `${RING}M8 5v3.2l2.2 1.3`,
+  processing: 'M5 3.2l7 4.8-7 4.8z',
+  done: 'M3 8.5l3.2 3.2L13 4.8',
+  failed: 'M4 4l8 8M12 4l-8 8',
+  cancelled: `${RING}M4.2 11.8l7.6-7.6`,
+  error: 'M8 2.2l6.2 11.3H1.8zM8 6.5v3.2M8 11.4v.3',
+  warning: `${RING}M8 5v3.5M8 10.6v.3`,
+  paused: 'M5.5 4v8M10.5 4v8',
+};
+const SHORT_ID = 8;
+
+export function icon(name) {
+  const path = svg('path', { d: SHAPES[name] });
+  return svg(`svg.icon.${name}`, { viewBox: '0 0 16 16', 'aria-hidden': 'true' }, path);
+}
+
+export function status(name, text = name) {
+  return h(`span.status.${name}`, icon(name), text);
+}
+
+export function button(text, onclick, kind = 'plain', properties = {}) {
+  return h(`button.${kind}`, { type: 'button', onclick, ...properties }, text);
+}
+
+export const input = (properties) => h('input', { autocomplete: 'off', ...properties });
+
+// Text, perhaps JSON, whose strings do not change places where they are read from the right.
+export function isolated(text) {
+  return pieces(text).map(([piece, turns]) => (turns ? h('bdi', { dir: 'ltr' }, piece) : piece));
+}
+
+export function pre(label, text) {
+  return h('pre', { tabindex: 0, role: 'region', label }, isolated(text));
+}
+
+export const bar = (value, max, label) => h('progress', { value, max, label });
+
+// A name, with places to break it: before a capital, after a dot, an underscore or a dash.
+export function breakable(name) {
+  const parts = name.split(/(?<=[._-])|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/);
+  return parts.flatMap((part, at) => (at ? [h('wbr'), part] : [part]));
+}
+
+// --- links
+
+export function query(params) {
+  return new URLSearchParams(Object.entries(params).filter(([, value]) => value));
+}
+
+export const link = (view, params) => `#/${view}?${query(params)}`;
+export const short = (id) => id.slice(0, SHORT_ID);
+
+export function jobLink(id, type) {
+  const code = h('code.id', { title: id }, short(id));
+  return h('a', { href: `#/jobs/${id}` }, type && h('strong', breakable(type)), code);
+}
+
+// --- panels and tables
+
+export function panel(key, title, ...inside) {
+  const parts = [title].flat().map((part, at) => (at ? part : h('h2', part)));
+  return h('section.panel', { key }, title && h('header', parts), inside);
+}
+
+export function facts(rows, kind = 'facts') {
+  const row = ([name, value]) => h('div', h('dt', name), h('dd', value));
+  return h(`dl.${kind}`, rows.filter(Boolean).map(row));
+}
+
+export const empty = (title, ...more) => h('section.empty', { key: title }, h('h2', title), more);
+export const loading = () => h('p.empty', 'Loading…');
+
+// A row is its key and its cells; # marks a column of numbers.
+export function table(label, heads, rows, kind = 'cards') {
+  const names = heads.map((head) => head.replace('#', ''));
+  const kindOf = (at) => (heads[at] === names[at] ? '' : '.n');
+  const head = (name, at) => h(`th${kindOf(at)}`, { scope: 'col' }, name);
+  const cell = (content, at) =>
+    at
+      ? h(`td${kindOf(at)}`, { 'data-label': names[at] }, h('div', content))
+      : h(`td${kindOf(at)}`, content);
+  const row = ([key, ...cells]) => h('tr', { key }, cells.map(cell));
+  return h(
+    `table.${kind}`,
+    { label },
+    h('thead', h('tr', names.map(head))),
+    h('tbody', rows.map(row)),
+  );
+}

@@ -1,0 +1,52 @@
+"""The calls for probes, monitoring and programs that want to know what there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bottle
+
+import jobqueue
+from _jobqueue.web import inputs
+from _jobqueue.web import metrics as counts
+from _jobqueue.web.backend import Backend
+
+HEALTH_S = 1.0  # Redis has this long to answer a probe
+
+
+def metrics(backend: Backend) -> dict[str, Any] | str:
+    jobs = backend.jobs
+    if inputs.wants_text():
+        return counts.as_prometheus(jobs.looks(), jobs.server())
+    return counts.as_json(jobs.all_books())
+
+
+def stats(backend: Backend) -> dict[str, Any]:
+    return backend.overview.stats()
+
+
+def system(backend: Backend) -> dict[str, Any]:
+    return backend.overview.system(backend.config)
+
+
+def health(backend: Backend) -> dict[str, Any]:
+    """200 while Redis answers in time. ``?verbose`` adds what it found and what that means."""
+    backend.probe.ping()
+    answer: dict[str, Any] = {"status": "ok", "version": jobqueue.__version__}
+    if "verbose" in bottle.request.query:
+        backend.gate.check(bottle.request.environ, "read")
+        server, queues = backend.probe.server(), backend.probe.queues()
+        warnings = [finding["text"] for finding in backend.overview.health(server)]
+        del server["warnings"]
+        answer |= {"redis": server, "queues": queues, "warnings": warnings}
+    return answer
+
+
+def livez(backend: Backend) -> dict[str, Any]:
+    """200 while this process serves; does not ask Redis."""
+    return {"status": "ok"}
+
+
+def description(backend: Backend) -> bytes:
+    """The description of all calls, as it was encoded at the start."""
+    return backend.description.answer()

@@ -1,0 +1,121 @@
+"""Runs handlers, whatever they do, and puts their ends into words."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from _jobqueue.errors import Invalid
+from _jobqueue.job_types import Fail, JobType, Retry
+from _jobqueue.pieces import result_fields
+from _jobqueue.records import BACKOFF, NEVER, Claimed, Policy, Settlement
+from _jobqueue.work.run import Context, Interrupted, Run, TimedOut, exact
+
+MAX_TRACEBACK_CHARS = 5000
+_from_json = json.JSONDecoder().decode
+_class_name: Callable[[type], str] = type.__dict__["__name__"].__get__  # a metaclass cannot change this one
+_UNAWAITED = "it is a coroutine; run it in the handler, with asyncio.run(...)"
+
+
+class Attempts:
+    """The job types that a worker knows, and how it makes an attempt at a job."""
+
+    def __init__(self, types: dict[str, JobType], default: Policy, max_result_bytes: int) -> None:
+        self.types, self._default, self._max_result_bytes = types, default, max_result_bytes
+        self.policies = {name: _policy(job_type, default) for name, job_type in types.items()}
+
+    def timeout_s(self, job: Claimed) -> float:
+        policy = self.policies.get(job.type, self._default)
+        return (job.timeout_ms or policy.timeout_ms) / 1000
+
+    def attempt(self, run: Run) -> Settlement | None:
+        """Run the handler. None when the job was taken back meanwhile."""
+        if run.job.type not in self.types:
+            known = ", ".join(sorted(self.types))
+            message = f"no handler for the type {run.job.type!r}; this worker has {known}"
+            return _failed(run, "no_handler", message)
+        try:
+            return run.guard(partial(self._outcome, run))
+        except TimedOut:
+            return self.timed_out(run)
+
+    def timed_out(self, run: Run) -> Settlement:
+        job, policy = run.job, self.policies.get(run.job.type)
+        if job.timeout_ms:
+            advice = "its timeout_s; submit it with a longer one"
+        elif policy and policy.timeout_ms != self._default.timeout_ms:
+            advice = f"the timeout of the type {job.type}; give the type a longer one"
+        else:
+            advice = "the default PROCESSING_TIMEOUT_S; give the type a longer timeout"
+        return _failed(run, "timeout", f"stopped after {run.timeout_s:g} s, {advice}")
+
+    # -- inside the guard: from here on code of the handler's classes runs (__str__ of an exception, items() of a result,
+    # destructors), and nothing of it may be left when _outcome has returned
+
+    def _outcome(self, run: Run) -> Settlement | None:
+        try:
+            try:
+                result = self._call(run)
+            except BaseException as error:
+                return _unsuccessful(run, error)
+            return self._done(run, result)
+        except TimedOut:
+            raise
+        except BaseException as odd:
+            return _failed(run, "bad_result", f"what the handler gave back cannot be read: {_class_name(type(odd))}")
+
+    def _call(self, run: Run) -> Any:
+        try:
+            return self.types[run.job.type].function(_from_json(run.job.payload.decode()), Context(run))
+        finally:
+            run.end_forked_child()
+
+    def _done(self, run: Run, result: Any) -> Settlement:
+        try:
+            fields = result_fields(result, self._max_result_bytes)
+        except Invalid as invalid:
+            reason = _UNAWAITED if inspect.isawaitable(result) else invalid.problems[0][1]
+            return _failed(run, "bad_result", f"the result cannot be stored: {reason}")
+        return Settlement(run.job.id, run.job.token, "done", fields=fields + run.changes())
+
+
+def _policy(job_type: JobType, default: Policy) -> Policy:
+    return Policy(
+        job_type.max_attempts or default.max_attempts,
+        round(job_type.timeout * 1000) if job_type.timeout else default.timeout_ms,
+        default.backoff_ms if job_type.backoff is None else round(job_type.backoff * 1000),
+    )
+
+
+def _unsuccessful(run: Run, error: BaseException) -> Settlement | None:
+    if isinstance(error, TimedOut):
+        raise TimedOut
+    if isinstance(error, Interrupted):
+        cancelled = run.stopped_for == "cancelled"
+        return Settlement(run.job.id, run.job.token, "cancelled") if cancelled else None
+    if isinstance(error, Fail):
+        return _failed(run, "Fail", exact(error), NEVER)
+    if isinstance(error, Retry):
+        delay = BACKOFF if error.after is None else max(0, round(error.after * 1000))
+        return _failed(run, "Retry", exact(error), delay)
+    kind = "".join(c for c in _class_name(type(error)) if c.isalnum() or c == "_")[:64] or "error"
+    text, lines = _text_of(error), traceback.format_exception(type(error), error, error.__traceback__, limit=-8)
+    end = _failed(run, kind, text)
+    end.traceback = "".join(lines)[-MAX_TRACEBACK_CHARS:]
+    return end
+
+
+def _failed(run: Run, kind: str, message: str, delay_ms: int = BACKOFF) -> Settlement:
+    return Settlement(run.job.id, run.job.token, "failed", delay_ms, kind, message, run.changes())
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        text = exact(error)
+    except Exception:
+        text = "(its text cannot be shown)"
+    return f"{_class_name(type(error))}: {text}"

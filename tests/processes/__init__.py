@@ -1,0 +1,1 @@
+"""The programs: how they start, work and end."""

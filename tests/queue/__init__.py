@@ -1,0 +1,1 @@
+"""The queue itself, through JobQueue: no program but Redis runs."""

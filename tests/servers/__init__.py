@@ -1,0 +1,1 @@
+"""Redis in other forms: replicas, Sentinel, Cluster, other versions."""
