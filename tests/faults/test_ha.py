@@ -57,7 +57,7 @@ def load(url: str, queue: str, durability: str = "fast", every_s: float = 0.01, 
             count, began = count + 1, time.monotonic()
             while not stop.is_set():
                 try:
-                    stored = jobs.submit_one(NewJob("noted", {"s": 0.005}, queue=queue), key=f"{number}-{count}")
+                    stored = jobs.submit_one(NewJob("noted", {"s": 0.005}, queue=queue), key=f"{queue}-{number}-{count}")
                 except (Unavailable, NotFound):  # not found: stored, answered to nobody, and lost
                     stop.wait(0.02)
                     continue
