@@ -162,12 +162,9 @@ class Worker:
         leaving.join(SETTLE_S)
         if leaving.is_alive():
             self.log.warning("going on without a word to Redis; the reaper recovers what is left")
-        liveness.forget()
+        self.watch.life.forget()
+        self.pool.shutdown(wait=False)
         return self.exit_code
-
-    def hangs(self) -> bool:
-        """Whether threads would hold up an exit that joins them."""
-        return any(not slot.future.done() for slot in list(self.shift.slots))
 
     def end(self, code: int) -> None:
         """As if a signal had arrived; from any thread."""
@@ -211,7 +208,7 @@ class Worker:
         while self._busy() and time.monotonic() < deadline and self.signals.count < 2:
             self.signals.wait(0.02)
         self.shift.hurry.set()
-        busy = self._busy()
+        busy = [slot for slot in self._busy() if not slot.idle]
         if busy:
             self.log.warning("the drain is over: taking back what has not ended", slots=len(busy))
         for slot in busy:
@@ -224,15 +221,18 @@ class Worker:
 
     def _unblock(self) -> None:
         """End the waiting of idle slots. In a thread of its own: a Redis that does not answer delays no stop."""
-        while self._busy() and not self.shift.hurry.wait(0.02):
+        while self._busy():
             try:
                 self.jobs.unblock(slot.talk.link for slot in self._busy() if slot.idle)
             except Unavailable:
                 pass  # then nothing is blocked for long: BLMOVE ends with its connection or its timeout
+            self._pause.wait(0.02)
 
     def _leave(self, helpers: Sequence[threading.Thread], taken_back: Sequence[Slot]) -> None:
         for helper in helpers:
             helper.join(SETTLE_S)
+        while self._busy():  # a slot that still waits at the bell would take what is handed back
+            self._pause.wait(0.01)
         self.beat.connect()  # the beat thread may still wait for an answer on the old link
         until = time.monotonic() + SETTLE_S
         for queue in self.threads:  # on a Cluster, one may be away and the others not
@@ -281,7 +281,7 @@ def main() -> int:
     names = ("worker_threads", "queues", "handlers", "worker_processes", "drain_s", "processing_timeout_s")
     config, options = Config.parse("worker", "Runs jobs.", names, _flags)
     if options.check:
-        return liveness.check()
+        return liveness.check("worker")
     log, signals = start_logging(config, "worker"), Signals()
     signals.end_within(config.drain_s + END_S, log)
     if config.worker_processes > 1 or options.reload:
@@ -297,7 +297,7 @@ def main() -> int:
     sys.setswitchinterval(SWITCH_S)
     jobs = JobQueue(config.redis_url, defaults=config.policy)
     try:
-        jobs.wait_until_ready(signals, log.warning)
+        jobs.wait_until_ready(liveness.Life("worker", log).while_waiting(signals), log.warning)
     except TooOld as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return MISTAKE
@@ -314,7 +314,7 @@ def main() -> int:
     log("ready", worker=shift.worker, types=sorted(types), queues=worker.threads)
     code = worker.run()
     log("stopped", code=code)
-    return end(code, worker.hangs(), log)
+    return end(code, log)
 
 
 if __name__ == "__main__":

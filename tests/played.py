@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from _jobqueue.pieces import result_fields
-from _jobqueue.records import DAY_MS, NEVER, Claimed, Expired, Held, Settlement
+from _jobqueue.records import BACKOFF, DAY_MS, NEVER, Claimed, Expired, Held, Settlement
 from _jobqueue.store.link import Link
 from jobqueue import Job, JobQueue, Policy
 from tests.harness import Server, eventually
@@ -123,6 +123,11 @@ class Worker:
         tick(self.jobs, self.queue)
 
 
+def ended(job: Claimed, outcome: str = "done", delay_ms: int = BACKOFF, token: str = "") -> Settlement:
+    fields = result_fields("a result", 1000) if outcome == "done" else []
+    return Settlement(job.id, token or job.token, outcome, delay_ms, "Boom", "it went wrong", fields)
+
+
 # ---------------------------------------------------------------------------------------------------------- reaper
 
 
@@ -142,6 +147,38 @@ def recover(
         transaction.trim(status, kept_ms, limit)
     transaction.reap(expired, "its lease ran out")
     return transaction.execute()
+
+
+# ------------------------------------------------------------------------------------------------------ what is there
+
+
+def ids(jobs: Sequence[Any]) -> list[str]:
+    return [job.id for job in jobs]
+
+
+def score(server: Server, index: str, job_id: str) -> float | None:
+    return server.client.zscore(f"{Q}{index}", job_id)
+
+
+def total(queue: JobQueue, name: str) -> int:
+    return queue.books("default").totals.get(name, 0)
+
+
+def dump(server: Server, key: str) -> Any:
+    read = {
+        "hash": server.client.hgetall,
+        "string": server.client.get,
+        "list": lambda key: server.client.lrange(key, 0, -1),
+        "zset": lambda key: server.client.zrange(key, 0, -1, withscores=True),
+        "set": server.client.smembers,
+        "none": lambda key: None,
+    }
+    return read[server.client.type(key)](key)
+
+
+def snapshot(server: Server) -> dict[str, Any]:
+    """All that Redis holds."""
+    return {key: dump(server, key) for key in sorted(server.client.keys())}
 
 
 # ----------------------------------------------------------------------------------------------------------- clock

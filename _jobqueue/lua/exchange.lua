@@ -19,6 +19,9 @@ if seq > 0 and seq < last then return {} end
 local now = now_ms()
 local now_text, held_key = digits(now), key('processing:' .. slot)
 
+-- The four parts stand in the order in which they run. A function is made when the script comes to it: one that a call does not
+-- need, or does not come to, should cost it nothing.
+
 -- 1. Settle. Returns 1 or 0 for each attempt, and the jobs that this call has settled: id -> true.
 local function settle()
   local TOKEN, OUTCOME, DELAY, KIND, MESSAGE, PAIRS, FIELDS = 1, 2, 3, 4, 5, 6, 7 -- from where an attempt starts in ARGV
@@ -29,7 +32,7 @@ local function settle()
       local f = call('HMGET', key('job:' .. id), 'status', 'token')
       job = { id = id, status = f[1], token = f[2], at = at }
     else
-      job = job_of(id) or {}
+      job = job_of(id, call('HGETALL', key('job:' .. id))) or {}
       job.at = at
     end
     if job.token ~= ARGV[at + TOKEN] then
@@ -38,7 +41,9 @@ local function settle()
     else
       settled[i] = 1 -- also what an earlier copy of this call settled
       if job.status == 'processing' and not mine[id] then
-        if outcome == 'failed' then job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults) end
+        if outcome == 'failed' then
+          job.max_attempts, job.timeout_ms, job.backoff_ms, job.max_backoff_ms, job.jitter = policy_of(job, defaults, true)
+        end
         mine[id], jobs[#jobs + 1] = true, job
       end
     end
@@ -63,24 +68,15 @@ local function settle()
   return settled, mine
 end
 
--- 2. Orphans: jobs that the slot holds and does not mention. Those of an answer that it never saw go back unharmed; any other is
--- a crash.
-local function take_back(held, mine)
-  local seen, jobs = tonumber(ARGV[3]), {}
-  for _, id in ipairs(held) do
-    local job = id ~= BELL_TOKEN and not mine[id] and job_of(id)
-    if job and job.status == 'processing' and job.token and slot_of(job.token) == slot then
-      jobs[#jobs + 1] = job
-      if tonumber(seq_of(job.token) or 0) <= seen then
-        job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults)
-        job.failure = { delay = IN_PLACE, kind = 'dropped', message = 'the worker dropped the job without a result' }
-      end
-    end
-  end
-  call('DEL', held_key)
-  if #jobs == 0 then return end
-  left_processing(jobs, slot, true)
-  retry_or_bury(jobs, now)
+local settled, mine = settle()
+if seq == 0 then
+  write_ends(now)
+  ring()
+  return { settled, {} }
+end
+local others = {} -- ids in the slot's list that it does not mention
+for _, id in ipairs(call('LRANGE', held_key, 0, -1)) do
+  if id ~= BELL_TOKEN and not mine[id] then others[#others + 1] = id end
 end
 
 local function read_job(id)
@@ -97,27 +93,49 @@ local function row_of(id, f, started)
   return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', unpack(f, 8, last_piece) }
 end
 
--- The same claim again: the same jobs, attempts untouched.
-local function claimed_before(held, mine)
+-- 2. The same claim again: the same jobs, attempts untouched.
+if seq == last then
   local rows, token = {}, make_token(slot, seq)
-  for _, id in ipairs(held) do
-    local claim = id ~= BELL_TOKEN and not mine[id] and call('HMGET', key('job:' .. id), 'status', 'token', 'started')
-    if claim and claim[1] == 'processing' and claim[2] == token then
+  for _, id in ipairs(others) do
+    local claimed = call('HMGET', key('job:' .. id), 'status', 'token', 'started')
+    if claimed[1] == 'processing' and claimed[2] == token then
       local f = read_job(id)
       f[3] = digits(f[3] - 1)
-      rows[#rows + 1] = row_of(id, f, claim[3])
+      rows[#rows + 1] = row_of(id, f, claimed[3])
     end
   end
-  return rows
+  write_ends(now)
+  return { settled, rows }
 end
 
--- 3. Claim the best jobs. A job that has failed before is claimed alone: if it kills its worker, it hits no other job's batch.
+-- 3. Orphans, which the slot holds and does not mention: those of an answer that it never saw go back unharmed; any other is a
+-- crash.
+local orphans = {}
+for _, id in ipairs(others) do
+  local job = job_of(id, call('HGETALL', key('job:' .. id)))
+  if job and job.status == 'processing' and job.token and slot_of(job.token) == slot then
+    orphans[#orphans + 1] = job
+    if tonumber(seq_of(job.token) or 0) <= tonumber(ARGV[3]) then
+      job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults)
+      job.failure = { delay = IN_PLACE, kind = 'dropped', message = 'the worker dropped the job without a result' }
+    end
+  end
+end
+call('DEL', held_key)
+if #orphans > 0 then
+  left_processing(orphans, slot, true)
+  retry_or_bury(orphans, now)
+end
+write_ends(now)
+
+-- 4. Claim the best jobs. A job that has failed before is claimed alone: if it kills its worker, it hits no other job's batch.
 local function claim()
   local want, lease_ms, alive_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9])
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
   if want < 1 or not beat or now - beat > alive_ms or call('HGET', key('meta'), 'paused') == '1' then return {} end
-  local SPARE = 8 -- stale ids that one claim can step over
-  local stale, ids, attempts, rows, leases, timeouts = {}, {}, {}, {}, {}, {}
+  local SPARE = 8                -- stale ids that one claim can step over
+  local ENOUGH_BYTES = 4194304   -- of payloads in one claim
+  local stale, ids, attempts, rows, leases, timeouts, bytes = {}, {}, {}, {}, {}, {}, 0
   for _, id in ipairs(call('ZRANGE', key('queue'), 0, want + SPARE - 1)) do
     local f, n = read_job(id), #ids
     local again = f[3] and f[3] ~= '0'
@@ -133,7 +151,8 @@ local function claim()
       end
       ids[n + 1], attempts[n + 1], rows[n + 1] = id, digits((f[3] or 0) + 1), row_of(id, f, now)
       leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, timeout_ms)), id
-      if again or n + 1 == want then break end
+      bytes = bytes + #(f[5] or '') + #(f[8] or '')
+      if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
     end
   end
 
@@ -149,15 +168,6 @@ local function claim()
   return rows
 end
 
-local settled, mine = settle()
-local held = seq > 0 and call('LRANGE', held_key, 0, -1)
-if seq > last then take_back(held, mine) end
-write_ends(now)
-if seq == 0 then
-  ring()
-  return { settled, {} }
-end
-if seq == last then return { settled, claimed_before(held, mine) } end
 local claimed = claim()
 call('HSET', key('slots'), slot, ARGV[2])
 ring()

@@ -336,10 +336,13 @@ def test_other_request_under_the_same_key_is_refused(fields: dict[str, Any], que
     assert queue.books("default").totals["submitted"] == 1
 
 
-def test_key_is_scoped_to_its_queue(queue: JobQueue) -> None:
-    jobs = [queue.submit_one(NewJob(payload=name, queue=name), "key") for name in ("a", "b")]
-    assert not any(job.replayed for job in jobs)
-    assert len(set(submitted_ids(jobs))) == 2
+def test_key_belongs_to_one_request_over_all_queues(queue: JobQueue) -> None:
+    first = queue.submit_one(NewJob(payload="x", queue="a"), "key")
+    with pytest.raises(KeyReused):
+        queue.submit_one(NewJob(payload="x", queue="b"), "key")
+    again = queue.submit_one(NewJob(payload="x", queue="a"), "key")
+    assert (first.replayed, again.replayed) == (False, True)
+    assert len(set(submitted_ids([first, again]))) == 1 and queue.queues() == ["a"]
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
@@ -372,7 +375,8 @@ def test_key_is_free_once_its_day_and_its_job_are_over(queue: JobQueue, server: 
     finish_all(queue)
     trim(queue)
     assert server.client.pttl(f"{Q}idem:key") <= 1
-    server.client.delete(f"{Q}idem:key")
+    assert 0 < server.client.pttl("jq:idem:key") <= DAY_MS
+    server.client.delete(f"{Q}idem:key", "jq:idem:key")
     again = queue.submit_one(NewJob(payload="other"), "key")
     assert again.job and (again.job.id, again.replayed) == (job.id, False)
 

@@ -294,11 +294,11 @@ function checkbox(label, checked, onclick) {
   return h('td.check', h('label', h('input', { type: 'checkbox', label, checked, onclick })));
 }
 
-function preview({ tags, payload }) {
+function preview({ tags, payload, payload_preview }) {
   return h(
     'div.preview',
     tags.map((tag) => h('span.tag', tag)),
-    h('code', isolated(JSON.stringify(payload).slice(0, PREVIEW))),
+    h('code', isolated((payload_preview ?? JSON.stringify(payload)).slice(0, PREVIEW))),
   );
 }
 
