@@ -46,8 +46,19 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 # ------------------------------------------------------------------------------------------------ the life of a worker
 
 
+IS_IT_NEW_ENOUGH = "INFO 1", "CONFIG GET 1", "CONFIG GET 2"
 LIFE = [
-    *("PING 1", "HGETALL 1", "register 1", "extend at start", "exchange 1", "CLIENT ID 1", "BLMOVE 1", "exchange 2"),
+    *(
+        "PING 1",
+        *IS_IT_NEW_ENOUGH,
+        "HGETALL 1",
+        "register 1",
+        "extend at start",
+        "exchange 1",
+        "CLIENT ID 1",
+        "BLMOVE 1",
+        "exchange 2",
+    ),
     *("extend idle", "extend running", "exchange 3", "BLMOVE 2", "exchange 4"),
 ]
 
@@ -152,8 +163,8 @@ def test_f3_a_connection_cut_at_any_step_costs_nothing(stage: Stage, fails: int,
 
 
 REQUEST = [  # the start, then a POST to a queue that is new
-    *("INFO 1", "CONFIG GET 1", "CONFIG GET 2"),
-    *("rate 1", "HGETALL 1", "register 1", "HGETALL 2", "submit 1", "books 1"),
+    *(*IS_IT_NEW_ENOUGH, "INFO 2", "CONFIG GET 3", "CONFIG GET 4"),
+    *("rate 1", "GET 1", "HGETALL 1", "register 1", "HGETALL 2", "submit 1", "look 1"),
 ]
 
 
@@ -215,7 +226,8 @@ TICK = ["HGETALL 1", "expired 1", "MULTI 1", "promote 1", "trim 1", "trim 2", "t
 DEATH = ["HSCAN", "lower"]
 
 
-REAPER = ["start: PING 1", *(f"first tick: {step}" for step in TICK), *DEATH]
+START = [f"start: {step}" for step in ("PING 1", *IS_IT_NEW_ENOUGH)]
+REAPER = [*START, *(f"first tick: {step}" for step in TICK), *DEATH]
 
 
 def of_a_reaper(scene: Scene, message: Message) -> str:
@@ -414,9 +426,9 @@ Call = tuple[Callable[[JobQueue, str], str], Callable[[JobQueue, str, str], Any]
 
 CALLS: dict[str, Call] = {
     "submit": (nothing, lambda jobs, queue, job_id: jobs.submit("noop", {"n": 1}, queue=queue).status),
-    "submit under a key": (nothing, lambda jobs, queue, job_id: jobs.submit(queue=queue, key="k", tags=["a"]).status),
+    "submit under a key": (nothing, lambda jobs, queue, job_id: jobs.submit(queue=queue, key=queue, tags=["a"]).status),
     "submit a unique job": (nothing, lambda jobs, queue, job_id: jobs.submit(queue=queue, unique_key="u").status),
-    "submit many": (nothing, lambda jobs, queue, job_id: len(jobs.submit_many([NewJob(queue=queue)] * 300, key="k"))),
+    "submit many": (nothing, lambda jobs, queue, job_id: len(jobs.submit_many([NewJob(queue=queue)] * 300, key=queue))),
     "cancel what waits": (waiting_job, lambda jobs, queue, job_id: jobs.cancel(job_id)),
     "cancel what runs": (running_job, lambda jobs, queue, job_id: jobs.cancel(job_id)),
     "retry": (failed_job, lambda jobs, queue, job_id: jobs.retry(job_id)),
