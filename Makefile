@@ -24,7 +24,7 @@ NEW_NODE := const [major, minor] = process.versions.node.split(".").map(Number);
 help:
 	@echo 'make run     start Redis (if none answers), API, worker and reaper in this terminal'
 	@echo 'make test    run the tests, on Redis servers of their own: some minutes'
-	@echo 'make test-all  and those that take long: faults at every step, Sentinel, Cluster: half an hour'
+	@echo 'make test-all  and those that take long: faults at every step, Sentinel, Cluster: a quarter of an hour'
 	@echo 'make test-newest-waitress  the tests of HTTP on the newest waitress instead of the pinned one'
 	@echo 'make lint    check style and types'
 	@echo 'make bench   measure'

@@ -23,7 +23,7 @@ from jobqueue import JobQueue, NewJob, NotFound, Unavailable
 from tests.faults.ledger import Ledger
 from tests.harness import Cluster, Sentinels, Server, System, eventually
 
-pytestmark = pytest.mark.long(20)
+pytestmark = pytest.mark.long(12)
 TIMEOUT_S = "3"  # of a job, and the lease
 CUT_OFF_S = 10
 
@@ -57,7 +57,9 @@ def load(url: str, queue: str, durability: str = "fast", every_s: float = 0.01, 
             count, began = count + 1, time.monotonic()
             while not stop.is_set():
                 try:
-                    stored = jobs.submit_one(NewJob("noted", {"s": 0.005}, queue=queue), key=f"{queue}-{number}-{count}")
+                    stored = jobs.submit_one(
+                        NewJob("noted", {"s": 0.005}, queue=queue), key=f"{queue}-{number}-{count}"
+                    )
                 except (Unavailable, NotFound):  # not found: stored, answered to nobody, and lost
                     stop.wait(0.02)
                     continue
@@ -246,6 +248,7 @@ class Wire:
         self.listener.close()
 
 
+@pytest.mark.long(20)
 @pytest.mark.parametrize(
     ("name", "settings", "durability"),
     [

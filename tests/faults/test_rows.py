@@ -5,7 +5,7 @@ import pytest
 from tests.faults import chaos
 from tests.faults.rows import ROWS
 
-pytestmark = pytest.mark.long(10)
+pytestmark = pytest.mark.long(8)
 SECONDS = 3
 
 

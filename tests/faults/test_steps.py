@@ -31,7 +31,7 @@ from tests.faults.scene import (
 from tests.harness import eventually
 from tests.played import Worker
 
-pytestmark = pytest.mark.long(20)
+pytestmark = pytest.mark.long(10)
 
 
 OUTAGE = ("no work until Redis is back", "Redis is back")
@@ -452,6 +452,7 @@ def call(scene: Scene, of: Call) -> None:
     scene.end = books.sizes, books.totals, books.paused, books.missing
 
 
+@pytest.mark.long(1)
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_over_a_cut_connection_does_and_answers_what_it_would_have_without(stage: Stage, name: str) -> None:
     make = partial(Scene, stage, name_of=plain)

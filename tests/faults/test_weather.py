@@ -17,7 +17,7 @@ from tests.faults.forge import Forge, forging
 from tests.faults.ledger import Ledger
 from tests.harness import Server, connections, eventually, free_port
 
-pytestmark = pytest.mark.long(10)
+pytestmark = pytest.mark.long(7)
 STORM_S = 3.0
 THREADS = 4
 

@@ -59,6 +59,7 @@ class Browser:
             pass_fds=(there, back),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=os.environ | {"TMPDIR": self.folder},
         )
         os.close(there), os.close(back)
         self.complaints: list[str] = []
