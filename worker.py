@@ -162,7 +162,7 @@ class Worker:
         leaving.join(SETTLE_S)
         if leaving.is_alive():
             self.log.warning("going on without a word to Redis; the reaper recovers what is left")
-        liveness.forget()
+        self.watch.life.forget()
         self.pool.shutdown(wait=False)
         return self.exit_code
 
@@ -281,7 +281,7 @@ def main() -> int:
     names = ("worker_threads", "queues", "handlers", "worker_processes", "drain_s", "processing_timeout_s")
     config, options = Config.parse("worker", "Runs jobs.", names, _flags)
     if options.check:
-        return liveness.check()
+        return liveness.check("worker")
     log, signals = start_logging(config, "worker"), Signals()
     signals.end_within(config.drain_s + END_S, log)
     if config.worker_processes > 1 or options.reload:
@@ -297,7 +297,7 @@ def main() -> int:
     sys.setswitchinterval(SWITCH_S)
     jobs = JobQueue(config.redis_url, defaults=config.policy)
     try:
-        jobs.wait_until_ready(signals, log.warning)
+        jobs.wait_until_ready(liveness.Life("worker", log).while_waiting(signals), log.warning)
     except TooOld as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return MISTAKE

@@ -14,7 +14,7 @@ from contextlib import suppress
 from _jobqueue.errors import KeyReused, Unavailable
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field, in_one
-from _jobqueue.records import Submitted
+from _jobqueue.records import DAY_MS, Submitted
 from _jobqueue.store.chunks import Request
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store
@@ -55,7 +55,7 @@ class Idempotency:
         if time.monotonic() < self._blind_until:
             return False
         try:
-            said = int(self._store.run_at(record_of(key), "remember", [whole]))
+            said = int(self._store.run_at(record_of(key), "remember", [whole, DAY_MS]))
         except Unavailable:  # the queues themselves may be within reach
             self._blind_until = time.monotonic() + BLIND_S
             return False

@@ -198,7 +198,7 @@ def test_a_frozen_redis_holds_a_worker_no_longer_than_5_s_beyond_its_drain(
     own_system: System, frozen: Callable[[], None], queues: str
 ) -> None:
     worker, jobs = own_system.worker("--drain", "1", "--queues", queues), JobQueue(own_system.url)
-    eventually(lambda: all(jobs.workers(name) for name in queues.split(",")))
+    eventually(lambda: all(jobs.look(name).workers for name in queues.split(",")))
     frozen()
     began = time.monotonic()
     assert worker.stop(30) == 0

@@ -844,43 +844,6 @@ def test_reload_waits_for_the_next_change_after_a_mistake(system, queue, tmp_pat
     assert worker.stop() == 0
 
 
-def check(system: System, folder: Path) -> tuple[int, str]:
-    probe = system.start("worker.py", "--check", TMPDIR=str(folder))
-    return probe.exits(), probe.log
-
-
-def test_check_tells_a_worker_that_turns_from_none(system, tmp_path):
-    assert check(system, tmp_path) == (1, "no worker is running here\n")
-    worker = system.worker(TMPDIR=str(tmp_path))
-    eventually(lambda: check(system, tmp_path), equals=(0, ""))
-    worker.kill()
-    assert check(system, tmp_path)[0] == 1
-
-
-def test_check_finds_a_worker_that_stands_still(system, tmp_path):
-    worker = system.worker(TMPDIR=str(tmp_path))
-    life = tmp_path / f"jobqueue-{os.getuid()}" / str(worker.pid)
-    eventually(life.exists)
-    worker.signal(signal.SIGSTOP)
-    turned, started = life.read_text().split(" ")
-    life.write_text(f"{float(turned) - 16:.3f} {started}")  # sixteen seconds pass
-    code, said = check(system, tmp_path)
-    assert code == 1 and f"worker {worker.pid} last turned" in said
-    worker.signal(signal.SIGCONT)
-    eventually(lambda: check(system, tmp_path)[0], equals=0)
-
-
-def test_check_ignores_what_a_killed_worker_left_under_a_number_that_is_used_again(system, tmp_path):
-    worker = system.worker(TMPDIR=str(tmp_path))
-    life = tmp_path / f"jobqueue-{os.getuid()}"
-    eventually(lambda: check(system, tmp_path)[0], equals=0)
-    (life / str(os.getpid())).write_text("1.0 1")
-    assert check(system, tmp_path)[0] == 0
-    worker.kill()
-    code, said = check(system, tmp_path)
-    assert code == 1 and "no worker is running here" in said
-
-
 # --------------------------------------------------------------------------------------------------- Redis goes away
 
 
