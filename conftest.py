@@ -88,8 +88,7 @@ def talk(system: System) -> Iterator[Callable[..., Talker]]:
 
     yield start
     for talker in talkers:
-        talker.process.kill()
-        talker.process.wait()
+        talker.close()
 
 
 @pytest.fixture(scope="module")

@@ -198,7 +198,8 @@ class Worker:
         return all(slot.idle for slot in slots) and turned == [slot.turned for slot in slots]
 
     def _drain(self) -> list[Slot]:
-        """Let what runs finish. Returns the slots that did not within ``drain_s``; what they held is for main to settle."""
+        """Let what runs finish. Returns the slots that did not within ``drain_s``, those that wait at the bell first: else they
+        would take what the others give back. What they hold is for main to settle."""
         self.shift.stop()
         deadline = time.monotonic() + self.drain_s
         running = [slot for slot in self.shift.slots if slot.running()]
@@ -208,24 +209,26 @@ class Worker:
         while self._busy() and time.monotonic() < deadline and self.signals.count < 2:
             self.signals.wait(0.02)
         self.shift.hurry.set()
-        busy = self._busy()
+        idle = [slot for slot in self._busy() if slot.idle]
+        busy = [slot for slot in self._busy() if slot not in idle]
         if busy:
             self.log.warning("the drain is over: taking back what has not ended", slots=len(busy))
-        for slot in busy:
+        for slot in idle + busy:
             if interrupted := slot.take_back():
                 self.shift.reports.attempt(*interrupted)
-        return busy
+        return idle + busy
 
     def _busy(self) -> list[Slot]:
         return [slot for slot in list(self.shift.slots) if not slot.abandoned and not slot.future.done()]
 
     def _unblock(self) -> None:
         """End the waiting of idle slots. In a thread of its own: a Redis that does not answer delays no stop."""
-        while self._busy() and not self.shift.hurry.wait(0.02):
+        while waiting := [slot for slot in list(self.shift.slots) if not slot.future.done()]:
             try:
-                self.jobs.unblock(slot.talk.link for slot in self._busy() if slot.idle)
+                self.jobs.unblock(slot.talk.link for slot in waiting if slot.idle)
             except Unavailable:
                 pass  # then nothing is blocked for long: BLMOVE ends with its connection or its timeout
+            self._pause.wait(0.02)
 
     def _leave(self, helpers: Sequence[threading.Thread], taken_back: Sequence[Slot]) -> None:
         for helper in helpers:

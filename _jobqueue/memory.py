@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 ARENAS = 2
-LARGE_BYTES = 256 * 1024  # a block from here on is given back to the system when it is freed
+LARGE_BYTES = 64 * 1024  # a block from here on is given back to the system when it is freed
 TRIM_BYTES = 1024 * 1024  # as is what is free at the end of the first arena
 
 # malloc.h

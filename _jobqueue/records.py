@@ -53,7 +53,7 @@ SAME: Any = object()  # a payload that stays as it is
 PRIORITY_STEP = 2**43  # between the scores of two priorities, as in lua/parts/places.lua
 
 # Delays of a failed attempt, as in lua/parts/failures.lua.
-NEVER, BACKOFF, IN_PLACE = -3, -2, -1
+AGAIN, NEVER, BACKOFF, IN_PLACE = -4, -3, -2, -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class Policy:
     max_attempts: int = 2
     timeout_ms: int = 10_000
     backoff_ms: int = 1_000
+    max_backoff_ms: int | None = None  # None: an hour, or the first backoff if that is longer
+    jitter: float = 0.0  # the share of a backoff that is random
 
 
 @dataclass(slots=True)

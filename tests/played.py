@@ -191,7 +191,8 @@ def now_ms(server: Server) -> int:
 
 def passes(server: Server, index: str, *jobs: Claimed | Job) -> None:
     """The lease has run out, the delay is over: what these jobs wait for in an index was a moment ago."""
-    assert server.client.zadd(f"{Q}{index}", {job.id: now_ms(server) - 1 for job in jobs}, xx=True, ch=True)
+    assert all(score(server, index, job.id) is not None for job in jobs)
+    server.client.zadd(f"{Q}{index}", {job.id: now_ms(server) - 1 for job in jobs}, xx=True)
 
 
 def a_moment_passes(server: Server) -> None:

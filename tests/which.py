@@ -8,6 +8,9 @@ import random
 
 import pytest
 
+# What these assert is shown as in a test.
+pytest.register_assert_rewrite("tests.queue.stories", "tests.faults.scene")
+
 # Quick files come first; these come last, the slowest of them first, so that they all end at about the same time.
 SLOW = ("test_worker", "test_model", "test_openapi", "test_dashboard", "test_e2e", "test_run", "test_security")
 

@@ -2,13 +2,13 @@
 -- A worker's beat for one queue: notes that it lives and renews the leases of the jobs that its slots run.
 -- KEYS  1 prefix
 -- ARGV  1 worker   2 what it is and runs, JSON   3 lease in ms   4 number of types
---       then for each type: type, '<max_attempts> <timeout_ms> <backoff_ms>'
+--       then for each type: type, '<max_attempts> <timeout_ms> <backoff_ms>', '<max_backoff_ms or -> <jitter, 0 to 1>'
 --       then the number of counters, and for each: name, how much to add
 --       then for each running attempt: id, token, ms left of its timeout, number of field-value pairs to store, field, value ...
 -- Returns {now, reaper's last tick or '', answers}: 'ok', 'cancel' (somebody asked it to stop) or 'lost' (not its job any more).
 local worker, lease_ms = ARGV[1], tonumber(ARGV[3])
 local now = now_ms()
-local counters_at = 5 + 2 * tonumber(ARGV[4])
+local counters_at = 5 + 3 * tonumber(ARGV[4])
 local at = counters_at + 1 + 2 * tonumber(ARGV[counters_at])
 
 local held = {}
@@ -23,7 +23,10 @@ end
 call('DEL', key('worker:' .. worker)) -- a first write that a full Redis allows
 call('SET', key('worker:' .. worker), ARGV[2])
 call('ZADD', key('workers'), digits(now), worker)
-if tonumber(ARGV[4]) > 0 then call('HSET', key('types'), unpack(ARGV, 5, 4 + 2 * tonumber(ARGV[4]))) end
+for i = 5, counters_at - 1, 3 do
+  call('HSET', key('types'), ARGV[i], ARGV[i + 1])
+  call('HSET', key('backoffs'), ARGV[i], ARGV[i + 2])
+end
 for i = counters_at + 1, counters_at + 2 * tonumber(ARGV[counters_at]), 2 do count(ARGV[i], ARGV[i + 1], now) end
 local answers = {}
 for i, h in ipairs(held) do

@@ -41,7 +41,9 @@ local function settle()
     else
       settled[i] = 1 -- also what an earlier copy of this call settled
       if job.status == 'processing' and not mine[id] then
-        if outcome == 'failed' then job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults) end
+        if outcome == 'failed' then
+          job.max_attempts, job.timeout_ms, job.backoff_ms, job.max_backoff_ms, job.jitter = policy_of(job, defaults, true)
+        end
         mine[id], jobs[#jobs + 1] = true, job
       end
     end
@@ -131,8 +133,9 @@ local function claim()
   local want, lease_ms, alive_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9])
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
   if want < 1 or not beat or now - beat > alive_ms or call('HGET', key('meta'), 'paused') == '1' then return {} end
-  local SPARE = 8 -- stale ids that one claim can step over
-  local stale, ids, attempts, rows, leases, timeouts = {}, {}, {}, {}, {}, {}
+  local SPARE = 8                -- stale ids that one claim can step over
+  local ENOUGH_BYTES = 4194304   -- of payloads in one claim
+  local stale, ids, attempts, rows, leases, timeouts, bytes = {}, {}, {}, {}, {}, {}, 0
   for _, id in ipairs(call('ZRANGE', key('queue'), 0, want + SPARE - 1)) do
     local f, n = read_job(id), #ids
     local again = f[3] and f[3] ~= '0'
@@ -148,7 +151,8 @@ local function claim()
       end
       ids[n + 1], attempts[n + 1], rows[n + 1] = id, digits((f[3] or 0) + 1), row_of(id, f, now)
       leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, timeout_ms)), id
-      if again or n + 1 == want then break end
+      bytes = bytes + #(f[5] or '') + #(f[8] or '')
+      if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
     end
   end
 

@@ -3,6 +3,7 @@
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
 --       5 1 when the registry has just given that number, 0 when the caller remembers it
+--       6 the key that remembers the whole request, over all queues, or '' (on a Cluster it may live elsewhere)   7 its fingerprint
 --       then for each job: id, priority 0-9, due, unique key or '', tags, number of field-value pairs, field, value ...
 --       due: '' at once, '+<ms>' from now, or ms since the epoch; tags: separated by blanks
 -- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the living one that has its
@@ -17,12 +18,15 @@ local now_text = digits(now)
 local number = call('HGET', key('meta'), 'number')
 if number ~= ARGV[4] and (number or ARGV[5] == '0') then return { 'number', number or '' } end
 
-local starts, keys, existing, at = {}, {}, {}, 6
+local starts, keys, existing, at = {}, {}, {}, 8
 for i = 1, n do
   starts[i], keys[i], existing[i] = at, key('job:' .. ARGV[at]), ''
   at = at + FIELDS + 2 * ARGV[at + PAIRS]
 end
 
+local record, whole = ARGV[6], ARGV[7]
+local remembered = record ~= '' and call('GET', record)
+if remembered and remembered ~= whole then return { 'conflict' } end
 if idem ~= '' then
   local seen = call('HGET', key('idem:' .. idem), 'request')
   if seen and seen ~= fingerprint then return { 'conflict' } end
@@ -49,6 +53,7 @@ for i, job in ipairs(starts) do
 end
 
 local seq = call('HINCRBY', key('meta'), 'seq', new) - new
+if record ~= '' and not remembered then call('SET', record, whole, 'PX', IDEMPOTENCY_MS) end
 if not number then call('HSET', key('meta'), 'number', ARGV[4]) end
 if new > 0 then count('submitted', new, now) end
 local queued, scheduled = {}, {}

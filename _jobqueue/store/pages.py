@@ -15,7 +15,7 @@ from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store
 
 ROWS_STEP = 50  # jobs that a page reads at once: some MiB at most
-SKIP_STEP = 1000  # ids
+SKIP_STEP = 10_000  # ids
 LOOK_STEP = 2000  # jobs that are looked at in one trip for a page with a filter
 LEAST_LOOK = 50  # of one queue
 LOOKS = 10  # such trips for one page

@@ -88,6 +88,10 @@ class Registry:
         yield from asked
         yield from (queue for queue in self.by_number().get(number, []) if queue not in asked)
 
+    def knows(self, queue: str) -> bool:
+        """Whether it was there when the registry was last read."""
+        return queue in self._numbers
+
     def register(self, queue: str, most: int | None = None) -> tuple[int, bool]:
         """Make a queue known, to the reaper too. Returns its number, and whether the registry has just said so. Invalid for a new
         one above ``most``, or QUEUES_MAX."""

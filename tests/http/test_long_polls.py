@@ -37,17 +37,18 @@ def test_a_long_poll_answers_at_its_deadline(system: System, jobs: JobQueue) -> 
 
 
 def test_long_polls_leave_threads_for_everybody_else(system: System) -> None:
-    system.api(API_THREADS="4")
+    system.api(API_THREADS="4", API_WAITERS="10")
     job_id = system.submit()
     with ThreadPoolExecutor(12) as pool:
-        answers = [pool.submit(system.get, f"/jobs/{job_id}?wait_s=6") for _ in range(12)]
-        eventually(lambda: sum(answer.done() for answer in answers) >= 10)  # only half of the threads may wait
+        answers = [pool.submit(system.get, f"/jobs/{job_id}?wait_s=20") for _ in range(12)]
+        eventually(lambda: sum(answer.done() for answer in answers), equals=2)  # so many more than may wait
         began = time.monotonic()
         assert system.get("/livez").status_code == 200
         assert system.post("/jobs", {"payload": 1}).status_code == 201
         assert time.monotonic() - began < 3
         assert operate(system, "cancel", job_id).status_code == 200
-        assert [answer.result(30).status_code for answer in answers] == [200] * 12
+        assert [answer.result(30).json()["status"] for answer in answers].count("cancelled") >= 10
+        assert time.monotonic() - began < 10
 
 
 def test_a_deleted_job_ends_a_long_poll_with_a_404(system: System, jobs: JobQueue) -> None:

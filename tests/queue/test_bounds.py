@@ -302,6 +302,44 @@ def test_only_a_timeout_is_silence(error: Exception, silent: bool) -> None:
     assert raised.value.silent == silent
 
 
+# ------------------------------------------------------------------------------------------------ claims and settlements
+
+
+def test_claim_of_large_jobs_is_bounded_in_bytes(queue: JobQueue) -> None:
+    for _ in range(3):
+        queue.submit_many([NewJob(payload=MIB) for _ in range(4)])
+    talk = queue.conversation("default", "w-1", LEASE_MS)
+    claimed, ended = [], list[Settlement]()
+    while len(claimed) < 12:
+        accepted, jobs = talk.exchange(ended, want=64)
+        assert accepted == [True] * len(ended) and 1 <= len(jobs) <= 5
+        assert talk.exchange(ended, want=64, again=True)[1] == jobs
+        claimed += jobs
+        ended = [Settlement(job.id, job.token, "done", fields=result_fields(1, 100)) for job in jobs]
+    assert len({job.id for job in claimed}) == 12 and {job.attempt for job in claimed} == {1}
+
+
+def test_large_results_are_settled_in_scripts_of_some_mib(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue.submit_many([NewJob(payload=n) for n in range(20)])
+    talk, presence = queue.conversation("default", "w-1", LEASE_MS), queue.presence("default", "w", LEASE_MS)
+    jobs = talk.exchange(want=20)[1]
+    ends = [Settlement(job.id, job.token, "done", fields=result_fields(MIB, 10**7)) for job in jobs]
+    sent: list[int] = []
+    run = Link.run
+
+    def noted(link: Link, name: str, key: str, args: Any, *more: Any) -> Any:
+        sent.append(sum(len(part) for part in args if isinstance(part, (bytes, str))))
+        return run(link, name, key, args, *more)
+
+    monkeypatch.setattr(Link, "run", noted)
+    for _ in range(2):  # sent twice, it settles once
+        assert presence.settle(ends[:10]) == [True] * 10
+    assert talk.exchange(ends[10:], want=1) == ([True] * 10, [])
+    assert max(sent) < 4.3 * 2**20 and len(sent) == 9
+    assert queue.books("default").totals["done"] == 20
+    assert queue.check("default") == []
+
+
 def test_list_of_a_cluster_is_merged_and_cut(cluster: Cluster) -> None:
     queue = JobQueue(cluster.url)
     for name in cluster.queues():

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from _jobqueue.records import DAY_MS, IN_PLACE, NEVER, Settlement
+from _jobqueue.records import IN_PLACE, NEVER, Settlement
 from jobqueue import JobQueue, NewJob, Policy
 from tests.harness import Server
 from tests.played import (
     Q,
     Worker,
     ended,
-    now_ms,
     passes,
     recover,
     score,
@@ -173,15 +172,6 @@ def test_backoff_doubles_with_every_attempt(queue: JobQueue, server: Server, wor
         tick(queue)
     worker.settle(ended(worker.claim()[0], "failed"))
     assert queue.get(job.id).status == "failed"
-
-
-def test_backoff_is_at_most_a_year(queue: JobQueue, server: Server, worker: Worker) -> None:
-    queue.submit(max_attempts=100, backoff_s=86_400)
-    for _ in range(70):
-        worker.settle(ended(worker.claim()[0], "failed", IN_PLACE))
-    [job] = worker.claim()
-    worker.settle(ended(job, "failed"))
-    assert score(server, "scheduled", job.id) - now_ms(server) == pytest.approx(365 * DAY_MS, abs=60_000)
 
 
 def test_handler_may_choose_its_delay(queue: JobQueue, server: Server, worker: Worker) -> None:

@@ -59,7 +59,7 @@ export const short = (id) => id.slice(0, SHORT_ID);
 
 export function jobLink(id, type) {
   const code = h('code.id', { title: id }, short(id));
-  return h('a', { href: `#/jobs/${id}` }, type && h('strong', breakable(type)), code);
+  return h('a', { href: `#/jobs/${id}` }, type && h('strong', type), code);
 }
 
 // --- panels and tables
