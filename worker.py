@@ -283,9 +283,9 @@ def main() -> int:
     if options.check:
         return liveness.check("worker")
     log, signals = start_logging(config, "worker"), Signals()
-    signals.end_within(config.drain_s + END_S, log)
     if config.worker_processes > 1 or options.reload:
         return Parent(__file__, config.worker_processes, log, signals, burst=options.burst, reload=options.reload).run()
+    signals.end_within(config.drain_s + END_S, log)
     try:
         types = load_handlers(config.handlers)
     except Exception as error:  # whatever the module does while it is imported

@@ -84,6 +84,14 @@ class Output:
     # -- the thread
 
     def _run(self) -> None:
+        while True:
+            try:
+                self._write_for_ever()
+            except Exception:  # no memory, for a moment
+                with self._lock:
+                    self._dropped += 1
+
+    def _write_for_ever(self) -> None:
         item: _Item | None = None
         while True:
             item = item or self._lines.get()
