@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import logging
 import re
 import resource
 import secrets
@@ -289,7 +288,6 @@ def main() -> int:
         print(NO_KEYS.format(host=config.api_host), file=sys.stderr)
         return 1
     log, signals = start_logging(config, "api"), Signals()
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request that waits for a thread
     if config.api_processes > 1 and not is_child():
         return Parent(__file__, config.api_processes, log, signals).run()
     announce(config, log)

@@ -35,7 +35,7 @@ RIVAL = ROOT / ".venv/fastapi"
 PACKAGES = ("fastapi", "uvicorn[standard]", "redis[hiredis]")
 BODY = '{"type": "noop", "payload": "' + "x" * 98 + '"}'
 POST = f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [[{BODY}]]\n"
-OURS, OURS_ONE_CORE = "jobqueue", "jobqueue, ONE_CORE=1"
+OURS, OURS_ONE_CORE = "jobqueue", "jobqueue, API_ONE_CORE=1"
 PLAIN, COMPILED = "FastAPI, uvicorn", "FastAPI, uvicorn[standard]"
 SERVICES = (OURS, OURS_ONE_CORE, PLAIN, COMPILED)
 
@@ -73,7 +73,7 @@ def service(name: str, processes: int) -> Iterator[tuple[str, list[int]]]:
         "REDIS_URL": server.url,
         "LOG_JOBS": "failures",
         "RATE_LIMIT_MAX": "0",
-        "ONE_CORE": str(int(name == OURS_ONE_CORE)),
+        "API_ONE_CORE": str(int(name == OURS_ONE_CORE)),
     }
     process = subprocess.Popen(command(name, port, processes), env=os.environ | settings, stderr=subprocess.DEVNULL)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 from contextlib import suppress
@@ -14,7 +13,7 @@ from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import MultiSocketServer, TcpWSGIServer
-from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
+from waitress.task import ErrorTask, Task, WSGITask
 from waitress.utilities import BadRequest
 
 from _jobqueue.logs import Log
@@ -23,10 +22,10 @@ from _jobqueue.web.ending import Ending
 from _jobqueue.web.framing import frames_too_much, objection
 from _jobqueue.web.room import Room
 from _jobqueue.web.security import HEADERS
+from _jobqueue.web.threads import Threads
 from _jobqueue.web.waiting import KEPT, Asleep
 
 SEND_BYTES = 2**17  # in the kernel; by itself it would take megabytes of answers for a client that does not read
-NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 ACCEPTED_AT_ONCE, ACCEPT_AGAIN_S, SAY_AGAIN_S = 4, 0.5, 60.0
 
 
@@ -111,10 +110,6 @@ class Channel(HTTPChannel):
             super().service()
         except Asleep as asleep:
             return asleep.sleeper.then(partial(self.server.add_task, self))
-        except BaseException:
-            self.adj.log.failure("a request went wrong below its application")
-            self.cancel()
-            self.server.pull_trigger()
         if request.error and self.connected and not self.total_outbufs_len:
             # A socket that is closed with unread data takes its last answer back: wait until the client closes.
             self.close_when_flushed, self.lingers, self.rest, self.since = False, True, b"", time.monotonic()
@@ -151,7 +146,7 @@ class Channel(HTTPChannel):
 
 
 class Listener(TcpWSGIServer):
-    channel_class, accept_at = Channel, -SAY_AGAIN_S
+    channel_class, accept_at, pulled = Channel, -SAY_AGAIN_S, False
 
     def set_reuse_addr(self) -> None:
         super().set_reuse_addr()
@@ -162,7 +157,13 @@ class Listener(TcpWSGIServer):
         if not channel.requests[0].error:
             super().add_task(channel)
 
+    def pull_trigger(self) -> None:
+        if not self.pulled:  # one wakes the loop for all that was answered before it looks
+            self.pulled = self.accepting  # afterwards nobody resets it
+            self.trigger.pull_trigger()
+
     def readable(self) -> bool:
+        self.pulled = False
         self.adj.room.make()
         return bool(super().readable() and time.monotonic() >= self.accept_at)
 
@@ -173,9 +174,7 @@ class Listener(TcpWSGIServer):
     def accept(self) -> Any:
         try:
             return super().accept()
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
+        except OSError as error:  # no descriptor is left: the loop would try without a pause
             if time.monotonic() > self.accept_at + SAY_AGAIN_S:
                 self.adj.log.warning(f"new connections wait: {error.strerror}")
             self.accept_at = time.monotonic() + ACCEPT_AGAIN_S
@@ -188,12 +187,11 @@ class Server(MultiSocketServer):
     """For waitress.serve. It listens from the start, or raises OSError or ValueError."""
 
     def __init__(self, log: Log, ending: Ending, application: Any, **settings: Any) -> None:
-        adj, threads = Adjustments(**settings), ThreadedTaskDispatcher()
-        super().__init__({}, adj, [], threads)
+        adj = Adjustments(**settings)
+        super().__init__({}, adj, [], Threads(adj.threads, log))
         adj.socket_options = [*adj.socket_options, (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)]
         adj.log, adj.ending, adj.room = log, ending, Room(self.map, adj)
         self.listeners = [
-            Listener(application, self.map, dispatcher=threads, adj=adj, sockinfo=at) for at in adj.listen
+            Listener(application, self.map, dispatcher=self.task_dispatcher, adj=adj, sockinfo=at) for at in adj.listen
         ]
-        threads.set_thread_count(adj.threads)
         ending.watch(self)
