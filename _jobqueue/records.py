@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -93,8 +94,8 @@ class Job:
     errors: list[dict[str, Any]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
-    truncated: list[str] = field(default_factory=list)
-    previews: dict[str, str] = field(default_factory=dict)
+    truncated: Sequence[str] = ()
+    previews: Mapping[str, str] | None = None
     # fsync or replicated, where a submit has confirmed that
     durability: str | None = field(default=None, compare=False)
 
@@ -109,7 +110,7 @@ class Job:
         if len(text) <= SHOWN_BYTES:
             return self
         shown = text[:SHOWN_BYTES].decode(errors="ignore")  # it may be cut inside a character
-        return replace(self, payload=None, truncated=["payload"], previews={"payload": shown})
+        return replace(self, payload=None, truncated=("payload",), previews={"payload": shown})
 
     def as_dict(self) -> dict[str, Any]:
         """The job in the words of the HTTP API."""
@@ -136,8 +137,8 @@ class Job:
             "position": self.position,
             "worker": self.worker,
             "tags": self.tags,
-            **{f"{name}_preview": text for name, text in self.previews.items()},
-            **({"truncated": self.truncated} if self.truncated else {}),
+            **{f"{name}_preview": text for name, text in (self.previews or {}).items()},
+            **({"truncated": list(self.truncated)} if self.truncated else {}),
         }
 
 

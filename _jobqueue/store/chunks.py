@@ -42,20 +42,21 @@ class Chunk(NamedTuple):
 def chunks_to_store(request: Request, number: int, *, sure: bool = False, start: int = 0) -> Iterator[Chunk]:
     """A submit to one queue, from its job ``start`` on, cut into scripts. ``number``: the queue's; ``sure``: the registry has
     just said so. Ids follow from a job's place in the request, not from the cut."""
-    for block in range(0, len(request.jobs), JOBS_PER_SCRIPT):
+    queue, jobs, encoded, key, fingerprint, record, whole = request
+    for block in range(0, len(jobs), JOBS_PER_SCRIPT):
         # No header can hold a NUL: nobody's own key.
-        key = f"{request.key}\0{block // JOBS_PER_SCRIPT}" if request.key and block else request.key
-        for part, (first, end) in enumerate(_parts(request.encoded, block)):
+        block_key = f"{key}\0{block // JOBS_PER_SCRIPT}" if key and block else key
+        for part, (first, end) in enumerate(_parts(encoded, block)):
             if first < start:
                 continue
-            part_key = f"{request.key}\0{block // JOBS_PER_SCRIPT}.{part}" if request.key and part else key
-            ids, args = list[str](), list[Field]()
+            part_key = f"{key}\0{block // JOBS_PER_SCRIPT}.{part}" if key and part else block_key
+            ids: list[str] = []
+            args: list[Field] = [part_key or "", fingerprint, end - first, number, int(sure and first == start)]
+            args += (record, whole)
             for index in range(first, end):
-                ids.append(new_id(number, _bits(request.queue, key, index - block) if key else None))
-                pairs = request.encoded[index]
-                args += _args(ids[-1], request.jobs[index], ["idem", part_key, *pairs] if part_key else pairs)
-            head: list[Field] = [part_key or "", request.fingerprint, end - first, number, int(sure and first == start)]
-            yield Chunk(request.jobs[first:end], ids, [*head, request.record, request.whole, *args])
+                ids.append(new_id(number, _bits(queue, block_key, index - block) if block_key else None))
+                _add(args, ids[-1], jobs[index], ["idem", part_key, *encoded[index]] if part_key else encoded[index])
+            yield Chunk(jobs[first:end], ids, args)
 
 
 def _parts(encoded: Sequence[Sequence[Field]], block: int) -> Iterator[tuple[int, int]]:
@@ -74,10 +75,11 @@ def _bits(queue: str, key: str, index: int) -> bytes:
     return hashlib.sha256(f"{queue}\0{key}\0{index}".encode(errors="replace")).digest()[:16]
 
 
-def _args(job_id: str, job: NewJob, pairs: list[Field]) -> list[Field]:
-    """What lua/submit.lua takes for a job."""
+def _add(args: list[Field], job_id: str, job: NewJob, pairs: list[Field]) -> None:
+    """Adds what lua/submit.lua takes for a job."""
     tags = " ".join(dict.fromkeys(job.tags)) if job.tags else ""
-    return [job_id, int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2, *pairs]
+    args += (job_id, int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2)
+    args += pairs
 
 
 class Ahead(Iterator[T]):

@@ -36,6 +36,8 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
 
     status = fields[b"status"].decode()
     cut = fields.get(b"truncated", b"").decode().split()
+    if "result" in cut and status != "done":
+        cut.remove("result")
     max_attempts, timeout_ms, _ = policy
     return Job(
         id=job_id,
@@ -59,13 +61,17 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
         errors=[error_of(fields[name]) for name in error_names(fields)],
         tags=fields.get(b"tags", b"").decode().split(),
-        truncated=[name for name in cut if name != "result" or status == "done"],
-        previews={
-            name: fields[name.encode()].decode(errors="ignore")  # it may be cut inside a character
-            for name in ("payload", "result")
-            if name in cut and (name != "result" or status == "done")
-        },
+        truncated=tuple(cut),
+        previews=_previews(fields, cut),
     )
+
+
+def _previews(fields: dict[bytes, bytes], cut: Sequence[str]) -> dict[str, str] | None:
+    """The beginnings of what is cut and cannot be shown in parts; None where there is none."""
+    shown = [name for name in ("payload", "result") if name in cut]
+    return {
+        name: fields[name.encode()].decode(errors="ignore") for name in shown
+    } or None  # perhaps cut inside a character
 
 
 def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | None:
