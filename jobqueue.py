@@ -242,6 +242,11 @@ class JobQueue:
         """Stop a queue from giving out jobs, or let it go on. NotFound for a queue that was never used."""
         self._operations.pause(queue, paused)
 
+    def pause_type(self, queue: str, type: str, paused: bool = True) -> None:
+        """Stop a queue from giving out jobs of a type, or let it go on. NotFound for a queue that was never used; Conflict while
+        a worker of the release before serves it."""
+        self._operations.pause_type(queue, type, paused)
+
     def delete_queue(self, queue: str) -> None:
         """Forget a queue and its counters. Conflict while it holds jobs. One that is used again is a new one."""
         self._operations.delete_queue(queue)

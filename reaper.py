@@ -1,7 +1,7 @@
 """The reaper: a process that takes back what nobody holds any more. Any number may run at once.
 
 Once a second, for every queue: promote jobs that are due, reap expired leases, lower the leases of workers whose beat has
-stopped, trim what is past its retention, ring. It reads first, then applies compare-and-set scripts in one
+stopped, trim what is past its retention, look after kits and parked jobs, ring. It reads first, then applies compare-and-set scripts in one
 MULTI/EXEC, so whatever changed in between is left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the
 queue that it is at, or after STOP_S when Redis does not answer: whatever it does may stop anywhere.
 """
@@ -17,7 +17,7 @@ from collections import Counter
 from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Signals
-from _jobqueue.records import Expired
+from _jobqueue.records import DAY_MS, Expired
 from _jobqueue.tokens import worker_of
 from jobqueue import JobQueue, TooOld, Unavailable
 
@@ -36,6 +36,7 @@ class Reaper:
 
     def __init__(self, jobs: JobQueue, lease_s: float, retention_ms: dict[str, int], log: Log) -> None:
         self.jobs, self.lease_s, self.retention_ms, self.log = jobs, lease_s, retention_ms, log
+        self.unhandled_ms = 7 * DAY_MS
         self.recovery = jobs.recovery
         self.beats: dict[tuple[str, str], tuple[bytes, float]] = {}
         self.leases: dict[tuple[str, str], float] = {}  # of workers that were once silent, as each says of itself
@@ -101,7 +102,11 @@ class Reaper:
         for status, kept_ms in self.retention_ms.items():
             transaction.trim(status, kept_ms, LIMIT)
         transaction.reap(expired, LEASE_EXPIRED)
-        return transaction.execute()
+        transaction.tidy(LIMIT, self.unhandled_ms)
+        answer = transaction.execute()
+        for job_id in transaction.unhandled:
+            self.log.warning("a dead letter: nobody handles its type", job=job_id, queue=queue)
+        return answer
 
     def _compare_clocks(self, least: float, most: float) -> None:
         """Redis's clock is ahead of ours by ``least`` to ``most`` seconds: it was read between our question and its answer.
@@ -174,6 +179,7 @@ def main() -> int:
         "failed": config.failed_ttl_s * 1000,
     }
     reaper = Reaper(jobs, config.processing_timeout_s, retention_ms, log)
+    reaper.unhandled_ms = config.unhandled_ttl_s * 1000
     ticking = threading.Thread(target=reaper.run, args=(config.reaper_interval_s,), daemon=True)
     ticking.start()
     if not signals.is_set():

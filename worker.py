@@ -73,7 +73,7 @@ class Loop:
     def turn(self) -> None:
         """Settle what has ended and claim; when there is nothing, wait for the bell; run what has come."""
         self.slot.idle = False  # what this exchange brings counts for --burst before it is here
-        if not self._exchange() and not self.shift.stopping.is_set():
+        if not self._exchange() and not self.slot.talk.more and not self.shift.stopping.is_set():
             self.slot.idle = True
             self._wait_in_blmove()
             self.slot.idle = False
@@ -177,12 +177,14 @@ class Worker:
     def start_slot(self, queue: str, ended: Sequence[Settlement] = ()) -> None:
         """``ended``: what a slot that it replaces has left to settle. Called by main at the start, then by the watch alone."""
         name = f"{self.shift.worker}-{next(self._numbers)}"
-        slot = Slot(queue, self.jobs.conversation(queue, name, self.shift.lease_ms), ended)
+        talk = self.jobs.conversation(queue, name, self.shift.lease_ms)
+        talk.kit = self.shift.attempts.kit
+        slot = Slot(queue, talk, ended)
         slot.future = self.pool.submit(Loop(slot, self.shift).run)
         self.shift.slots.append(slot)  # from here on others see it
 
     def _introduce(self) -> None:
-        """Before the first claim, whose attempts and timeouts follow from what the beat publishes of the types."""
+        """Before the first claim, which names what the beat has published: the kit, and attempts and timeouts of the types."""
         for queue in self.threads:
             self.jobs.register(queue)
             self.beat.beat(queue)

@@ -14,7 +14,8 @@ local PLUS = 43
 local now = now_ms()
 local now_text = digits(now)
 
-local number = call('HGET', key('meta'), 'number')
+local meta = meta_of()
+local number = meta[4]
 if number ~= ARGV[4] and (number or ARGV[5] == '0') then return { 'number', number or '' } end
 
 local starts, keys, existing, at = {}, {}, {}, 6
@@ -86,7 +87,10 @@ if idem ~= '' then
   end
   if new == 0 then call('PEXPIRE', key('idem:' .. idem), IDEMPOTENCY_MS) end
 end
-ring()
+ring(meta)
 local position = -1
-if n == 1 and #queued > 0 then position = call('ZRANK', key('queue'), ARGV[starts[1]]) end
+if n == 1 and #queued > 0 then
+  position = call('ZRANK', key('queue'), ARGV[starts[1]])
+  if meta[3] then position = position + call('ZCOUNT', key('held'), '-inf', '(' .. queued[1]) end
+end
 return { 'stored', now_text, position, existing }

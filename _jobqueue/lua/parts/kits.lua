@@ -1,0 +1,12 @@
+-- A kit is the set of types that a worker handles, under a name that follows from it. `kits` has the last beat of each, kit:<kit>
+-- its types with their timeouts in ms. A program of the release before knows no kits: its worker waits for `bell`.
+
+local KIT_LIVES_MS = 15000
+
+local function has_old_worker(now)
+  for _, worker in ipairs(call('ZRANGEBYSCORE', key('workers'), digits(now - KIT_LIVES_MS), '+inf')) do
+    local info = call('GET', key('worker:' .. worker))
+    if info and not string.find(info, '"kit":', 1, true) then return true end
+  end
+  return false
+end
