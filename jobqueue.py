@@ -44,7 +44,17 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from _jobqueue.errors import Conflict, Invalid, JobQueueError, KeyReused, NotFound, TooOld, Unavailable
+from _jobqueue.errors import (
+    Conflict,
+    Invalid,
+    JobQueueError,
+    KeyReused,
+    NotFound,
+    TooManyTypes,
+    TooNew,
+    TooOld,
+    Unavailable,
+)
 from _jobqueue.job_types import Fail, Retry, handler
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
@@ -98,6 +108,8 @@ __all__ = [
     "Policy",
     "Retry",
     "Submitted",
+    "TooManyTypes",
+    "TooNew",
     "TooOld",
     "Unavailable",
     "__version__",

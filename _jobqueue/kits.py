@@ -21,4 +21,3 @@ def kit_of(types: Mapping[str, Policy]) -> str:
 def policy_text(policy: Policy) -> str:
     """A type's numbers as the scripts read them."""
     return f"{policy.max_attempts} {policy.timeout_ms} {policy.backoff_ms}"
-

@@ -23,7 +23,7 @@ local function live_in(kit, first, n, now)
   end
   if not string.find(' ' .. (bells or '') .. ' ', ' bell:' .. kit .. ' ', 1, true) then
     call('HSET', key('meta'), 'bells', (bells or 'bell') .. ' bell:' .. kit, 'format', ARGV[5])
-    ring(meta_of(), 'bell:' .. kit)
+    ring(nil, 'bell:' .. kit)
   end
 end
 

@@ -200,12 +200,12 @@ local settled, mine, requeued = settle()
 local held = seq > 0 and call('LRANGE', held_key, 0, -1)
 if seq > last then requeued = take_back(held, mine) or requeued end
 write_ends(now)
-local meta = meta_of()
 if seq == 0 then
-  ring(meta)
+  ring()
   return { settled, {}, 0 }
 end
-if seq == last then return { settled, claimed_before(held, mine), 0 } end
+if seq == last then return { settled, claimed_before(held, mine), call('EXISTS', key('queue')) } end
+local meta = call('HMGET', key('meta'), 'paused', 'bells', 'gates')
 local claimed, more = claim(meta)
 call('HSET', key('slots'), slot, ARGV[2])
 if claimed or requeued then ring(meta, not requeued and (ARGV[10] == '' and 'bell' or 'bell:' .. ARGV[10])) end

@@ -16,7 +16,7 @@ end
 local slots = call('HKEYS', key('slots'))
 local kits = call('ZRANGE', key('kits'), 0, -1)
 
-call('DEL', key('meta'), key('totals'), key('kinds'), key('bell'), key('pauses')) -- a first write that a full Redis allows
+call('DEL', key('meta'), key('totals'), key('kinds'), key('bell'), key('pauses'), key('strange')) -- a first write that a full Redis allows
 for ago = 0, STATS_KEPT_S / 60 do call('DEL', minute_key(now - ago * 60000)) end
 for _, slot in ipairs(slots) do
   if not lives[worker_of(slot) or ''] then

@@ -17,5 +17,5 @@ for i = 3, #ARGV do
 end
 call('ZREM', key('workers'), worker)
 call('DEL', key('worker:' .. worker))
-ring(meta_of())
+ring()
 return 1

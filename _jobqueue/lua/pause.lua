@@ -5,5 +5,5 @@
 -- Returns 1.
 call('HDEL', key('meta'), 'paused') -- a first write that a full Redis allows
 if ARGV[1] == '1' then call('HSET', key('meta'), 'paused', '1') end
-ring(meta_of())
+ring()
 return 1

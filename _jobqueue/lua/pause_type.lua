@@ -11,5 +11,5 @@ if ARGV[2] == '1' then
   call('HSET', key('meta'), 'gates', '1')
 end
 refresh_lane(job_type)
-ring(meta_of())
+ring()
 return 1

@@ -26,5 +26,5 @@ if since and now - since > tonumber(noted or -1) then
   call('HSET', minute, 'oldest_ms', digits(now - since))
   if not noted then call('EXPIRE', minute, STATS_KEPT_S) end
 end
-ring(meta_of())
+ring()
 return #ids

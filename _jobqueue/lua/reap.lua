@@ -37,5 +37,5 @@ for _, job in ipairs(jobs) do
   tally('reaped')
 end
 write_ends(now)
-ring(meta_of())
+ring()
 return answers

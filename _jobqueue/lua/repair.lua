@@ -81,5 +81,5 @@ if ARGV[1] == '1' then
   sum = sum + call('ZCARD', key('held'))
   call('HSET', key('totals'), 'submitted', digits(sum))
 end
-ring(meta_of())
+ring()
 return jobs

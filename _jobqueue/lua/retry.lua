@@ -47,6 +47,6 @@ for _, job in ipairs(jobs) do
 end
 if #jobs > 0 then
   count('requeued', #jobs, now_ms())
-  ring(meta_of())
+  ring()
 end
 return answers

@@ -17,5 +17,5 @@ for _, job in ipairs(jobs) do
   call('HSET', key('job:' .. job[1]), 'status', 'queued', 'due', now)
   call('ZADD', key('queue'), job[2], job[1])
 end
-if #jobs > 0 then ring(meta_of()) end
+if #jobs > 0 then ring() end
 return answers

@@ -48,6 +48,19 @@ for i, index in ipairs({ 'held', 'queue' }) do
   end
   swept_to[i] = #ids == 2 * most and '(' .. ids[#ids] or '-inf'
 end
+-- Types that somebody submitted while no worker had published them leave `strange` when one has, or none of their jobs waits. Of
+-- a long queue nobody can say that.
+local not_strange, waiting = {}, {}
+local strange = call('SMEMBERS', key('strange'))
+if #strange > 0 and call('ZCARD', key('queue')) <= most then
+  for _, id in ipairs(call('ZRANGE', key('queue'), 0, -1)) do
+    waiting[call('HGET', key('job:' .. id), 'type') or DEFAULT_TYPE] = true
+  end
+  for _, job_type in ipairs(strange) do
+    local waits = waiting[job_type] or call('EXISTS', key('lane:' .. job_type)) == 1
+    if not waits or call('HEXISTS', key('types'), job_type) == 1 then not_strange[#not_strange + 1] = job_type end
+  end
+end
 local unhandled = {}
 for _, job_type in ipairs(gates and call('ZRANGE', key('lanes'), 0, 999) or {}) do
   if #unhandled < 20 and now - handled_at(job_type) > KIT_LIVES_MS then unhandled[#unhandled + 1] = job_type end
@@ -59,6 +72,7 @@ for _, kit in ipairs(gone) do
   call('ZREM', key('kits'), kit)
   call('DEL', key('kit:' .. kit), key('bell:' .. kit))
 end
+if #not_strange > 0 then call('SREM', key('strange'), unpack(not_strange)) end
 local names = table.concat(bells, ' ')
 if names ~= (bells_now or 'bell') then call('HSET', key('meta'), 'bells', names) end
 if told_since ~= tonumber(untold) then call('HSET', key('meta'), 'untold', digits(told_since)) end
@@ -81,5 +95,5 @@ if gates and call('EXISTS', key('held'), key('pauses')) == 0 then
   call('HDEL', key('meta'), 'gates')
   call('DEL', key('lanes'))
 end
-ring(meta_of())
+ring()
 return buried

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple, TypeVar
 
 from _jobqueue.new_job import NewJob
@@ -25,12 +25,14 @@ class Chunk(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A submit to one queue. ``encoded``: each job's fields. Under a key the ids follow from it."""
+    """A submit to one queue. ``encoded``: each job's fields. Under a key the ids follow from it. ``known``: types that some worker
+    has a handler for, or had."""
 
     queue: str
     jobs: list[NewJob]
     encoded: list[list[Field]]
     key: str | None
+    known: Set[str] = frozenset()
 
 
 def chunks_to_store(request: Request, number: int, *, sure: bool = False, start: int = 0) -> Iterator[Chunk]:
@@ -45,7 +47,10 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
         for index, (job, pairs) in enumerate(zip(jobs, request.encoded[chunk], strict=True)):
             ids.append(new_id(number, _bits(request.queue, key, index) if key else None))
             args += _args(ids[-1], job, ["idem", key, *pairs] if key else pairs)
-        yield Chunk(jobs, ids, [key or "", fingerprint, len(jobs), number, int(sure and first == start), *args])
+        strange = " ".join(sorted({job.type for job in jobs} - request.known))
+        yield Chunk(
+            jobs, ids, [key or "", fingerprint, len(jobs), number, int(sure and first == start), strange, *args]
+        )
 
 
 def _bits(queue: str, key: str, index: int) -> bytes:

@@ -45,9 +45,7 @@ class Conversation:
         when it rings, even for a worker that has died while it waited: only for one whose last beat is at most ``alive_ms``
         old."""
         self.seq += 1
-        answer = self.link.wait_and_run(
-            self._prefix, self._bell, self.slot, "exchange", self._args(want, alive_ms, ())
-        )
+        answer = self.link.wait_and_run(self._prefix, self._bell, self.slot, "exchange", self._args(want, alive_ms, ()))
         self.seen = self.seq
         return self._claimed(answer) if answer else []
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from _jobqueue.errors import Invalid, JobQueueError, KeyReused, NotFound, Unavailable
+from _jobqueue.errors import Invalid, JobQueueError, KeyReused, NotFound, TooManyTypes, Unavailable
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
@@ -60,10 +60,11 @@ class Submits:
     def _to_queue(self, queue: str, jobs: list[NewJob], encoded: list[list[Field]], key: str | None) -> list[Submitted]:
         """Store the jobs of one queue, chunk by chunk: the next is made ready while Redis stores one. An error of a chunk stops
         those behind it."""
-        request, stored = Request(queue, jobs, encoded, key), list[Submitted]()
+        stored = list[Submitted]()
         try:
             number, sure = self._registry.register(queue)
             published = self._registry.published(queue)  # before the script: it must not fail after the jobs are stored
+            request = Request(queue, jobs, encoded, key, published.keys())
             for _ in range(NUMBERED_MOST):
                 own = self._store_chunks(request, (number, sure), published, stored)
                 if own is None:
@@ -91,6 +92,10 @@ class Submits:
     def _results(
         self, queue: str, chunk: Chunk, answer: Any, published: dict[str, Policy], keyed: bool
     ) -> list[Submitted]:
+        if answer[0] == b"types":
+            raise TooManyTypes(
+                [("/type", f"the queue {queue} holds jobs of many types that nobody handles, and takes no further one")]
+            )
         if answer[0] == b"conflict":
             raise KeyReused(
                 "this Idempotency-Key was used for another request; use a new one, or repeat the first exactly"

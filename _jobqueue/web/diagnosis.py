@@ -126,6 +126,10 @@ def _problems(queue: str, look: Look) -> Iterator[Finding]:
         )
     if books.paused:
         yield Finding("paused", f"queue {queue} is paused: {_jobs(waiting)} until it is resumed", queue)
+    for name in books.paused_types:
+        yield Finding(
+            "paused", f"queue {queue}: the type {name} is paused: its jobs wait until it is resumed", queue, name
+        )
     if waiting and not workers:
         yield Finding("no_worker", f"{_jobs(waiting)}: {_none(queue)}", queue)
     elif waiting:
@@ -179,7 +183,7 @@ def _none(queue: str) -> str:
 
 
 def _no_handler(queue: str, job_type: str) -> str:
-    return f"no worker of the queue {queue} has a handler for the type {job_type}: its attempts will fail"
+    return f"no worker of the queue {queue} has a handler for the type {job_type}: its jobs wait until one is started"
 
 
 # ---------------------------------------------------------------------------------------------------------- advice
@@ -243,10 +247,12 @@ def _queued(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     ahead, free = (job.position or 1) - 1, max(0, threads - busy)
     if look.books.paused:
         return "paused", f"It waits because the queue {job.queue} is paused. Resume it to go on."
+    if job.type in look.books.paused_types:
+        return "paused", f"It waits because the type {job.type} is paused in the queue {job.queue}. Resume it to go on."
     if not workers:
         return "no_worker", f"It waits because {_none(job.queue)}."
     if job.type not in types_of(look):
-        return "no_handler", f"Its turn comes, but {_no_handler(job.queue, job.type)}."
+        return "no_handler", f"It waits because {_no_handler(job.queue, job.type)}."
     if ahead < free:
         return "ready", f"It will be claimed at once: {free} of {threads} threads are free."
     if not ahead:

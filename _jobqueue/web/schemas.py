@@ -216,6 +216,7 @@ QUEUE = shape(
     {
         "queue": TEXT,
         "paused": SWITCH,
+        "paused_types": said(listed(TEXT), "Types whose jobs it does not give out."),
         "jobs": BY_STATUS,
         "totals": {"type": "object", "additionalProperties": INTEGER},
         "oldest_queued_at": maybe(TIME),

@@ -375,11 +375,20 @@ def test_retry_chooses_its_delay(odd, queue, system):
     assert 1_799_000 < waiting.run_at_ms - waiting.started_ms < 1_830_000
 
 
-def test_a_type_without_a_handler_is_a_failed_attempt_that_names_those_there_are(odd, queue):
+def test_a_type_without_a_handler_waits_and_what_is_behind_it_runs(odd, queue):
     odd()
-    kind, message = last_error(ends(queue, queue.submit("image.process", max_attempts=1).id, "failed"))
-    assert kind == "no_handler"
-    assert "no handler for the type 'image.process'" in message and "hold" in message and "say" in message
+    strange = queue.submit("image.process", priority=9)
+    assert ends(queue, queue.submit("say", "hello").id).result == "hello"
+    waits = queue.get(strange.id)
+    assert (waits.status, waits.attempts, waits.errors, waits.position) == ("queued", 0, [], 1)
+
+
+def test_a_worker_that_comes_later_takes_what_was_parked(odd, queue, system):
+    odd()
+    strange = queue.submit("noop", priority=9)
+    assert ends(queue, queue.submit("say", "hello").id).result == "hello"
+    system.worker()
+    assert ends(queue, strange.id).attempts == 1
 
 
 def test_the_delay_between_attempts_doubles(odd, queue, system):

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from _jobqueue.records import BACKOFF, IN_PLACE, INDEX_OF, NEVER, Settlement
+from _jobqueue.records import BACKOFF, IN_PLACE, NEVER, Settlement
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.scripts import Script
-from jobqueue import Conflict, JobQueue, NewJob, NotFound
+from jobqueue import JobQueue, NewJob
 from tests.harness import Server
-from tests.played import DAY_MS, LEASE_MS, Q, Worker, now_ms, recover
+from tests.played import DAY_MS, LEASE_MS, Q, Worker, recover
 from tests.queue.test_model import CLOCK, scripts
 
 KITS = (("a", "b", "c", "d"), ("a", "b"), ("b", "c"), ("d",))
@@ -129,7 +129,9 @@ class Story:
     def step(self) -> str:
         chosen = self.random.choice(self.steps)
         if len(self.ids) > 100:
-            ended = [job_id for job_id, job in self.hashes().items() if job["status"] in ("done", "failed", "cancelled")]
+            ended = [
+                job_id for job_id, job in self.hashes().items() if job["status"] in ("done", "failed", "cancelled")
+            ]
             self.queue.act_on("delete", ended)
             self.ids = [job_id for job_id in self.ids if job_id not in ended]
             chosen = self.claims if chosen == self.submits else chosen
@@ -164,8 +166,8 @@ class Story:
         jobs = self.hashes()
         parked = self.redis.zcard(f"{Q}held")
         _, claimed = worker.exchange(want=want)
-        got = [job.id for job in claimed]
-        self.seen.update(claims=1, claimed=len(got), more=worker.talk.more)
+        got, more = [job.id for job in claimed], worker.talk.more
+        self.seen.update(claims=1, claimed=len(got), more=more)
         self.judge(jobs, worker, want, got)
         assert self.redis.zcard(f"{Q}held") - parked <= self.moves
         if self.random.random() < 0.2:
@@ -174,7 +176,7 @@ class Story:
         left = self.allowed(self.hashes(), worker.types, ())
         if rung and left:
             assert self.bell(worker) == 1, "work is left and the bell does not ring"
-        if rung and want and not got and not worker.talk.more and not left:
+        if rung and want and not got and not more and not left:
             assert self.bell(worker) == 0, "the bell rings for nothing"
 
     def ticks(self) -> None:
@@ -259,7 +261,9 @@ def tell(server: Server, seed: int, moves: int, steps: int = 300) -> Counter[str
             story.look()
         story.ends()
     except BaseException as error:
-        error.add_note(f"seed {seed}, moves {moves}, step {len(told)}: {told[-4:]}") if hasattr(error, "add_note") else None
+        error.add_note(f"seed {seed}, moves {moves}, step {len(told)}: {told[-4:]}") if hasattr(
+            error, "add_note"
+        ) else None
         raise
     return story.seen
 

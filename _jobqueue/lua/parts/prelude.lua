@@ -26,17 +26,17 @@ local function count(name, n, now)
   if call('HINCRBY', minute, name, n) == tonumber(n) then call('EXPIRE', minute, STATS_KEPT_S) end
 end
 
--- Reads what concerns every job of the queue: {'1' when it is paused; its bells, separated by blanks; '1' while jobs are parked
--- or a type is paused; its number}, each false where it is not there.
-local function meta_of() return call('HMGET', key('meta'), 'paused', 'bells', 'gates', 'number') end
-
 -- Rings for the workers that may find work, each kit of them by a bell of its own: with one for all, a worker that lacks the
 -- type would take the token, see work, and ring for ever. One token is enough: the slot that it wakes rings again if it leaves
--- work behind. `own`: ring this bell alone.
+-- work behind. `meta`: what this reads, where the caller has read it. `own`: ring this bell alone.
 local function ring(meta, own)
   local LOOK = 8 -- lanes of the best jobs; mostly a worker knows one of their types
-  if meta[1] == '1' then return end
-  for bell in string.gmatch(own or meta[2] or 'bell', '%S+') do
+  meta = meta or call('HMGET', key('meta'), 'paused', 'bells', 'gates')
+  local bells, at = own or meta[2] or 'bell', 1
+  while at and meta[1] ~= '1' do
+    local blank = string.find(bells, ' ', at, true)
+    local bell = string.sub(bells, at, (blank or 0) - 1)
+    at = blank and blank + 1
     if call('LLEN', key(bell)) == 0 then
       local work = call('ZCARD', key('queue')) > 0
       if not work and meta[3] then
