@@ -121,9 +121,9 @@ local function claim(meta)
   local MOVES = 250 -- jobs that one claim parks or drops; at the bound it gives what it has
   local SPARE = 8 -- stale ids that its first look can step over
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
-  if want < 1 or not beat or now - beat > alive_ms or meta[1] == '1' then return {}, false end
-  local lanes = meta[3] and lanes_for(kit) -- looked at while something is parked or a type is paused
-  if meta[3] and not lanes then return nil end
+  if want < 1 or not beat or now - beat > alive_ms or meta[3] == '1' then return {}, false end
+  local lanes = meta[2] and lanes_for(kit) -- looked at while something is parked or a type is paused
+  if meta[2] and not lanes then return nil end
 
   local ids, attempts, rows, leases, timeouts, gone, moves, more = {}, {}, {}, {}, {}, {}, 0, false
   local waiting, from, at, step, all = {}, 0, 1, want + SPARE, false -- the next of the queue, from this rank on
@@ -183,7 +183,7 @@ local function claim(meta)
 
   if lanes then
     lanes.write()
-    meta[3] = '1'
+    meta[2] = '1'
   end
   if #gone > 0 then call('ZREM', key('queue'), unpack(gone)) end
   if #ids == 0 then return {}, more end
@@ -205,7 +205,7 @@ if seq == 0 then
   return { settled, {}, 0 }
 end
 if seq == last then return { settled, claimed_before(held, mine), call('EXISTS', key('queue')) } end
-local meta = call('HMGET', key('meta'), 'paused', 'bells', 'gates')
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused')
 local claimed, more = claim(meta)
 call('HSET', key('slots'), slot, ARGV[2])
 if claimed or requeued then ring(meta, not requeued and (ARGV[10] == '' and 'bell' or 'bell:' .. ARGV[10])) end

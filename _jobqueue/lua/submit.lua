@@ -16,8 +16,8 @@ local PLUS = 43
 local now = now_ms()
 local now_text = digits(now)
 
-local meta = call('HMGET', key('meta'), 'paused', 'bells', 'gates', 'number')
-local number = meta[4]
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'number')
+local number = meta[3]
 if number ~= ARGV[4] and (number or ARGV[5] == '0') then return { 'number', number or '' } end
 
 local starts, keys, existing, at = {}, {}, {}, 7
@@ -102,6 +102,6 @@ ring(meta)
 local position = -1
 if n == 1 and #queued > 0 then
   position = call('ZRANK', key('queue'), ARGV[starts[1]])
-  if meta[3] then position = position + call('ZCOUNT', key('held'), '-inf', '(' .. queued[1]) end
+  if meta[2] then position = position + call('ZCOUNT', key('held'), '-inf', '(' .. queued[1]) end
 end
 return { 'stored', now_text, position, existing }
