@@ -19,7 +19,7 @@ from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Signals
 from _jobqueue.records import DAY_MS, Expired
 from _jobqueue.tokens import worker_of
-from jobqueue import JobQueue, TooOld, Unavailable
+from jobqueue import JobQueue, TooNew, TooOld, Unavailable
 
 LIMIT = 125  # ids that one script looks at, within some milliseconds
 ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep the leases waiting
@@ -170,7 +170,7 @@ def main() -> int:
     jobs = JobQueue(config.redis_url, defaults=config.policy)
     try:
         jobs.wait_until_ready(signals, log.warning)
-    except TooOld as error:
+    except (TooNew, TooOld) as error:
         print(f"reaper.py: {error}", file=sys.stderr)
         return MISTAKE
     retention_ms = {

@@ -35,6 +35,7 @@ class JobType:
     timeout: float | None = None
     max_attempts: int | None = None
     backoff: float | None = None
+    queue: str | None = None  # of jobs that name none
     place: str = ""  # where its handler is marked
 
 
@@ -42,22 +43,28 @@ F = TypeVar("F", bound=Callable[[Any, Any], Any])
 
 
 def handler(
-    name: str, *, timeout: float | None = None, max_attempts: int | None = None, backoff: float | None = None
+    name: str,
+    *,
+    timeout: float | None = None,
+    max_attempts: int | None = None,
+    backoff: float | None = None,
+    queue: str | None = None,
 ) -> Callable[[F], F]:
-    """Mark ``def f(payload, ctx)`` as the handler of a job type; seconds. Several types may share a function."""
+    """Mark ``def f(payload, ctx)`` as the handler of a job type; seconds. Several types may share a function. ``queue``: where
+    its jobs go that name no queue; a worker that serves that queue is needed."""
     place = _place(sys._getframe(1))
     if not isinstance(name, str):
         raise ValueError(f"write @handler('my.type'): a handler is marked with the name of its type ({place})")
     if not NAME.fullmatch(name):
         raise ValueError(f"job type {name!r} must match {NAME.pattern} ({place})")
     try:
-        NewJob(type=name, timeout_s=timeout, max_attempts=max_attempts, backoff_s=backoff)
+        NewJob(name, None, queue, timeout_s=timeout, max_attempts=max_attempts, backoff_s=backoff)
     except Invalid as error:
         problems = "; ".join(f"{pointer[1:].removesuffix('_s')} {detail}" for pointer, detail in error.problems)
         raise ValueError(f"@handler({name!r}): {problems} ({place})") from None
 
     def mark(function: F) -> F:
-        job_type = JobType(name, function, timeout, max_attempts, backoff, place)
+        job_type = JobType(name, function, timeout, max_attempts, backoff, queue, place)
         try:  # a new list: functools.wraps copies the old one to the functions of other decorators
             function.job_types = [*marks_of(function), job_type]  # type: ignore[attr-defined]
         except AttributeError:

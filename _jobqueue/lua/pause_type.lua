@@ -4,7 +4,8 @@
 -- ARGV  1 type   2 1 to pause, 0 to resume
 -- Returns 1; 0 when nothing was changed because a worker of the release before lives, which would not obey.
 local job_type, now = ARGV[1], now_ms()
-if ARGV[2] == '1' and has_old_worker(now) then return 0 end
+local _, old = workers_alive(now)
+if ARGV[2] == '1' and old > 0 then return 0 end
 call('SREM', key('pauses'), job_type) -- a first write that a full Redis allows
 if ARGV[2] == '1' then
   call('SADD', key('pauses'), job_type)

@@ -29,7 +29,7 @@ class Submits:
     def one(self, job: NewJob, key: str | None) -> Submitted:
         """Store one job. Raises what ``Submitted.error`` would hold."""
         _check_key(key)
-        (submitted,) = self._to_queue(job.queue, [job], [job.fields()], key)
+        (submitted,) = self._to_queue(self._queue_of(job), [job], [job.fields()], key)
         if submitted.error:
             raise submitted.error
         return submitted
@@ -43,8 +43,8 @@ class Submits:
         for index, job in enumerate(jobs):  # all of them are checked before any is stored
             try:
                 encoded[index] = job.fields()
-                by_queue.setdefault(job.queue, []).append(index)
-            except Invalid as error:
+                by_queue.setdefault(self._queue_of(job), []).append(index)
+            except (Invalid, Unavailable) as error:
                 answers[index] = Submitted(None, error=error)
         away: Unavailable | None = None
         for queue, indexes in by_queue.items():
@@ -56,6 +56,9 @@ class Submits:
                 away = stored[-1].error
             answers.update(zip(indexes, stored, strict=True))
         return [answers[index] for index in range(len(jobs))]
+
+    def _queue_of(self, job: NewJob) -> str:
+        return job.queue or self._registry.queue_for(job.type)
 
     def _to_queue(self, queue: str, jobs: list[NewJob], encoded: list[list[Field]], key: str | None) -> list[Submitted]:
         """Store the jobs of one queue, chunk by chunk: the next is made ready while Redis stores one. An error of a chunk stops
@@ -105,13 +108,13 @@ class Submits:
         stand_ins = [existing.decode() for existing in answer[3]]
         if stored and not any(stand_ins):
             return [
-                Submitted(_fresh(job_id, job, now, ahead, published.get(job.type, self._policy)))
+                Submitted(_fresh(queue, job_id, job, (now, ahead), published.get(job.type, self._policy)))
                 for job_id, job in zip(chunk.ids, chunk.jobs, strict=True)
             ]
         replayed = keyed and not stored
         found = self._reads.many(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
         return [
-            Submitted(_fresh(job_id, job, now, ahead, published.get(job.type, self._policy)))
+            Submitted(_fresh(queue, job_id, job, (now, ahead), published.get(job.type, self._policy)))
             if stored and not other
             else _found(other or job_id, found, replayed, bool(other))
             for job_id, job, other in zip(chunk.ids, chunk.jobs, stand_ins, strict=True)
@@ -141,8 +144,9 @@ def _found(job_id: str, jobs: dict[str, Job], replayed: bool, existing: bool) ->
     return Submitted(None, error=NotFound(f"job {job_id}, submitted before, is past its retention"))
 
 
-def _fresh(job_id: str, job: NewJob, now: int, ahead: int, policy: Policy) -> Job:
-    """The job as lua/submit.lua has just stored it."""
+def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy: Policy) -> Job:
+    """The job as lua/submit.lua has just stored it. ``answer``: when, and how many are ahead of it."""
+    now, ahead = answer
     due = job.due()
     due_ms = now + int(due) if due.startswith("+") else int(due or 0)
     waits = due_ms > now
@@ -150,7 +154,7 @@ def _fresh(job_id: str, job: NewJob, now: int, ahead: int, policy: Policy) -> Jo
         id=job_id,
         status="scheduled" if waits else "queued",
         type=job.type,
-        queue=job.queue,
+        queue=queue,
         priority=int(job.priority),
         payload=job.payload,
         result=None,

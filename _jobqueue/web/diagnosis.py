@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from _jobqueue.records import MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
+from _jobqueue.records import DEFAULT_QUEUE, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web.rates import crew, last, pace_of_work, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
@@ -207,7 +207,7 @@ class Advice:
 
     def on(self, jobs: Iterable[NewJob | Job]) -> list[Warned]:
         """One for each queue and type, of the first few, whose jobs will not be done."""
-        kinds = sorted({(job.queue, job.type) for job in jobs})[:MAX_ADVICE]
+        kinds = sorted({(job.queue or DEFAULT_QUEUE, job.type) for job in jobs})[:MAX_ADVICE]
         try:
             return [warned for queue, job_type in kinds if (warned := self._on(queue, job_type))]
         except Unavailable:

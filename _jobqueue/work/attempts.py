@@ -29,6 +29,7 @@ class Attempts:
         self.types, self._default, self._max_result_bytes = types, default, max_result_bytes
         self.policies = {name: _policy(job_type, default) for name, job_type in types.items()}
         self.kit = kit_of(self.policies)
+        self.routes = {name: job_type.queue for name, job_type in types.items() if job_type.queue}
 
     def timeout_s(self, job: Claimed) -> float:
         policy = self.policies.get(job.type, self._default)

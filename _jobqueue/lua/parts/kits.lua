@@ -3,10 +3,12 @@
 
 local KIT_LIVES_MS = 15000
 
-local function has_old_worker(now)
+-- Returns how many workers live that publish a kit, and how many that do not.
+local function workers_alive(now)
+  local with, without = 0, 0
   for _, worker in ipairs(call('ZRANGEBYSCORE', key('workers'), digits(now - KIT_LIVES_MS), '+inf')) do
     local info = call('GET', key('worker:' .. worker))
-    if info and not string.find(info, '"kit":', 1, true) then return true end
+    if info and string.find(info, '"kit":', 1, true) then with = with + 1 elseif info then without = without + 1 end
   end
-  return false
+  return with, without
 end
