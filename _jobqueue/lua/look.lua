@@ -5,7 +5,7 @@
 -- Returns {sizes: queued, scheduled, processing, done, failed, cancelled; totals: counter, value ...; how many bells have a token;
 -- reaper's last tick, or '', and the lease in ms that it goes by, or ''; 1 when paused; the types that are paused; since when the oldest waiting job waits, '' when none does; now;
 -- the checker's last verdict: '<when> <number of problems>' or ''} and, when asked,
--- {types of the next jobs, and some that wait though nobody handles them; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter,
+-- {types of the next jobs and of those that are parked, some of which nobody handles; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter,
 -- value ...} ...}.
 local sizes, now = {}, now_ms()
 for i, status in ipairs(STATUSES) do sizes[i] = call('ZCARD', key(INDEX[status])) end
@@ -22,6 +22,9 @@ for _, id in ipairs(call('ZRANGEBYSCORE', key('queue'), '-inf', '+inf', 'LIMIT',
   types[#types + 1] = call('HGET', key('job:' .. id), 'type') or ''
 end
 for job_type in string.gmatch(meta[7] or '', '%S+') do types[#types + 1] = job_type end
+if meta[6] and tonumber(ARGV[2]) > 0 then -- the reaper's tick knows those behind the first
+  for _, job_type in ipairs(call('ZRANGE', key('lanes'), 0, ARGV[2] - 1)) do types[#types + 1] = job_type end
+end
 local beats = call('ZRANGE', key('workers'), 0, -1, 'WITHSCORES')
 for i = 1, #beats, 2 do
   local info = call('GET', key('worker:' .. beats[i]))

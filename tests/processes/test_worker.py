@@ -661,6 +661,43 @@ def test_burst_ends_when_the_queue_is_empty(system, queue, odd):
     assert [queue.get(job.id).result for job in jobs] == list(range(100))
 
 
+def test_burst_ends_when_nothing_of_its_types_is_queued_and_says_what_stays(queue, odd):
+    strange = queue.submit_many([NewJob("strange", priority=9)] * 600)
+    ours = queue.submit("say", 1)
+    worker = odd("--burst")
+    assert worker.exits() == 0
+    assert queue.get(ours.id).status == "done"
+    assert queue.get(strange[0].job.id).attempts == 0
+    assert "others stay queued" in worker.log and "stay=600" in worker.log
+
+
+def test_idle_workers_beside_jobs_that_nobody_handles_ask_as_seldom_as_without_them(queue, odd, server):
+    """Eight threads look once each BLOCK_S, and their beat says little more."""
+    queue.submit_many([NewJob("strange")] * 1000)
+    odd("--threads", "8")
+    eventually(lambda: server.client.zcard("jq:{default}:held"), equals=1000)
+    assert queue.get(queue.submit("say").id).type == "say"
+
+    def scripts() -> int:
+        return int(server.client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+    eventually(lambda: queue.books("default").sizes["done"], equals=1)
+    began, before = time.monotonic(), scripts()
+    eventually(lambda: time.monotonic() - began > 4)
+    assert (scripts() - before) / (time.monotonic() - began) < 8 / 2 + 8
+
+
+def test_a_handler_says_which_queue_its_jobs_go_to(queue, system, tmp_path):
+    (tmp_path / "video.py").write_text(
+        "from jobqueue import handler\n@handler('video', queue='cpu')\ndef video(payload, ctx):\n    return 'cut'\n"
+    )
+    system.start("worker.py", "--handlers", "video", "--queues", "cpu", cwd=tmp_path).says("ready")
+    eventually(lambda: system.server.client.hget("jq:types", "video"), equals="cpu")
+    eventually(lambda: JobQueue(system.url).submit("video").queue, equals="cpu")
+    job = JobQueue(system.url).submit("video")
+    assert (job.queue, ends(queue, job.id).result) == ("cpu", "cut")
+
+
 def test_burst_empties_every_queue_that_it_serves(queue, odd):
     jobs = [queue.submit("say", n, queue=name) for n in range(10) for name in ("default", "email", "report")]
     assert odd("--burst", "--queues", "default,email,report").exits() == 0

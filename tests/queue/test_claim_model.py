@@ -298,3 +298,42 @@ def test_many_stories(moves: int, lua: Path, server: Server) -> None:
     bound(lua, moves)
     for seed in range(SEED, SEED + STORIES):
         tell(server, seed, moves)
+
+
+MUTANTS = {
+    "ignores types": (
+        "exchange.lua",
+        "key('kit:' .. kit), job_type)) or false",
+        "key('kit:' .. kit), job_type)) or 10000",
+    ),
+    "ignores pauses": ("exchange.lua", "call('SISMEMBER', key('pauses'), job_type) == 1", "false"),
+    "queue before lanes": ("exchange.lua", "tonumber(waiting[at + 1]) < least", "true"),
+    "no bell for what is left": ("exchange.lua", "if claimed or requeued then", "if requeued then"),
+    "no bell for what is given back": ("exchange.lua", "not requeued and (", "("),
+    "not alone": ("exchange.lua", "if again or n + 1 == want then break end", "if n + 1 == want then break end"),
+    "head not refreshed by a claim": (
+        "parts/claims.lua",
+        "for job_type in pairs(passed) do refresh_lane(job_type) end",
+        "",
+    ),
+    "lane not left": ("parts/claims.lua", "call('ZREM', key('lane:' .. job_type), unpack(ids))", ""),
+    "looks at few lanes": ("parts/claims.lua", "local LOOK = 8", "local LOOK = 0"),
+    "head not refreshed by a cancel": ("parts/parked.lua", "== 1 then refresh_lane(each) end", "== 1 then break end"),
+    "paused lane stays open": ("parts/lanes.lua", "and call('SISMEMBER', key('pauses'), job_type) == 0", ""),
+    "flag cleared too early": ("tidy.lua", "if gates and call('EXISTS', key('held'), key('pauses')) == 0", "if gates"),
+    "flag not set": ("parts/claims.lua", "if next(parked) then call('HSET', key('meta'), 'gates', '1') end", ""),
+    "no bell at a submit": ("submit.lua", "ring(meta)", ""),
+    "no bell for the lanes": ("parts/prelude.lua", "if not work and meta[2] then", "if false then"),
+}
+
+
+@pytest.mark.long(60)
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_broken_claim_is_caught(mutant: str, lua: Path, server: Server) -> None:
+    script, line, broken = MUTANTS[mutant]
+    text = (lua / script).read_text()
+    assert text.count(line) == 1, f"{script} has changed: find the new place of this line"
+    (lua / script).write_text(text.replace(line, broken))
+    with pytest.raises(AssertionError):
+        for seed in range(10):
+            tell(server, seed, 250, 200)
