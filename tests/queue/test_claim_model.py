@@ -47,6 +47,7 @@ class Story:
         for types in (*KITS, *KITS):
             self.join(types)
         self.steps: list[Callable[[], None]] = [self.submits] * 8 + [self.claims] * 14 + [self.ticks] * 2
+        self.steps += [self.settles_and_claims_in_one] * 5 + [self.drops]
         self.steps += [self.reaps, self.dies, self.cancels, self.deletes, self.retries, self.runs]
         self.steps += [self.time_passes] * 2 + [self.pauses_a_type] * 2 + [self.pauses]
 
@@ -153,10 +154,22 @@ class Story:
 
     def claims(self) -> None:
         worker = self.random.choice(self.workers)
+        self.exchange(worker, self.ended(worker), self.random.choice([0, 1, 1, 1, 2, 5, 30]))
+
+    def settles_and_claims_in_one(self) -> None:
+        """As workers do. What is given back may be for others, who are called."""
+        worker = self.random.choice(self.workers)
+        worker.running = worker.exchange(*self.ended(worker), want=self.random.choice([0, 1, 3]))[1]
+
+    def drops(self) -> None:
+        """The slot forgets what it held: the next claim gives it back."""
+        worker = self.random.choice(self.workers)
+        worker.running = worker.exchange(want=1)[1]
+
+    def ended(self, worker: Worker) -> list[Settlement]:
         ends = [("done", 0), ("done", 0), ("failed", BACKOFF), ("failed", IN_PLACE), ("failed", NEVER), ("released", 0)]
         outcomes = [(job, *self.random.choice([*ends, ("cancelled", 0)])) for job in worker.running]
-        ended = [Settlement(job.id, job.token, outcome, delay, "Boom", "boom") for job, outcome, delay in outcomes]
-        self.exchange(worker, ended, self.random.choice([0, 1, 1, 1, 2, 5, 30]))
+        return [Settlement(job.id, job.token, outcome, delay, "Boom", "boom") for job, outcome, delay in outcomes]
 
     def exchange(self, worker: Worker, ended: Sequence[Settlement], want: int) -> None:
         if ended:  # alone, so that what may be claimed is known
