@@ -26,6 +26,7 @@ ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep th
 FORGET_S = 600  # how long a worker that is gone is still shown
 SILENT_S = 1.0  # the shortest lease: nobody is dead sooner
 JUMP_S = 2.0  # a difference between two clocks that is no delay
+GRACE_S = 15.0  # after its start, workers have had time to say what they handle: all may have stood still for a week
 STOP_S = 3.0  # a tick that waits for Redis delays a stop no longer
 END_S = 5.0  # nor does anything else, above STOP_S
 LEASE_EXPIRED = "the lease ran out: the worker died, froze or was cut off from Redis"
@@ -37,6 +38,7 @@ class Reaper:
     def __init__(self, jobs: JobQueue, lease_s: float, retention_ms: dict[str, int], log: Log) -> None:
         self.jobs, self.lease_s, self.retention_ms, self.log = jobs, lease_s, retention_ms, log
         self.unhandled_ms = 7 * DAY_MS
+        self.started = time.monotonic()
         self.recovery = jobs.recovery
         self.beats: dict[tuple[str, str], tuple[bytes, float]] = {}
         self.leases: dict[tuple[str, str], float] = {}  # of workers that were once silent, as each says of itself
@@ -102,7 +104,8 @@ class Reaper:
         for status, kept_ms in self.retention_ms.items():
             transaction.trim(status, kept_ms, LIMIT)
         transaction.reap(expired, LEASE_EXPIRED)
-        transaction.tidy(LIMIT, self.unhandled_ms)
+        quiet = time.monotonic() < max(self.quiet_until, self.started + GRACE_S)
+        transaction.tidy(LIMIT, self.unhandled_ms, spare=quiet)
         answer = transaction.execute()
         for job_id in transaction.unhandled:
             self.log.warning("a dead letter: nobody handles its type", job=job_id, queue=queue)

@@ -2,9 +2,9 @@
 -- Looks after kits and parked jobs, a bounded number each time: says which bells are rung, forgets kits, drops ids that are not
 -- parked any more, and makes dead letters of jobs whose type nobody has handled for long.
 -- KEYS  1 prefix
--- ARGV  1 most parked jobs to look at   2 how long in ms a type may be without a handler
+-- ARGV  1 most parked jobs to look at   2 how long in ms a type may be without a handler   3 1 to make no dead letters now
 -- Returns the ids of the new dead letters.
-local most, unhandled_ms, now = tonumber(ARGV[1]), tonumber(ARGV[2]), now_ms()
+local most, unhandled_ms, spare, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', now_ms()
 local KIT_KEPT_MS = math.max(86400000, unhandled_ms) -- a frozen worker finds its kit again
 local bells_now, gates, swept, untold =
   unpack(call('HMGET', key('meta'), 'bells', 'gates', 'swept', 'untold'))
@@ -43,7 +43,7 @@ for i, index in ipairs({ 'held', 'queue' }) do
     local job = { id = ids[at], type = f[2] or DEFAULT_TYPE, errors = tonumber(f[5]) or 0, attempts = tonumber(f[6]) or 0 }
     if f[1] ~= 'queued' or index == 'held' and call('ZSCORE', key('queue'), job.id) then
       if index == 'held' then strays[#strays + 1] = { job.id, f[2] } end -- one that a program of the release before has moved
-    elseif now - tonumber(f[3] or f[4] or now) > unhandled_ms and now - handled_at(job.type) > unhandled_ms then
+    elseif not spare and now - tonumber(f[3] or f[4] or now) > unhandled_ms and now - handled_at(job.type) > unhandled_ms then
       dead[#dead + 1] = job
     end
   end

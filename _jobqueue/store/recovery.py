@@ -77,9 +77,10 @@ class Transaction:
             chunk = expired[start : start + REAPED_PER_SCRIPT]
             self._calls.append(("reap", [*self._store.defaults, message, *(part for each in chunk for part in each)]))
 
-    def tidy(self, limit: int, unhandled_ms: int) -> None:
-        """Look after kits and parked jobs. Jobs of a type that nobody has handled for ``unhandled_ms`` become dead letters."""
-        self._calls.append(("tidy", [limit, unhandled_ms]))
+    def tidy(self, limit: int, unhandled_ms: int, *, spare: bool = False) -> None:
+        """Look after kits and parked jobs. Jobs of a type that nobody has handled for ``unhandled_ms`` become dead letters, unless
+        they are to be spared this time."""
+        self._calls.append(("tidy", [limit, unhandled_ms, int(spare)]))
 
     def execute(self) -> tuple[list[str], int, int]:
         """Send all of it. Returns what became of each expired job, and how many jobs were promoted and trimmed."""
