@@ -2,7 +2,8 @@
 # fixes of this Python and this Debian.
 FROM python:3.12-slim-bookworm
 
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Two arenas: glibc would keep one for each thread that has ever handled a large body.
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MALLOC_ARENA_MAX=2
 WORKDIR /app
 
 COPY requirements.txt ./

@@ -19,12 +19,13 @@ TOGETHER = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 PAGES := _jobqueue/web/static eslint.config.js package.json
 NEW_NODE := const [major, minor] = process.versions.node.split(".").map(Number); process.exit(Number(major * 100 + minor < 1818))
 
-.PHONY: help run test test-all lint lint-pages bench chaos faults screenshots redis clean
+.PHONY: help run test test-all test-newest-waitress lint lint-pages bench chaos faults screenshots redis clean
 
 help:
 	@echo 'make run     start Redis (if none answers), API, worker and reaper in this terminal'
 	@echo 'make test    run the tests, on Redis servers of their own: some minutes'
 	@echo 'make test-all  and those that take long: faults at every step, Sentinel, Cluster: half an hour'
+	@echo 'make test-newest-waitress  the tests of HTTP on the newest waitress instead of the pinned one'
 	@echo 'make lint    check style and types'
 	@echo 'make bench   measure'
 	@echo 'make faults  play the whole fault table of docs/architecture.md: half an hour'
@@ -42,6 +43,14 @@ test: $(TOOLS) redis
 
 test-all: test
 	@$(VENV)/bin/python -m pytest -m long
+
+# What we add to waitress stands on names of its inside. In an environment of its own, in front of all else that is installed.
+NEWEST := $(VENV)/newest
+test-newest-waitress: $(TOOLS) redis
+	@$(VENV)/bin/python -m venv $(NEWEST)
+	@$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(echo $(NEWEST)/lib/python*/site-packages)/rest.pth"
+	@$(NEWEST)/bin/python -m pip install -qq --disable-pip-version-check --upgrade --no-deps --ignore-installed waitress
+	@$(NEWEST)/bin/python -m pytest $(addprefix tests/http/test_,server.py hostile.py waiting.py api.py security.py) $(TOGETHER)
 
 lint: $(TOOLS) lint-pages
 	@$(VENV)/bin/python -m ruff check .

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import re
 import resource
 import secrets
@@ -28,16 +29,17 @@ import waitress
 from _jobqueue.config import Config
 from _jobqueue.keys import new_key_says
 from _jobqueue.logs import Log, announce, start_logging
+from _jobqueue.memory import give_memory_back
 from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_core
 from _jobqueue.web import metrics
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.compression import File, compressed, files
+from _jobqueue.web.ending import Ending
 from _jobqueue.web.openapi import ANYBODY, OUR_HOSTS, Route, description
 from _jobqueue.web.problems import (
     NO_ADDRESS,
     OURS_TO_FIND,
     PROBLEM_JSON,
-    RETRY_AFTER_S,
     App,
     Problem,
     problem_of,
@@ -45,7 +47,7 @@ from _jobqueue.web.problems import (
     refusal,
 )
 from _jobqueue.web.security import NO_STORE, is_loopback
-from _jobqueue.web.serving import CannotListen, Server
+from _jobqueue.web.serving import Server
 from _jobqueue.web.status import HEALTH_S
 from jobqueue import JobQueue, TooNew, TooOld, Unavailable
 
@@ -183,8 +185,7 @@ class Front:
         request_id, detail = _request_id(request_id), self.refusals.get(status, detail[:200])
         self.log("refused before it was read", status=status, request_id=request_id)
         body = problem_of_status(status, detail).encoded()
-        later = [("Retry-After", str(RETRY_AFTER_S))] if status == 503 else []
-        return [("Content-Type", PROBLEM_JSON), NO_STORE, ("X-Request-ID", request_id), *later], body
+        return [("Content-Type", PROBLEM_JSON), NO_STORE, ("X-Request-ID", request_id)], body
 
     def _log(self, environ: dict[str, Any], began: float) -> None:
         method, status = environ["REQUEST_METHOD"], environ["jobqueue.status"]
@@ -218,15 +219,13 @@ class Fuse:
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def guarded(**arguments: str) -> Any:
-            began = time.monotonic()
-            if began < self._until:
+            if time.monotonic() < self._until:
                 raise Unavailable("Redis does not answer")
             try:
                 return call(**arguments)
-            except Unavailable:
-                now = time.monotonic()
-                if now - began >= ANSWER_S:  # sooner, it was an answer or a refused connection: nobody is held up
-                    self._until = now + self.BLOWN_S
+            except Unavailable as error:
+                if error.silent:  # else it was an answer, or a refused connection: nobody is held up
+                    self._until = time.monotonic() + self.BLOWN_S
                 raise
 
         return guarded
@@ -290,11 +289,13 @@ def main() -> int:
         print(NO_KEYS.format(host=config.api_host), file=sys.stderr)
         return 1
     log, signals = start_logging(config, "api"), Signals()
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request that waits for a thread
     if config.api_processes > 1 and not is_child():
         return Parent(__file__, config.api_processes, log, signals).run()
     announce(config, log)
-    if config.one_core:
-        keep_to_one_core()
+    give_memory_back()
+    if config.api_one_core:
+        keep_to_one_core(of_all=True)
     queue = partial(JobQueue, config.redis_url, defaults=config.policy, durability=config.durability)
     jobs = queue(timeout_s=ANSWER_S, retries=1, queues_max=config.queues_max)
     probe = queue(timeout_s=HEALTH_S, retries=0)
@@ -309,18 +310,25 @@ def main() -> int:
         log.warning(f"serving without Redis: {error}; requests get 503 until it is back")
     at = f"[{config.api_host}]:{config.api_port}" if ":" in config.api_host else f"{config.api_host}:{config.api_port}"
     api = Api(config, jobs, probe, log)
+
+    def listen(application: Front, **settings: Any) -> Server:
+        server = Server(log, Ending(signals, api.backend.waiters.stop), application, **settings)
+        log("listening", url=f"http://{at}")
+        return server
+
     try:
         waitress.serve(
             api.application,
-            _server=partial(Server, log, signals, api.backend.waiters.stop, f"http://{at}"),
+            _server=listen,
+            _quiet=True,
             host=config.api_host,
             port=config.api_port,
             threads=config.api_threads,
             asyncore_use_poll=True,
             **_limits(config),
         )
-    except CannotListen as error:  # a port in use, a host that is none
-        print(f"api.py: cannot listen on {at}: {error}", file=sys.stderr)
+    except (OSError, ValueError) as error:  # a port in use, a host that is none
+        print(f"api.py: cannot listen on {at}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return MISTAKE if is_child() else 1
     log("stopped")
     return 0 if signals.is_set() else 1

@@ -1,18 +1,19 @@
-"""Fixtures for all tests, which of them run, and in which order. No test touches a Redis that it did not start.
-
-``make test`` leaves out what is marked ``long(seconds)``; ``--sample-seconds`` takes a random part of it."""
+"""Fixtures for all tests. No test touches a Redis that it did not start."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from jobqueue import JobQueue
+from tests.faults.proxy import Proxy, Rule
 from tests.harness import Server, System
+from tests.played import Worker
 from tests.talker import Talker
+
+pytest_plugins = ["tests.which"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -24,60 +25,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 
 _FAILED = pytest.StashKey[bool]()
-
-
-# ------------------------------------------------------------------------------------------------------- which tests
-
-# Quick files come first; these come last, the slowest of them first, so that they all end at about the same time.
-SLOW = ("test_worker", "test_model", "test_openapi", "test_dashboard", "test_e2e", "test_run", "test_security")
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("jobqueue")
-    group.addoption(
-        "--sample-seconds", type=float, metavar="S", help="of the tests marked long, run some that take S in all"
-    )
-    group.addoption("--sample-seed", type=int, metavar="N", help="which of them (default: others each time)")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if config.option.sample_seconds is not None and config.option.sample_seed is None:
-        config.option.sample_seed = random.randrange(10**6)  # here, so that all processes choose the same
-
-
-def pytest_report_header(config: pytest.Config) -> str | None:
-    if config.option.sample_seconds is None:
-        return None
-    return f"long tests: --sample-seconds {config.option.sample_seconds:g} --sample-seed {config.option.sample_seed}"
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.option.sample_seconds is not None:
-        chosen = _sample(items, config.option.sample_seconds, config.option.sample_seed)
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
-        items[:] = [item for item in items if item.nodeid in chosen]
-    items.sort(key=lambda item: SLOW.index(item.path.stem) + 1 if item.path.stem in SLOW else 0)
-
-
-def _seconds(item: pytest.Item) -> float:
-    mark = item.get_closest_marker("long")
-    return float(mark.args[0]) if mark else 0.0
-
-
-def _sample(items: list[pytest.Item], seconds: float, seed: int) -> set[str]:
-    """What is not long, and of the rest whatever still fits, in a random order."""
-    chosen, left = set[str](), seconds
-    by_chance = sorted(items, key=lambda item: item.nodeid)
-    random.Random(seed).shuffle(by_chance)
-    for item in by_chance:
-        if _seconds(item) <= left:
-            chosen.add(item.nodeid)
-            left -= _seconds(item)
-    return chosen
-
-
-# ---------------------------------------------------------------------------------------------------------- fixtures
 
 
 @pytest.fixture(scope="session")
@@ -141,8 +88,7 @@ def talk(system: System) -> Iterator[Callable[..., Talker]]:
 
     yield start
     for talker in talkers:
-        talker.process.kill()
-        talker.process.wait()
+        talker.close()
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +100,67 @@ def api(request: pytest.FixtureRequest) -> Iterator[System]:
     yield system
     system.close(show_logs=request.session.testsfailed > 0)
     server.close()
+
+
+# ------------------------------------------------------------------------------------------------ what a test plays
+
+
+@pytest.fixture
+def in_the_end_all_is_well(queue: JobQueue) -> Iterator[None]:
+    """Every invariant must hold, and the books must balance."""
+    yield
+    for name in ("default", *queue.queues()):
+        assert queue.check(name) == []
+
+
+@pytest.fixture
+def worker(queue: JobQueue) -> Worker:
+    """A worker of one thread, played."""
+    return Worker(queue)
+
+
+@pytest.fixture
+def other(queue: JobQueue) -> Worker:
+    return Worker(queue, "other")
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    """A network between a queue and Redis that can lose a message."""
+    proxy = Proxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def through(proxy: Proxy) -> Callable[[Rule], JobQueue]:
+    """A queue behind the proxy, with its rule."""
+
+    def behind(rule: Rule) -> JobQueue:
+        proxy.rule = rule
+        return JobQueue(proxy.url)
+
+    return behind
+
+
+@pytest.fixture
+def jobs(request: pytest.FixtureRequest, queue: JobQueue, in_the_end_all_is_well: None) -> JobQueue:
+    """A queue; with an API, where the test has a system."""
+    if "system" in request.fixturenames:
+        request.getfixturevalue("system").api()
+    return queue
+
+
+@pytest.fixture
+def hand(jobs: JobQueue) -> Worker:
+    """A worker of one thread, played, beside what else runs."""
+    return Worker(jobs, lease_ms=60_000)
+
+
+@pytest.fixture(scope="module")
+def bystander(shared_server: Server) -> Iterator[System]:
+    """An API for tests that store nothing."""
+    system = System(shared_server)
+    system.api()
+    yield system
+    system.close(show_logs=False)

@@ -8,8 +8,8 @@ A handler gets the job's payload (any JSON value) and a context, and returns its
     ctx.check()                  raises when the job was cancelled, timed out or taken back: call it in long loops
 
 ``raise Fail("…")`` ends the job without a retry, ``raise Retry(after=30)`` chooses the delay; any other exception is
-retried after the backoff while attempts are left. A handler may run more than once (a crash, a timeout, a retry), so
-make what it does harmless to repeat: ``ctx.job_id`` is a good key for that.
+retried after the backoff, which doubles each time, while attempts are left. A handler may run more than once (a crash, a
+timeout, a retry), so make what it does harmless to repeat: ``ctx.job_id`` is a good key for that.
 
 All of these are samples: they simulate work by sleeping SIMULATED_WORK_S times what they name.
 """

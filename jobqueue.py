@@ -28,6 +28,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     kits               zset    kit -> last beat of a worker that has it; a kit is the set of types that a worker handles
     kit:<kit>          zset    its types -> their timeouts in ms
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
+    backoffs           hash    type -> "max_backoff_ms jitter", the same
     totals stats:<minute> hash counters, written inside the transitions; of a minute also the oldest waiting job's age
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
@@ -40,8 +41,9 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
                                far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
                                (until when a worker without a kit lived)
 
-and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler; ``jq:{jq:queues}:given``, set, numbers that
-were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:rate:<client>``, list, times of its last requests.
+and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
+``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
+what was asked under an idempotency key, over all queues, for a day; ``jq:rate:<client>``, list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
 
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
@@ -151,7 +153,7 @@ class JobQueue:
         self._reads = Reads(self.store, self._registry)
         self._pages = Pages(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
-        self._submits = Submits(self._registry, self._durability, self._reads, self.policy)
+        self._submits = Submits(self.store, self._registry, self._durability, self._reads)
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
@@ -167,8 +169,9 @@ class JobQueue:
         return self._submits.one(job, key)
 
     def submit_many(self, jobs: Sequence[NewJob], *, key: str | None = None) -> list[Submitted]:
-        """Store jobs; for each queue, all of a chunk of 250 or none of it. Under a key, ids follow from it: repeating the
-        same call stores what is missing and gives back the rest. Errors are told for each job; none is raised."""
+        """Store jobs; for each queue, all of a chunk (250 jobs, 4 MiB) or none of it. Under a key, ids follow from it: repeating the
+        same call stores what is missing and gives back the rest, as lists show jobs. Errors are told for each job; none is
+        raised."""
         return self._submits.many(jobs, key)
 
     # -- read

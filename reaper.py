@@ -8,12 +8,15 @@ queue that it is at, or after STOP_S when Redis does not answer: whatever it doe
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
+from _jobqueue import liveness
 from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Signals
@@ -46,12 +49,14 @@ class Reaper:
         self.quiet_until = 0.0
         self.queues: list[str] = []
         self.stopping = threading.Event()
+        self.turned: Callable[[], None] = lambda: None  # called all the time
 
     def run(self, interval_s: float) -> None:
         """Tick until ``stopping``, whatever goes wrong."""
         outage_since = 0.0
         while not self.stopping.is_set():
             began = time.monotonic()
+            self.turned()
             try:
                 self.tick()
                 if outage_since:
@@ -85,6 +90,7 @@ class Reaper:
 
     def _tick_queue(self, queue: str) -> None:
         for _ in range(ROUNDS):
+            self.turned()
             asked = time.monotonic()
             now_ms, expired, beats = self.recovery.expired(queue, LIMIT)
             self._compare_clocks(now_ms / 1000 - time.monotonic(), now_ms / 1000 - asked)
@@ -161,18 +167,22 @@ class Reaper:
             self.log.warning("dropped ids from the leases that are not in processing", n=ignored["stale"], queue=queue)
 
 
+def _flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--check", action="store_true", help="liveness probe: exit 0 when the reaper here really ticks")
+
+
 def main() -> int:
-    config, _ = Config.parse(
-        "reaper",
-        "Takes back expired jobs, promotes delayed ones, trims old ones.",
-        ("reaper_interval_s", "processing_timeout_s"),
-    )
+    description = "Takes back expired jobs, promotes delayed ones, trims old ones."
+    config, options = Config.parse("reaper", description, ("reaper_interval_s", "processing_timeout_s"), _flags)
+    if options.check:
+        return liveness.check("reaper")
     log, signals = start_logging(config, "reaper"), Signals()
+    life = liveness.Life("reaper", log)
     signals.end_within(END_S, log)
     announce(config, log)
     jobs = JobQueue(config.redis_url, defaults=config.policy)
     try:
-        jobs.wait_until_ready(signals, log.warning)
+        jobs.wait_until_ready(life.while_waiting(signals), log.warning)
     except (TooNew, TooOld) as error:
         print(f"reaper.py: {error}", file=sys.stderr)
         return MISTAKE
@@ -183,12 +193,14 @@ def main() -> int:
     }
     reaper = Reaper(jobs, config.processing_timeout_s, retention_ms, log)
     reaper.unhandled_ms = config.unhandled_ttl_s * 1000
+    reaper.turned = life.note
     ticking = threading.Thread(target=reaper.run, args=(config.reaper_interval_s,), daemon=True)
     ticking.start()
     if not signals.is_set():
         signals.wait()
     reaper.stopping.set()
     ticking.join(STOP_S)
+    life.forget()
     log("stopped")
     return 0
 

@@ -162,12 +162,9 @@ class Worker:
         leaving.join(SETTLE_S)
         if leaving.is_alive():
             self.log.warning("going on without a word to Redis; the reaper recovers what is left")
-        liveness.forget()
+        self.watch.life.forget()
+        self.pool.shutdown(wait=False)
         return self.exit_code
-
-    def hangs(self) -> bool:
-        """Whether threads would hold up an exit that joins them."""
-        return any(not slot.future.done() for slot in list(self.shift.slots))
 
     def end(self, code: int) -> None:
         """As if a signal had arrived; from any thread."""
@@ -214,7 +211,8 @@ class Worker:
                 pass  # it is said at the next outage
 
     def _drain(self) -> list[Slot]:
-        """Let what runs finish. Returns the slots that did not within ``drain_s``; what they held is for main to settle."""
+        """Let what runs finish. Returns the slots that did not within ``drain_s``, those that wait at the bell first: else they
+        would take what the others give back. What they hold is for main to settle."""
         self.shift.stop()
         deadline = time.monotonic() + self.drain_s
         running = [slot for slot in self.shift.slots if slot.running()]
@@ -224,24 +222,26 @@ class Worker:
         while self._busy() and time.monotonic() < deadline and self.signals.count < 2:
             self.signals.wait(0.02)
         self.shift.hurry.set()
-        busy = self._busy()
+        idle = [slot for slot in self._busy() if slot.idle]
+        busy = [slot for slot in self._busy() if slot not in idle]
         if busy:
             self.log.warning("the drain is over: taking back what has not ended", slots=len(busy))
-        for slot in busy:
+        for slot in idle + busy:
             if interrupted := slot.take_back():
                 self.shift.reports.attempt(*interrupted)
-        return busy
+        return idle + busy
 
     def _busy(self) -> list[Slot]:
         return [slot for slot in list(self.shift.slots) if not slot.abandoned and not slot.future.done()]
 
     def _unblock(self) -> None:
         """End the waiting of idle slots. In a thread of its own: a Redis that does not answer delays no stop."""
-        while self._busy() and not self.shift.hurry.wait(0.02):
+        while waiting := [slot for slot in list(self.shift.slots) if not slot.future.done()]:
             try:
-                self.jobs.unblock(slot.talk.link for slot in self._busy() if slot.idle)
+                self.jobs.unblock(slot.talk.link for slot in waiting if slot.idle)
             except Unavailable:
                 pass  # then nothing is blocked for long: BLMOVE ends with its connection or its timeout
+            self._pause.wait(0.02)
 
     def _leave(self, helpers: Sequence[threading.Thread], taken_back: Sequence[Slot]) -> None:
         for helper in helpers:
@@ -294,7 +294,7 @@ def main() -> int:
     names = ("worker_threads", "queues", "handlers", "worker_processes", "drain_s", "processing_timeout_s")
     config, options = Config.parse("worker", "Runs jobs.", names, _flags)
     if options.check:
-        return liveness.check()
+        return liveness.check("worker")
     log, signals = start_logging(config, "worker"), Signals()
     signals.end_within(config.drain_s + END_S, log)
     if config.worker_processes > 1 or options.reload:
@@ -310,7 +310,7 @@ def main() -> int:
     sys.setswitchinterval(SWITCH_S)
     jobs = JobQueue(config.redis_url, defaults=config.policy)
     try:
-        jobs.wait_until_ready(signals, log.warning)
+        jobs.wait_until_ready(liveness.Life("worker", log).while_waiting(signals), log.warning)
     except (TooNew, TooOld) as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return MISTAKE
@@ -327,7 +327,7 @@ def main() -> int:
     log("ready", worker=shift.worker, types=sorted(types), queues=worker.threads)
     code = worker.run()
     log("stopped", code=code)
-    return end(code, worker.hangs(), log)
+    return end(code, log)
 
 
 if __name__ == "__main__":

@@ -145,6 +145,7 @@ class Config:
         "--processes",
         of=API,
     )
+    api_one_core: bool = _setting(False, _switch, "1 keeps each API process on one core of its own", show=int, of=API)
     api_keys: tuple[Key, ...] = _setting(
         (),
         parse_keys,
@@ -216,9 +217,9 @@ class Config:
     one_core: bool = _setting(
         False,
         _switch,
-        "1 keeps each API and worker process on one core: faster for many small jobs",
+        "1 keeps each worker process on one core: faster for many small jobs",
         show=int,
-        of=(*API, *WORKER),
+        of=WORKER,
     )
     # Each costs every tick of the reaper and every look at all of them; whoever may submit may name new ones.
     queues_max: int = _setting(

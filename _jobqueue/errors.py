@@ -48,10 +48,11 @@ class TooOld(JobQueueError):
 class Unavailable(JobQueueError):
     """Redis cannot answer now. Whether a write arrived is unknown: repeat it, with the same key or token.
 
-    ``public`` may be shown to anybody; ``detail`` names addresses and is for the log."""
+    ``public`` may be shown to anybody; ``detail`` names addresses and is for the log. ``silent``: nothing came in time, and the
+    next call would wait as long; else it was refused, or the connection was."""
 
-    def __init__(self, public: str, detail: str = "") -> None:
-        self.public, self.detail = public, detail
+    def __init__(self, public: str, detail: str = "", *, silent: bool = False) -> None:
+        self.public, self.detail, self.silent = public, detail, silent
         super().__init__(f"{public}: {detail}" if detail else public)
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from _jobqueue.errors import Invalid
 from _jobqueue.new_job import NewJob
-from _jobqueue.records import NAME
+from _jobqueue.records import AGAIN, MAX_DELAY_MS, NAME
 
 
 class Fail(Exception):
@@ -19,11 +19,25 @@ class Fail(Exception):
 
 
 class Retry(Exception):
-    """Raised by a handler: try again ``after`` seconds from now (default: the backoff), while attempts are left."""
+    """Raised by a handler: try again ``after`` seconds from now (default: the backoff), while attempts are left. It is no error:
+    the next backoff is as long as it would have been."""
+
+    after: float | None = None
 
     def __init__(self, message: str = "the handler asked for a retry", *, after: float | None = None) -> None:
         self.after = after
+        self.delay_ms()
         super().__init__(message)
+
+    def delay_ms(self) -> int:
+        """``after`` as a settlement takes it. TypeError or ValueError for what is no length of time."""
+        if self.after is None:
+            return AGAIN
+        if not isinstance(self.after, (int, float)) or isinstance(self.after, bool):
+            raise TypeError(f"Retry(after={self.after!r}): after must be a number of seconds")
+        if not self.after <= MAX_DELAY_MS / 1000:  # nor is NaN
+            raise ValueError(f"Retry(after={self.after!r}): after must be at most {MAX_DELAY_MS // 1000} seconds")
+        return int(max(0, round(max(-1.0, self.after) * 1000)))
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,8 @@ class JobType:
     timeout: float | None = None
     max_attempts: int | None = None
     backoff: float | None = None
+    max_backoff: float | None = None
+    jitter: float | None = None
     queue: str | None = None  # of jobs that name none
     place: str = ""  # where its handler is marked
 
@@ -48,23 +64,35 @@ def handler(
     timeout: float | None = None,
     max_attempts: int | None = None,
     backoff: float | None = None,
+    max_backoff: float | None = None,
+    jitter: float | None = None,
     queue: str | None = None,
 ) -> Callable[[F], F]:
     """Mark ``def f(payload, ctx)`` as the handler of a job type; seconds. Several types may share a function. ``queue``: where
-    its jobs go that name no queue; a worker that serves that queue is needed."""
+    its jobs go that name no queue; a worker that serves that queue is needed.
+
+    The backoff doubles with each error, up to ``max_backoff`` (an hour); ``jitter``, 0 to 1, is the share of it that is random."""
     place = _place(sys._getframe(1))
     if not isinstance(name, str):
         raise ValueError(f"write @handler('my.type'): a handler is marked with the name of its type ({place})")
     if not NAME.fullmatch(name):
         raise ValueError(f"job type {name!r} must match {NAME.pattern} ({place})")
     try:
-        NewJob(name, None, queue, timeout_s=timeout, max_attempts=max_attempts, backoff_s=backoff)
+        options = NewJob(
+            type=name,
+            queue=queue,
+            timeout_s=timeout,
+            max_attempts=max_attempts,
+            backoff_s=backoff,
+            max_backoff_s=max_backoff,
+            jitter=jitter,
+        )
     except Invalid as error:
         problems = "; ".join(f"{pointer[1:].removesuffix('_s')} {detail}" for pointer, detail in error.problems)
         raise ValueError(f"@handler({name!r}): {problems} ({place})") from None
 
     def mark(function: F) -> F:
-        job_type = JobType(name, function, timeout, max_attempts, backoff, queue, place)
+        job_type = JobType(options.type, function, timeout, max_attempts, backoff, max_backoff, jitter, queue, place)
         try:  # a new list: functools.wraps copies the old one to the functions of other decorators
             function.job_types = [*marks_of(function), job_type]  # type: ignore[attr-defined]
         except AttributeError:

@@ -42,6 +42,8 @@ class NewJob:
     max_attempts: int | None = None
     timeout_s: float | None = None
     backoff_s: float | None = None
+    max_backoff_s: float | None = None
+    jitter: float | None = None
     unique_key: str | None = None
     tags: Sequence[str] = ()
     _parsed: bool = field(default=False, init=False, repr=False, compare=False)  # parse_json gave the payload
@@ -87,7 +89,10 @@ class NewJob:
             yield from self._tag_problems()
         if self.max_attempts is not None and not _integer(self.max_attempts, 1, MAX_ATTEMPTS):
             yield "/max_attempts", f"must be a whole number from 1 to {MAX_ATTEMPTS}"
-        if (self.delay_s, self.timeout_s, self.backoff_s, self.run_at) != (None, None, None, None):
+        if self.jitter is not None and not _number(self.jitter, 0, 1):
+            yield "/jitter", "must be a number from 0 to 1"
+        times = (self.delay_s, self.timeout_s, self.backoff_s, self.max_backoff_s, self.run_at)
+        if times != (None,) * len(times):
             yield from self._time_problems()
 
     def _tag_problems(self) -> Iterator[tuple[str, str]]:
@@ -103,6 +108,7 @@ class NewJob:
             ("delay_s", 0, MAX_DELAY_MS),
             ("timeout_s", MIN_TIMEOUT_MS, DAY_MS),
             ("backoff_s", 0, DAY_MS),
+            ("max_backoff_s", 0, DAY_MS),
         ):
             value = getattr(self, name)
             if value is not None and not _number(value, low / 1000, high / 1000):
@@ -131,6 +137,10 @@ class NewJob:
             pairs += ["timeout_ms", round(self.timeout_s * 1000)]
         if self.backoff_s is not None:
             pairs += ["backoff_ms", round(self.backoff_s * 1000)]
+        if self.max_backoff_s is not None:
+            pairs += ["max_backoff_ms", round(self.max_backoff_s * 1000)]
+        if self.jitter is not None:
+            pairs += ["jitter", f"{self.jitter:.6f}"]
         return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
 
 

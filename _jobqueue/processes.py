@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,7 +19,9 @@ from _jobqueue.logs import Log
 
 MISTAKE = 2  # exit code when flags or handlers are wrong: to start again would change nothing
 PARENT = "JOBQUEUE_PARENT"  # in a child's environment: its parent's process id
+POSITION = "JOBQUEUE_POSITION"  # and which of its children it is
 WAKE_S = 0.5
+JOIN_S = 1.0  # threads that have not ended by then, after everything else has, hang
 
 
 def is_child() -> bool:
@@ -29,11 +33,18 @@ def is_orphan() -> bool:
     return is_child() and os.getppid() != int(os.environ[PARENT])
 
 
-def keep_to_one_core() -> None:
-    """Threads that start after this stay on one core, another for each process; a handler's C code cannot use a second one."""
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+def keep_to_one_core(*, of_all: bool = False) -> None:
+    """Its threads, and those that start after this, stay on one core; a handler's C code cannot use a second one. Children of
+    one parent get different ones; a process without one draws one, for process ids are the same in each container. ``of_all``:
+    only where nobody has chosen among the cores before."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    if of_all and len(cores) < (os.cpu_count() or 1):
+        return
+    core = cores[int(os.environ.get(POSITION, 0)) % len(cores)] if is_child() else random.choice(cores)
+    for thread in threading.enumerate():
+        os.sched_setaffinity(thread.native_id or 0, {core})
 
 
 class Signals:
@@ -115,9 +126,14 @@ class Signals:
         return self.count > 0
 
 
-def end(code: int, hanging: bool, log: Log) -> int:
+def end(code: int, log: Log) -> int:
     """The exit code of a process that has done its work. Where threads hang, which a normal exit would join for ever, this
     ends the process itself, once it has done what an exit does."""
+    deadline = time.monotonic() + JOIN_S
+    others = [thread for thread in threading.enumerate() if not (thread.daemon or thread is threading.current_thread())]
+    for thread in others:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    hanging = any(thread.is_alive() for thread in others)
     if hanging:
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -156,7 +172,7 @@ class Parent:
 
     def _start(self, at: int) -> subprocess.Popen[bytes]:
         self.ran_with[at] = self.files
-        environment = os.environ | {PARENT: str(os.getpid())}
+        environment = os.environ | {PARENT: str(os.getpid()), POSITION: str(at)}
         if self.files is not None:  # cached bytecode goes by the second: a second change within it would be missed
             environment["PYTHONDONTWRITEBYTECODE"] = "1"
         return subprocess.Popen(self.command, env=environment, start_new_session=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from _jobqueue.errors import JobQueueError
@@ -34,6 +35,8 @@ DAY_MS = 86_400_000
 MAX_DELAY_MS = 365 * DAY_MS
 MAX_QUEUES = 4096  # 12 bits of a job id
 QUEUES_MAX = 256  # unless it is set otherwise
+PAGE_BYTES = 2**20  # of a list's answer
+SHOWN_BYTES = 2048  # of a payload or a result in lists, as in lua/rows.lua
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
@@ -44,12 +47,14 @@ NO_REAPER = (
     "no reaper is running: retries, delayed jobs and lost workers' jobs wait until one is started (python reaper.py)"
 )
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 SAME: Any = object()  # a payload that stays as it is
 
 PRIORITY_STEP = 2**43  # between the scores of two priorities, as in lua/parts/places.lua
 
 # Delays of a failed attempt, as in lua/parts/failures.lua.
-NEVER, BACKOFF, IN_PLACE = -3, -2, -1
+AGAIN, NEVER, BACKOFF, IN_PLACE = -4, -3, -2, -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class Policy:
     max_attempts: int = 2
     timeout_ms: int = 10_000
     backoff_ms: int = 1_000
+    max_backoff_ms: int | None = None  # None: an hour, or the first backoff if that is longer
+    jitter: float = 0.0  # the share of a backoff that is random
 
 
 @dataclass(slots=True)
@@ -86,6 +93,9 @@ class Job:
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
+    # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
+    truncated: list[str] = field(default_factory=list)
+    previews: dict[str, str] = field(default_factory=dict)
     # fsync or replicated, where a submit has confirmed that
     durability: str | None = field(default=None, compare=False)
 
@@ -93,6 +103,14 @@ class Job:
     def cancel_asked(self) -> bool:
         """Its handler was asked to stop."""
         return self.cancel_requested_ms is not None
+
+    def listed(self) -> Job:
+        """A new job as lists show it."""
+        text = _to_json(self.payload).encode()
+        if len(text) <= SHOWN_BYTES:
+            return self
+        shown = text[:SHOWN_BYTES].decode(errors="ignore")  # it may be cut inside a character
+        return replace(self, payload=None, truncated=["payload"], previews={"payload": shown})
 
     def as_dict(self) -> dict[str, Any]:
         """The job in the words of the HTTP API."""
@@ -119,6 +137,8 @@ class Job:
             "position": self.position,
             "worker": self.worker,
             "tags": self.tags,
+            **{f"{name}_preview": text for name, text in self.previews.items()},
+            **({"truncated": self.truncated} if self.truncated else {}),
         }
 
 
@@ -212,7 +232,8 @@ class Filter:
 
 
 class Page(NamedTuple):
-    """Some of the jobs that match. ``total`` is None where only a scan could tell; ``cursor`` is None at the end."""
+    """Some of the jobs that match, at most PAGE_BYTES as JSON; what is large of each is cut. ``total`` is None where only a scan
+    could tell; ``cursor`` is None at the end."""
 
     jobs: list[Job]
     total: int | None

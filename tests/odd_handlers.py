@@ -207,6 +207,10 @@ def _deep():
     return value
 
 
+async def _coroutine():
+    return 1
+
+
 RESULTS = {
     "bytes": lambda: b"raw",
     "set": lambda: {1, 2},
@@ -220,6 +224,7 @@ RESULTS = {
     "key twice": lambda: {1: "a", "1": "b"},
     "evil dict": lambda: EvilDict(a=1),
     "function": lambda: noop,
+    "coroutine": lambda: _coroutine(),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from _jobqueue.kits import kit_of
 from _jobqueue.pieces import result_fields
-from _jobqueue.records import DAY_MS, NEVER, Claimed, Expired, Held, Settlement
+from _jobqueue.records import BACKOFF, DAY_MS, NEVER, Claimed, Expired, Held, Settlement
 from _jobqueue.store.link import Link
 from jobqueue import Job, JobQueue, Policy
 from tests.harness import Server, eventually
@@ -133,6 +133,11 @@ class Worker:
         tick(self.jobs, self.queue)
 
 
+def ended(job: Claimed, outcome: str = "done", delay_ms: int = BACKOFF, token: str = "") -> Settlement:
+    fields = result_fields("a result", 1000) if outcome == "done" else []
+    return Settlement(job.id, token or job.token, outcome, delay_ms, "Boom", "it went wrong", fields)
+
+
 # ---------------------------------------------------------------------------------------------------------- reaper
 
 
@@ -155,6 +160,38 @@ def recover(
     return transaction.execute()
 
 
+# ------------------------------------------------------------------------------------------------------ what is there
+
+
+def ids(jobs: Sequence[Any]) -> list[str]:
+    return [job.id for job in jobs]
+
+
+def score(server: Server, index: str, job_id: str) -> float | None:
+    return server.client.zscore(f"{Q}{index}", job_id)
+
+
+def total(queue: JobQueue, name: str) -> int:
+    return queue.books("default").totals.get(name, 0)
+
+
+def dump(server: Server, key: str) -> Any:
+    read = {
+        "hash": server.client.hgetall,
+        "string": server.client.get,
+        "list": lambda key: server.client.lrange(key, 0, -1),
+        "zset": lambda key: server.client.zrange(key, 0, -1, withscores=True),
+        "set": server.client.smembers,
+        "none": lambda key: None,
+    }
+    return read[server.client.type(key)](key)
+
+
+def snapshot(server: Server) -> dict[str, Any]:
+    """All that Redis holds."""
+    return {key: dump(server, key) for key in sorted(server.client.keys())}
+
+
 # ----------------------------------------------------------------------------------------------------------- clock
 
 
@@ -165,7 +202,8 @@ def now_ms(server: Server) -> int:
 
 def passes(server: Server, index: str, *jobs: Claimed | Job) -> None:
     """The lease has run out, the delay is over: what these jobs wait for in an index was a moment ago."""
-    assert server.client.zadd(f"{Q}{index}", {job.id: now_ms(server) - 1 for job in jobs}, xx=True, ch=True)
+    assert all(score(server, index, job.id) is not None for job in jobs)
+    server.client.zadd(f"{Q}{index}", {job.id: now_ms(server) - 1 for job in jobs}, xx=True)
 
 
 def a_moment_passes(server: Server) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
+from tests import guard
 from tests.harness import ROOT, System
 
 
@@ -22,10 +22,13 @@ class Talker:
         command = [sys.executable, str(ROOT / script), *flags]
         if to is None:  # both closed
             command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command]
-        self.process = subprocess.Popen(
-            command, env=known | ours | environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=to, stderr=to
-        )
+        self.process = guard.start(command, env=known | ours | environment, cwd=cwd, stdout=to, stderr=to)
 
     def stop(self, within_s: float) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(within_s)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        guard.forget(self.process.pid)

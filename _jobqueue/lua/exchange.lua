@@ -11,8 +11,8 @@
 --       delay in ms, kind, message, number of field-value pairs to store, field, value ...
 --       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place);
 --       delay, kind, message: of a failed one, see parts/failures.lua
--- Returns {settled, claimed, 1 when it stopped at its bound and there may be more for it, else 0}: settled has 1 or 0 (refused: the token is no longer the job's) for each attempt; claimed has
--- {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
+-- Returns {settled, claimed, 1 when it stopped at its bound and there may be more for it, else 0}: settled has 1 or 0 (refused:
+-- the token is no longer the job's) for each attempt; claimed has {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
 -- it ...} for each job.
 -- Returns {} for a seq below the slot's last: the call is a copy that was delayed on its way.
 local slot, seq, defaults = ARGV[1], tonumber(ARGV[2]), { ARGV[6], ARGV[7], ARGV[8] }
@@ -20,6 +20,9 @@ local last = tonumber(call('HGET', key('slots'), slot) or 0)
 if seq > 0 and seq < last then return {} end
 local now = now_ms()
 local now_text, held_key = digits(now), key('processing:' .. slot)
+
+-- The four parts stand in the order in which they run. A function is made when the script comes to it: one that a call does not
+-- need, or does not come to, should cost it nothing.
 
 -- 1. Settle. Returns 1 or 0 for each attempt, the jobs that this call has settled: id -> true, and whether some did not succeed.
 local function settle()
@@ -31,7 +34,7 @@ local function settle()
       local f = call('HMGET', key('job:' .. id), 'status', 'token')
       job = { id = id, status = f[1], token = f[2], at = at }
     else
-      job = job_of(id) or {}
+      job = job_of(id, call('HGETALL', key('job:' .. id))) or {}
       job.at = at
     end
     if job.token ~= ARGV[at + TOKEN] then
@@ -40,7 +43,9 @@ local function settle()
     else
       settled[i] = 1 -- also what an earlier copy of this call settled
       if job.status == 'processing' and not mine[id] then
-        if outcome == 'failed' then job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults) end
+        if outcome == 'failed' then
+          job.max_attempts, job.timeout_ms, job.backoff_ms, job.max_backoff_ms, job.jitter = policy_of(job, defaults, true)
+        end
         mine[id], jobs[#jobs + 1] = true, job
       end
     end
@@ -65,25 +70,15 @@ local function settle()
   return settled, mine, unsuccessful
 end
 
--- 2. Orphans: jobs that the slot holds and does not mention. Those of an answer that it never saw go back unharmed; any other is
--- a crash. Returns whether there were any.
-local function take_back(held, mine)
-  local seen, jobs = tonumber(ARGV[3]), {}
-  for _, id in ipairs(held) do
-    local job = id ~= BELL_TOKEN and not mine[id] and job_of(id)
-    if job and job.status == 'processing' and job.token and slot_of(job.token) == slot then
-      jobs[#jobs + 1] = job
-      if tonumber(seq_of(job.token) or 0) <= seen then
-        job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults)
-        job.failure = { delay = IN_PLACE, kind = 'dropped', message = 'the worker dropped the job without a result' }
-      end
-    end
-  end
-  call('DEL', held_key)
-  if #jobs == 0 then return false end
-  left_processing(jobs, slot, true)
-  retry_or_bury(jobs, now)
-  return true
+local settled, mine, requeued = settle()
+if seq == 0 then
+  write_ends(now)
+  ring()
+  return { settled, {}, 0 }
+end
+local others = {} -- ids in the slot's list that it does not mention
+for _, id in ipairs(call('LRANGE', held_key, 0, -1)) do
+  if id ~= BELL_TOKEN and not mine[id] then others[#others + 1] = id end
 end
 
 local function read_job(id)
@@ -100,32 +95,54 @@ local function row_of(id, f, started)
   return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', unpack(f, 8, last_piece) }
 end
 
--- The same claim again: the same jobs, attempts untouched.
-local function claimed_before(held, mine)
+-- 2. The same claim again: the same jobs, attempts untouched.
+if seq == last then
   local rows, token = {}, make_token(slot, seq)
-  for _, id in ipairs(held) do
-    local claim = id ~= BELL_TOKEN and not mine[id] and call('HMGET', key('job:' .. id), 'status', 'token', 'started')
-    if claim and claim[1] == 'processing' and claim[2] == token then
+  for _, id in ipairs(others) do
+    local claimed = call('HMGET', key('job:' .. id), 'status', 'token', 'started')
+    if claimed[1] == 'processing' and claimed[2] == token then
       local f = read_job(id)
       f[3] = digits(f[3] - 1)
-      rows[#rows + 1] = row_of(id, f, claim[3])
+      rows[#rows + 1] = row_of(id, f, claimed[3])
     end
   end
-  return rows
+  write_ends(now)
+  return { settled, rows, call('EXISTS', key('queue')) }
 end
 
--- 3. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
+-- 3. Orphans, which the slot holds and does not mention: those of an answer that it never saw go back unharmed; any other is a
+-- crash.
+local orphans = {}
+for _, id in ipairs(others) do
+  local job = job_of(id, call('HGETALL', key('job:' .. id)))
+  if job and job.status == 'processing' and job.token and slot_of(job.token) == slot then
+    orphans[#orphans + 1] = job
+    if tonumber(seq_of(job.token) or 0) <= tonumber(ARGV[3]) then
+      job.max_attempts, job.timeout_ms, job.backoff_ms = policy_of(job, defaults)
+      job.failure = { delay = IN_PLACE, kind = 'dropped', message = 'the worker dropped the job without a result' }
+    end
+  end
+end
+call('DEL', held_key)
+if #orphans > 0 then
+  left_processing(orphans, slot, true)
+  retry_or_bury(orphans, now)
+end
+write_ends(now)
+
+-- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
 -- worker, it hits no other job's batch. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
 local function claim(meta)
   local want, lease_ms, alive_ms, kit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9]), ARGV[10]
   local MOVES = 250 -- jobs that one claim parks or drops; at the bound it gives what it has
   local SPARE = 8 -- stale ids that its first look can step over
+  local ENOUGH_BYTES = 4194304 -- of payloads in one claim
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
   if want < 1 or not beat or now - beat > alive_ms or meta[3] == '1' then return {}, false end
   local lanes = meta[2] and lanes_for(kit) -- looked at while something is parked or a type is paused
   if meta[2] and not lanes then return nil end
 
-  local ids, attempts, rows, leases, timeouts, gone, moves, more = {}, {}, {}, {}, {}, {}, 0, false
+  local ids, attempts, rows, leases, timeouts, gone, moves, more, bytes = {}, {}, {}, {}, {}, {}, 0, false, 0
   local waiting, from, at, step, all = {}, 0, 1, want + SPARE, false -- the next of the queue, from this rank on
   while true do
     local width = lanes and 2 or 1
@@ -161,7 +178,8 @@ local function claim(meta)
       ids[n + 1], attempts[n + 1], rows[n + 1] = id, digits((f[3] or 0) + 1), row_of(id, f, now)
       leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, tonumber(f[4]) or timeout_ms)), id
       if lane then lanes.take(lane, id) else gone[#gone + 1] = id end
-      if again or n + 1 == want then break end
+      bytes = bytes + #(f[5] or '') + #(f[8] or '')
+      if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
     elseif queued and not lanes then -- the first job to park: once more from here on, with scores and the lanes
       lanes = lanes_for(kit)
       if not lanes then return nil end
@@ -196,17 +214,9 @@ local function claim(meta)
   return rows, more
 end
 
-local settled, mine, requeued = settle()
-local held = seq > 0 and call('LRANGE', held_key, 0, -1)
-if seq > last then requeued = take_back(held, mine) or requeued end
-write_ends(now)
-if seq == 0 then
-  ring()
-  return { settled, {}, 0 }
-end
-if seq == last then return { settled, claimed_before(held, mine), call('EXISTS', key('queue')) } end
 local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused')
 local claimed, more = claim(meta)
 call('HSET', key('slots'), slot, ARGV[2])
+requeued = requeued or #orphans > 0
 if claimed or requeued then ring(meta, not requeued and (ARGV[10] == '' and 'bell' or 'bell:' .. ARGV[10])) end
 return { settled, claimed or {}, more and 1 or 0 }

@@ -8,7 +8,7 @@ local ENOUGH_BYTES = 4194304
 local defaults, rows, bytes = { ARGV[1], ARGV[2], ARGV[3] }, {}, 0
 for i = 4, #ARGV do
   local flat = call('HGETALL', key('job:' .. ARGV[i]))
-  local job = table_of(flat)
+  local job = job_of(ARGV[i], flat)
   if not job then
     rows[#rows + 1] = false
   else

@@ -7,7 +7,7 @@
 -- in the lane of its type}. '' means: not there; '?' is the status of a hash that has none.
 local rows, now = {}, digits(now_ms())
 for i, id in ipairs(ARGV) do
-  local job = job_of(id) or { status = '' }
+  local job = job_of(id, call('HGETALL', key('job:' .. id))) or { status = '' }
   local attempts, max_attempts = tonumber(job.attempts or 0) or -1, tonumber(job.max_attempts or 0) or 0
   local row = { job.status or '?', job.token or '', job.score or '', attempts, max_attempts, now }
   for _, status in ipairs(STATUSES) do

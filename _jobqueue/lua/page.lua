@@ -1,19 +1,17 @@
--- needs: prelude jobs policy
--- Reads one page of the jobs in an index. Its cost depends on the page alone: with a filter it looks at a bounded number of
--- jobs, and may answer fewer than asked for while there are more.
+-- needs: prelude
+-- Reads the ids of one page of the jobs in an index. Its cost depends on the page alone: with a filter it looks at a bounded number
+-- of jobs, and may answer fewer than asked for while there are more.
 -- KEYS  1 prefix
 -- ARGV  1 index   2 'newest' first or 'next' first   3 most jobs to answer   4 most jobs to look at
 --       5 where to start: a number of jobs to skip, or '<score> <id>' of the job after which the page begins
---       6 status or ''   7 type or ''   8 kind or ''   9-11 default max_attempts, timeout_ms, backoff_ms; without them only
---       ids and scores are read
--- Returns {where the next page starts: '<score> <id>', or '' at the end,
--- jobs: {id, score, fields and values, rank in the index, max_attempts, timeout_ms, backoff_ms}}.
+--       6 status or ''   7 type or ''   8 kind or ''
+-- Returns {where the next page starts: '<score> <id>', or '' at the end; jobs: {id, score}}.
 local index, newest, want, most = key(ARGV[1]), ARGV[2] == 'newest', tonumber(ARGV[3]), tonumber(ARGV[4])
-local status, job_type, kind, defaults = ARGV[6], ARGV[7], ARGV[8], { ARGV[9], ARGV[10], ARGV[11] }
-local ids_only = not defaults[1]
+local status, job_type, kind = ARGV[6], ARGV[7], ARGV[8]
+local any = status .. job_type .. kind == ''
 
 local function matches(id)
-  if ids_only and status .. job_type .. kind == '' then return true end
+  if any then return true end
   local f = call('HMGET', key('job:' .. id), 'status', 'type', 'kind')
   return f[1] and (status == '' or f[1] == status) and (job_type == '' or f[2] == job_type) and (kind == '' or f[3] == kind)
 end
@@ -36,11 +34,11 @@ local function start_in(index)
   return start
 end
 
--- Reads the next ids with their scores, and the rank of the first. What is queued stands in `queue` and, parked, in `held`.
+-- Reads the next ids with their scores. What is queued stands in `queue` and, parked, in `held`.
 local function next_ids()
   local start = start_in(index)
   local ids = call(range, index, start, start + most - 1, 'WITHSCORES')
-  if ARGV[1] ~= 'queue' or call('EXISTS', key('held')) == 0 then return ids, start end
+  if ARGV[1] ~= 'queue' or call('EXISTS', key('held')) == 0 then return ids end
   local start_held = start_in(key('held'))
   local held = call(range, key('held'), start_held, start_held + most - 1, 'WITHSCORES')
   local both, a, b = {}, 1, 1
@@ -52,20 +50,15 @@ local function next_ids()
       both[#both + 1], both[#both + 2], b = held[b], held[b + 1], b + 2
     end
   end
-  return both, start + start_held
+  return both
 end
 
 local rows, position = {}, ''
-local ids, start = next_ids()
+local ids = next_ids()
 for i = 1, #ids, 2 do
-  local id, score = ids[i], ids[i + 1]
-  position = score .. ' ' .. id
-  if matches(id) then
-    rows[#rows + 1] = { id, score }
-    if not ids_only then
-      local flat = call('HGETALL', key('job:' .. id))
-      rows[#rows] = { id, score, flat, start + (i - 1) / 2, policy_of(table_of(flat), defaults) }
-    end
+  position = ids[i + 1] .. ' ' .. ids[i]
+  if matches(ids[i]) then
+    rows[#rows + 1] = { ids[i], ids[i + 1] }
     if #rows == want then break end
   end
 end

@@ -17,7 +17,7 @@ end
 local answers, stale, jobs = {}, {}, {}
 for at = 5, #ARGV, 3 do
   local id, i = ARGV[at], #answers + 1
-  local job = job_of(id)
+  local job = job_of(id, call('HGETALL', key('job:' .. id)))
   answers[i] = reason_against(job, call('ZSCORE', key('leases'), id), ARGV[at + 1], ARGV[at + 2]) or 'reaped'
   if answers[i] == 'stale' then stale[#stale + 1] = id end
   if answers[i] == 'reaped' then

@@ -63,7 +63,7 @@ local function refile(job)
 end
 
 for i = 2, #ARGV do
-  local job = job_of(ARGV[i])
+  local job = job_of(ARGV[i], call('HGETALL', key('job:' .. ARGV[i])))
   local status = job and right_status(job)
   leave_others(job or { id = ARGV[i] }, INDEX[status or ''])
   if job then

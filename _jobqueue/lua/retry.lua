@@ -10,9 +10,8 @@ local answers, jobs, named = {}, {}, {}
 
 -- Queues an ended job again. It has left its index.
 local function start_anew(job)
-  local seq = call('HINCRBY', key('meta'), 'seq', 1)
-  local score = digits(math.floor(job.score / PRIORITY_STEP) * PRIORITY_STEP + seq)
-  call('HDEL', key('job:' .. job.id), 'token', 'cancel', 'finished', 'started', 'kind')
+  local score = place_of(priority_of(job.score), call('HINCRBY', key('meta'), 'seq', 1))
+  call('HDEL', key('job:' .. job.id), 'token', 'cancel', 'finished', 'started', 'kind', 'asked')
   call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request,
     'due', digits(now_ms()))
   if job.kind then unfile(job.kind, job.id) end

@@ -3,7 +3,8 @@
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
 --       5 1 when the registry has just given that number, 0 when the caller remembers it
---       6 types among them that no worker has published, separated by blanks
+--       6 the key that remembers the whole request, over all queues, or '' (on a Cluster it may live elsewhere)   7 its fingerprint
+--       8 types among them that no worker has published, separated by blanks
 --       then for each job: id, priority 0-9, due, unique key or '', tags, number of field-value pairs, field, value ...
 --       due: '' at once, '+<ms>' from now, or ms since the epoch; tags: separated by blanks
 -- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the living one that has its
@@ -20,12 +21,15 @@ local meta = call('HMGET', key('meta'), 'bells', 'gates', 'number')
 local number = meta[3]
 if number ~= ARGV[4] and (number or ARGV[5] == '0') then return { 'number', number or '' } end
 
-local starts, keys, existing, at = {}, {}, {}, 7
+local starts, keys, existing, at = {}, {}, {}, 9
 for i = 1, n do
   starts[i], keys[i], existing[i] = at, key('job:' .. ARGV[at]), ''
   at = at + FIELDS + 2 * ARGV[at + PAIRS]
 end
 
+local record, whole = ARGV[6], ARGV[7]
+local remembered = record ~= '' and call('GET', record)
+if remembered and remembered ~= whole then return { 'conflict' } end
 if idem ~= '' then
   local seen = call('HGET', key('idem:' .. idem), 'request')
   if seen and seen ~= fingerprint then return { 'conflict' } end
@@ -51,9 +55,9 @@ for i, job in ipairs(starts) do
   if existing[i] == '' then new = new + 1 end
 end
 
-if ARGV[6] ~= '' then
+if ARGV[8] ~= '' then
   local STRANGE_MOST, strange, known = 1000, {}, call('SCARD', key('strange'))
-  for job_type in string.gmatch(ARGV[6], '%S+') do
+  for job_type in string.gmatch(ARGV[8], '%S+') do
     if call('SISMEMBER', key('strange'), job_type) == 0 then strange[#strange + 1] = job_type end
   end
   if #strange > 0 and known + #strange > STRANGE_MOST then return { 'types' } end
@@ -61,6 +65,7 @@ if ARGV[6] ~= '' then
 end
 
 local seq = call('HINCRBY', key('meta'), 'seq', new) - new
+if record ~= '' and not remembered then call('SET', record, whole, 'PX', IDEMPOTENCY_MS) end
 if not number then call('HSET', key('meta'), 'number', ARGV[4]) end
 if new > 0 then count('submitted', new, now) end
 local queued, scheduled = {}, {}

@@ -11,9 +11,26 @@ from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.store.ids import new_id
 
-JOBS_PER_SCRIPT = 250  # no script runs long
+# No script runs long.
+JOBS_PER_SCRIPT = 250
+BYTES_PER_SCRIPT = 4 * 2**20
 
 T = TypeVar("T")
+
+
+class Request(NamedTuple):
+    """A submit to one queue. ``encoded``: each job's fields. Under a key the ids follow from it, and it must be the same request
+    again; ``record`` remembers the whole one, over all queues, where that is a key in the same Redis. ``known``: types that some
+    worker has a handler for, or had."""
+
+    queue: str
+    jobs: list[NewJob]
+    encoded: list[list[Field]]
+    key: str | None = None
+    fingerprint: str = ""
+    record: str = ""
+    whole: str = ""
+    known: Set[str] = frozenset()
 
 
 class Chunk(NamedTuple):
@@ -24,33 +41,36 @@ class Chunk(NamedTuple):
     args: list[Field]
 
 
-class Request(NamedTuple):
-    """A submit to one queue. ``encoded``: each job's fields. Under a key the ids follow from it. ``known``: types that some worker
-    has a handler for, or had."""
-
-    queue: str
-    jobs: list[NewJob]
-    encoded: list[list[Field]]
-    key: str | None
-    known: Set[str] = frozenset()
-
-
 def chunks_to_store(request: Request, number: int, *, sure: bool = False, start: int = 0) -> Iterator[Chunk]:
     """A submit to one queue, from its job ``start`` on, cut into scripts. ``number``: the queue's; ``sure``: the registry has
-    just said so."""
-    fingerprint = _fingerprint(request.jobs, request.encoded) if request.key else ""
-    for first in range(start, len(request.jobs), JOBS_PER_SCRIPT):
-        chunk = slice(first, first + JOBS_PER_SCRIPT)
-        jobs, ids, args = request.jobs[chunk], list[str](), list[Field]()
+    just said so. Ids follow from a job's place in the request, not from the cut."""
+    for block in range(0, len(request.jobs), JOBS_PER_SCRIPT):
         # No header can hold a NUL: nobody's own key.
-        key = f"{request.key}\0{first // JOBS_PER_SCRIPT}" if request.key and first else request.key
-        for index, (job, pairs) in enumerate(zip(jobs, request.encoded[chunk], strict=True)):
-            ids.append(new_id(number, _bits(request.queue, key, index) if key else None))
-            args += _args(ids[-1], job, ["idem", key, *pairs] if key else pairs)
-        strange = " ".join(sorted({job.type for job in jobs} - request.known))
-        yield Chunk(
-            jobs, ids, [key or "", fingerprint, len(jobs), number, int(sure and first == start), strange, *args]
-        )
+        key = f"{request.key}\0{block // JOBS_PER_SCRIPT}" if request.key and block else request.key
+        for part, (first, end) in enumerate(_parts(request.encoded, block)):
+            if first < start:
+                continue
+            part_key = f"{request.key}\0{block // JOBS_PER_SCRIPT}.{part}" if request.key and part else key
+            ids, args = list[str](), list[Field]()
+            for index in range(first, end):
+                ids.append(new_id(number, _bits(request.queue, key, index - block) if key else None))
+                pairs = request.encoded[index]
+                args += _args(ids[-1], request.jobs[index], ["idem", part_key, *pairs] if part_key else pairs)
+            head: list[Field] = [part_key or "", request.fingerprint, end - first, number, int(sure and first == start)]
+            strange = " ".join(sorted({job.type for job in request.jobs[first:end]} - request.known))
+            yield Chunk(request.jobs[first:end], ids, [*head, request.record, request.whole, strange, *args])
+
+
+def _parts(encoded: Sequence[Sequence[Field]], block: int) -> Iterator[tuple[int, int]]:
+    """A block of jobs, cut where a script would be too large."""
+    end, first, room = min(block + JOBS_PER_SCRIPT, len(encoded)), block, BYTES_PER_SCRIPT
+    for index in range(block, end) if end > block + 1 else ():
+        size = sum(len(part) for part in encoded[index] if isinstance(part, bytes))
+        if size > room and index > first:
+            yield first, index
+            first, room = index, BYTES_PER_SCRIPT
+        room -= size
+    yield first, end
 
 
 def _bits(queue: str, key: str, index: int) -> bytes:
@@ -61,15 +81,6 @@ def _args(job_id: str, job: NewJob, pairs: list[Field]) -> list[Field]:
     """What lua/submit.lua takes for a job."""
     tags = " ".join(dict.fromkeys(job.tags)) if job.tags else ""
     return [job_id, int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2, *pairs]
-
-
-def _fingerprint(jobs: Sequence[NewJob], encoded: Sequence[Sequence[str | bytes | int]]) -> str:
-    digest = hashlib.sha256()
-    for job, pairs in zip(jobs, encoded, strict=True):
-        for part in (job.priority, job.due(), job.unique_key or "", " ".join(job.tags), *pairs):
-            raw = part if isinstance(part, bytes) else str(part).encode()
-            digest.update(b"%d:%s" % (len(raw), raw))
-    return digest.hexdigest()[:32]
 
 
 class Ahead(Iterator[T]):

@@ -5,31 +5,53 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Any
+import zlib
+from typing import Any, NamedTuple
 
 from _jobqueue.errors import Invalid
 from _jobqueue.strict_json import parse_json
 
 END = ""  # the place behind the last job of a queue
 NO_CURSOR = [("/cursor", "is not one that this list has given out")]
+PACKED = "z"  # in front of a cursor that is long; others begin with a W
+SHORT_BYTES, MOST_BYTES = 500, 2**17
 _PLACE = re.compile(r"|0|[0-9]{1,17} [0-9a-f-]{36}")
 
 
 def cursor_of(*parts: Any) -> str:
     raw = json.dumps(parts, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    if len(raw) <= SHORT_BYTES:
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return PACKED + base64.urlsafe_b64encode(zlib.compress(raw)).decode().rstrip("=")
 
 
-def read_cursor(cursor: str, indexes: int) -> tuple[int, dict[str, str], int]:
-    """The number of an index, places in queues, and a time or 0."""
+class Cursor(NamedTuple):
+    """The number of an index, places in queues, a time or 0, and where there is only the place of the job that was shown last,
+    the highest number of a queue."""
+
+    at: int
+    places: dict[str, str]
+    until_ms: int = 0
+    highest: int | None = None
+
+
+def read_cursor(cursor: str, indexes: int) -> Cursor:
     try:
-        at, places, *until = parse_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        good = _whole(at, indexes - 1) and all(_PLACE.fullmatch(place) for place in places.values())
-        if good and len(until) <= 1 and all(_whole(ms, 2**53) for ms in until):
-            return at, places, sum(until)
-    except (ValueError, TypeError, AttributeError):
+        read = Cursor(*parse_json(_unpacked(cursor)))
+        whole = _whole(read.at, indexes - 1) and _whole(read.until_ms, 2**53) and _whole(read.highest or 0, 2**53)
+        known = all(_PLACE.fullmatch(place) for place in read.places.values())
+        last = read.highest is None or not read.places or [" " in place for place in read.places.values()] == [True]
+        if whole and known and last:
+            return read
+    except (ValueError, TypeError, AttributeError, zlib.error):
         pass
     raise Invalid(NO_CURSOR)
+
+
+def _unpacked(cursor: str) -> bytes:
+    text = cursor.removeprefix(PACKED)
+    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return raw if text == cursor else zlib.decompressobj().decompress(raw, MOST_BYTES)
 
 
 def _whole(value: Any, most: int) -> bool:

@@ -10,8 +10,11 @@ from _jobqueue.errors import Unavailable
 from _jobqueue.kits import ANY_TYPE, kit_of, policy_text
 from _jobqueue.pieces import Field
 from _jobqueue.records import DEFAULT_TYPE, FORMAT, REAPER_LOST_MS, Claimed, Held, Policy, Settlement
+from _jobqueue.store.chunks import BYTES_PER_SCRIPT
 from _jobqueue.store.link import Link
 from _jobqueue.tokens import make_token
+
+FEW = 4  # settlements that are not measured
 
 
 class Conversation:
@@ -34,11 +37,16 @@ class Conversation:
         """Settle attempts and claim up to ``want`` jobs. Returns whether each attempt was accepted (its token was still the
         job's), and the jobs."""
         self.seq += not again
-        answer = self.link.run("exchange", self._prefix, self._args(want, 0, ended))
+        accepted: list[bool] = []
+        *first, last = _by_bytes(ended)
+        for some in first:
+            args = [self.slot, 0, self.seen, 0, self._lease_ms, *self._defaults, 0, ANY_TYPE, *_settlements(some)]
+            accepted += map(bool, self.link.run("exchange", self._prefix, args)[0])
+        answer = self.link.run("exchange", self._prefix, self._args(want, 0, last))
         if not answer:
             raise Unavailable("a newer claim of this slot has been made")
         self.seen, self.more = self.seq, bool(answer[2])
-        return [bool(accepted) for accepted in answer[0]], self._claimed(answer)
+        return accepted + [bool(each) for each in answer[0]], self._claimed(answer)
 
     def wait_and_claim(self, want: int, alive_ms: int) -> list[Claimed]:
         """Wait in BLMOVE for the bell and claim in one trip; [] when it did not ring, or somebody else was quicker. Redis claims
@@ -103,7 +111,8 @@ class Presence:
         said = json.dumps(info | {"kit": kit} if kit else info)
         args: list[Field] = [self.worker, said, self._lease_ms, kit, FORMAT, len(types)]
         for name, policy in types.items():
-            args += [name, policy_text(policy)]
+            most_ms = "-" if policy.max_backoff_ms is None else policy.max_backoff_ms
+            args += [name, policy_text(policy), f"{most_ms} {policy.jitter}"]
         args.append(len(counts or {}))
         for name, n in (counts or {}).items():
             args += [name, n]
@@ -115,9 +124,11 @@ class Presence:
 
     def settle(self, ended: Sequence[Settlement]) -> list[bool]:
         """Settle attempts of any of the worker's slots without a claim. Returns whether each was accepted."""
-        args: list[Field] = [f"{self.worker}-0", 0, 0, 0, self._lease_ms, *self._defaults, 0, ANY_TYPE]
-        accepted, _, _ = self.link.run("exchange", self._prefix, args + _settlements(ended))
-        return [bool(each) for each in accepted]
+        accepted: list[bool] = []
+        for some in _by_bytes(ended):
+            args = [f"{self.worker}-0", 0, 0, 0, self._lease_ms, *self._defaults, 0, ANY_TYPE, *_settlements(some)]
+            accepted += map(bool, self.link.run("exchange", self._prefix, args)[0])
+        return accepted
 
     def drop(self, slot: str) -> bool:
         """Forget one of its slots, if it holds nothing."""
@@ -126,6 +137,22 @@ class Presence:
     def leave(self, slots: Iterable[str]) -> bool:
         """Forget the worker and its slots, if they hold nothing."""
         return bool(self.link.run("leave", self._prefix, [self.worker, "", *slots]))
+
+
+def _by_bytes(ended: Sequence[Settlement]) -> list[Sequence[Settlement]]:
+    """Settlements for one script each, one list at least: results may be large."""
+    if len(ended) <= FEW:
+        return [ended]
+    parts: list[list[Settlement]] = [[]]
+    room = BYTES_PER_SCRIPT
+    for settlement in ended:
+        size = sum(len(part) for part in settlement.fields if isinstance(part, (bytes, str)))
+        if size > room and parts[-1]:
+            parts.append([])
+            room = BYTES_PER_SCRIPT
+        parts[-1].append(settlement)
+        room -= size
+    return list(parts)
 
 
 def _settlements(ended: Sequence[Settlement]) -> list[Field]:

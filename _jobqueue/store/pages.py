@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
 
-from _jobqueue.records import INDEX_OF, Filter, Job, Page
-from _jobqueue.store.cursors import END, cursor_of, read_cursor
-from _jobqueue.store.reads import Reads
+from _jobqueue.records import INDEX_OF, PAGE_BYTES, Filter, Page
+from _jobqueue.store.cursors import cursor_of, read_cursor
+from _jobqueue.store.merge import Found, Merge
+from _jobqueue.store.reads import Reads, Row
 from _jobqueue.store.registry import Registry
-from _jobqueue.store.rows import job_of
-from _jobqueue.store.store import Store, prefix_of
+from _jobqueue.store.store import Store
 
-PAGE_STEP = 200  # jobs that a page reads at most
-LOOK_STEP = 2000  # jobs that a page with a filter looks at in one script
-LOOKS = 5  # such scripts for one page
+ROWS_STEP = 50  # jobs that a page reads at once: some MiB at most
+SKIP_STEP = 10_000  # ids
+LOOK_STEP = 2000  # jobs that are looked at in one trip for a page with a filter
+LEAST_LOOK = 50  # of one queue
+LOOKS = 10  # such trips for one page
+MANY_LOOKS = 1000  # without a filter, each finds something
+
+ROOM_BYTES = PAGE_BYTES - 2**14  # for jobs; the rest is for the cursor
+# Of a job as JSON: beside its values, and for each byte of these. The last error is there twice, and a byte may be six there.
+ROW_BYTES, MOST_ESCAPED = 1500, 12
+
+LOWEST, HIGHEST = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"  # of ids
 
 LISTED = ("processing", "queued", "scheduled", "failed", "cancelled", "done")
 NEXT_FIRST = (INDEX_OF["processing"], INDEX_OF["queued"], INDEX_OF["scheduled"])
 
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+
 
 class Pages:
-    """Lists over all queues. Their cost depends on the page, not on the number of jobs."""
+    """Lists over all queues. Their cost depends on the page and on the number of queues, not on the number of jobs."""
 
     def __init__(self, store: Store, registry: Registry, reads: Reads) -> None:
         self._store, self._registry, self._reads = store, registry, reads
@@ -28,89 +42,145 @@ class Pages:
     def page(self, wanted: Filter, limit: int, offset: int = 0, cursor: str | None = None) -> Page:
         """One page of the jobs that match: what runs, what waits in its order, then what ended, newest first; of a tag, all
         newest first. ``cursor`` continues a page and stays valid while jobs come and go. Invalid for another's cursor."""
-        if cursor is None and offset:
-            return self._skip(wanted, limit, offset)
-        queues = self._registry.queues_of(wanted)
-        return _Pager(self._store, wanted, queues, cursor).page(limit)._replace(total=self._total(wanted, queues))
+        numbers = self._registry.numbers_of(wanted)
+        sizes = self._store.run_all("sizes", dict.fromkeys(numbers, indexes_of(wanted)))
+        pager = _Pager((self._store, self._reads), wanted, numbers, sizes, cursor)
+        if offset and cursor is None:
+            pager.skip(offset)
+        return pager.page(limit)._replace(total=_total(wanted, sizes))
 
-    def _skip(self, wanted: Filter, limit: int, offset: int) -> Page:
-        page = self.page(wanted, min(offset, PAGE_STEP))
-        left = offset - len(page.jobs)
-        while left > 0 and page.cursor:
-            page = self.page(wanted, min(left, PAGE_STEP), cursor=page.cursor)
-            left -= len(page.jobs)
-        return self.page(wanted, limit, cursor=page.cursor) if page.cursor else Page([], page.total, None)
 
-    def _total(self, wanted: Filter, queues: list[str]) -> int | None:
-        """From the sizes of the indexes, never from a scan."""
-        if wanted.type or (wanted.tag and (wanted.status or wanted.kind)):
-            return None
-        if wanted.kind and wanted.status not in (None, "failed"):
-            return 0
-        if wanted.tag or wanted.kind:
-            return sum(self._store.ask("ZCARD", f"{prefix_of(queue)}{indexes_of(wanted)[0]}") for queue in queues)
-        sizes = [self._reads.books(queue).sizes for queue in queues]
-        return sum(n for size in sizes for status, n in size.items() if wanted.status in (None, status))
+def _total(wanted: Filter, sizes: Mapping[str, Sequence[int]]) -> int | None:
+    """From the sizes of the indexes, never from a scan."""
+    if wanted.type or (wanted.tag and (wanted.status or wanted.kind)):
+        return None
+    if wanted.kind and wanted.status not in (None, "failed"):
+        return 0
+    return sum(map(sum, sizes.values()))
 
 
 class _Pager:
-    """Reads one index after the other, each merged over all queues. A cursor is the number of the index and, for each queue,
-    the place from which to read on."""
+    """Reads one index after the other, each merged over all queues: first ids, then the jobs that the page shows. ``numbers`` of
+    the queues, and ``sizes`` of each index in each of them. A cursor is the number of the index and where each queue goes on; or,
+    where nothing is filtered, the place of the job that was shown last and the highest number of a queue: that says the same of
+    all queues, and stays short."""
 
-    def __init__(self, store: Store, wanted: Filter, queues: list[str], cursor: str | None) -> None:
-        self.store, self.wanted, self.queues = store, wanted, queues
-        self.indexes = indexes_of(wanted)
-        self.at: int = 0
-        self.places: dict[str, str] = {}
+    def __init__(
+        self,
+        redis: tuple[Store, Reads],
+        wanted: Filter,
+        numbers: Mapping[str, int],
+        sizes: Mapping[str, Sequence[int]],
+        cursor: str | None,
+    ) -> None:
+        (self._store, self._reads), self._wanted, self._numbers, self._sizes = redis, wanted, numbers, sizes
+        self._indexes = indexes_of(wanted)
+        self._filtered = bool(wanted.type or wanted.tag or wanted.kind)
+        self._at, self._last = 0, ("", "")  # the queue and the place of the job that was shown last of the index
+        places: dict[str, str] = {}
         if cursor:
-            self._read(cursor)
+            self._at, places, _, highest = read_cursor(cursor, len(self._indexes))
+            if highest is not None:
+                places = self._spread(places, highest)
+        self._merge = self._merged(places)
+        if self._merge.ended:
+            self._next_index()
+
+    def skip(self, offset: int) -> None:
+        """Go on behind the first ``offset`` jobs. Of those only ids are read, of whole indexes not even these."""
+        while offset and not self._ended:
+            here = sum(sizes[self._at] for sizes in self._sizes.values())
+            if not self._filtered and not self._last[0] and here <= offset:
+                offset -= here
+                self._next_index()
+                continue
+            taken, _ = self._merge.take(min(offset, SKIP_STEP), MANY_LOOKS)
+            offset -= len(taken)
+            self._shown(taken)
 
     def page(self, limit: int) -> Page:
-        found: list[Job] = []
-        for _ in range(LOOKS + len(self.indexes)):
-            if len(found) == limit or self.at == len(self.indexes):
+        rows: list[Row] = []
+        looks = LOOKS if self._filtered else MANY_LOOKS
+        while len(rows) < limit and not self._ended and looks:
+            taken, looks = self._merge.take(min(limit - len(rows), ROWS_STEP), looks)
+            found = self._reads.rows(
+                [(each.queue, each.job_id) for each in taken], self._indexes[self._at], self._status
+            )
+            there = [(each, row) for each, row in zip(taken, found, strict=True) if row]
+            fitting = _fitting(rows, [row for _, row in there])
+            rows += [row for _, row in there[:fitting]]
+            if fitting < len(there):
+                cut = taken.index(there[fitting][0])
+                self._merge.back(taken[cut:])
+                self._shown(taken[:cut])
                 break
-            found += self._rows(limit - len(found))
-            if all(self.places.get(queue) == END for queue in self.queues):
-                self.at, self.places = self.at + 1, {}
-        return Page(found, None, self._cursor() if self.at < len(self.indexes) else None)
+            self._shown(taken)
+        return Page([row.job for row in rows], None, None if self._ended else self._cursor())
 
-    def _rows(self, want: int) -> list[Job]:
-        """The next jobs of the index over all queues."""
-        newest = self.indexes[self.at] not in NEXT_FIRST
-        following: dict[str, str] = {}
-        rows: list[tuple[float, str, str, str, Job]] = []
-        for queue in self.queues:
-            place = self.places.get(queue, "0")
-            if place != END:
-                following[queue], found = self._look(queue, place, want)
-                rows += [
-                    (-score if newest else score, job.id, queue, f"{score:.0f} {job.id}", job) for score, job in found
-                ]
-        rows.sort(key=lambda row: row[0])
-        for queue, further in following.items():
-            shown = [place for _, _, q, place, _ in rows[:want] if q == queue]
-            if len(shown) == sum(q == queue for _, _, q, _, _ in rows):
-                self.places[queue] = further
-            elif shown:
-                self.places[queue] = shown[-1]
-        return [row[-1] for row in rows[:want]]
+    @property
+    def _ended(self) -> bool:
+        return self._at == len(self._indexes)
 
-    def _look(self, queue: str, place: str, want: int) -> tuple[str, list[tuple[float, Job]]]:
-        index = self.indexes[self.at]
+    @property
+    def _status(self) -> str:
+        return self._wanted.status or "" if self._wanted.tag or self._wanted.kind else ""
+
+    def _shown(self, taken: Sequence[Found]) -> None:
+        if taken:
+            self._last = taken[-1].queue, taken[-1].place
+        if self._merge.ended:
+            self._next_index()
+
+    def _next_index(self) -> None:
+        self._at, self._last = self._at + 1, ("", "")
+        if not self._ended:
+            self._merge = self._merged({})
+            if self._merge.ended:
+                self._next_index()
+
+    def _merged(self, places: Mapping[str, str]) -> Merge:
+        index = self._indexes[self._at]
+        queues = [queue for queue, sizes in self._sizes.items() if sizes[self._at]]
         order = "next" if index in NEXT_FIRST else "newest"
-        args = page_args(self.wanted, index, order, want, place)
-        further, rows = self.store.run("page", queue, [*args, *self.store.defaults])
-        in_queue = index == INDEX_OF["queued"]
-        return further.decode(), [
-            (float(row[1]), job_of(row[0].decode(), queue, row[2], row[3] if in_queue else -1, row[4:])) for row in rows
-        ]
+
+        def look(asked: Mapping[str, tuple[str, int]]) -> Mapping[str, Any]:
+            most = max(LEAST_LOOK, LOOK_STEP // len(asked))
+            calls = {
+                queue: page_args(self._wanted, index, order, want, place, most)
+                for queue, (place, want) in asked.items()
+            }
+            return self._store.run_all("page", calls)
+
+        return Merge(queues, order == "newest", places, look)
 
     def _cursor(self) -> str:
-        return cursor_of(self.at, self.places)
+        if self._filtered:
+            return cursor_of(self._at, self._merge.places())
+        queue, place = self._last
+        return cursor_of(self._at, {queue: place} if queue else {}, 0, max(self._numbers.values(), default=0))
 
-    def _read(self, cursor: str) -> None:
-        self.at, self.places, _ = read_cursor(cursor, len(self.indexes))
+    def _spread(self, places: Mapping[str, str], highest: int) -> dict[str, str]:
+        """The places of all queues, from that of the job that was shown last. Queues that came later start from the beginning."""
+        if not places:
+            return {}
+        [(last, place)] = places.items()
+        score = place.partition(" ")[0]
+        first, final = (LOWEST, HIGHEST) if self._indexes[self._at] in NEXT_FIRST else (HIGHEST, LOWEST)
+        spread, passed = {}, last in self._numbers
+        for queue, number in self._numbers.items():
+            if queue == last:
+                spread[queue], passed = place, False
+            elif number <= highest:  # of jobs with that score, those of the queues in front have been shown
+                spread[queue] = f"{score} {final if passed else first}"
+        return spread
+
+
+def _fitting(rows: Sequence[Row], more: Sequence[Row]) -> int:
+    """How many more rows fit into a page; of the first, one at least."""
+    if sum(ROW_BYTES + MOST_ESCAPED * row.bytes for row in (*rows, *more)) <= ROOM_BYTES:
+        return len(more)
+    sizes = [len(_to_json(row.job.as_dict()).encode()) + len(", ") for row in (*rows, *more)]
+    return max(0 if rows else 1, sum(size <= ROOM_BYTES for size in accumulate(sizes)) - len(rows))
 
 
 def indexes_of(wanted: Filter, statuses: Sequence[str] = LISTED) -> list[str]:
@@ -122,9 +192,11 @@ def indexes_of(wanted: Filter, statuses: Sequence[str] = LISTED) -> list[str]:
     return [INDEX_OF[status] for status in ([wanted.status] if wanted.status else statuses)]
 
 
-def page_args(wanted: Filter, index: str, order: str, want: int, place: str) -> list[str | int]:
-    """What lua/page.lua takes, but for the defaults."""
+def page_args(
+    wanted: Filter, index: str, order: str, want: int, place: str, look_step: int = LOOK_STEP
+) -> list[str | int]:
+    """What lua/page.lua takes."""
     filtered = wanted.type or wanted.tag or wanted.kind
     status = wanted.status or "" if wanted.tag or wanted.kind else ""
-    look_at = LOOK_STEP if filtered else want
+    look_at = look_step if filtered else want
     return [index, order, want, look_at, place, status, wanted.type or "", wanted.kind or ""]

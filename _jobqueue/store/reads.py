@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from _jobqueue.records import Books, Filter, Job, Kind, Look
 from _jobqueue.store.registry import Registry
@@ -12,6 +12,13 @@ from _jobqueue.store.rows import books_of, job_of, kind_of, look_of
 from _jobqueue.store.store import Store
 
 JOBS_PER_READ = 250
+
+
+class Row(NamedTuple):
+    """A job as lists show it, and how many bytes Redis has told of it."""
+
+    job: Job
+    bytes: int
 
 
 class Reads:
@@ -35,6 +42,24 @@ class Reads:
                     found[job_id] = job_of(job_id, queue, row[0], row[1], row[2:])
             at += len(rows)
         return found
+
+    def rows(self, wanted: Sequence[tuple[str, str]], index: str = "", status: str = "") -> list[Row | None]:
+        """Jobs of any queues, queue and id, as lists show them. None for those that are gone, or have left the index or the
+        status."""
+        found: dict[str, Row | None] = {}
+        asked: dict[str, list[str]] = {}
+        for queue, job_id in wanted:
+            asked.setdefault(queue, []).append(job_id)
+        while asked:  # scripts that have read enough answer fewer
+            calls = {
+                queue: [*self._store.defaults, index, status, *ids[:JOBS_PER_READ]] for queue, ids in asked.items()
+            }
+            for queue, rows in self._store.run_all("rows", calls).items():
+                ids = asked[queue]
+                found |= {job_id: _row_of(job_id, queue, row) for job_id, row in zip(ids, rows, strict=False)}
+                asked[queue] = ids[len(rows) :]
+            asked = {queue: ids for queue, ids in asked.items() if ids}
+        return [found[job_id] for _, job_id in wanted]
 
     def kinds(self, queue: str | None) -> list[Kind]:
         """The kinds of error among the dead letters (of one queue), the most frequent first."""
@@ -66,3 +91,7 @@ class Reads:
 
     def _look_at_all(self, *args: int) -> dict[str, Any]:
         return self._store.run_all("look", dict.fromkeys(self._registry.queues(), args))
+
+
+def _row_of(job_id: str, queue: str, row: Any) -> Row | None:
+    return Row(job_of(job_id, queue, row[0], row[1], row[2:]), sum(map(len, row[0]))) if row else None

@@ -65,6 +65,10 @@ class Registry:
         self.queues()
         return self._names
 
+    def numbers_of(self, wanted: Filter) -> dict[str, int]:
+        """The queues that a filter wants, by number."""
+        return {queue: self._numbers.get(queue, 0) for queue in self.queues_of(wanted)}
+
     def queue_of(self, job_id: str) -> str:
         """The queue that a job id belongs to. NotFound when there is none."""
         return self.find(job_id, lambda queue: queue)
@@ -85,6 +89,10 @@ class Registry:
         asked = [] if self._is_old() else self._names.get(number, [])
         yield from asked
         yield from (queue for queue in self.by_number().get(number, []) if queue not in asked)
+
+    def knows(self, queue: str) -> bool:
+        """Whether it was there when the registry was last read."""
+        return queue in self._numbers
 
     def register(self, queue: str, most: int | None = None) -> tuple[int, bool]:
         """Make a queue known, to the reaper too. Returns its number, and whether the registry has just said so. Invalid for a new

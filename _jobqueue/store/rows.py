@@ -28,12 +28,14 @@ def pairs_of(flat: Sequence[Any]) -> dict[Any, Any]:
 
 
 def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: Sequence[int]) -> Job:
+    """``flat``: fields and values of its hash; in lists ``truncated`` among them names those that are cut."""
     fields: dict[bytes, bytes] = pairs_of(flat)
 
     def number(name: bytes) -> int | None:
         return int(fields[name]) if name in fields else None
 
     status = fields[b"status"].decode()
+    cut = fields.get(b"truncated", b"").decode().split()
     max_attempts, timeout_ms, _ = policy
     return Job(
         id=job_id,
@@ -41,8 +43,8 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         type=fields.get(b"type", DEFAULT_TYPE.encode()).decode(),
         queue=queue,
         priority=MAX_PRIORITY - (number(b"score") or 0) // PRIORITY_STEP,
-        payload=json.loads(joined("payload", fields)),
-        result=json.loads(joined("result", fields)) if status == "done" else None,
+        payload=None if "payload" in cut else json.loads(joined("payload", fields)),
+        result=json.loads(joined("result", fields)) if status == "done" and "result" not in cut else None,
         attempts=number(b"attempts") or 0,
         max_attempts=max_attempts,
         timeout_ms=timeout_ms,
@@ -57,6 +59,12 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
         errors=[error_of(fields[name]) for name in error_names(fields)],
         tags=fields.get(b"tags", b"").decode().split(),
+        truncated=[name for name in cut if name != "result" or status == "done"],
+        previews={
+            name: fields[name.encode()].decode(errors="ignore")  # it may be cut inside a character
+            for name in ("payload", "result")
+            if name in cut and (name != "result" or status == "done")
+        },
     )
 
 

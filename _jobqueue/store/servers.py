@@ -194,13 +194,24 @@ class _Sentinels(Sentinel):
     _first = 0  # the one that answered last
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
+        silent = 0
         for at in sorted(range(len(self.sentinels)), key=lambda at: at != self._first):
-            with suppress(redis.ConnectionError, redis.TimeoutError):
+            try:
                 found: Any = self.sentinels[at].sentinel_get_master_addr_by_name(service_name)
-                if found:
-                    self._first = at
-                    return found[0].decode(), found[1]
-        raise MasterNotFoundError(f"no Sentinel that answers knows a primary of {service_name!r}")
+            except redis.TimeoutError:
+                silent += 1
+                continue
+            except redis.ConnectionError:
+                continue
+            if found:
+                self._first = at
+                return found[0].decode(), found[1]
+        kind = _SilentSentinels if silent else MasterNotFoundError
+        raise kind(f"no Sentinel that answers knows a primary of {service_name!r}")
+
+
+class _SilentSentinels(MasterNotFoundError, redis.TimeoutError):
+    """Some of them did not answer in time."""
 
 
 class Cluster:

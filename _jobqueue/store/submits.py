@@ -12,8 +12,10 @@ from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
 from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
 from _jobqueue.store.durability import Durability
+from _jobqueue.store.idempotency import REUSED, Idempotency
 from _jobqueue.store.reads import Reads
 from _jobqueue.store.registry import Registry
+from _jobqueue.store.store import Store
 
 NUMBERED_MOST = (
     5  # times that one submit learns its queue's number: Redis has just lost its data, or got back older ones
@@ -23,13 +25,17 @@ NUMBERED_MOST = (
 class Submits:
     """Stores new jobs."""
 
-    def __init__(self, registry: Registry, durability: Durability, reads: Reads, policy: Policy) -> None:
-        self._registry, self._durability, self._reads, self._policy = registry, durability, reads, policy
+    def __init__(self, store: Store, registry: Registry, durability: Durability, reads: Reads) -> None:
+        self._registry, self._durability, self._reads, self._policy = registry, durability, reads, store.policy
+        self._keys = Idempotency(store, registry)
 
     def one(self, job: NewJob, key: str | None) -> Submitted:
         """Store one job. Raises what ``Submitted.error`` would hold."""
         _check_key(key)
-        (submitted,) = self._to_queue(self._queue_of(job), [job], [job.fields()], key)
+        queue = self._queue_of(job)
+        [request], created = self._keys.remember([Request(queue, [job], [job.fields()])], [queue], key)
+        (submitted,) = self._to_queue(request)
+        self._keys.forget_unused(request, created, [submitted])
         if submitted.error:
             raise submitted.error
         return submitted
@@ -45,29 +51,48 @@ class Submits:
                 encoded[index] = job.fields()
                 by_queue.setdefault(self._queue_of(job), []).append(index)
             except (Invalid, Unavailable) as error:
+                encoded.pop(index, None)
                 answers[index] = Submitted(None, error=error)
-        away: Unavailable | None = None
-        for queue, indexes in by_queue.items():
-            if away:  # one timeout is enough: a batch may name as many queues as it has jobs
-                stored = [Submitted(None, error=away)] * len(indexes)
-            else:
-                stored = self._to_queue(queue, [jobs[i] for i in indexes], [encoded[i] for i in indexes], key)
-            if isinstance(stored[-1].error, Unavailable):
-                away = stored[-1].error
-            answers.update(zip(indexes, stored, strict=True))
+        if encoded:
+            self._store_all(jobs, encoded, by_queue, key, answers)
         return [answers[index] for index in range(len(jobs))]
 
     def _queue_of(self, job: NewJob) -> str:
         return job.queue or self._registry.queue_for(job.type)
 
-    def _to_queue(self, queue: str, jobs: list[NewJob], encoded: list[list[Field]], key: str | None) -> list[Submitted]:
+    def _store_all(
+        self,
+        jobs: Sequence[NewJob],
+        encoded: dict[int, list[Field]],
+        by_queue: dict[str, list[int]],
+        key: str | None,
+        answers: dict[int, Submitted],
+    ) -> None:
+        parts = [
+            Request(queue, [jobs[i] for i in indexes], [encoded[i] for i in indexes])
+            for queue, indexes in by_queue.items()
+        ]
+        stop: JobQueueError | None = None
+        try:
+            parts, created = self._keys.remember(parts, [self._queue_of(jobs[index]) for index in encoded], key)
+        except JobQueueError as error:
+            stop, created = error, False
+        for part, indexes in zip(parts, by_queue.values(), strict=True):
+            # One timeout is enough: a batch may name as many queues as it has jobs. And another request stores nothing.
+            stored = [Submitted(None, error=stop)] * len(indexes) if stop else self._to_queue(part)
+            if isinstance(stored[-1].error, (Unavailable, KeyReused)):
+                stop = stored[-1].error
+            answers.update(zip(indexes, stored, strict=True))
+        self._keys.forget_unused(parts[0], created, list(answers.values()))
+
+    def _to_queue(self, request: Request) -> list[Submitted]:
         """Store the jobs of one queue, chunk by chunk: the next is made ready while Redis stores one. An error of a chunk stops
         those behind it."""
-        stored = list[Submitted]()
+        queue, stored = request.queue, list[Submitted]()
         try:
             number, sure = self._registry.register(queue)
             published = self._registry.published(queue)  # before the script: it must not fail after the jobs are stored
-            request = Request(queue, jobs, encoded, key, published.keys())
+            request = request._replace(known=published.keys())
             for _ in range(NUMBERED_MOST):
                 own = self._store_chunks(request, (number, sure), published, stored)
                 if own is None:
@@ -75,7 +100,7 @@ class Submits:
                 number, sure = self._registry.renumber(queue, own), True
             raise Unavailable("the queues are being numbered anew")
         except JobQueueError as error:
-            stored += [Submitted(None, error=error)] * (len(jobs) - len(stored))
+            stored += [Submitted(None, error=error)] * (len(request.jobs) - len(stored))
         return stored
 
     def _store_chunks(
@@ -100,9 +125,7 @@ class Submits:
                 [("/type", f"the queue {queue} holds jobs of many types that nobody handles, and takes no further one")]
             )
         if answer[0] == b"conflict":
-            raise KeyReused(
-                "this Idempotency-Key was used for another request; use a new one, or repeat the first exactly"
-            )
+            raise KeyReused(REUSED)
         # Replayed without a key: the script was sent twice because the first answer was lost.
         stored, now, ahead = answer[0] == b"stored", int(answer[1]), int(answer[2])
         stand_ins = [existing.decode() for existing in answer[3]]
@@ -112,13 +135,20 @@ class Submits:
                 for job_id, job in zip(chunk.ids, chunk.jobs, strict=True)
             ]
         replayed = keyed and not stored
-        found = self._reads.many(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
+        found = self._found(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
         return [
             Submitted(_fresh(queue, job_id, job, (now, ahead), published.get(job.type, self._policy)))
             if stored and not other
             else _found(other or job_id, found, replayed, bool(other))
             for job_id, job, other in zip(chunk.ids, chunk.jobs, stand_ins, strict=True)
         ]
+
+    def _found(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Those of some jobs that are there: one whole, several as lists show them. A thousand may stand for one of a MiB."""
+        if len(job_ids) == 1:
+            return self._reads.many(queue, job_ids)
+        rows = self._reads.rows([(queue, job_id) for job_id in dict.fromkeys(job_ids)])
+        return {row.job.id: row.job for row in rows if row}
 
     def _confirmed(self, results: list[Submitted], why_not: str) -> list[Submitted]:
         wanted = self._durability.wanted

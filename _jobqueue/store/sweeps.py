@@ -71,7 +71,7 @@ class _Sweep:
         self.indexes = indexes_of(wanted, ACTIONS[action].statuses)
         self.at, self.place, self.until = 0, "0", 0
         if cursor:
-            self.at, places, self.until = read_cursor(cursor, len(self.indexes))
+            self.at, places, self.until, _ = read_cursor(cursor, len(self.indexes))
             if len(places) > 1 or END in places.values():
                 raise Invalid(NO_CURSOR)
             for queue, self.place in places.items():

@@ -14,7 +14,8 @@ PASSING = (
     redis.exceptions.TryAgainError,
     redis.exceptions.ClusterDownError,
 )
-_SILENT = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
+_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
+_SILENT = (redis.TimeoutError, TimeoutError)
 
 
 class _Weather:
@@ -35,7 +36,10 @@ weather = _Weather()
 def unavailable(error: BaseException) -> Unavailable:
     """The address of Redis may stand in an error's text: that is for the log."""
     text = " ".join(str(error).split())[:200]
-    return Unavailable("Redis does not answer" if isinstance(error, _SILENT) else "Redis refused", text)
+    public = "Redis does not answer" if isinstance(error, _AWAY) else "Redis refused"
+    # A Cluster's client tells of the last node that it has asked.
+    silent = isinstance(error, _SILENT) or isinstance(error.__cause__, _SILENT)
+    return Unavailable(public, text, silent=silent)
 
 
 def is_replica(error: redis.ResponseError) -> bool:

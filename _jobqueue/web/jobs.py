@@ -95,7 +95,8 @@ def _result(answer: Submitted) -> dict[str, Any]:
     if answer.error:
         problem = problem_of(answer.error)
         return {"status": problem.status, "error": problem.body}
-    return {"status": _status(answer), "job": _job_of(answer)}
+    listed = answer._replace(job=answer.job.listed()) if answer.job and not answer.job.truncated else answer
+    return {"status": _status(answer), "job": _job_of(listed)}
 
 
 def _status(answer: Submitted) -> int:

@@ -30,7 +30,6 @@ CODES = {
     431: "headers_too_large",
     500: "internal_error",
     501: "not_implemented",
-    503: "overloaded",
 }
 PROBLEM_JSON = "application/problem+json"
 MAX_PROBLEMS = 20  # fields named in one answer

@@ -1,38 +1,60 @@
-"""One bound on the memory that all slow clients together can take."""
+"""How much memory slow clients can take together, and for how long a silent one is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+import socket
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
 
-HELD_BYTES = 64 * 2**20
+HELD_BYTES = 64 * 2**20  # or two of the largest bodies
 WEIGHED_BYTES = 2**20  # after so many more bytes it is looked whether that is too much
-
-
-class Holder(Protocol):
-    since: float  # when its client began what it has not ended: to send a body, to read an answer
-
-    def weight(self) -> int: ...
-    def waits_for_its_client(self) -> bool: ...
-    def give_up(self) -> None: ...
+LINGER_S = 5.0  # a refused client is listened to for so long, or it might not read why
 
 
 class Room:
-    """Where it is too small, the one that has held its part for longest gives up: a quick client comes through."""
+    """Where it is too small, those connections are closed whose bytes, times how long it has held them, are most: an honest
+    client is quick."""
 
-    def __init__(self, holders: Callable[[], Iterable[Holder]]) -> None:
-        self.holders = holders
+    def __init__(self, sockets: dict[int, Any], adj: Any) -> None:
+        """``sockets``: of the server's loop."""
+        self.sockets, self.silence_s = sockets, adj.channel_timeout
+        self.size = max(HELD_BYTES, 2 * adj.max_request_body_size)
         self.grown = 0  # counted without a lock: a lost count is made up for by the next
 
+    def channels(self) -> list[Any]:
+        return [each for each in list(self.sockets.values()) if hasattr(each, "lingers")]
+
     def make(self) -> None:
-        """Called in each turn of the loop."""
+        """Called in each turn of the server's loop."""
         if self.grown < WEIGHED_BYTES:
             return
-        self.grown = 0
-        weights = {holder: weight for holder in self.holders() if (weight := holder.weight())}
-        too_much = sum(weights.values()) - HELD_BYTES
-        for holder in sorted(filter(lambda each: each.waits_for_its_client(), weights), key=lambda each: each.since):
-            if too_much <= 0:
-                return
-            too_much -= weights[holder]
-            holder.give_up()
+        self.grown, now = 0, time.monotonic()
+        held = {channel: size for channel in self.channels() if (size := held_bytes(channel))}
+        too_much = sum(held.values()) - max(held.values(), default=0) - self.size  # any one answer may be large
+        for channel in sorted(held, key=lambda each: held[each] * (each.since - now)):
+            if too_much > 0 and not channel.requests:  # else its answer is being made
+                too_much -= held[channel]
+                hang_up(channel)
+
+    def clear_of_silence(self, channels: Iterable[Any], now: float) -> None:
+        """``now``: time.time()."""
+        for channel in channels:
+            lingered = channel.lingers and time.monotonic() > channel.since + LINGER_S
+            if lingered or (not channel.requests and channel.last_activity < now - self.silence_s):
+                hang_up(channel)
+
+
+def hang_up(channel: Any) -> None:
+    """Also where the client reads nothing. The loop closes it: what it has just heard of a socket that we closed here, it
+    would tell to the next one of that number."""
+    channel.will_close = True
+    with suppress(OSError):
+        channel.socket.shutdown(socket.SHUT_RDWR)
+
+
+def held_bytes(channel: Any) -> int:
+    """What it has not sent of an answer, and what it has of bodies."""
+    bodies = [each.body_rcv for each in (channel.request, *channel.requests) if each is not None]
+    return int(channel.total_outbufs_len) + sum(len(body) for body in bodies if body is not None)

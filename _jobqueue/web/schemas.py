@@ -96,7 +96,9 @@ NEW_JOB = shape(
         "run_at": said(TIME, f"Run it at that time, within {MAX_DELAY_MS // DAY_MS} days. Not together with delay_s."),
         "max_attempts": {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS},
         "timeout_s": seconds(MIN_TIMEOUT_MS, DAY_MS, "One attempt may take that long."),
-        "backoff_s": seconds(0, DAY_MS, "First delay between two attempts; it doubles each time."),
+        "backoff_s": seconds(0, DAY_MS, "First delay between two attempts; it doubles with each error."),
+        "max_backoff_s": seconds(0, DAY_MS, "It grows no longer than this; by default an hour."),
+        "jitter": {"type": "number", "minimum": 0, "maximum": 1, "description": "The share of a delay that is random."},
         "unique_key": said(
             {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
             "While a job of the queue with this key has not ended, submitting another gives that one back.",
@@ -133,6 +135,14 @@ JOB = shape(
         "priority": PRIORITY,
         "payload": {},
         "result": {"description": "What the handler returned, once the job is done."},
+        "payload_preview": said(
+            TEXT, "In lists, in the place of a payload above 2 KiB, which is null: the beginning of its JSON."
+        ),
+        "result_preview": said(TEXT, "The same of a result."),
+        "truncated": said(
+            listed({"enum": ["payload", "result", "errors", "log"]}),
+            "In lists: what is cut; of errors and log the latest are there. The job itself shows all.",
+        ),
         **alike(WHOLE, "attempts", "max_attempts"),
         "error": said(maybe(TEXT), "The last failure's message, until the job is done."),
         "errors": listed(ref("Failure")),

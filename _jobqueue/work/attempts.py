@@ -69,7 +69,8 @@ class Attempts:
         except TimedOut:
             raise
         except BaseException as odd:
-            return _failed(run, "bad_result", f"what the handler gave back cannot be read: {_class_name(type(odd))}")
+            reason = f"what the handler gave back cannot be read: {_class_name(type(odd))}"
+            return _failed(run, "bad_result", reason, NEVER)
 
     def _call(self, run: Run) -> Any:
         try:
@@ -82,7 +83,7 @@ class Attempts:
             fields = result_fields(result, self._max_result_bytes)
         except Invalid as invalid:
             reason = _UNAWAITED if inspect.isawaitable(result) else invalid.problems[0][1]
-            return _failed(run, "bad_result", f"the result cannot be stored: {reason}")
+            return _failed(run, "bad_result", f"the result cannot be stored: {reason}", NEVER)
         return Settlement(run.job.id, run.job.token, "done", fields=fields + run.changes())
 
 
@@ -91,6 +92,8 @@ def _policy(job_type: JobType, default: Policy) -> Policy:
         job_type.max_attempts or default.max_attempts,
         round(job_type.timeout * 1000) if job_type.timeout else default.timeout_ms,
         default.backoff_ms if job_type.backoff is None else round(job_type.backoff * 1000),
+        default.max_backoff_ms if job_type.max_backoff is None else round(job_type.max_backoff * 1000),
+        default.jitter if job_type.jitter is None else job_type.jitter,
     )
 
 
@@ -103,11 +106,28 @@ def _unsuccessful(run: Run, error: BaseException) -> Settlement | None:
     if isinstance(error, Fail):
         return _failed(run, "Fail", exact(error), NEVER)
     if isinstance(error, Retry):
-        delay = BACKOFF if error.after is None else max(0, round(error.after * 1000))
-        return _failed(run, "Retry", exact(error), delay)
+        return _asked_again(run, error)
+    return _error(run, error, NEVER if _could_not_be_called(error) else BACKOFF)
+
+
+def _asked_again(run: Run, error: Retry) -> Settlement:
+    try:
+        delay_ms = error.delay_ms()
+    except (TypeError, ValueError) as wrong:  # a subclass may have its own way with `after`
+        return _error(run, wrong)
+    return _failed(run, "Retry", exact(error), delay_ms)
+
+
+def _could_not_be_called(error: BaseException) -> bool:
+    """No function of the handler's has begun: it does not take these arguments, and never will."""
+    calls = error.__traceback__.tb_next if error.__traceback__ else None
+    return isinstance(error, TypeError) and calls is not None and calls.tb_next is None
+
+
+def _error(run: Run, error: BaseException, delay_ms: int = BACKOFF) -> Settlement:
     kind = "".join(c for c in _class_name(type(error)) if c.isalnum() or c == "_")[:64] or "error"
     text, lines = _text_of(error), traceback.format_exception(type(error), error, error.__traceback__, limit=-8)
-    end = _failed(run, kind, text)
+    end = _failed(run, kind, text, delay_ms)
     end.traceback = "".join(lines)[-MAX_TRACEBACK_CHARS:]
     return end
 

@@ -29,6 +29,7 @@ class Watch:
         """``end`` ends the worker with an exit code; ``spare``: threads of its pool that hung handlers may keep."""
         self.shift, self.start_slot, self.wake_beat, self.end, self.spare = shift, start_slot, wake_beat, end, spare
         self._log = shift.reports.log
+        self.life = liveness.Life("worker", self._log)
         self._orphaned = False
 
     def run(self) -> None:
@@ -41,7 +42,7 @@ class Watch:
                 if tick % ticks_per_s == 0:
                     self._look_at_threads()
                     if self._all_turn(time.monotonic()):
-                        liveness.note()
+                        self.life.note()
             except Exception:
                 self._log.failure("the watch went wrong and goes on")
             tick += 1

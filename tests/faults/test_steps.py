@@ -1,61 +1,40 @@
 """Every step: at each message that a process exchanges with Redis the process is killed, or its connection is cut; before
-Redis has got the message, once it has applied it but the answer is on its way, and after the answer.
-
-What the steps are is recorded from a life without faults. A case is a step and a moment, with processes, proxy and queue
-of its own; a few run at a time.
-"""
+Redis has got the message, once it has applied it but the answer is on its way, and after the answer."""
 
 from __future__ import annotations
 
-import itertools
 import signal
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import redis
 import requests
 
 from _jobqueue.records import Claimed
-from _jobqueue.store.scripts import Script
 from jobqueue import Filter, Job, JobQueue, NewJob, NotFound
-from tests.faults.forge import Forge, Forged, forging
-from tests.faults.ledger import Ledger, Run
-from tests.faults.proxy import AFTER, BEFORE, MOMENTS, NAMES, Message, Proxy, Strike
-from tests.harness import Server, eventually, free_port
+from tests.faults.forge import Forged, forging
+from tests.faults.proxy import AFTER, BEFORE, Message
+from tests.faults.scene import (
+    LEASE_S,
+    Case,
+    Scene,
+    Stage,
+    cases_of,
+    plain,
+    play_all,
+    record,
+    without_greetings,
+)
+from tests.harness import eventually
 from tests.played import Worker
 
 pytestmark = pytest.mark.long(20)
-AT_ONCE = 10
-LEASE_S = "1.5"  # a killed worker's job waits for its end
-GREETINGS = ("CLIENT SETNAME", "CLIENT SETINFO", "SELECT")
+
+
 OUTAGE = ("no work until Redis is back", "Redis is back")
-
-
-class Case(NamedTuple):
-    """None: a life without a strike, to record what its steps are."""
-
-    step: str | None
-    moment: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.step}, {self.moment}"
-
-
-class Stage:
-    """What the cases of a test share: Redis, a reaper if they need one, and the file that handlers write to."""
-
-    def __init__(self, server: Server, forge: Forge, ledger: Ledger, folder: Path) -> None:
-        self.server, self.forge, self.ledger, self.folder = server, forge, ledger, folder
-        self.numbers = itertools.count(1)
-        for name in NAMES.values():  # or the first process that uses a script sends it twice
-            server.client.script_load(Script(name).text)
 
 
 @pytest.fixture
@@ -64,156 +43,29 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield Stage(server, forge, ledger, tmp_path)
 
 
-class Scene:
-    """One case while it is played."""
-
-    def __init__(
-        self, stage: Stage, case: Case, name_of: Callable[[Scene, Message], str], *, kill: bool = False
-    ) -> None:
-        self.stage, self.case, self.name_of, self.kill = stage, case, name_of, kill
-        number = next(stage.numbers)
-        self.queue, self.port = f"case-{number}", free_port()
-        self.gate = stage.folder / f"gate-{number}"
-        self.database = number if name_of is of_a_reaper else 0  # it looks after all the queues that there are
-        self.url = f"{stage.server.url[:-1]}{self.database}"
-        self.jobs = JobQueue(self.url)
-        self.redis = redis.Redis(port=stage.server.port, db=self.database, decode_responses=True)
-        self.proxy = Proxy(stage.server.port)
-        self.proxy.rule = self._rule
-        self.steps: list[str] = []  # in the order of their first messages
-        self.part, self.counts, self.links = "start", Counter[str](), set[int]()  # for name_of
-        self.programs: list[Forged] = []
-        self.at_death: list[Job] = []
-        self._lock = threading.Lock()
-        self._victim = threading.Event()
-
-    def _rule(self, message: Message) -> Strike | None:
-        with self._lock:
-            step = self.name_of(self, message)
-            if not step or step in self.steps:
-                return None
-            self.steps.append(step)
-        return Strike(self.case.moment, self._strike) if step == self.case.step else None
-
-    def _strike(self) -> None:
-        if self.kill:
-            self._victim.wait()  # the first message may come before its sender is known
-            self.programs[0].signal(signal.SIGKILL)
-            self.programs[0].process.wait()
-            self.at_death = self.jobs.page(Filter(queue=self.queue)).jobs
-
-    def start(self, name: str, *flags: str, **environment: str) -> Forged:
-        """The first program talks to Redis through the proxy, those that follow directly."""
-        url = self.url if self.programs else f"{self.proxy.url[:-1]}{self.database}"
-        program = self.stage.forge.start(name, *flags, REDIS_URL=url, **environment)
-        self.programs.append(program)
-        self._victim.set()
-        return program
-
-    def worker(self, *flags: str, **environment: str) -> Forged:
-        ours = {"PROCESSING_TIMEOUT_S": LEASE_S if self.kill else "3"} | self.stage.ledger.environment
-        queues = () if "--queues" in flags else ("--threads", "1", "--queues", self.queue)
-        return self.start("worker", "--handlers", "tests.faults.ledger", *queues, *flags, **ours | environment)
-
-    @property
-    def struck(self) -> bool:
-        return self.proxy.struck.is_set()
-
-    def reaches(self, step: str) -> None:
-        """Wait until the step is taken, or the strike has made that impossible."""
-        eventually(lambda: self.struck or (step in self.steps and step != self.case.step))
-
-    def has_struck(self) -> None:
-        eventually(lambda: self.struck or self.case.step is None, within_s=15)
-
-    def submit(self, **payload: Any) -> Job:
-        waits = {"gate": str(self.gate)}
-        return self.jobs.submit("noted", waits | payload, queue=self.queue, timeout_s=60, backoff_s=0.3)
-
-    def ends(self, job: Job) -> Job:
-        eventually(lambda: self.jobs.get(job.id).status, equals="done", within_s=20)
-        return self.jobs.get(job.id)
-
-    def runs(self, job: Job) -> list[Run]:
-        return self.stage.ledger.runs()[job.id]
-
-    def check(self, jobs: int = 1) -> None:
-        """Every invariant holds, the books balance, each job has succeeded once, and the reaper sees every slot."""
-        assert self.jobs.check(self.queue) == []
-        books = self.jobs.books(self.queue)
-        assert books.missing == 0 and books.totals["submitted"] == books.totals["done"] == jobs, books
-        client, prefix = self.redis, f"jq:{{{self.queue}}}:"
-        workers = set(client.zrange(f"{prefix}workers", 0, -1))
-        slots = [
-            key.removeprefix(f"{prefix}processing:") for key in client.scan_iter(f"{prefix}processing:*", count=1000)
-        ]
-        assert {slot.rpartition("-")[0] for slot in slots} <= workers
-        assert all(client.hexists(f"{prefix}slots", slot) for slot in slots)
-
-    def close(self) -> None:
-        for program in self.programs:
-            program.kill()
-        self.proxy.close()
-
-    def logs(self) -> str:
-        return "\n".join(f"--- {program.name} {program.pid}\n{program.log}" for program in self.programs)
+# ------------------------------------------------------------------------------------------------ the life of a worker
 
 
-Story = Callable[[Scene], Any]
-Make = Callable[[Case], Scene]
-
-
-def record(make: Make, play: Story) -> list[str]:
-    """The steps of a life without faults."""
-    scene = make(Case(None))
-    try:
-        play(scene)
-        return list(scene.steps)
-    finally:
-        scene.close()
-
-
-def play_all(row: str, cases: list[Case], make: Make, play: Story) -> None:
-    """Play every case and say how it went. Each story is an assertion of its own."""
-
-    def played(case: Case) -> str | None:
-        scene = make(case)
-        try:
-            play(scene)
-            return None
-        except Exception as error:
-            return f"=== {case}: {type(error).__name__}: {error}\nsteps: {scene.steps}\n{scene.logs()}"
-        finally:
-            scene.close()
-
-    began = time.monotonic()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        failures = [failure for failure in pool.map(played, cases) if failure]
-    print(f"{row}: {len(cases)} cases, {len(failures)} failures, {time.monotonic() - began:.0f} s")
-    assert not failures, "\n".join(failures)
-
-
-def cases_of(steps: list[str]) -> list[Case]:
-    return [Case(step, moment) for step in steps for moment in MOMENTS]
-
-
-def without_greetings(steps: list[str]) -> list[str]:
-    """But for what each new connection says first. How many connections there are may change."""
-    return [step for step in steps if not any(greeting in step for greeting in GREETINGS)]
-
-
-def plain(scene: Scene, message: Message) -> str:
-    """A process with one thread of messages says the same each time."""
-    return f"{message.label} {message.nth}"
-
-
-# ----------------------------------------------------------------------------------------------- the life of a worker
-
+IS_IT_NEW_ENOUGH = "INFO 1", "CONFIG GET 1", "CONFIG GET 2"
 LIFE = [
-    *("PING 1", "HGETALL 1", "register 1", "extend at start", "exchange 1", "CLIENT ID 1", "BLMOVE 1", "exchange 2"),
+    *(
+        "PING 1",
+        *IS_IT_NEW_ENOUGH,
+        "HGETALL 1",
+        "register 1",
+        "extend at start",
+        "exchange 1",
+        "CLIENT ID 1",
+        "BLMOVE 1",
+        "exchange 2",
+    ),
     *("extend idle", "extend running", "exchange 3", "BLMOVE 2", "exchange 4"),
 ]
+
+
 RETRIED = [*LIFE, "exchange 5", "BLMOVE 3", "exchange 6"]
+
+
 CLAIM, SETTLEMENT = "exchange 2", "exchange 3"  # the claim is sent with BLMOVE, and answered when the job comes
 
 
@@ -307,12 +159,12 @@ def test_f3_a_connection_cut_at_any_step_costs_nothing(stage: Stage, fails: int,
     play_all(row, cases, make, partial(cut, fails=fails))
 
 
-# -------------------------------------------------------------------------------------------------------- the API
+# ------------------------------------------------------------------------------------------------------------- the API
 
 
 REQUEST = [  # the start, then a POST to a queue that is new
-    *("INFO 1", "CONFIG GET 1", "CONFIG GET 2"),
-    *("rate 1", "HGETALL 1", "register 1", "HGETALL 2", "submit 1", "books 1"),
+    *(*IS_IT_NEW_ENOUGH, "INFO 2", "CONFIG GET 3", "CONFIG GET 4"),
+    *("rate 1", "GET 1", "HGETALL 1", "register 1", "HGETALL 2", "submit 1", "look 1"),
 ]
 
 
@@ -365,11 +217,17 @@ def test_f4_a_request_repeated_under_its_key_is_one_job_whatever_happens_to_the_
     play_all(row, cases_of(steps), make, one_job)
 
 
-# ----------------------------------------------------------------------------------------------------- the reaper
+# ---------------------------------------------------------------------------------------------------------- the reaper
+
 
 TICK = ["HGETALL 1", "expired 1", "MULTI 1", "promote 1", "trim 1", "trim 2", "trim 3", "reap 1", "EXEC 1"]
+
+
 DEATH = ["HSCAN", "lower"]
-REAPER = ["start: PING 1", *(f"first tick: {step}" for step in TICK), *DEATH]
+
+
+START = [f"start: {step}" for step in ("PING 1", *IS_IT_NEW_ENOUGH)]
+REAPER = [*START, *(f"first tick: {step}" for step in TICK), *DEATH]
 
 
 def of_a_reaper(scene: Scene, message: Message) -> str:
@@ -446,7 +304,7 @@ def recovered(scene: Scene) -> None:
 
 @pytest.mark.parametrize("kill", [True, False])
 def test_f5_a_reaper_struck_at_any_step_recovers_each_job_once(stage: Stage, kill: bool) -> None:
-    make = partial(Scene, stage, name_of=of_a_reaper, kill=kill)
+    make = partial(Scene, stage, name_of=of_a_reaper, kill=kill, alone=True)
     steps = record(make, recovery)
     assert without_greetings(steps) == REAPER
     row = "F5, " + ("the reaper killed" if kill else "its connection cut") + " at each message of its ticks"
@@ -454,6 +312,7 @@ def test_f5_a_reaper_struck_at_any_step_recovers_each_job_once(stage: Stage, kil
 
 
 # ------------------------------------------------------------------------------------------------ a worker that leaves
+
 
 LEAVING = [
     *("CLIENT SETINFO 1", "CLIENT SETINFO 2", "CLIENT SETNAME 1", "CLIENT UNBLOCK", "exchange 1"),
@@ -526,7 +385,7 @@ def test_f6_a_worker_struck_at_any_step_of_its_leaving_loses_nothing(stage: Stag
     play_all(row, cases_of(steps), make, partial(left, late=late, steps=steps))
 
 
-# ---------------------------------------------------------------------------------------- calls from Python, repeated
+# ----------------------------------------------------------------------------------------- calls from Python, repeated
 
 
 def failed_job(jobs: JobQueue, queue: str) -> str:
@@ -563,11 +422,13 @@ def nothing(jobs: JobQueue, queue: str) -> str:
 
 # What is there before, and the call.
 Call = tuple[Callable[[JobQueue, str], str], Callable[[JobQueue, str, str], Any]]
+
+
 CALLS: dict[str, Call] = {
     "submit": (nothing, lambda jobs, queue, job_id: jobs.submit("noop", {"n": 1}, queue=queue).status),
-    "submit under a key": (nothing, lambda jobs, queue, job_id: jobs.submit(queue=queue, key="k", tags=["a"]).status),
+    "submit under a key": (nothing, lambda jobs, queue, job_id: jobs.submit(queue=queue, key=queue, tags=["a"]).status),
     "submit a unique job": (nothing, lambda jobs, queue, job_id: jobs.submit(queue=queue, unique_key="u").status),
-    "submit many": (nothing, lambda jobs, queue, job_id: len(jobs.submit_many([NewJob(queue=queue)] * 300, key="k"))),
+    "submit many": (nothing, lambda jobs, queue, job_id: len(jobs.submit_many([NewJob(queue=queue)] * 300, key=queue))),
     "cancel what waits": (waiting_job, lambda jobs, queue, job_id: jobs.cancel(job_id)),
     "cancel what runs": (running_job, lambda jobs, queue, job_id: jobs.cancel(job_id)),
     "retry": (failed_job, lambda jobs, queue, job_id: jobs.retry(job_id)),

@@ -49,7 +49,7 @@ class Client:
 def start(system: System) -> Start:
     def started(threads: int) -> Client:
         port = free_port()
-        program = system.start("tests/odd_server.py", API_PORT=str(port), API_THREADS=str(threads))
+        program = system.start("tests/http/odd_server.py", API_PORT=str(port), API_THREADS=str(threads))
         program.says("listening")
         return Client(program, port)
 

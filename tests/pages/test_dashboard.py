@@ -173,7 +173,7 @@ def test_a_group_of_dead_letters_goes_only_after_its_number_was_typed(whole: Sys
     assert tab.run("document.querySelector('dialog .danger').disabled")
     tab.run("document.querySelector('dialog input').select()")
     tab.write("7")
-    button(tab, "Delete", "dialog")
+    button(tab, "Delete 7 jobs", "dialog")
     tab.see(ROWS, 1)
     assert {job["job_id"] for job in whole.get("/dlq").json()["jobs"]} == set(kept)
     tab.see("document.querySelector('#toasts').innerText", "7 deleted")
@@ -212,9 +212,53 @@ def test_everything_that_matches_is_cancelled_by_its_filter(system: System, tab:
     button(tab, "Cancel", ".selection")
     tab.see("document.querySelector('dialog input') !== null")
     tab.write("60")
-    button(tab, "Cancel", "dialog")
+    button(tab, "Cancel 60 jobs", "dialog")
     eventually(lambda: system.get("/jobs?status=cancelled").json()["total"], equals=60)
     assert system.get("/jobs?status=queued").json()["total"] == 1
+
+
+def asked(tab: Browser) -> tuple[str, str, str]:
+    """Title, sentence and the button that does it, of the dialog that is open; it is left again."""
+    tab.see("document.querySelector('dialog h2')?.innerText.endsWith('?')")
+    said = [
+        tab.run(f"document.querySelector('dialog {part}').innerText") for part in ("h2", "p", "form button:last-child")
+    ]
+    button(tab, "Leave it", "dialog")
+    tab.see("document.querySelector('dialog') === null")
+    return said[0], said[1], said[2]
+
+
+def test_a_dialog_names_the_queue_and_its_button_says_what_it_does(system: System, tab: Browser) -> None:
+    system.api()
+    dead_letters(system, 3)
+    dead_letters(system, 2, queue="shop")
+    show(tab, system, "dead?queue=shop")
+    button(tab, "Retry all")
+    told = "Dead letters of the kind Boom in the queue shop."
+    assert asked(tab) == ("Retry 2 jobs?", told, "Retry 2 jobs")
+    show(tab, system, "dead")
+    button(tab, "Delete all")
+    told = "Dead letters of the kind Boom in all queues. This cannot be undone."
+    assert asked(tab) == ("Delete 5 jobs?", told, "Delete 5 jobs")
+    show(tab, system, "jobs?status=failed")
+    tab.see(ROWS, 5)
+    tab.click("thead input")
+    button(tab, "Delete", ".selection")
+    told = "The selected jobs in the queues mail and shop. This cannot be undone."
+    assert asked(tab) == ("Delete 5 jobs?", told, "Delete 5 jobs")
+    (job_id,) = [each.job.id for each in JobQueue(system.url).submit_many([NewJob("mail")]) if each.job]
+    show(tab, system, f"jobs/{job_id}")
+    button(tab, "Cancel")
+    told = "mail, in the queue default. If it runs, its handler is asked to stop."
+    assert asked(tab) == ("Cancel this job?", told, "Cancel the job")
+    JobQueue(system.url).submit_many([NewJob("mail", n, queue="shop", tags=["old"]) for n in range(60)])
+    show(tab, system, "jobs?status=queued&queue=shop&tag=old")
+    tab.see(ROWS, 50)
+    tab.click("thead input")
+    tab.click(".selection .link")
+    button(tab, "Cancel", ".selection")
+    told = "Queued jobs with the tag old in the queue shop."
+    assert asked(tab) == ("Cancel 60 jobs?", told, "Cancel 60 jobs")
 
 
 def test_rows_stay_the_same_elements_while_they_change(whole: System, tab: Browser) -> None:
@@ -239,6 +283,42 @@ def test_hostile_texts_stay_texts(whole: System, tab: Browser) -> None:
         show(tab, whole, view)
         says(tab, "<img src=x onerror=")
         assert tab.run("[window.caught, document.querySelectorAll('main img, main b b').length]") == [None, 0]
+
+
+UNSEEN = "\u202e\u2066\u200f\u200b\u2060\ufeff\u00ad\U000e0041"
+SHOWN = r"\u202e\u2066\u200f\u200b\u2060\ufeff\u00ad\udb40\udc41"
+
+
+def test_characters_that_cannot_be_seen_are_shown_by_their_numbers(whole: System, tab: Browser) -> None:
+    payload = {"name": f"{UNSEEN}evil txt.exe", "family": "\U0001f468\u200d\U0001f469", "joined": "a\u200db"}
+    whole.ends(whole.submit(payload, type="echo"))
+    (dead,) = dead_letters(whole, 1)
+    whole.server.client.hset(
+        f"{Q}job:{dead}", mapping={"error:1": f"1 1 Boom - -\n{UNSEEN}evil", "payload": json.dumps(payload)}
+    )
+    every = "document.documentElement.innerHTML + [...document.querySelectorAll('textarea')].map(each => each.value)"
+    for view in ("jobs", "dead", *(f"jobs/{job['job_id']}" for job in whole.get("/jobs").json()["jobs"])):
+        show(tab, whole, view)
+        says(tab, f"{SHOWN}evil")
+        assert not set(tab.run(every)) & set(UNSEEN)
+    show(tab, whole, f"jobs/{dead}")
+    says(tab, "\U0001f468\u200d\U0001f469", r"a\u200db")
+    button(tab, "Retry with another payload…")
+    assert SHOWN in tab.see("document.querySelector('dialog textarea').value", lambda text: "evil" in str(text))
+    assert not set(tab.run(every)) & set(UNSEEN)
+    button(tab, "Retry with this payload")
+    eventually(lambda: whole.job(dead)["status"] != "failed")
+    assert whole.job(dead)["payload"] == payload
+
+
+def test_text_that_is_read_from_the_right_stays_in_its_place(api: System, tab: Browser) -> None:
+    right = ["\u05d0\u05d1", "\u05d2\u05d3"]
+    api.submit(right, type="hebrew", queue="right")
+    show(tab, api, "jobs?queue=right")
+    places = "[...document.querySelectorAll('main code bdi, main pre bdi')].map(each => [each.textContent, each.getBoundingClientRect().x])"
+    found = tab.see(places, lambda found: len(found) == 2)
+    assert [text for text, _ in found] == [f'"{text}"' for text in right] and found[0][1] < found[1][1]
+    assert tab.run("document.querySelector('.preview code').textContent") == f'["{right[0]}","{right[1]}"]'
 
 
 def test_no_script_writes_html() -> None:
@@ -395,7 +475,7 @@ def test_two_hundred_thousand_dead_letters_stay_smooth(own_system: System, tab: 
     button(tab, "Delete", ".selection")
     tab.see("document.querySelector('dialog input') !== null", within_s=60)
     tab.write("200001")
-    button(tab, "Delete", "dialog")
+    button(tab, "Delete 200,001 jobs", "dialog")
     tab.see("document.querySelector('dialog progress').value > 2000", within_s=60)
     button(tab, "Stop")
     tab.see("document.querySelector('#toasts').innerText", lambda text: "then stopped" in str(text))

@@ -117,6 +117,13 @@ def test_a_worker_is_given_more_time_to_stop_than_it_takes(compose: dict[str, An
     assert seconds(compose["services"]["worker"]["stop_grace_period"]) >= Config().drain_s + 10
 
 
+def test_every_service_tells_whether_it_is_well(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert all(service["healthcheck"]["test"][0] == "CMD" for service in services.values())
+    for program in ("worker", "reaper"):
+        assert services[program]["healthcheck"]["test"] == ["CMD", "python", f"{program}.py", "--check"]
+
+
 def test_workers_can_be_scaled(compose: dict[str, Any]) -> None:
     assert not {"container_name", "ports", "hostname"} & compose["services"]["worker"].keys()
 

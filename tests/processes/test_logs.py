@@ -290,7 +290,7 @@ def test_make_run_stops_in_order_whatever_happens_to_the_terminal(
     eventually(lambda: queue.books("default").sizes["done"], equals=len(jobs), within_s=30)
     eventually(lambda: queue.books("default").reaper_lives, within_s=20)
     assert run.stop(20) == 0
-    assert queue.workers("default") == {}
+    assert queue.look("default").workers == {}
 
 
 def test_a_worker_tells_how_many_lines_nobody_read(talk: Callable[..., Talker], queue: JobQueue) -> None:

@@ -101,11 +101,18 @@ def test_a_handler_that_hangs_costs_neither_what_was_printed_nor_atexit(
     assert [error["kind"] for error in queue.get(held).errors] == ["interrupted"]
 
 
-@pytest.mark.parametrize("what", ["hang.at.exit", "thread"])
-def test_what_hangs_at_the_end_has_a_bound(
-    worker: Callable[..., Talker], queue: JobQueue, folder: Path, what: str
+def test_a_thread_that_a_handler_left_keeps_nobody(
+    worker: Callable[..., Talker], queue: JobQueue, folder: Path
 ) -> None:
-    job_id = queue.submit(what).id
+    job_id = queue.submit("thread").id
+    running = worker()
+    status(queue, job_id, "done")
+    assert running.stop(5) == 0
+    assert noted(folder, "atexit")
+
+
+def test_what_hangs_at_the_end_has_a_bound(worker: Callable[..., Talker], queue: JobQueue, folder: Path) -> None:
+    job_id = queue.submit("hang.at.exit").id
     running = worker("--drain", "0.5")
     status(queue, job_id, "done")
     began = time.monotonic()
@@ -190,7 +197,8 @@ def frozen(own_system: System) -> Iterator[Callable[[], None]]:
 def test_a_frozen_redis_holds_a_worker_no_longer_than_5_s_beyond_its_drain(
     own_system: System, frozen: Callable[[], None], queues: str
 ) -> None:
-    worker = own_system.worker("--drain", "1", "--queues", queues)
+    worker, jobs = own_system.worker("--drain", "1", "--queues", queues), JobQueue(own_system.url)
+    eventually(lambda: all(jobs.look(name).workers for name in queues.split(",")))
     frozen()
     began = time.monotonic()
     assert worker.stop(30) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import random
 import signal
@@ -12,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,15 +23,15 @@ import pytest
 from _jobqueue.config import Config
 from _jobqueue.job_types import JobType
 from _jobqueue.logs import Log
-from _jobqueue.records import Claimed
+from _jobqueue.records import AGAIN, BACKOFF, NEVER, Claimed, Settlement
 from _jobqueue.store.leases import Conversation
 from _jobqueue.work.attempts import Attempts
 from _jobqueue.work.reports import Reports
-from _jobqueue.work.run import TimedOut
+from _jobqueue.work.run import Run, TimedOut
 from _jobqueue.work.shift import Shift
 from _jobqueue.work.slot import Slot
 from _jobqueue.work.watch import Watch
-from jobqueue import Job, JobQueue, NewJob, Policy, Unavailable
+from jobqueue import Job, JobQueue, NewJob, Policy, Retry, Unavailable
 from tests.harness import Program, Server, System, eventually
 from worker import Loop, Worker
 
@@ -340,7 +341,7 @@ def test_a_result_that_cannot_be_stored_fails_the_attempt_and_says_why(odd, queu
     from tests.odd_handlers import RESULTS
 
     worker = odd("--threads", "1", MAX_RESULT_BYTES="100000")
-    jobs = {name: queue.submit("return", name, max_attempts=1) for name in RESULTS}
+    jobs = {name: queue.submit("return", name, max_attempts=3) for name in RESULTS}  # no further attempt would help
     errors = {name: last_error(ends(queue, job.id, "failed")) for name, job in jobs.items()}
     assert {name: kind for name, (kind, _) in errors.items()} == dict.fromkeys(RESULTS, "bad_result")
     for name, reason in {
@@ -353,8 +354,10 @@ def test_a_result_that_cannot_be_stored_fails_the_attempt_and_says_why(odd, queu
         "deep": "nested deeper than 64 levels",
         "surrogate": "half of a surrogate pair",
         "key twice": "appears twice",
+        "coroutine": "it is a coroutine; run it in the handler, with asyncio.run(...)",
     }.items():
         assert reason in errors[name][1]
+    assert {queue.get(job.id).attempts for job in jobs.values()} == {1}
     assert "went wrong" not in worker.log
 
 
@@ -373,6 +376,59 @@ def test_retry_chooses_its_delay(odd, queue, system):
     waiting = ends(queue, later.id, "scheduled")
     assert waiting.run_at_ms and waiting.started_ms
     assert 1_799_000 < waiting.run_at_ms - waiting.started_ms < 1_830_000
+
+
+def attempt(function: Callable[..., Any]) -> Settlement:
+    """One attempt at a job of a handler, in this process."""
+    ours = shift({"it": JobType("it", function)})
+    end = ours.attempts.attempt(Run(Claimed("id", "w-1:1", "it", b"1", 1, None), 10))
+    assert end
+    return end
+
+
+@pytest.mark.parametrize(
+    ("after", "kind", "message"),
+    [
+        ("30", "TypeError", "Retry(after='30'): after must be a number of seconds"),
+        (timedelta(seconds=30), "TypeError", "Retry(after=datetime.timedelta(seconds=30)): after must be a number"),
+        (True, "TypeError", "Retry(after=True): after must be a number of seconds"),
+        (math.nan, "ValueError", "Retry(after=nan): after must be at most 31536000 seconds"),
+        (1e30, "ValueError", "Retry(after=1e+30): after must be at most 31536000 seconds"),
+        (math.inf, "ValueError", "Retry(after=inf): after must be at most 31536000 seconds"),
+        (10**400, "ValueError", "after must be at most 31536000 seconds"),
+    ],
+)
+@pytest.mark.parametrize("set_later", [False, True])
+def test_a_retry_after_what_is_no_time_is_refused_in_its_own_words(after, kind, message, set_later):
+    def handler(payload: object, ctx: object) -> None:
+        if not set_later:
+            raise Retry(after=after)
+        retry = Retry()
+        retry.after = after
+        raise retry
+
+    end = attempt(handler)
+    assert (end.kind, end.delay_ms) == (kind, BACKOFF)
+    assert end.message.startswith(f"{kind}: Retry(after=") and message in end.message
+
+
+@pytest.mark.parametrize(
+    ("after", "delay_ms"),
+    [(None, AGAIN), (0, 0), (0.0015, 2), (-5, 0), (-1e30, 0), (30, 30_000), (31_536_000, 31_536_000_000)],
+)
+def test_a_retry_waits_as_long_as_it_says(after, delay_ms):
+    def handler(payload: object, ctx: object) -> None:
+        raise Retry(after=after)
+
+    assert (attempt(handler).kind, attempt(handler).delay_ms) == ("Retry", delay_ms)
+
+
+def test_a_handler_that_cannot_be_called_is_not_tried_again():
+    def fails_inside(payload: Any, ctx: object) -> Any:
+        return payload + "1"
+
+    ends = [attempt(function) for function in (lambda payload: payload, fails_inside)]
+    assert [(end.kind, end.delay_ms) for end in ends] == [("TypeError", NEVER), ("TypeError", BACKOFF)]
 
 
 def test_a_type_without_a_handler_waits_and_what_is_behind_it_runs(odd, queue):
@@ -832,43 +888,6 @@ def test_reload_waits_for_the_next_change_after_a_mistake(system, queue, tmp_pat
     assert ends(queue, queue.submit("greet", "world").id).result == "good, world"
     assert worker.log.count("worker.py: --handlers") == 1
     assert worker.stop() == 0
-
-
-def check(system: System, folder: Path) -> tuple[int, str]:
-    probe = system.start("worker.py", "--check", TMPDIR=str(folder))
-    return probe.exits(), probe.log
-
-
-def test_check_tells_a_worker_that_turns_from_none(system, tmp_path):
-    assert check(system, tmp_path) == (1, "no worker is running here\n")
-    worker = system.worker(TMPDIR=str(tmp_path))
-    eventually(lambda: check(system, tmp_path), equals=(0, ""))
-    worker.kill()
-    assert check(system, tmp_path)[0] == 1
-
-
-def test_check_finds_a_worker_that_stands_still(system, tmp_path):
-    worker = system.worker(TMPDIR=str(tmp_path))
-    life = tmp_path / f"jobqueue-{os.getuid()}" / str(worker.pid)
-    eventually(life.exists)
-    worker.signal(signal.SIGSTOP)
-    turned, started = life.read_text().split(" ")
-    life.write_text(f"{float(turned) - 16:.3f} {started}")  # sixteen seconds pass
-    code, said = check(system, tmp_path)
-    assert code == 1 and f"worker {worker.pid} last turned" in said
-    worker.signal(signal.SIGCONT)
-    eventually(lambda: check(system, tmp_path)[0], equals=0)
-
-
-def test_check_ignores_what_a_killed_worker_left_under_a_number_that_is_used_again(system, tmp_path):
-    worker = system.worker(TMPDIR=str(tmp_path))
-    life = tmp_path / f"jobqueue-{os.getuid()}"
-    eventually(lambda: check(system, tmp_path)[0], equals=0)
-    (life / str(os.getpid())).write_text("1.0 1")
-    assert check(system, tmp_path)[0] == 0
-    worker.kill()
-    code, said = check(system, tmp_path)
-    assert code == 1 and "no worker is running here" in said
 
 
 # --------------------------------------------------------------------------------------------------- Redis goes away

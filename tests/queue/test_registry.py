@@ -336,7 +336,7 @@ def test_counts_of_all_queues_come_in_one_trip(server: Server, queue: JobQueue) 
 
 def test_256_queues_cost_a_few_trips(server: Server, queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     server.client.hset(REGISTRY, mapping={f"q{number}": number for number in range(256)})
-    for look in (queue.all_books, queue.looks, queue.kinds):
+    for look in (queue.all_books, queue.looks, queue.kinds, queue.page, lambda: queue.page(offset=9000)):
         trips: list[int] = []
         ask = Link._ask
 

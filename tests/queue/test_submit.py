@@ -9,7 +9,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-import redis
 
 from _jobqueue.pieces import MAX_IN_PIECES_BYTES, PIECE_BYTES, result_fields
 from _jobqueue.records import DAY_MS, MAX_PAYLOAD_BYTES, Settlement
@@ -21,6 +20,8 @@ from tests.harness import Server
 from tests.played import Q, Worker, recover
 
 ID = new_id(0, bytes(range(16)))
+
+
 IN_A_YEAR_AND_A_DAY = datetime.now(timezone.utc) + timedelta(days=366)
 
 
@@ -47,7 +48,7 @@ def trim(queue: JobQueue, status: str = "done") -> int:
     return recover(queue, [], 500, {status: -1000})[2]
 
 
-# --------------------------------------------------------------------------------------------------------- new jobs
+# ------------------------------------------------------------------------------------------------------------ new jobs
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_payload_that_is_not_json_is_refused_and_keeps_nobody_else_out(payload: 
     assert submitted_ids([good, last]) == [job.id for job in queue.page(Filter("queued")).jobs]
 
 
-# -------------------------------------------------------------------------------------------------------------- ids
+# ----------------------------------------------------------------------------------------------------------------- ids
 
 
 def test_id_is_a_uuid_of_version_8_that_carries_its_queue(queue: JobQueue) -> None:
@@ -212,7 +213,8 @@ def test_more_queues_than_numbers_are_refused(queue: JobQueue, server: Server) -
         queue.submit(queue="one-more")
 
 
-# --------------------------------------------------------------------------------------------------------- payloads
+# ------------------------------------------------------------------------------------------------------------ payloads
+
 
 SIZES = [0, 1, 2, 62, 63, 64, 65, 66, 127, 128, 129, 192, 193, 256, 448, 449, 510, 511, 512, 513, 514, 1000]
 
@@ -273,7 +275,7 @@ def test_queued_job_with_a_payload_of_100_bytes_costs_at_most_700_bytes(queue: J
     assert (server.client.info("memory")["used_memory"] - before) / 5000 <= 700
 
 
-# ----------------------------------------------------------------------------------------------------- without HTTP
+# -------------------------------------------------------------------------------------------------------- without HTTP
 
 
 def test_python_users_submit_without_http(server: Server) -> None:
@@ -305,7 +307,7 @@ def test_job_speaks_the_words_of_http(queue: JobQueue) -> None:
     assert (shown["started_at"], shown["finished_at"], shown["run_at"]) == (None, None, None)
 
 
-# ------------------------------------------------------------------------------------------------- idempotency keys
+# ---------------------------------------------------------------------------------------------------- idempotency keys
 
 
 def test_same_request_under_a_key_gives_the_same_job(queue: JobQueue) -> None:
@@ -336,10 +338,13 @@ def test_other_request_under_the_same_key_is_refused(fields: dict[str, Any], que
     assert queue.books("default").totals["submitted"] == 1
 
 
-def test_key_is_scoped_to_its_queue(queue: JobQueue) -> None:
-    jobs = [queue.submit_one(NewJob(payload=name, queue=name), "key") for name in ("a", "b")]
-    assert not any(job.replayed for job in jobs)
-    assert len(set(submitted_ids(jobs))) == 2
+def test_key_belongs_to_one_request_over_all_queues(queue: JobQueue) -> None:
+    first = queue.submit_one(NewJob(payload="x", queue="a"), "key")
+    with pytest.raises(KeyReused):
+        queue.submit_one(NewJob(payload="x", queue="b"), "key")
+    again = queue.submit_one(NewJob(payload="x", queue="a"), "key")
+    assert (first.replayed, again.replayed) == (False, True)
+    assert len(set(submitted_ids([first, again]))) == 1 and queue.queues() == ["a"]
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
@@ -372,7 +377,8 @@ def test_key_is_free_once_its_day_and_its_job_are_over(queue: JobQueue, server: 
     finish_all(queue)
     trim(queue)
     assert server.client.pttl(f"{Q}idem:key") <= 1
-    server.client.delete(f"{Q}idem:key")
+    assert 0 < server.client.pttl("jq:idem:key") <= DAY_MS
+    server.client.delete(f"{Q}idem:key", "jq:idem:key")
     again = queue.submit_one(NewJob(payload="other"), "key")
     assert again.job and (again.job.id, again.replayed) == (job.id, False)
 
@@ -387,7 +393,7 @@ def test_key_of_a_batch_is_kept_until_its_last_job_is_trimmed(queue: JobQueue, s
     assert server.client.pttl(f"{Q}idem:key") > 0
 
 
-# ---------------------------------------------------------------------------------------------------------- batches
+# ------------------------------------------------------------------------------------------------------------- batches
 
 
 def test_batch_is_stored_in_its_order(queue: JobQueue) -> None:
@@ -456,48 +462,3 @@ def test_same_payloads_without_a_key_are_different_jobs(queue: JobQueue) -> None
 def test_empty_batch_stores_nothing(queue: JobQueue, server: Server) -> None:
     assert queue.submit_many([]) == []
     assert server.client.keys() == []
-
-
-# ---------------------------------------------------------------------------------------------------- connections
-
-
-def test_a_connection_that_redis_has_closed_is_replaced_without_a_retry(server: Server) -> None:
-    queue = JobQueue(server.url, retries=0)
-    job = queue.submit()
-    server.client.client_kill_filter(_type="normal", skipme=True)
-    assert queue.get(job.id).id == job.id
-
-
-def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Interrupted(BaseException):
-        pass
-
-    def interrupted(connection: redis.Connection, **options: Any) -> Any:
-        monkeypatch.undo()
-        raise Interrupted
-
-    queue = JobQueue(server.url, retries=0)
-    first, second = queue.submit(payload=1), queue.submit(payload=2)
-    assert queue.get(first.id).payload == 1
-    monkeypatch.setattr(redis.Connection, "read_response", interrupted)
-    with pytest.raises(Interrupted):
-        queue.get(first.id)
-    assert queue.get(second.id).payload == 2
-
-
-def test_a_connection_to_what_is_no_longer_the_primary_is_not_used_again(own_server: Server) -> None:
-    queue = JobQueue(own_server.url, retries=0)
-    queue.submit()
-
-    def connections() -> set[str]:
-        return {client["id"] for client in own_server.client.client_list() if client["name"] == "jobqueue"}
-
-    before = connections()
-    own_server.client.replicaof("127.0.0.1", "1")
-    with pytest.raises(Unavailable, match="read only"):
-        queue.submit()
-    own_server.client.replicaof("NO", "ONE")
-    assert queue.submit().status == "queued"
-    assert before and not before & connections()

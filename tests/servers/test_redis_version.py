@@ -64,7 +64,7 @@ def test_several_processes_end_together_when_redis_is_too_old(server: Server, ol
 def test_jobqueue_names_the_version_that_is_too_old(old: str) -> None:
     with pytest.raises(TooOld, match=r"6\.2 or newer"):
         JobQueue(old).check_version()
-    assert "cannot be used" in JobQueue(old).server()["warnings"][0]
+    assert "cannot be used" in JobQueue(old).server()["warnings"][0].text
 
 
 @pytest.mark.parametrize("old", ["6.2.0", "7.4.1", "8.0.0", "255.255.255"], indirect=True)

@@ -9,9 +9,13 @@ import pytest
 from jobqueue import JobQueue
 from tests.faults.proxy import Answer, Proxy, Rule
 from tests.harness import Cluster, Server
-from tests.queue.test_transitions import *  # noqa: F403
+from tests.queue.test_bad_redis import *  # noqa: F403
+from tests.queue.test_claims import *  # noqa: F403
+from tests.queue.test_leases import *  # noqa: F403
+from tests.queue.test_operators import *  # noqa: F403
+from tests.queue.test_settlements import *  # noqa: F403
 
-pytestmark = pytest.mark.long(0.1)
+pytestmark = [pytest.mark.long(0.1), pytest.mark.usefixtures("in_the_end_all_is_well")]
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,13 @@ local IN_PLACE = -1 -- a delay in ms: none, and the job keeps its place
 
 -- Gives each job of `jobs` whose status is still 'processing', and which has left it, its next status; sets it in job.status.
 -- A job with a `failure` = {delay, kind, message, fields} has failed: it waits for its next attempt or becomes a dead letter, as
--- its numbers max_attempts and backoff_ms decide. delay: ms, or IN_PLACE, BACKOFF, NEVER (no further attempt); fields: fields
--- and values for its hash, or nil. A job without a failure never started: it keeps its place, and the attempt does not count.
+-- its numbers max_attempts, backoff_ms, max_backoff_ms and jitter decide. delay: ms, or IN_PLACE, BACKOFF, AGAIN (the backoff, but
+-- this was no error), NEVER (no further attempt); fields: fields and values for its hash, or nil. A job without a failure never
+-- started: it keeps its place, and the attempt does not count.
 -- A job that was asked to cancel is cancelled in either case.
 -- The inner functions are made only when this one is called: most calls of a script need none.
 local function retry_or_bury(jobs, now)
-  local NEVER, BACKOFF, MAX_DELAY_MS, ERRORS_KEPT = -3, -2, 31536000000, 100
+  local AGAIN, NEVER, BACKOFF, MAX_DELAY_MS, ERRORS_KEPT = -4, -3, -2, 31536000000, 100
   local REASONS = { -- jobqueue.FAILURES; every kind that a handler has made up counts as 'error': counters have few names
     timeout = true, lease_expired = true, interrupted = true, dropped = true, no_handler = true, bad_result = true
   }
@@ -43,6 +44,16 @@ local function retry_or_bury(jobs, now)
     return { 'errors', digits(number), 'error:' .. number, record, unpack(failure.fields or {}) }
   end
 
+  -- It doubles with each error, not with an attempt that asked for another (`asked`). Redis's own random numbers are the same in
+  -- each call.
+  local function backoff_of(job, attempts, asked)
+    local delay = job.backoff_ms * 2 ^ math.max(0, math.min(attempts - 1 - asked, 62))
+    delay = math.min(delay, job.max_backoff_ms)
+    if job.jitter == 0 then return delay end
+    local random = tonumber(string.sub(redis.sha1hex(job.id .. attempts .. now_text), 1, 8), 16) / 2 ^ 32
+    return delay * (1 - job.jitter * random)
+  end
+
   local function fail(job, failure)
     local attempts, delay, fields = tonumber(job.attempts) or 0, failure.delay, record_of(job, failure)
     tally('errors:' .. (REASONS[failure.kind] and failure.kind or 'error'))
@@ -53,7 +64,9 @@ local function retry_or_bury(jobs, now)
     end
     tally('retried')
     if delay == IN_PLACE then return queue_again(job, unpack(fields)) end
-    if delay == BACKOFF then delay = job.backoff_ms * 2 ^ math.min(attempts - 1, 62) end
+    local asked = tonumber(job.asked) or 0
+    if delay ~= BACKOFF then fields[#fields + 1], fields[#fields + 2] = 'asked', digits(asked + 1) end
+    if delay == BACKOFF or delay == AGAIN then delay = backoff_of(job, attempts, asked) end
     return schedule(job, digits(now + math.min(delay, MAX_DELAY_MS)), unpack(fields))
   end
 

@@ -1,15 +1,7 @@
--- A job's hash, read into a table of strings, field -> value.
-
-local function table_of(flat)
+-- Returns a job's hash, read by HGETALL, as a table of strings, field -> value, with its id; nil for one that is not there.
+local function job_of(id, flat)
   if #flat == 0 then return nil end
-  local job = {}
+  local job = { id = id }
   for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
-  return job
-end
-
--- Returns the job with its id, or nil.
-local function job_of(id)
-  local job = table_of(call('HGETALL', key('job:' .. id)))
-  if job then job.id = id end
   return job
 end

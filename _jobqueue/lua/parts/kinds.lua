@@ -2,17 +2,17 @@
 
 -- Puts a dead letter among those of its kind; `kind` in its hash says where it stands.
 local function file_under(kind, id, when)
-  local KINDS_KEPT = 200 -- dead letters of any further kind stand together
-  if call('SISMEMBER', key('kinds'), kind) == 0 then
-    if call('SCARD', key('kinds')) >= KINDS_KEPT then kind = 'other' end
-    call('SADD', key('kinds'), kind)
+  local KINDS_KEPT, kinds = 200, KEYS[1] .. 'kinds' -- dead letters of any further kind stand together
+  if redis.call('SISMEMBER', kinds, kind) == 0 then
+    if redis.call('SCARD', kinds) >= KINDS_KEPT then kind = 'other' end
+    redis.call('SADD', kinds, kind)
   end
-  call('HSET', key('job:' .. id), 'kind', kind)
-  call('ZADD', key('kind:' .. kind), when, id)
+  redis.call('HSET', KEYS[1] .. 'job:' .. id, 'kind', kind)
+  redis.call('ZADD', KEYS[1] .. 'kind:' .. kind, when, id)
 end
 
 -- Takes it out again. The caller sees to its hash.
 local function unfile(kind, id)
-  call('ZREM', key('kind:' .. kind), id)
-  if call('EXISTS', key('kind:' .. kind)) == 0 then call('SREM', key('kinds'), kind) end
+  redis.call('ZREM', KEYS[1] .. 'kind:' .. kind, id)
+  if redis.call('EXISTS', KEYS[1] .. 'kind:' .. kind) == 0 then redis.call('SREM', KEYS[1] .. 'kinds', kind) end
 end

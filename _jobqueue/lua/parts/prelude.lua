@@ -1,6 +1,6 @@
 -- Keys, numbers, time, counters, the bell. KEYS[1] is the queue's key prefix, "jq:{<queue>}:"; times are Redis TIME in ms.
--- A part stands in front of each script whose first line names it. Redis makes the functions of a script anew in every call, at
--- a price for each function and for each local of the file that one uses: keep parts short, and constants inside functions.
+-- A part stands in front of each script whose first line names it. Redis makes the functions of a script anew in every call: 0.3
+-- us for one that uses locals of the file, next to nothing for one that uses none. So rare ones use none, where they can.
 
 local call = redis.call
 local PREFIX = KEYS[1]

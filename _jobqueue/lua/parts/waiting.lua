@@ -11,7 +11,7 @@ local function waiting_since(now)
       if not first[1] then break end
       local f = call('HMGET', key('job:' .. first[1]), 'due', 'created')
       since = math.min(since or now, tonumber(f[1] or f[2] or now) or now)
-      from = digits((math.floor(first[2] / PRIORITY_STEP) + 1) * PRIORITY_STEP)
+      from = place_of(priority_of(first[2]) - 1, 0)
     end
   end
   return since

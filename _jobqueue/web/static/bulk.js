@@ -3,21 +3,21 @@ import { call } from './api.js';
 import { agree, dialog } from './dialogs.js';
 import { h } from './dom.js';
 import { button } from './parts.js';
-import { number, plural } from './words.js';
+import { capitalised, number, plural } from './words.js';
 
 const WORDS = {
-  retry: ['Retry', 'retried'],
-  run: ['Run now', 'made due'],
-  cancel: ['Cancel', 'cancelled'],
-  delete: ['Delete', 'deleted'],
+  retry: { verb: 'Retry', order: (jobs) => `Retry ${jobs}`, done: 'retried' },
+  run: { verb: 'Run now', order: (jobs) => `Run ${jobs} now`, done: 'made due' },
+  cancel: { verb: 'Cancel', order: (jobs) => `Cancel ${jobs}`, done: 'cancelled' },
+  delete: { verb: 'Delete', order: (jobs) => `Delete ${jobs}`, done: 'deleted' },
 };
 const STEP_JOBS = 1000;
 const QUICK_MS = 300; // what is through sooner needs no dialog
 
-export const verb = (action) => WORDS[action][0];
+export const verb = (action) => WORDS[action].verb;
 
-// Counts, asks, acts; `target` is {ids} or {filter}. Says what became of it: '' when nothing was
-// done.
+// Counts, asks, acts; `target` is {ids} or {filter}, and `what` names it. Says what became of it: ''
+// when nothing was done.
 export async function bulk(action, target, what) {
   const found = await count(action, target, what);
   if (found.stopped) {
@@ -32,7 +32,7 @@ export async function bulk(action, target, what) {
   const title = `${verb(action)}: ${what}`;
   const done = await inSteps(action, target, { dryRun: false, title, max: found.changed });
   const stopped = done.stopped ? ', then stopped' : '';
-  return `${number(done.changed)} ${WORDS[action][1]}${done.left}${stopped}`;
+  return `${number(done.changed)} ${WORDS[action].done}${done.left}${stopped}`;
 }
 
 function count(action, target, what) {
@@ -48,12 +48,13 @@ function isWanted(action, target, what, { changed, left }) {
   if (!destroys && target.ids) {
     return true;
   }
+  const order = WORDS[action].order(plural(changed, 'job'));
   return agree({
-    title: `${verb(action)} ${plural(changed, 'job')}?`,
-    text: `${what}${left}.${deletes ? ' This cannot be undone.' : ''}`,
-    ok: verb(action),
+    title: `${order}?`,
+    text: `${capitalised(what)}${left}.${deletes ? ' This cannot be undone.' : ''}`,
+    ok: order,
     danger: destroys,
-    word: deletes || (destroys && !target.ids) ? String(changed) : '',
+    word: deletes || (destroys && !target.ids) ? number(changed) : '',
   });
 }
 

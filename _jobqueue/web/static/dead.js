@@ -4,7 +4,7 @@ import { bulk } from './bulk.js';
 import { toast } from './dialogs.js';
 import { h } from './dom.js';
 import { breakable, button, empty, jobLink, link, loading, panel, query, table } from './parts.js';
-import { number, when } from './words.js';
+import { inQueues, number, when } from './words.js';
 
 const COLUMNS = ['Kind', '#How many', 'Latest', '#Action'];
 
@@ -14,7 +14,8 @@ export function dead(app) {
 
   async function act(action, kind) {
     const filter = { status: 'failed', kind, ...params };
-    const said = await bulk(action, { filter }, `dead letters of the kind ${kind}`);
+    const where = inQueues(params.queue ? [params.queue] : []);
+    const said = await bulk(action, { filter }, `dead letters of the kind ${kind} ${where}`);
     if (said) {
       toast(said);
     }

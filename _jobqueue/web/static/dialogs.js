@@ -18,13 +18,15 @@ export function dialog(title, ...body) {
   return element;
 }
 
+const withoutCommas = (text) => text.trim().replaceAll(',', '');
+
 // True when the person agrees, having typed the word if there is one.
 export function agree({ title, text, ok, danger = false, word = '' }) {
   return new Promise((resolve) => {
     const yes = h(`button.${danger ? 'danger' : 'primary'}`, { disabled: Boolean(word) }, ok);
     const typed = word && input({ oninput: check });
     function check() {
-      yes.disabled = typed.value.replaceAll(',', '') !== word;
+      yes.disabled = withoutCommas(typed.value) !== withoutCommas(word);
     }
     function onsubmit(event) {
       event.preventDefault();

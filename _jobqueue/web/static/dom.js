@@ -1,5 +1,6 @@
 // Elements, changed in place: a view is drawn anew in memory, and what differs is carried over to
 // the page.
+import { visible } from './visible.js';
 
 const HANDLERS = [
   'onclick',
@@ -11,12 +12,14 @@ const HANDLERS = [
   'onblur',
 ];
 const ATTRIBUTES = { key: 'data-key', label: 'aria-label' };
+const READ = ['label', 'title']; // by people
 const SVG = 'http://www.w3.org/2000/svg';
 
 export const isMissing = (value) => value === null || value === undefined;
 const isShown = (child) => !isMissing(child) && child !== false && child !== '';
 
-// h('td.n', {title: 'x'}, 'text', h('b', 'bold')): strings become text, never HTML.
+// h('td.n', {title: 'x'}, 'text', h('b', 'bold')): strings become text, never HTML, and all of it
+// can be seen.
 export function h(tag, ...rest) {
   return build((name) => document.createElement(name), tag, rest);
 }
@@ -37,7 +40,7 @@ function build(create, tag, rest) {
   for (const [key, value] of Object.entries(properties)) {
     setProperty(element, key, value);
   }
-  element.append(...children.flat(3).filter(isShown));
+  element.append(...children.flat(3).filter(isShown).map(asNode));
   return element;
 }
 
@@ -46,12 +49,16 @@ function setProperty(element, key, value) {
   if (key.startsWith('on') || key === 'checked' || isContent) {
     element[key] = value;
   } else if (isShown(value)) {
-    element.setAttribute(ATTRIBUTES[key] ?? key, value === true ? '' : value);
+    const text = READ.includes(key) ? visible(value) : value;
+    element.setAttribute(ATTRIBUTES[key] ?? key, value === true ? '' : text);
   }
 }
 
 const keyOf = (node) => node.dataset?.key;
-const asNode = (child) => (typeof child === 'object' ? child : document.createTextNode(child));
+
+function asNode(child) {
+  return typeof child === 'object' ? child : document.createTextNode(visible(String(child)));
+}
 
 // Make the inside of `parent` look like `fresh`. What has the same key stays the same element:
 // focus and scroll with it. Two with one key are a mistake of the view; both are shown.

@@ -1,7 +1,7 @@
 // What is wrong, each with a link to where it can be put right.
 import { h, show } from './dom.js';
 import { icon, query, status } from './parts.js';
-import { number, plural } from './words.js';
+import { capitalised, number, plural } from './words.js';
 
 // Where to go, by the finding's code; a ? or & at the end: with its queue.
 const PAGES = {
@@ -30,18 +30,17 @@ function unreachable(failure) {
   return {
     id: 'unreachable',
     level: 'error',
-    text: `${failure}. It is asked again until it answers.`,
+    text: `${failure.replace(/\.$/, '')}. It is asked again until it answers.`,
   };
 }
 
 function line(finding) {
   const { level, id, text } = finding;
-  const sentence = text[0].toUpperCase() + text.slice(1);
   return h(
     `li.${level}`,
     { key: id },
     icon(level),
-    h('a', { href: pageOf(finding) }, h('span.unseen', `${level}: `), sentence),
+    h('a', { href: pageOf(finding) }, h('span.unseen', `${level}: `), capitalised(text)),
   );
 }
 

@@ -4,18 +4,19 @@ import { agree, copy, dialog, editor } from './dialogs.js';
 import { h } from './dom.js';
 import { bar, button, empty, facts, link, loading, panel, pre, short, status } from './parts.js';
 import { FROM, reason } from './statuses.js';
-import { between, span, when } from './words.js';
+import { visible } from './visible.js';
+import { between, inQueues, span, when } from './words.js';
 
 const CONFIRMATIONS = {
-  delete: { title: 'Delete this job?', text: 'It cannot be undone.', ok: 'Delete' },
+  delete: { title: 'Delete this job?', warning: 'It cannot be undone.', ok: 'Delete the job' },
   cancel: {
     title: 'Cancel this job?',
-    text: 'If it runs, its handler is asked to stop.',
+    warning: 'If it runs, its handler is asked to stop.',
     ok: 'Cancel the job',
   },
 };
 
-const pretty = (value) => JSON.stringify(value, null, 2);
+const pretty = (value) => visible(JSON.stringify(value, null, 2));
 
 export function job(app, id) {
   let found = null;
@@ -26,8 +27,7 @@ export function job(app, id) {
     if (!FROM[action].includes(found?.job.status)) {
       return;
     }
-    const confirmation = CONFIRMATIONS[action];
-    if (confirmation && !(await agree({ ...confirmation, danger: true }))) {
+    if (CONFIRMATIONS[action] && !(await isWanted(action))) {
       return;
     }
     if (action === 'delete') {
@@ -37,6 +37,13 @@ export function job(app, id) {
       await call('POST', `${path}/${action}`);
       app.refresh();
     }
+  }
+
+  function isWanted(action) {
+    const { title, warning, ok } = CONFIRMATIONS[action];
+    const { type, queue } = found.job;
+    const text = `${type}, ${inQueues([queue])}. ${warning}`;
+    return agree({ title, text, ok, danger: true });
   }
 
   function retryAnew() {

@@ -10,6 +10,7 @@ import {
   empty,
   icon,
   input,
+  isolated,
   jobLink,
   link,
   loading,
@@ -18,7 +19,7 @@ import {
   status,
 } from './parts.js';
 import { FROM, reason, STATUSES } from './statuses.js';
-import { between, number, when } from './words.js';
+import { between, inQueues, number, when } from './words.js';
 
 const FILTERS = ['status', 'type', 'queue', 'tag', 'kind'];
 const COLUMNS = ['Status', 'Job', 'What happens', 'Queue', 'Attempts', 'When'];
@@ -32,7 +33,7 @@ export function jobs(app) {
   let data = null;
   let last = ''; // the id that was picked last
   let all = false; // all that match are selected, also those on other pages
-  const picked = new Map(); // id -> its status then
+  const picked = new Map(); // id -> the job as it was then
 
   const to = (changes) => link('jobs', { ...params, cursor: '', from: '', ...changes });
   const inputs = ['type', 'queue', 'tag'].map((name) => {
@@ -48,7 +49,7 @@ export function jobs(app) {
   function pick(on, chosen) {
     for (const job of chosen) {
       if (on) {
-        picked.set(job.job_id, job.status);
+        picked.set(job.job_id, job);
       } else {
         picked.delete(job.job_id);
       }
@@ -81,7 +82,8 @@ export function jobs(app) {
     if (!ids.length) {
       return;
     }
-    const said = await bulk(action, all ? { filter } : { ids }, nameOf(all && filter, ids));
+    const what = all ? nameOfFilter(filter) : nameOfJobs(ids, jobsBy(ids));
+    const said = await bulk(action, all ? { filter } : { ids }, what);
     if (!said) {
       return;
     }
@@ -90,6 +92,9 @@ export function jobs(app) {
       app.refresh();
     }
   }
+
+  const jobsBy = (ids) =>
+    ids.map((id) => picked.get(id) ?? data.jobs.find((job) => job.job_id === id));
 
   // --- what is drawn
 
@@ -208,7 +213,7 @@ export function jobs(app) {
 
   function selectedStatuses() {
     if (!all) {
-      return [...picked.values()];
+      return [...picked.values()].map((job) => job.status);
     }
     return params.status ? [params.status] : STATUSES;
   }
@@ -264,12 +269,23 @@ async function page(params, signal) {
   }
 }
 
-// What a bulk action is about, in words.
-function nameOf(filter, ids) {
-  if (filter) {
-    return Object.entries(filter).flat().join(' ');
-  }
-  return ids.length > 1 ? 'the selected jobs' : `job ${short(ids[0])}`;
+// --- what a bulk action is about, in words
+
+function nameOfFilter({ status: now, type, queue, tag, kind }) {
+  const parts = [
+    now ? `${now} jobs` : 'jobs',
+    type && `of the type ${type}`,
+    kind && `of the kind ${kind}`,
+    tag && `with the tag ${tag}`,
+    inQueues(queue ? [queue] : []),
+  ];
+  return parts.filter(Boolean).join(' ');
+}
+
+function nameOfJobs(ids, chosen) {
+  const names = [...new Set(chosen.filter(Boolean).map((job) => job.queue))].sort();
+  const where = names.length ? ` ${inQueues(names)}` : '';
+  return ids.length > 1 ? `the selected jobs${where}` : `job ${short(ids[0])}${where}`;
 }
 
 // --- cells
@@ -278,11 +294,11 @@ function checkbox(label, checked, onclick) {
   return h('td.check', h('label', h('input', { type: 'checkbox', label, checked, onclick })));
 }
 
-function preview({ tags, payload }) {
+function preview({ tags, payload, payload_preview }) {
   return h(
     'div.preview',
     tags.map((tag) => h('span.tag', tag)),
-    h('code', JSON.stringify(payload).slice(0, PREVIEW)),
+    h('code', isolated((payload_preview ?? JSON.stringify(payload)).slice(0, PREVIEW))),
   );
 }
 

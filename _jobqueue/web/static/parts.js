@@ -1,5 +1,6 @@
 // Parts that views are made of.
 import { h, svg } from './dom.js';
+import { pieces } from './visible.js';
 
 const RING = 'M8 2.5a5.5 5.5 0 1 0 .01 0z';
 const SHAPES = {
@@ -29,7 +30,16 @@ export function button(text, onclick, kind = 'plain', properties = {}) {
 }
 
 export const input = (properties) => h('input', { autocomplete: 'off', ...properties });
-export const pre = (label, text) => h('pre', { tabindex: 0, role: 'region', label }, text);
+
+// Text, perhaps JSON, whose strings do not change places where they are read from the right.
+export function isolated(text) {
+  return pieces(text).map(([piece, turns]) => (turns ? h('bdi', { dir: 'ltr' }, piece) : piece));
+}
+
+export function pre(label, text) {
+  return h('pre', { tabindex: 0, role: 'region', label }, isolated(text));
+}
+
 export const bar = (value, max, label) => h('progress', { value, max, label });
 
 // A name, with places to break it: before a capital, after a dot, an underscore or a dash.
@@ -49,7 +59,7 @@ export const short = (id) => id.slice(0, SHORT_ID);
 
 export function jobLink(id, type) {
   const code = h('code.id', { title: id }, short(id));
-  return h('a', { href: `#/jobs/${id}` }, type && h('strong', breakable(type)), code);
+  return h('a', { href: `#/jobs/${id}` }, type && h('strong', type), code);
 }
 
 // --- panels and tables

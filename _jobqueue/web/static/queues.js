@@ -36,7 +36,7 @@ export function queueTable(app, managed = false) {
   }
   const heads = managed ? [...COLUMNS, '#Action'] : COLUMNS;
   const row = (each) => (managed ? [...cells(each), pauseButton(each)] : cells(each));
-  return table('Queues', heads, app.stats.queues.map(row));
+  return table('Queues', heads, app.stats.queues.map(row), 'cards.many');
 }
 
 function cells(each) {

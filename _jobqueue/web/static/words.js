@@ -17,6 +17,19 @@ export function number(n) {
 
 export const plural = (n, one) => `${number(n)} ${one}${n === 1 ? '' : 's'}`;
 
+export const capitalised = (text) => text[0].toUpperCase() + text.slice(1);
+
+// Where jobs are: "in the queue mail", "in the queues mail and shop", "in all queues".
+export function inQueues(names) {
+  if (!names.length) {
+    return 'in all queues';
+  }
+  const [last, ...others] = [...names].reverse();
+  return others.length
+    ? `in the queues ${others.reverse().join(', ')} and ${last}`
+    : `in the queue ${last}`;
+}
+
 // A length of time, in the two largest units that it has.
 export function span(ms) {
   if (isMissing(ms)) {

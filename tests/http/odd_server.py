@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import waitress
@@ -15,6 +15,7 @@ import waitress
 from _jobqueue.config import Config
 from _jobqueue.logs import start_logging
 from _jobqueue.processes import Signals
+from _jobqueue.web.ending import Ending
 from _jobqueue.web.serving import Server
 from api import _limits as limits
 
@@ -50,15 +51,22 @@ class Odd:
         return [], detail.encode()
 
 
+def listen(application: Odd, **settings: Any) -> Server:
+    server = Server(start_logging(config, "odd"), Ending(signals, lambda: None), application, **settings)
+    print("listening", flush=True)
+    return server
+
+
 if __name__ == "__main__":
     config, signals = Config.from_environment(), Signals()
+    where = limits(config) | {"host": config.api_host, "port": config.api_port}
+    where["channel_timeout"] = int(os.environ.get("SILENCE_S", where["channel_timeout"]))
     waitress.serve(
         Odd(),
-        _server=partial(Server, start_logging(config, "odd"), signals, lambda: None, "here"),
-        host=config.api_host,
-        port=config.api_port,
+        _server=listen,
+        _quiet=True,
         threads=config.api_threads,
         asyncore_use_poll=True,
-        **limits(config),
+        **where,
     )
     sys.exit(0 if signals.is_set() else 1)

@@ -1,0 +1,60 @@
+"""Which tests run, and in which order.
+
+``make test`` leaves out what is marked ``long(seconds)``; ``--sample-seconds`` takes a random part of it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+# What these assert is shown as in a test.
+pytest.register_assert_rewrite("tests.queue.stories", "tests.faults.scene")
+
+# Quick files come first; these come last, the slowest of them first, so that they all end at about the same time.
+SLOW = ("test_worker", "test_model", "test_openapi", "test_dashboard", "test_e2e", "test_run", "test_security")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("jobqueue")
+    group.addoption(
+        "--sample-seconds", type=float, metavar="S", help="of the tests marked long, run some that take S in all"
+    )
+    group.addoption("--sample-seed", type=int, metavar="N", help="which of them (default: others each time)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.sample_seconds is not None and config.option.sample_seed is None:
+        config.option.sample_seed = random.randrange(10**6)  # here, so that all processes choose the same
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if config.option.sample_seconds is None:
+        return None
+    return f"long tests: --sample-seconds {config.option.sample_seconds:g} --sample-seed {config.option.sample_seed}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.sample_seconds is not None:
+        chosen = _sample(items, config.option.sample_seconds, config.option.sample_seed)
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
+        items[:] = [item for item in items if item.nodeid in chosen]
+    items.sort(key=lambda item: SLOW.index(item.path.stem) + 1 if item.path.stem in SLOW else 0)
+
+
+def _seconds(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("long")
+    return float(mark.args[0]) if mark else 0.0
+
+
+def _sample(items: list[pytest.Item], seconds: float, seed: int) -> set[str]:
+    """What is not long, and of the rest whatever still fits, in a random order."""
+    chosen, left = set[str](), seconds
+    by_chance = sorted(items, key=lambda item: item.nodeid)
+    random.Random(seed).shuffle(by_chance)
+    for item in by_chance:
+        if _seconds(item) <= left:
+            chosen.add(item.nodeid)
+            left -= _seconds(item)
+    return chosen
