@@ -48,7 +48,7 @@ from _jobqueue.web.problems import (
 from _jobqueue.web.security import NO_STORE, is_loopback
 from _jobqueue.web.serving import Server
 from _jobqueue.web.status import HEALTH_S
-from jobqueue import JobQueue, TooOld, Unavailable
+from jobqueue import JobQueue, TooNew, TooOld, Unavailable
 
 # The rooms of _jobqueue/web that bring routes with their description. One whose file is deleted goes from this list: that is all.
 ROOMS = (
@@ -301,7 +301,7 @@ def main() -> int:
         jobs.check_version()
         for _, warning in jobs.server()["warnings"]:
             log.warning(warning)
-    except TooOld as error:
+    except (TooNew, TooOld) as error:
         print(f"api.py: {error}", file=sys.stderr)
         return MISTAKE
     except Unavailable as error:

@@ -66,6 +66,13 @@ def report(payload, ctx):
     return {"pages": steps}
 
 
+@handler("image.process", max_attempts=3)
+def image(payload, ctx):
+    """Always fails: it shows the way to the dead letters."""
+    work(0.1)
+    raise RuntimeError("the image could not be processed (simulated)")
+
+
 @handler("task", max_attempts=4)
 def task(payload, ctx):
     work(2)

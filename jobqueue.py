@@ -11,14 +11,22 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
 
     job:<id>           hash    the job: the truth. No TTL: the reaper trims it together with its index entry
     queue              zset    queued ids by (9 - priority) * 2^43 + seq: strict priority, FIFO inside
+    held               zset    queued ids that are parked: a worker that met them may not run them; scored as in queue
+    lane:<type>        zset    the same ids, for each type
+    lanes              zset    type -> first score of its lane, while the type is not paused
+    pauses             set     types that are paused
+    strange            set     types that were submitted while no worker had published them, and have jobs that wait
     scheduled          zset    id -> due time
     leases             zset    ids in processing -> when the lease ends
     done failed cancelled zset id -> when it ended; failed is the dead-letter queue
-    bell               list    at most one wake token: "look at the queue"
+    bell:<kit>         list    at most one wake token for the workers of a kit: "look at the queue"
+    bell               list    the same for workers without a kit: those of the release before
     processing:<slot>  list    what one worker thread holds: BLMOVE's destination, then the ids it claimed
     slots              hash    slot -> sequence number of its last claim
     workers            zset    worker -> last beat
     worker:<worker>    string  what it is and runs, JSON
+    kits               zset    kit -> last beat of a worker that has it; a kit is the set of types that a worker handles
+    kit:<kit>          zset    its types -> their timeouts in ms
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
     backoffs           hash    type -> "max_backoff_ms jitter", the same
     totals stats:<minute> hash counters, written inside the transitions; of a minute also the oldest waiting job's age
@@ -28,11 +36,14 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
-                               checked (the checker's verdict), confirmed (a write to wait for)
+                               checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
+                               bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
+                               far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
+                               (until when a worker without a kit lived)
 
-and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:{jq:queues}:given``, set, numbers that
-were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string, what was asked under an idempotency key, over
-all queues, for a day; ``jq:rate:<client>``, list, times of its last requests.
+and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
+``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
+what was asked under an idempotency key, over all queues, for a day; ``jq:rate:<client>``, list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
 
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
@@ -46,7 +57,17 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from _jobqueue.errors import Conflict, Invalid, JobQueueError, KeyReused, NotFound, TooOld, Unavailable
+from _jobqueue.errors import (
+    Conflict,
+    Invalid,
+    JobQueueError,
+    KeyReused,
+    NotFound,
+    TooManyTypes,
+    TooNew,
+    TooOld,
+    Unavailable,
+)
 from _jobqueue.job_types import Fail, Retry, handler
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
@@ -68,7 +89,7 @@ from _jobqueue.records import (
     __version__,
 )
 from _jobqueue.redis_version import too_old
-from _jobqueue.store import ready
+from _jobqueue.store import formats, ready
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.leases import Conversation, Presence
@@ -100,6 +121,8 @@ __all__ = [
     "Policy",
     "Retry",
     "Submitted",
+    "TooManyTypes",
+    "TooNew",
     "TooOld",
     "Unavailable",
     "__version__",
@@ -245,6 +268,11 @@ class JobQueue:
         """Stop a queue from giving out jobs, or let it go on. NotFound for a queue that was never used."""
         self._operations.pause(queue, paused)
 
+    def pause_type(self, queue: str, type: str, paused: bool = True) -> None:
+        """Stop a queue from giving out jobs of a type, or let it go on. NotFound for a queue that was never used; Conflict while
+        a worker of the release before serves it."""
+        self._operations.pause_type(queue, type, paused)
+
     def delete_queue(self, queue: str) -> None:
         """Forget a queue and its counters. Conflict while it holds jobs. One that is used again is a new one."""
         self._operations.delete_queue(queue)
@@ -254,6 +282,10 @@ class JobQueue:
         there is room for another."""
         answer = self.store.run_at(f"jq:rate:{client}", "rate", [limit, window_ms])
         return bool(answer[0]), int(answer[1]), int(answer[2])
+
+    def publish_routes(self, routes: dict[str, str], without: Iterable[str] = ()) -> None:
+        """Say which queue the jobs of some types go to when they name none, and that others have none."""
+        self._registry.publish_routes(routes, list(without))
 
     # -- work: what a worker's threads call
 
@@ -293,9 +325,15 @@ class JobQueue:
         ready.wait_until(look, stop, say)
 
     def check_version(self) -> None:
-        """TooOld for a Redis before 6.2; one that does not tell its version may pass."""
+        """TooOld for a Redis before 6.2; one that does not tell its version may pass. TooNew for data of a later release."""
         if reason := too_old(self.server()["version"]):
             raise TooOld(f"this Redis cannot be used: {reason}")
+        formats.check(self.store, self._registry.queues())
+
+    def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int]:
+        """Bring a queue's data to the format of the release before: parked jobs go back into the queue. Returns how many did, and
+        how many workers of this release still serve it and would park them again."""
+        return formats.migrate(self.store, queue, most)
 
     def server(self) -> dict[str, Any]:
         """What Redis is and keeps (of a Cluster, all primaries together), with ``warnings`` on what that means for the jobs."""
@@ -319,6 +357,10 @@ def main(arguments: list[str] | None = None) -> int:
     check.add_argument("--repair", action="store_true", help="put right what can be")
     check.add_argument("--queue", action="append", help="only this queue (again for more)")
     check.add_argument("--redis-url", help="default: REDIS_URL")
+    migrate = commands.add_parser("migrate", help="bring the data to the format of another release")
+    migrate.add_argument("--to", type=int, required=True, choices=[1], help="1: of the release before")
+    migrate.add_argument("--queue", action="append", help="only this queue (again for more)")
+    migrate.add_argument("--redis-url", help="default: REDIS_URL")
     options = parser.parse_args(arguments)
     try:
         flags = {"redis_url": options.redis_url} if options.redis_url else {}
@@ -326,17 +368,35 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     try:
+        formats.check(queue.store, queue.queues())
         names = options.queue or queue.queues()
+        if options.command == "migrate":
+            return _migrate(queue, names)
         wrong = [line for name in names for line in queue.check(name, repair=options.repair)]
         sizes = sum(sum(queue.books(name).sizes.values()) for name in names)
+    except TooNew as error:
+        print(f"jobqueue.py: {error}", file=sys.stderr)
+        return 2
     except Unavailable as error:
-        print(f"cannot check: {error}", file=sys.stderr)
+        print(f"cannot {options.command}: {error}", file=sys.stderr)
         return 2
     for line in wrong:
         print(line + ("  (repaired where possible; check again)" if options.repair else ""))
     if not wrong:
         print(f"ok: {sizes} jobs in {len(names)} queues, every invariant holds and the books balance")
     return 1 if wrong else 0
+
+
+def _migrate(queue: JobQueue, names: Iterable[str]) -> int:
+    """0 when the release before can go on; 1 while workers of this one would park jobs again."""
+    living = 0
+    for name in names:
+        moved, workers = queue.migrate(name)
+        living += workers
+        print(f"{name}: {moved} parked jobs are back in the queue")
+        if workers:
+            print(f"{name}: workers of this release still serve it and park jobs again: stop them and repeat this")
+    return 1 if living else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The reaper: a process that takes back what nobody holds any more. Any number may run at once.
 
 Once a second, for every queue: promote jobs that are due, reap expired leases, lower the leases of workers whose beat has
-stopped, trim what is past its retention, ring. It reads first, then applies compare-and-set scripts in one
+stopped, trim what is past its retention, look after kits and parked jobs, ring. It reads first, then applies compare-and-set scripts in one
 MULTI/EXEC, so whatever changed in between is left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the
 queue that it is at, or after STOP_S when Redis does not answer: whatever it does may stop anywhere.
 """
@@ -20,15 +20,16 @@ from _jobqueue import liveness
 from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Signals
-from _jobqueue.records import Expired
+from _jobqueue.records import DAY_MS, Expired
 from _jobqueue.tokens import worker_of
-from jobqueue import JobQueue, TooOld, Unavailable
+from jobqueue import JobQueue, TooNew, TooOld, Unavailable
 
 LIMIT = 125  # ids that one script looks at, within some milliseconds
 ROUNDS = 160  # of LIMIT each, in one tick: a flood of due jobs does not keep the leases waiting
 FORGET_S = 600  # how long a worker that is gone is still shown
 SILENT_S = 1.0  # the shortest lease: nobody is dead sooner
 JUMP_S = 2.0  # a difference between two clocks that is no delay
+GRACE_S = 15.0  # after its start, workers have had time to say what they handle: all may have stood still for a week
 STOP_S = 3.0  # a tick that waits for Redis delays a stop no longer
 END_S = 5.0  # nor does anything else, above STOP_S
 LEASE_EXPIRED = "the lease ran out: the worker died, froze or was cut off from Redis"
@@ -39,6 +40,8 @@ class Reaper:
 
     def __init__(self, jobs: JobQueue, lease_s: float, retention_ms: dict[str, int], log: Log) -> None:
         self.jobs, self.lease_s, self.retention_ms, self.log = jobs, lease_s, retention_ms, log
+        self.unhandled_ms = 7 * DAY_MS
+        self.started = time.monotonic()
         self.recovery = jobs.recovery
         self.beats: dict[tuple[str, str], tuple[bytes, float]] = {}
         self.leases: dict[tuple[str, str], float] = {}  # of workers that were once silent, as each says of itself
@@ -107,7 +110,12 @@ class Reaper:
         for status, kept_ms in self.retention_ms.items():
             transaction.trim(status, kept_ms, LIMIT)
         transaction.reap(expired, LEASE_EXPIRED)
-        return transaction.execute()
+        quiet = time.monotonic() < max(self.quiet_until, self.started + GRACE_S)
+        transaction.tidy(LIMIT, self.unhandled_ms, spare=quiet)
+        answer = transaction.execute()
+        for job_id in transaction.unhandled:
+            self.log.warning("a dead letter: nobody handles its type", job=job_id, queue=queue)
+        return answer
 
     def _compare_clocks(self, least: float, most: float) -> None:
         """Redis's clock is ahead of ours by ``least`` to ``most`` seconds: it was read between our question and its answer.
@@ -175,7 +183,7 @@ def main() -> int:
     jobs = JobQueue(config.redis_url, defaults=config.policy)
     try:
         jobs.wait_until_ready(life.while_waiting(signals), log.warning)
-    except TooOld as error:
+    except (TooNew, TooOld) as error:
         print(f"reaper.py: {error}", file=sys.stderr)
         return MISTAKE
     retention_ms = {
@@ -184,6 +192,7 @@ def main() -> int:
         "failed": config.failed_ttl_s * 1000,
     }
     reaper = Reaper(jobs, config.processing_timeout_s, retention_ms, log)
+    reaper.unhandled_ms = config.unhandled_ttl_s * 1000
     reaper.turned = life.note
     ticking = threading.Thread(target=reaper.run, args=(config.reaper_interval_s,), daemon=True)
     ticking.start()

@@ -39,7 +39,7 @@ from _jobqueue.work.reports import Reports
 from _jobqueue.work.shift import Shift
 from _jobqueue.work.slot import Slot
 from _jobqueue.work.watch import Watch
-from jobqueue import JobQueue, TooOld, Unavailable
+from jobqueue import JobQueue, TooNew, TooOld, Unavailable
 
 BATCH_S = 0.005  # a batch is expected to last this long
 MAX_BATCH = 64
@@ -73,7 +73,7 @@ class Loop:
     def turn(self) -> None:
         """Settle what has ended and claim; when there is nothing, wait for the bell; run what has come."""
         self.slot.idle = False  # what this exchange brings counts for --burst before it is here
-        if not self._exchange() and not self.shift.stopping.is_set():
+        if not self._exchange() and not self.slot.talk.more and not self.shift.stopping.is_set():
             self.slot.idle = True
             self._wait_in_blmove()
             self.slot.idle = False
@@ -174,12 +174,15 @@ class Worker:
     def start_slot(self, queue: str, ended: Sequence[Settlement] = ()) -> None:
         """``ended``: what a slot that it replaces has left to settle. Called by main at the start, then by the watch alone."""
         name = f"{self.shift.worker}-{next(self._numbers)}"
-        slot = Slot(queue, self.jobs.conversation(queue, name, self.shift.lease_ms), ended)
+        talk = self.jobs.conversation(queue, name, self.shift.lease_ms)
+        talk.kit = self.shift.attempts.kit
+        slot = Slot(queue, talk, ended)
         slot.future = self.pool.submit(Loop(slot, self.shift).run)
         self.shift.slots.append(slot)  # from here on others see it
 
     def _introduce(self) -> None:
-        """Before the first claim, whose attempts and timeouts follow from what the beat publishes of the types."""
+        """Before the first claim, which names what the beat has published: the kit, and attempts and timeouts of the types."""
+        self.jobs.publish_routes(self.shift.attempts.routes, self.shift.attempts.types)
         for queue in self.threads:
             self.jobs.register(queue)
             self.beat.beat(queue)
@@ -189,6 +192,7 @@ class Worker:
             return
         while not self.signals.wait(BURST_LOOK_S if self.shift.burst else None):
             if self._nothing_left():
+                self._say_what_stays()
                 return
 
     def _nothing_left(self) -> bool:
@@ -196,6 +200,15 @@ class Worker:
         slots = [slot for slot in self.shift.slots if not slot.abandoned]
         turned = [slot.turned for slot in slots]
         return all(slot.idle for slot in slots) and turned == [slot.turned for slot in slots]
+
+    def _say_what_stays(self) -> None:
+        """Of --burst: jobs of other types, and of paused ones, are not its business."""
+        for queue in self.threads:
+            try:
+                if stays := self.jobs.books(queue).sizes["queued"]:
+                    self.log("nothing of these types is left; others stay queued", queue=queue, stay=stays)
+            except Unavailable:
+                pass  # it is said at the next outage
 
     def _drain(self) -> list[Slot]:
         """Let what runs finish. Returns the slots that did not within ``drain_s``, those that wait at the bell first: else they
@@ -298,7 +311,7 @@ def main() -> int:
     jobs = JobQueue(config.redis_url, defaults=config.policy)
     try:
         jobs.wait_until_ready(liveness.Life("worker", log).while_waiting(signals), log.warning)
-    except TooOld as error:
+    except (TooNew, TooOld) as error:
         print(f"worker.py: {error}", file=sys.stderr)
         return MISTAKE
     if signals.is_set():

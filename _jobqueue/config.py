@@ -209,6 +209,9 @@ class Config:
     # At least a minute: a submit that is sent again by itself must find the job that its first copy stored.
     result_ttl_s: int = _setting(86400, _whole(60, 10**9), "how long done and cancelled jobs are kept", of=REAPER)
     failed_ttl_s: int = _setting(604800, _whole(60, 10**9), "how long dead letters are kept", of=REAPER)
+    unhandled_ttl_s: int = _setting(
+        604800, _whole(1, 10**9), "how long jobs wait whose type nobody handles; then they are dead letters", of=REAPER
+    )
 
     # Python runs one thread at a time; handing over to a thread on another core costs more than a small job.
     one_core: bool = _setting(

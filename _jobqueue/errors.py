@@ -17,6 +17,14 @@ class Invalid(JobQueueError, ValueError):
         super().__init__("; ".join(f"{pointer or 'the body'}: {detail}" for pointer, detail in self.problems))
 
 
+class TooManyTypes(Invalid):
+    """The queue holds jobs of many types that nobody handles, and takes no further type. Start workers for them."""
+
+
+class TooNew(JobQueueError):
+    """A later release has written to this Redis. Start that one; ``docs/upgrade.md`` says how to go back."""
+
+
 class NotFound(JobQueueError):
     """There is no such job, or its retention has ended."""
 

@@ -51,6 +51,7 @@ class JobType:
     backoff: float | None = None
     max_backoff: float | None = None
     jitter: float | None = None
+    queue: str | None = None  # of jobs that name none
     place: str = ""  # where its handler is marked
 
 
@@ -65,8 +66,10 @@ def handler(
     backoff: float | None = None,
     max_backoff: float | None = None,
     jitter: float | None = None,
+    queue: str | None = None,
 ) -> Callable[[F], F]:
-    """Mark ``def f(payload, ctx)`` as the handler of a job type; seconds. Several types may share a function.
+    """Mark ``def f(payload, ctx)`` as the handler of a job type; seconds. Several types may share a function. ``queue``: where
+    its jobs go that name no queue; a worker that serves that queue is needed.
 
     The backoff doubles with each error, up to ``max_backoff`` (an hour); ``jitter``, 0 to 1, is the share of it that is random."""
     place = _place(sys._getframe(1))
@@ -77,6 +80,7 @@ def handler(
     try:
         options = NewJob(
             type=name,
+            queue=queue,
             timeout_s=timeout,
             max_attempts=max_attempts,
             backoff_s=backoff,
@@ -88,7 +92,7 @@ def handler(
         raise ValueError(f"@handler({name!r}): {problems} ({place})") from None
 
     def mark(function: F) -> F:
-        job_type = JobType(options.type, function, timeout, max_attempts, backoff, max_backoff, jitter, place)
+        job_type = JobType(options.type, function, timeout, max_attempts, backoff, max_backoff, jitter, queue, place)
         try:  # a new list: functools.wraps copies the old one to the functions of other decorators
             function.job_types = [*marks_of(function), job_type]  # type: ignore[attr-defined]
         except AttributeError:

@@ -13,7 +13,6 @@ from _jobqueue.pieces import Field, pieces
 from _jobqueue.records import (
     DAY_MS,
     DEFAULT_PRIORITY,
-    DEFAULT_QUEUE,
     DEFAULT_TYPE,
     MAX_ATTEMPTS,
     MAX_DELAY_MS,
@@ -36,7 +35,7 @@ class NewJob:
 
     type: str = DEFAULT_TYPE
     payload: Any = None
-    queue: str = DEFAULT_QUEUE
+    queue: str | None = None  # that of its type's handler, else the default queue
     priority: int | str = DEFAULT_PRIORITY
     delay_s: float | None = None
     run_at: str | datetime | None = None
@@ -76,7 +75,7 @@ class NewJob:
     def _problems(self) -> Iterator[tuple[str, str]]:
         if not _is_name(self.type):
             yield "/type", NAME_RULE
-        if not _is_name(self.queue):
+        if self.queue is not None and not _is_name(self.queue):
             yield "/queue", NAME_RULE
         if not (
             self.priority in PRIORITIES if isinstance(self.priority, str) else _integer(self.priority, 0, MAX_PRIORITY)

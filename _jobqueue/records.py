@@ -41,6 +41,7 @@ SHOWN_BYTES = 2048  # of a payload or a result in lists, as in lua/rows.lua
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
+FORMAT = 2  # of the data in Redis; a queue that says nothing of it has 1
 BEAT_LOST_MS = 15_000
 REAPER_MISSED_S = 5.0  # without a reaper for so long, people are told: it may be starting, on a busy machine
 NO_REAPER = (
@@ -298,6 +299,7 @@ class Books:
     checked_ms: int | None  # when the checker last looked at it, and how much it found
     problems: int | None
     reaper_lease_ms: int | None  # PROCESSING_TIMEOUT_S of the reaper that ticked last
+    paused_types: list[str]
 
     @property
     def missing(self) -> int:
@@ -320,7 +322,7 @@ class Look:
     """What there is to know of one queue at one instant."""
 
     books: Books
-    types: list[str]  # of the next jobs
+    types: list[str]  # of the next jobs, and some that wait and nobody handles
     workers: dict[str, dict[str, Any]]  # what each said of itself at its last beat, beat_ms
     # minutes since the epoch -> counters, and oldest_ms: the oldest waiting job's age
     minutes: dict[int, dict[str, int]]

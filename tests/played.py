@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from _jobqueue.kits import kit_of
 from _jobqueue.pieces import result_fields
 from _jobqueue.records import BACKOFF, DAY_MS, NEVER, Claimed, Expired, Held, Settlement
 from _jobqueue.store.link import Link
@@ -17,6 +18,7 @@ from tests.harness import Server, eventually
 Q = "jq:{default}:"
 LEASE_MS = 10_000
 HOUR_MS = 3_600_000
+UNHANDLED_MS = 7 * DAY_MS
 RETENTION_MS = {"done": DAY_MS, "cancelled": DAY_MS, "failed": 7 * DAY_MS}
 
 
@@ -56,6 +58,7 @@ class Worker:
         self.link = self.talk.link
         self.presence = jobs.presence(queue, name, lease_ms, self.link)
         self.types: tuple[str, ...] = ("echo",)
+        self.policies: dict[str, Policy] = {}
         self.also: dict[str, Any] = {}  # said at each beat
         self.running: list[Claimed] = []  # claimed and not ended, as far as it knows
 
@@ -111,7 +114,14 @@ class Worker:
         """What each attempt is told. The leases of those that are not mentioned stay as they are."""
         running = [{"job_id": job.id, "type": job.type, "for_s": 1} for job in self.running]
         info = {"host": "here", "pid": 1, "version": "0", "threads": 2, "types": self.types, "running": running}
-        return self.presence.beat(info | self.also, types, held)[1]
+        return self.presence.beat(info | self.also, types or self.policies, held)[1]
+
+    def handles(self, *types: str) -> Worker:
+        """From now on it takes these types alone, as its beat says."""
+        self.types, self.policies = types, dict.fromkeys(types, Policy())
+        self.talk.kit = kit_of(self.policies)
+        self.beat()
+        return self
 
     def renew(self, *fields: str) -> list[str]:
         """Beat for all that run."""
@@ -146,6 +156,7 @@ def recover(
     for status, kept_ms in retention_ms.items():
         transaction.trim(status, kept_ms, limit)
     transaction.reap(expired, "its lease ran out")
+    transaction.tidy(limit, UNHANDLED_MS)
     return transaction.execute()
 
 

@@ -1,4 +1,4 @@
--- needs: prelude unique
+-- needs: prelude unique taken
 -- Reads the statuses and unique keys that decide whether some jobs can be operated on.
 -- KEYS  1 prefix
 -- ARGV  ids

@@ -1,15 +1,32 @@
 -- needs: prelude tokens leases
 -- A worker's beat for one queue: notes that it lives and renews the leases of the jobs that its slots run.
 -- KEYS  1 prefix
--- ARGV  1 worker   2 what it is and runs, JSON   3 lease in ms   4 number of types
+-- ARGV  1 worker   2 what it is and runs, JSON   3 lease in ms   4 its kit, '' when it has none   5 the format of its data
+--       6 number of types
 --       then for each type: type, '<max_attempts> <timeout_ms> <backoff_ms>', '<max_backoff_ms or -> <jitter, 0 to 1>'
 --       then the number of counters, and for each: name, how much to add
 --       then for each running attempt: id, token, ms left of its timeout, number of field-value pairs to store, field, value ...
 -- Returns {now, reaper's last tick or '', answers}: 'ok', 'cancel' (somebody asked it to stop) or 'lost' (not its job any more).
-local worker, lease_ms = ARGV[1], tonumber(ARGV[3])
+local worker, lease_ms, kit, types_n = ARGV[1], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[6])
 local now = now_ms()
-local counters_at = 5 + 3 * tonumber(ARGV[4])
+local counters_at = 7 + 3 * types_n
 local at = counters_at + 1 + 2 * tonumber(ARGV[counters_at])
+
+-- The kit lives: what is queued rings its bell from now on. What of the release before may still wait for `bell` is seen to by
+-- the reaper's tick.
+local function live_in(kit, first, n, now)
+  local bells = call('HGET', key('meta'), 'bells')
+  call('ZADD', key('kits'), digits(now), kit)
+  if call('ZCARD', key('kit:' .. kit)) ~= n then
+    for i = first, first + 3 * n - 3, 3 do
+      call('ZADD', key('kit:' .. kit), string.match(ARGV[i + 1], '^%d+ (%d+) '), ARGV[i])
+    end
+  end
+  if not string.find(' ' .. (bells or '') .. ' ', ' bell:' .. kit .. ' ', 1, true) then
+    call('HSET', key('meta'), 'bells', (bells or 'bell') .. ' bell:' .. kit, 'format', ARGV[5])
+    ring(nil, 'bell:' .. kit)
+  end
+end
 
 local held = {}
 while at <= #ARGV do
@@ -23,10 +40,11 @@ end
 call('DEL', key('worker:' .. worker)) -- a first write that a full Redis allows
 call('SET', key('worker:' .. worker), ARGV[2])
 call('ZADD', key('workers'), digits(now), worker)
-for i = 5, counters_at - 1, 3 do
+for i = 7, counters_at - 1, 3 do
   call('HSET', key('types'), ARGV[i], ARGV[i + 1])
   call('HSET', key('backoffs'), ARGV[i], ARGV[i + 2])
 end
+if kit ~= '' then live_in(kit, 7, types_n, now) end
 for i = counters_at + 1, counters_at + 2 * tonumber(ARGV[counters_at]), 2 do count(ARGV[i], ARGV[i + 1], now) end
 local answers = {}
 for i, h in ipairs(held) do

@@ -1,4 +1,4 @@
--- needs: prelude statuses ends
+-- needs: prelude ends lanes parked
 -- Cancels jobs: at once while they wait, by asking their handlers while they run. A call sent twice gives the same answers.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
@@ -7,7 +7,7 @@ local now, answers = now_ms(), {}
 for i, id in ipairs(ARGV) do answers[i] = call('HGET', key('job:' .. id), 'status') end
 for i, id in ipairs(ARGV) do
   if answers[i] == 'queued' or answers[i] == 'scheduled' then
-    call('ZREM', key(INDEX[answers[i]]), id)
+    if answers[i] == 'queued' then unqueue(id) else call('ZREM', key('scheduled'), id) end
     ended({ id = id }, 'cancelled', digits(now))
     answers[i] = 'cancelled'
   elseif answers[i] == 'processing' then

@@ -1,4 +1,4 @@
--- needs: prelude statuses kinds erase
+-- needs: prelude statuses kinds erase lanes parked
 -- Deletes jobs that do not run, hash and indexes together.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
@@ -8,7 +8,7 @@ for i, id in ipairs(ARGV) do jobs[i] = traces_of(id) end
 for i, id in ipairs(ARGV) do
   answers[i] = jobs[i].status
   if answers[i] and answers[i] ~= 'processing' then
-    call('ZREM', key(INDEX[answers[i]] or 'failed'), id)
+    if answers[i] == 'queued' then unqueue(id) else call('ZREM', key(INDEX[answers[i]] or 'failed'), id) end
     erase(id, jobs[i], now)
     answers[i], deleted = 'deleted', deleted + 1
   end

@@ -1,16 +1,18 @@
--- needs: prelude jobs tokens places policy leases kinds ends failures
--- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs, in strict priority and FIFO
--- order. A call sent twice settles once and gives the same jobs again: (slot, seq) is the token of the claim.
+-- needs: prelude jobs tokens places policy leases kinds ends failures lanes claims
+-- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
+-- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
+-- the same jobs again: (slot, seq) is the token of the claim.
 -- KEYS  1 prefix
 -- ARGV  1 slot   2 seq of this claim, 0: settle only   3 highest seq whose answer the slot has seen   4 most jobs to claim
 --       5 lease in ms   6-8 default max_attempts, timeout_ms, backoff_ms   9 0, or for a claim that was sent before its time:
 --       the greatest age in ms of its worker's last beat; a claim of an older one gets nothing
---       10 number of attempts to settle (its own, or those of a slot that it replaces), then for each: id, token, outcome,
+--       10 its worker's kit, the name of the set of types that it handles; '' for one that takes any type, from `queue` alone
+--       11 number of attempts to settle (its own, or those of a slot that it replaces), then for each: id, token, outcome,
 --       delay in ms, kind, message, number of field-value pairs to store, field, value ...
 --       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place);
 --       delay, kind, message: of a failed one, see parts/failures.lua
--- Returns {settled, claimed}: settled has 1 or 0 (refused: the token is no longer the job's) for each attempt; claimed has
--- {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
+-- Returns {settled, claimed, 1 when it stopped at its bound and there may be more for it, else 0}: settled has 1 or 0 (refused:
+-- the token is no longer the job's) for each attempt; claimed has {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
 -- it ...} for each job.
 -- Returns {} for a seq below the slot's last: the call is a copy that was delayed on its way.
 local slot, seq, defaults = ARGV[1], tonumber(ARGV[2]), { ARGV[6], ARGV[7], ARGV[8] }
@@ -22,11 +24,11 @@ local now_text, held_key = digits(now), key('processing:' .. slot)
 -- The four parts stand in the order in which they run. A function is made when the script comes to it: one that a call does not
 -- need, or does not come to, should cost it nothing.
 
--- 1. Settle. Returns 1 or 0 for each attempt, and the jobs that this call has settled: id -> true.
+-- 1. Settle. Returns 1 or 0 for each attempt, the jobs that this call has settled: id -> true, and whether some did not succeed.
 local function settle()
   local TOKEN, OUTCOME, DELAY, KIND, MESSAGE, PAIRS, FIELDS = 1, 2, 3, 4, 5, 6, 7 -- from where an attempt starts in ARGV
-  local settled, mine, jobs, unsuccessful, at = {}, {}, {}, false, 11
-  for i = 1, tonumber(ARGV[10]) do
+  local settled, mine, jobs, unsuccessful, at = {}, {}, {}, false, 12
+  for i = 1, tonumber(ARGV[11]) do
     local id, outcome, job = ARGV[at], ARGV[at + OUTCOME], nil
     if outcome == 'done' then
       local f = call('HMGET', key('job:' .. id), 'status', 'token')
@@ -65,14 +67,14 @@ local function settle()
     end
   end
   if unsuccessful then retry_or_bury(jobs, now) end
-  return settled, mine
+  return settled, mine, unsuccessful
 end
 
-local settled, mine = settle()
+local settled, mine, requeued = settle()
 if seq == 0 then
   write_ends(now)
   ring()
-  return { settled, {} }
+  return { settled, {}, 0 }
 end
 local others = {} -- ids in the slot's list that it does not mention
 for _, id in ipairs(call('LRANGE', held_key, 0, -1)) do
@@ -105,7 +107,7 @@ if seq == last then
     end
   end
   write_ends(now)
-  return { settled, rows }
+  return { settled, rows, call('EXISTS', key('queue')) }
 end
 
 -- 3. Orphans, which the slot holds and does not mention: those of an answer that it never saw go back unharmed; any other is a
@@ -128,47 +130,93 @@ if #orphans > 0 then
 end
 write_ends(now)
 
--- 4. Claim the best jobs. A job that has failed before is claimed alone: if it kills its worker, it hits no other job's batch.
-local function claim()
-  local want, lease_ms, alive_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9])
+-- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
+-- worker, it hits no other job's batch. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
+local function claim(meta)
+  local want, lease_ms, alive_ms, kit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9]), ARGV[10]
+  local MOVES = 250 -- jobs that one claim parks or drops; at the bound it gives what it has
+  local SPARE = 8 -- stale ids that its first look can step over
+  local ENOUGH_BYTES = 4194304 -- of payloads in one claim
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
-  if want < 1 or not beat or now - beat > alive_ms or call('HGET', key('meta'), 'paused') == '1' then return {} end
-  local SPARE = 8                -- stale ids that one claim can step over
-  local ENOUGH_BYTES = 4194304   -- of payloads in one claim
-  local stale, ids, attempts, rows, leases, timeouts, bytes = {}, {}, {}, {}, {}, {}, 0
-  for _, id in ipairs(call('ZRANGE', key('queue'), 0, want + SPARE - 1)) do
-    local f, n = read_job(id), #ids
-    local again = f[3] and f[3] ~= '0'
-    if f[1] ~= 'queued' then
-      stale[#stale + 1] = id
-    elseif again and n > 0 then
-      break
-    else
-      local timeout_ms = tonumber(f[4]) or timeouts[f[2]]
-      if not timeout_ms then
-        local _, of_type = policy_of({ type = f[2] }, defaults)
-        timeout_ms, timeouts[f[2]] = of_type, of_type
+  if want < 1 or not beat or now - beat > alive_ms or meta[3] == '1' then return {}, false end
+  local lanes = meta[2] and lanes_for(kit) -- looked at while something is parked or a type is paused
+  if meta[2] and not lanes then return nil end
+
+  local ids, attempts, rows, leases, timeouts, gone, moves, more, bytes = {}, {}, {}, {}, {}, {}, 0, false, 0
+  local waiting, from, at, step, all = {}, 0, 1, want + SPARE, false -- the next of the queue, from this rank on
+  while true do
+    local width = lanes and 2 or 1
+    if at > #waiting and not all then
+      local to = from + step - 1
+      waiting = lanes and call('ZRANGE', key('queue'), from, to, 'WITHSCORES') or call('ZRANGE', key('queue'), from, to)
+      from, at, all = from + step, 1, #waiting < width * step
+    end
+    local id, lane, least = waiting[at], nil, nil
+    if lanes then
+      lane, least = lanes.best()
+      if lane and id and tonumber(waiting[at + 1]) < least then lane = nil end
+      if lane then id = lanes.pass(lane) end
+    end
+    if not id and not lane then break end
+
+    local f, n = id and read_job(id) or {}, #ids
+    local queued, again, job_type = f[1] == 'queued', f[3] and f[3] ~= '0', f[2] or DEFAULT_TYPE
+    local timeout_ms = timeouts[job_type]
+    if queued and timeout_ms == nil then -- false: not for this worker, or not now
+      if lanes and call('SISMEMBER', key('pauses'), job_type) == 1 then
+        timeout_ms = false
+      elseif kit ~= '' then
+        timeout_ms = tonumber(call('ZSCORE', key('kit:' .. kit), job_type)) or false
+      else
+        local _, of_type = policy_of({ type = job_type }, defaults)
+        timeout_ms = of_type
       end
+      timeouts[job_type] = timeout_ms
+    end
+    if queued and timeout_ms then
+      if again and n > 0 then break end
       ids[n + 1], attempts[n + 1], rows[n + 1] = id, digits((f[3] or 0) + 1), row_of(id, f, now)
-      leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, timeout_ms)), id
+      leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, tonumber(f[4]) or timeout_ms)), id
+      if lane then lanes.take(lane, id) else gone[#gone + 1] = id end
       bytes = bytes + #(f[5] or '') + #(f[8] or '')
       if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
+    elseif queued and not lanes then -- the first job to park: once more from here on, with scores and the lanes
+      lanes = lanes_for(kit)
+      if not lanes then return nil end
+      waiting, from, at, all = {}, from - step + at - 1, 1 - width, false
+    elseif moves == MOVES then
+      more = true
+      break
+    else
+      moves = moves + 1
+      if not lane then
+        gone[#gone + 1] = id
+        if queued then lanes.park(job_type, id, waiting[at + 1]) end
+      elseif id then
+        lanes.take(lane, id)
+      end
     end
+    if not lane then at = at + width end
   end
 
-  if #stale > 0 then call('ZREM', key('queue'), unpack(stale)) end
-  if #ids == 0 then return {} end
-  call('ZREM', key('queue'), unpack(ids))
+  if lanes then
+    lanes.write()
+    meta[2] = '1'
+  end
+  if #gone > 0 then call('ZREM', key('queue'), unpack(gone)) end
+  if #ids == 0 then return {}, more end
   local token = make_token(slot, seq)
   for i, id in ipairs(ids) do
     call('HSET', key('job:' .. id), 'status', 'processing', 'token', token, 'started', now_text, 'attempts', attempts[i])
   end
   call('ZADD', key('leases'), unpack(leases))
   call('RPUSH', held_key, unpack(ids))
-  return rows
+  return rows, more
 end
 
-local claimed = claim()
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused')
+local claimed, more = claim(meta)
 call('HSET', key('slots'), slot, ARGV[2])
-ring()
-return { settled, claimed }
+requeued = requeued or #orphans > 0
+if claimed or requeued then ring(meta, not requeued and (ARGV[10] == '' and 'bell' or 'bell:' .. ARGV[10])) end
+return { settled, claimed or {}, more and 1 or 0 }

@@ -4,7 +4,7 @@
 -- KEYS  1 prefix
 -- ARGV  1 the greatest age in ms of the last beat of a worker that lives
 -- Returns how many jobs the queue holds; 0: it is forgotten.
-local held = 0
+local held = call('ZCARD', key('held'))
 for _, status in ipairs(STATUSES) do held = held + call('ZCARD', key(INDEX[status])) end
 if held > 0 then return held end
 
@@ -14,8 +14,9 @@ for i = 1, #beats, 2 do
   if now - beats[i + 1] <= tonumber(ARGV[1]) then lives[beats[i]] = true end
 end
 local slots = call('HKEYS', key('slots'))
+local kits = call('ZRANGE', key('kits'), 0, -1)
 
-call('DEL', key('meta'), key('totals'), key('kinds'), key('bell')) -- a first write that a full Redis allows
+call('DEL', key('meta'), key('totals'), key('kinds'), key('bell'), key('pauses'), key('strange')) -- a first write that a full Redis allows
 for ago = 0, STATS_KEPT_S / 60 do call('DEL', minute_key(now - ago * 60000)) end
 for _, slot in ipairs(slots) do
   if not lives[worker_of(slot) or ''] then
@@ -30,4 +31,9 @@ for i = 1, #beats, 2 do
   end
 end
 if not next(lives) then call('DEL', key('types')) end
+for _, kit in ipairs(kits) do
+  call('DEL', key('bell:' .. kit))
+  if not next(lives) then call('DEL', key('kit:' .. kit)) end
+end
+if not next(lives) then call('DEL', key('kits')) end
 return 0

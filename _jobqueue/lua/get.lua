@@ -1,4 +1,4 @@
--- needs: prelude jobs policy
+-- needs: prelude jobs policy lanes parked
 -- Reads jobs, until it has read some MiB.
 -- KEYS  1 prefix
 -- ARGV  1-3 default max_attempts, timeout_ms, backoff_ms   4... ids
@@ -12,7 +12,7 @@ for i = 4, #ARGV do
   if not job then
     rows[#rows + 1] = false
   else
-    local ahead = job.status == 'queued' and call('ZRANK', key('queue'), ARGV[i]) or -1
+    local ahead = job.status == 'queued' and ahead_of(ARGV[i]) or -1
     rows[#rows + 1] = { flat, ahead, policy_of(job, defaults) }
     for _, text in ipairs(flat) do bytes = bytes + #text end
     if bytes > ENOUGH_BYTES then break end

@@ -1,10 +1,10 @@
--- needs: prelude jobs tokens statuses
+-- needs: prelude jobs tokens statuses lanes
 -- Reads what the checker compares for some jobs, at one instant.
 -- KEYS  1 prefix
 -- ARGV  ids
 -- Returns for each {status, token, score, attempts, max_attempts or 0 where its type decides, now, scores in queue, scheduled,
--- leases, done, failed, cancelled, times in its slot's processing list, kind of error under which it stands}. '' means: not
--- there; '?' is the status of a hash that has none.
+-- leases, done, failed, cancelled, times in its slot's processing list, kind of error under which it stands, scores in held and
+-- in the lane of its type}. '' means: not there; '?' is the status of a hash that has none.
 local rows, now = {}, digits(now_ms())
 for i, id in ipairs(ARGV) do
   local job = job_of(id, call('HGETALL', key('job:' .. id))) or { status = '' }
@@ -22,6 +22,8 @@ for i, id in ipairs(ARGV) do
   row[#row + 1] = held
   local filed = job.kind and call('ZSCORE', key('kind:' .. job.kind), id) and call('SISMEMBER', key('kinds'), job.kind) == 1
   row[#row + 1] = filed and job.kind or ''
+  row[#row + 1] = call('ZSCORE', key('held'), id) or ''
+  row[#row + 1] = call('ZSCORE', key('lane:' .. (job.type or DEFAULT_TYPE)), id) or ''
   rows[i] = row
 end
 return rows

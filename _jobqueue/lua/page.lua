@@ -16,27 +16,45 @@ local function matches(id)
   return f[1] and (status == '' or f[1] == status) and (job_type == '' or f[2] == job_type) and (kind == '' or f[3] == kind)
 end
 
--- The first rank of the page. When the job that it follows has left the index, the page begins behind that job's place among the ids of its
--- score: Redis orders them by id.
 local range = newest and 'ZREVRANGE' or 'ZRANGE'
-local start = tonumber(ARGV[5])
-if not start then
-  local score, after = string.match(ARGV[5], '^(%S+) (%S+)$')
-  if call('ZSCORE', index, after) == score then
-    start = call(newest and 'ZREVRANK' or 'ZRANK', index, after) + 1
-  else
-    start = newest and call('ZCOUNT', index, '(' .. score, '+inf') or call('ZCOUNT', index, '-inf', '(' .. score)
-    local stop = start + call('ZCOUNT', index, score, score)
-    while start < stop do
-      local middle = math.floor((start + stop) / 2)
-      local id = call(range, index, middle, middle)[1]
-      if (newest and id > after) or (not newest and id < after) then start = middle + 1 else stop = middle end
+local after_score, after = string.match(ARGV[5], '^(%S+) (%S+)$')
+
+-- The first rank of the page in an index. When the job that it follows has left the index, the page begins behind that job's
+-- place among the ids of its score: Redis orders them by id.
+local function start_in(index)
+  if not after then return tonumber(ARGV[5]) end
+  if call('ZSCORE', index, after) == after_score then return call(newest and 'ZREVRANK' or 'ZRANK', index, after) + 1 end
+  local start = newest and call('ZCOUNT', index, '(' .. after_score, '+inf') or call('ZCOUNT', index, '-inf', '(' .. after_score)
+  local stop = start + call('ZCOUNT', index, after_score, after_score)
+  while start < stop do
+    local middle = math.floor((start + stop) / 2)
+    local id = call(range, index, middle, middle)[1]
+    if (newest and id > after) or (not newest and id < after) then start = middle + 1 else stop = middle end
+  end
+  return start
+end
+
+-- Reads the next ids with their scores. What is queued stands in `queue` and, parked, in `held`.
+local function next_ids()
+  local start = start_in(index)
+  local ids = call(range, index, start, start + most - 1, 'WITHSCORES')
+  if ARGV[1] ~= 'queue' or call('EXISTS', key('held')) == 0 then return ids end
+  local start_held = start_in(key('held'))
+  local held = call(range, key('held'), start_held, start_held + most - 1, 'WITHSCORES')
+  local both, a, b = {}, 1, 1
+  while #both < 2 * most and (ids[a] or held[b]) do
+    local score_a, score_b = tonumber(ids[a + 1]), tonumber(held[b + 1])
+    if not score_b or score_a and (score_a < score_b or score_a == score_b and ids[a] < held[b]) then
+      both[#both + 1], both[#both + 2], a = ids[a], ids[a + 1], a + 2
+    else
+      both[#both + 1], both[#both + 2], b = held[b], held[b + 1], b + 2
     end
   end
+  return both
 end
 
 local rows, position = {}, ''
-local ids = call(range, index, start, start + most - 1, 'WITHSCORES')
+local ids = next_ids()
 for i = 1, #ids, 2 do
   position = ids[i + 1] .. ' ' .. ids[i]
   if matches(ids[i]) then

@@ -1,6 +1,6 @@
--- needs: prelude jobs tokens places statuses leases kinds ends
+-- needs: prelude jobs tokens places statuses leases kinds ends lanes parked
 -- Puts jobs right: each into the one index that its hash names, with no more attempts than it may make and, while it runs,
--- once into its slot's list; dead letters under the kind of their last error. Removes ids that have no hash.
+-- once into its slot's list; what is parked goes back into the queue; dead letters under the kind of their last error. Removes ids that have no hash.
 -- KEYS  1 prefix
 -- ARGV  1 1 to make the books balance afterwards   2... ids
 -- Returns how many of the ids are jobs.
@@ -19,6 +19,7 @@ end
 
 -- Removes an id from every index but one.
 local function leave_others(job, right)
+  unpark(job.id, job.type)
   for _, index in pairs(INDEX) do
     if index == 'leases' and index ~= right and call('ZSCORE', key('leases'), job.id) then
       left_processing({ job })
@@ -77,6 +78,7 @@ if ARGV[1] == '1' then
   local totals = call('HMGET', key('totals'), 'deleted', 'trimmed')
   local sum = (totals[1] or 0) + (totals[2] or 0)
   for _, index in pairs(INDEX) do sum = sum + call('ZCARD', key(index)) end
+  sum = sum + call('ZCARD', key('held'))
   call('HSET', key('totals'), 'submitted', digits(sum))
 end
 ring()

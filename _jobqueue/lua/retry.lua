@@ -1,4 +1,4 @@
--- needs: prelude places unique kinds
+-- needs: prelude places unique taken kinds
 -- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts.
 -- A call sent twice with the same request retries once.
 -- KEYS  1 prefix

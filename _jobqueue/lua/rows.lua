@@ -1,4 +1,4 @@
--- needs: prelude jobs policy
+-- needs: prelude jobs policy lanes parked
 -- Reads jobs as lists show them: of a payload or a result above SHOWN_BYTES its beginning, the latest errors, the end of the log.
 -- KEYS  1 prefix
 -- ARGV  1-3 default max_attempts, timeout_ms, backoff_ms   4 the index that the caller has found them in, '' for any
@@ -71,13 +71,14 @@ end
 local function row_of(id)
   local f = call('HMGET', key('job:' .. id), 'status', 'errors')
   if not f[1] or (wanted ~= '' and f[1] ~= wanted) then return false end
-  if index ~= '' and not call('ZSCORE', key(index), id) then return false end
+  local parked = index == 'queue' and call('ZSCORE', key('held'), id)
+  if index ~= '' and not parked and not call('ZSCORE', key(index), id) then return false end
   local errors = too_many_errors(id, tonumber(f[2] or 0) or 0)
   local cut = { payload = too_long(id, 'payload'), result = too_long(id, 'result'), log = length(id, 'log') > TOLD_BYTES }
   local whole = not (cut.payload or cut.result or cut.log or errors)
   local flat = whole and call('HGETALL', key('job:' .. id)) or part_of(id, cut, errors)
   for _, text in ipairs(flat) do answered = answered + #text end
-  local ahead = f[1] == 'queued' and call('ZRANK', key('queue'), id) or -1
+  local ahead = f[1] == 'queued' and ahead_of(id) or -1
   return { flat, ahead, policy_of(job_of(id, flat), defaults) }
 end
 

@@ -4,10 +4,12 @@
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
 --       5 1 when the registry has just given that number, 0 when the caller remembers it
 --       6 the key that remembers the whole request, over all queues, or '' (on a Cluster it may live elsewhere)   7 its fingerprint
+--       8 types among them that no worker has published, separated by blanks
 --       then for each job: id, priority 0-9, due, unique key or '', tags, number of field-value pairs, field, value ...
 --       due: '' at once, '+<ms>' from now, or ms since the epoch; tags: separated by blanks
 -- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the living one that has its
 -- unique key and stands for it, or ''}; {'conflict'} when the idempotency key was used for another request;
+-- {'types'} when the queue holds jobs of too many types that nobody handles;
 -- {'number', the queue's own, or '' where it has none yet} when nothing was looked at because the ids may carry a wrong one.
 local idem, fingerprint, n = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ID, PRIORITY, DUE, UNIQUE, TAGS, PAIRS, FIELDS = 0, 1, 2, 3, 4, 5, 6 -- from where a job starts in ARGV
@@ -15,10 +17,11 @@ local PLUS = 43
 local now = now_ms()
 local now_text = digits(now)
 
-local number = call('HGET', key('meta'), 'number')
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'number')
+local number = meta[3]
 if number ~= ARGV[4] and (number or ARGV[5] == '0') then return { 'number', number or '' } end
 
-local starts, keys, existing, at = {}, {}, {}, 8
+local starts, keys, existing, at = {}, {}, {}, 9
 for i = 1, n do
   starts[i], keys[i], existing[i] = at, key('job:' .. ARGV[at]), ''
   at = at + FIELDS + 2 * ARGV[at + PAIRS]
@@ -50,6 +53,15 @@ for i, job in ipairs(starts) do
     if holder and (named[unique] or lives(holder)) then existing[i] = holder else named[unique] = ARGV[job] end
   end
   if existing[i] == '' then new = new + 1 end
+end
+
+if ARGV[8] ~= '' then
+  local STRANGE_MOST, strange, known = 1000, {}, call('SCARD', key('strange'))
+  for job_type in string.gmatch(ARGV[8], '%S+') do
+    if call('SISMEMBER', key('strange'), job_type) == 0 then strange[#strange + 1] = job_type end
+  end
+  if #strange > 0 and known + #strange > STRANGE_MOST then return { 'types' } end
+  if #strange > 0 then call('SADD', key('strange'), unpack(strange)) end
 end
 
 local seq = call('HINCRBY', key('meta'), 'seq', new) - new
@@ -91,7 +103,10 @@ if idem ~= '' then
   end
   if new == 0 then call('PEXPIRE', key('idem:' .. idem), IDEMPOTENCY_MS) end
 end
-ring()
+ring(meta)
 local position = -1
-if n == 1 and #queued > 0 then position = call('ZRANK', key('queue'), ARGV[starts[1]]) end
+if n == 1 and #queued > 0 then
+  position = call('ZRANK', key('queue'), ARGV[starts[1]])
+  if meta[2] then position = position + call('ZCOUNT', key('held'), '-inf', '(' .. queued[1]) end
+end
 return { 'stored', now_text, position, existing }

@@ -43,7 +43,7 @@ class Checker:
         missing = books_of(self.store.run("look", self.name, [])).missing
         if missing:
             wrong.append(f"{self.name}: the books do not balance: {missing:+d} submitted jobs are nowhere")
-        strays = [*self._stray_lists(repair), *self._stray_kinds(repair)]
+        strays = [*self._stray_lists(repair), *self._stray_kinds(repair), *self._stray_lanes(repair)]
         wrong += [f"{self.name}: {problem}" for problem in strays]
         if repair and (suspects or missing):
             for ids in chunks_of(
@@ -59,7 +59,7 @@ class Checker:
             start = len(f"{self.prefix}job:")
             for key in client.scan_iter(match=f"{self.prefix}job:*", count=self.SCAN_STEP):
                 yield key[start:].decode(errors="replace")
-            for index in INDEX_OF.values():
+            for index in (*INDEX_OF.values(), "held"):
                 for member, _ in client.zscan_iter(f"{self.prefix}{index}", count=self.SCAN_STEP):
                     yield member.decode(errors="replace")
 
@@ -76,12 +76,18 @@ class Checker:
         attempts, max_attempts, now = int(row[3]), int(row[4]), int(row[5])
         scores = {name: value for name, value in zip(STATUSES, row[6:12], strict=True) if value != b""}
         held, kind, shown = row[12], row[13].decode(), f"job {job_id}"
+        parked, in_lane = row[14:16]
+        indexes = [INDEX_OF[name] for name in scores] + (["held"] if parked else [])
         if not status:
-            yield from (f"{shown} is in {INDEX_OF[name]} but has no hash" for name in scores)
+            yield from (f"{shown} is in {index} but has no hash" for index in indexes)
             return
-        if list(scores) != [status]:
-            where = ", ".join(INDEX_OF[name] for name in scores) or "no index"
-            yield f"{shown} is {status} but stands in {where}"
+        if indexes != [INDEX_OF.get(status)] and (status, indexes) != ("queued", ["held"]):
+            yield f"{shown} is {status} but stands in {', '.join(indexes) or 'no index'}"
+        if parked != in_lane:
+            where = "not in the lane of its type" if parked else "not parked, but in the lane of its type"
+            yield f"{shown} is {'parked, but ' if parked else ''}{where}"
+        if parked and "queued" not in scores:
+            scores["queued"] = parked
         if (status == "failed") != bool(kind):
             yield f"{shown} is {status} but stands under {kind or 'no'} kind of error"
         if status == "queued" and scores.get("queued", score.encode()) != score.encode():
@@ -132,3 +138,24 @@ class Checker:
                         yield f"job {stray.decode(errors='replace')} is no dead letter of the kind {kind} but stands there"
                 if empty:
                     yield f"the kind of error {kind} has no dead letters"
+
+    def _stray_lanes(self, repair: bool) -> Iterator[str]:
+        """Side lanes whose jobs are not parked, or that stand wrongly among those that are open."""
+        with weather:
+            client = self.store.client(self.name)
+            start = len(f"{self.prefix}lane:")
+            types = {key[start:] for key in client.scan_iter(match=f"{self.prefix}lane:*", count=self.SCAN_STEP)}
+            types |= {name for name, _ in client.zscan_iter(f"{self.prefix}lanes", count=self.SCAN_STEP)}
+            for name in sorted(job_type.decode(errors="replace") for job_type in types):
+                members = client.zscan_iter(f"{self.prefix}lane:{name}", count=self.SCAN_STEP)
+                chunks = [[], *chunks_of((member.decode(errors="replace") for member, _ in members), self.SCAN_STEP)]
+                found = [self.store.run("lane", self.name, [name, 0, *chunk]) for chunk in chunks]
+                if not any(wrong or strays for wrong, strays in found):
+                    continue
+                time.sleep(self.AGAIN_S)
+                for _, strays in found:
+                    wrong, still = self.store.run("lane", self.name, [name, int(repair), *strays])
+                    for stray in still:
+                        yield f"job {stray.decode(errors='replace')} is not parked but stands in the lane {name}"
+                if wrong:
+                    yield f"the lane {name} is not among those that are open at its first job's place"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple, TypeVar
 
 from _jobqueue.new_job import NewJob
@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 class Request(NamedTuple):
     """A submit to one queue. ``encoded``: each job's fields. Under a key the ids follow from it, and it must be the same request
-    again; ``record`` remembers the whole one, over all queues, where that is a key in the same Redis."""
+    again; ``record`` remembers the whole one, over all queues, where that is a key in the same Redis. ``known``: types that some
+    worker has a handler for, or had."""
 
     queue: str
     jobs: list[NewJob]
@@ -29,6 +30,7 @@ class Request(NamedTuple):
     fingerprint: str = ""
     record: str = ""
     whole: str = ""
+    known: Set[str] = frozenset()
 
 
 class Chunk(NamedTuple):
@@ -42,7 +44,7 @@ class Chunk(NamedTuple):
 def chunks_to_store(request: Request, number: int, *, sure: bool = False, start: int = 0) -> Iterator[Chunk]:
     """A submit to one queue, from its job ``start`` on, cut into scripts. ``number``: the queue's; ``sure``: the registry has
     just said so. Ids follow from a job's place in the request, not from the cut."""
-    queue, jobs, encoded, key, fingerprint, record, whole = request
+    queue, jobs, encoded, key, fingerprint, record, whole, known = request
     for block in range(0, len(jobs), JOBS_PER_SCRIPT):
         # No header can hold a NUL: nobody's own key.
         block_key = f"{key}\0{block // JOBS_PER_SCRIPT}" if key and block else key
@@ -52,7 +54,8 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
             part_key = f"{key}\0{block // JOBS_PER_SCRIPT}.{part}" if key and part else block_key
             ids: list[str] = []
             args: list[Field] = [part_key or "", fingerprint, end - first, number, int(sure and first == start)]
-            args += (record, whole)
+            strange = {job.type for job in jobs[first:end]} - known
+            args += (record, whole, " ".join(sorted(strange)) if strange else "")
             for index in range(first, end):
                 ids.append(new_id(number, _bits(queue, block_key, index - block) if block_key else None))
                 _add(args, ids[-1], jobs[index], ["idem", part_key, *encoded[index]] if part_key else encoded[index])

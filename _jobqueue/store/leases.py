@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from _jobqueue.errors import Unavailable
+from _jobqueue.kits import ANY_TYPE, kit_of, policy_text
 from _jobqueue.pieces import Field
-from _jobqueue.records import DEFAULT_TYPE, REAPER_LOST_MS, Claimed, Held, Policy, Settlement
+from _jobqueue.records import DEFAULT_TYPE, FORMAT, REAPER_LOST_MS, Claimed, Held, Policy, Settlement
 from _jobqueue.store.chunks import BYTES_PER_SCRIPT
 from _jobqueue.store.link import Link
 from _jobqueue.tokens import make_token
@@ -25,6 +26,8 @@ class Conversation:
 
     def __init__(self, link: Link, prefix: str, slot: str, lease_ms: int, defaults: Sequence[str]) -> None:
         self.link, self.slot = link, slot
+        self.kit = ANY_TYPE  # what its worker's beat has published; it is given jobs of these types alone
+        self.more = False  # the last exchange stopped at its bound: there may be jobs behind
         self.seq = self.seen = 0
         self._prefix, self._lease_ms, self._defaults = prefix, lease_ms, defaults
 
@@ -37,12 +40,12 @@ class Conversation:
         accepted: list[bool] = []
         *first, last = _by_bytes(ended)
         for some in first:
-            args = [self.slot, 0, self.seen, 0, self._lease_ms, *self._defaults, 0, *_settlements(some)]
+            args = [self.slot, 0, self.seen, 0, self._lease_ms, *self._defaults, 0, ANY_TYPE, *_settlements(some)]
             accepted += map(bool, self.link.run("exchange", self._prefix, args)[0])
         answer = self.link.run("exchange", self._prefix, self._args(want, 0, last))
         if not answer:
             raise Unavailable("a newer claim of this slot has been made")
-        self.seen = self.seq
+        self.seen, self.more = self.seq, bool(answer[2])
         return accepted + [bool(each) for each in answer[0]], self._claimed(answer)
 
     def wait_and_claim(self, want: int, alive_ms: int) -> list[Claimed]:
@@ -50,7 +53,7 @@ class Conversation:
         when it rings, even for a worker that has died while it waited: only for one whose last beat is at most ``alive_ms``
         old."""
         self.seq += 1
-        answer = self.link.wait_and_run(self._prefix, self.slot, "exchange", self._args(want, alive_ms, ()))
+        answer = self.link.wait_and_run(self._prefix, self._bell, self.slot, "exchange", self._args(want, alive_ms, ()))
         self.seen = self.seq
         return self._claimed(answer) if answer else []
 
@@ -58,7 +61,7 @@ class Conversation:
         """End the conversation from another thread, over its link: settle, and give back unharmed all that was claimed since
         ``seen``. A claim that is still on its way is refused. Returns whether each attempt was accepted."""
         after = self.seq + 2  # the slot's thread may be making one more call
-        args: list[Field] = [self.slot, after, seen, 0, self._lease_ms, *self._defaults, 0]
+        args: list[Field] = [self.slot, after, seen, 0, self._lease_ms, *self._defaults, 0, self.kit]
         answer = link.run("exchange", self._prefix, args + _settlements(ended))
         if not answer:
             raise Unavailable("a newer claim of this slot has been made")
@@ -66,6 +69,10 @@ class Conversation:
 
     def close(self) -> None:
         self.link.close()
+
+    @property
+    def _bell(self) -> str:
+        return f"bell:{self.kit}" if self.kit else "bell"
 
     def _args(self, want: int, alive_ms: int, ended: Sequence[Settlement]) -> list[Field]:
         args: list[Field] = [
@@ -76,6 +83,7 @@ class Conversation:
             self._lease_ms,
             *self._defaults,
             alive_ms,
+            self.kit,
         ]
         return args + _settlements(ended)
 
@@ -99,14 +107,12 @@ class Presence:
     ) -> tuple[bool, list[str]]:
         """Say that the worker lives, renew its leases and add to the counters. Returns whether a reaper lives, and for each
         attempt 'ok', 'cancel' (asked to stop) or 'lost' (taken back)."""
-        args: list[Field] = [self.worker, json.dumps(info), self._lease_ms, len(types)]
+        kit = kit_of(types)
+        said = json.dumps(info | {"kit": kit} if kit else info)
+        args: list[Field] = [self.worker, said, self._lease_ms, kit, FORMAT, len(types)]
         for name, policy in types.items():
             most_ms = "-" if policy.max_backoff_ms is None else policy.max_backoff_ms
-            args += [
-                name,
-                f"{policy.max_attempts} {policy.timeout_ms} {policy.backoff_ms}",
-                f"{most_ms} {policy.jitter}",
-            ]
+            args += [name, policy_text(policy), f"{most_ms} {policy.jitter}"]
         args.append(len(counts or {}))
         for name, n in (counts or {}).items():
             args += [name, n]
@@ -120,7 +126,7 @@ class Presence:
         """Settle attempts of any of the worker's slots without a claim. Returns whether each was accepted."""
         accepted: list[bool] = []
         for some in _by_bytes(ended):
-            args = [f"{self.worker}-0", 0, 0, 0, self._lease_ms, *self._defaults, 0, *_settlements(some)]
+            args = [f"{self.worker}-0", 0, 0, 0, self._lease_ms, *self._defaults, 0, ANY_TYPE, *_settlements(some)]
             accepted += map(bool, self.link.run("exchange", self._prefix, args)[0])
         return accepted
 

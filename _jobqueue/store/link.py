@@ -84,8 +84,8 @@ class Link:
         except (redis.RedisError, OSError) as error:
             return answer, str(unavailable(error))
 
-    def wait_and_run(self, key: str, slot: str, name: str, args: Args) -> Any:
-        """Block until the bell rings, BLOCK_S pass, or somebody unblocks ``blocked_as``; Redis then runs the script, which has
+    def wait_and_run(self, key: str, bell: str, slot: str, name: str, args: Args) -> Any:
+        """Block until a bell rings, BLOCK_S pass, or somebody unblocks ``blocked_as``; Redis then runs the script, which has
         been sent along, without waiting for us. Its answer, or None when Redis does not have the script."""
         with weather:
             place = self._servers.owner(key)
@@ -94,7 +94,7 @@ class Link:
                 self._identify(place)
             rung, answer = self._ask(
                 place,
-                ("BLMOVE", f"{key}bell", f"{key}processing:{slot}", "RIGHT", "LEFT", BLOCK_S),
+                ("BLMOVE", f"{key}{bell}", f"{key}processing:{slot}", "RIGHT", "LEFT", BLOCK_S),
                 (b"EVALSHA", self._scripts[name].sha, 1, key, *args),
             )
             if isinstance(answer, redis.exceptions.NoScriptError):

@@ -108,6 +108,13 @@ class Operations:
             raise NotFound(f"there is no queue {queue}")
         self._store.run("pause", queue, [int(paused)])
 
+    def pause_type(self, queue: str, job_type: str, paused: bool) -> None:
+        """The same for the jobs of a type. Conflict, old_worker, while a worker lives that would not obey."""
+        if queue not in self._registry.queues():
+            raise NotFound(f"there is no queue {queue}")
+        if not self._store.run("pause_type", queue, [job_type, int(paused)]):
+            raise Conflict("old_worker", f"a worker of the release before serves the queue {queue}: upgrade it first")
+
     def _answers(self, action: str, queue: str, ids: Sequence[str], changes: Args = ()) -> list[str | None]:
         """What the action's script says of each job."""
         args = [secrets.token_urlsafe(12), len(ids), *ids, *changes] if action == "retry" else ids

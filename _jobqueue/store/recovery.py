@@ -60,6 +60,7 @@ class Transaction:
     def __init__(self, store: Store, queue: str) -> None:
         self._store, self._queue = store, queue
         self._calls: list[tuple[str, list[Field]]] = []
+        self.unhandled: list[str] = []  # the dead letters that tidy has made
 
     def promote(self, limit: int, lease_ms: int = 0) -> None:
         """Queue jobs that are due, and ring. Notes that a reaper lives, with ``lease_ms`` as its setting. Answers how many;
@@ -76,11 +77,17 @@ class Transaction:
             chunk = expired[start : start + REAPED_PER_SCRIPT]
             self._calls.append(("reap", [*self._store.defaults, message, *(part for each in chunk for part in each)]))
 
+    def tidy(self, limit: int, unhandled_ms: int, *, spare: bool = False) -> None:
+        """Look after kits and parked jobs. Jobs of a type that nobody has handled for ``unhandled_ms`` become dead letters, unless
+        they are to be spared this time."""
+        self._calls.append(("tidy", [limit, unhandled_ms, int(spare)]))
+
     def execute(self) -> tuple[list[str], int, int]:
         """Send all of it. Returns what became of each expired job, and how many jobs were promoted and trimmed."""
         answers = self._store.transaction(self._queue, self._calls)
-        said: dict[str, list[Any]] = {"promote": [], "trim": [], "reap": []}
+        said: dict[str, list[Any]] = {"promote": [], "trim": [], "reap": [], "tidy": []}
         for (name, _), answer in zip(self._calls, answers, strict=True):
             said[name].append(answer)
+        self.unhandled = [job_id.decode() for answer in said["tidy"] for job_id in answer]
         outcomes = [outcome.decode() for answer in said["reap"] for outcome in answer]
         return outcomes, sum(said["promote"]), sum(said["trim"])

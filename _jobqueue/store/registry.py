@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
 from _jobqueue.errors import Invalid, NotFound, Unavailable
-from _jobqueue.records import MAX_QUEUES, Filter, Policy
+from _jobqueue.records import DEFAULT_QUEUE, MAX_QUEUES, Filter, Policy
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.ids import queue_number_of
 from _jobqueue.store.link import Args
@@ -21,6 +21,7 @@ from _jobqueue.store.rows import pairs_of
 from _jobqueue.store.store import Store, prefix_of
 
 REGISTRY = "jq:queues"
+ROUTES = "jq:types"
 KEPT_S = 2  # how long what was read is believed where a script compares it
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class Registry:
         ] = {}  # queues that have left the registry: since when, and their number
         self._types: dict[str, tuple[float, dict[str, Policy]]] = {}
         self._confirmed: set[str] = set()
+        self._routes: tuple[float, dict[str, str]] = (-math.inf, {})
 
     def queues(self) -> list[str]:
         """All queues, by number."""
@@ -138,6 +140,26 @@ class Registry:
             types = {name.decode(): Policy(*map(int, row.split())) for name, row in rows.items()}
             self._types[queue] = time.monotonic(), types
         return types
+
+    def queue_for(self, job_type: str) -> str:
+        """The queue of a job that names none: that of its type's handler, at most KEPT_S old, else the default."""
+        read_at, routes = self._routes
+        if time.monotonic() - read_at > KEPT_S:
+            try:
+                rows = pairs_of(self._store.ask("HGETALL", ROUTES))
+                routes = {name.decode(): queue.decode() for name, queue in rows.items()}
+            except Unavailable:  # on a Cluster the queue itself may be within reach
+                if read_at == -math.inf:
+                    raise
+            self._routes = time.monotonic(), routes
+        return routes.get(job_type, DEFAULT_QUEUE)
+
+    def publish_routes(self, routes: Mapping[str, str], without: Collection[str] = ()) -> None:
+        """Say which queues the handlers of some types name, and that those of others name none."""
+        if gone := [name for name in without if name not in routes]:
+            self._store.ask("HDEL", ROUTES, *gone)
+        if routes:
+            self._store.ask("HSET", ROUTES, *(part for pair in routes.items() for part in pair))
 
     def _enter(self, queue: str, own: str = "", most: int | None = None) -> int:
         most = self._queues_max if most is None else most

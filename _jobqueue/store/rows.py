@@ -81,7 +81,7 @@ def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | No
 
 
 def books_of(answer: Sequence[Any]) -> Books:
-    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked = answer
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types = answer
     checked_ms, problems = map(int, checked.split()) if checked else (None, None)
     return Books(
         dict(zip(STATUSES, sizes, strict=True)),
@@ -94,11 +94,12 @@ def books_of(answer: Sequence[Any]) -> Books:
         checked_ms,
         problems,
         int(lease or 0) or None,
+        sorted(name.decode() for name in paused_types),
     )
 
 
 def look_of(answer: Sequence[Any]) -> Look:
-    books, (types, workers, rows) = books_of(answer[:8]), answer[8:]
+    books, (types, workers, rows) = books_of(answer[:9]), answer[9:]
     last = books.now_ms // 60_000
     return Look(
         books,

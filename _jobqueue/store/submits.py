@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from _jobqueue.errors import Invalid, JobQueueError, KeyReused, NotFound, Unavailable
+from _jobqueue.errors import Invalid, JobQueueError, KeyReused, NotFound, TooManyTypes, Unavailable
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
@@ -32,7 +32,8 @@ class Submits:
     def one(self, job: NewJob, key: str | None) -> Submitted:
         """Store one job. Raises what ``Submitted.error`` would hold."""
         _check_key(key)
-        [request], created = self._keys.remember([Request(job.queue, [job], [job.fields()])], [job.queue], key)
+        queue = self._queue_of(job)
+        [request], created = self._keys.remember([Request(queue, [job], [job.fields()])], [queue], key)
         (submitted,) = self._to_queue(request)
         self._keys.forget_unused(request, created, [submitted])
         if submitted.error:
@@ -48,12 +49,16 @@ class Submits:
         for index, job in enumerate(jobs):  # all of them are checked before any is stored
             try:
                 encoded[index] = job.fields()
-                by_queue.setdefault(job.queue, []).append(index)
-            except Invalid as error:
+                by_queue.setdefault(self._queue_of(job), []).append(index)
+            except (Invalid, Unavailable) as error:
+                encoded.pop(index, None)
                 answers[index] = Submitted(None, error=error)
         if encoded:
             self._store_all(jobs, encoded, by_queue, key, answers)
         return [answers[index] for index in range(len(jobs))]
+
+    def _queue_of(self, job: NewJob) -> str:
+        return job.queue or self._registry.queue_for(job.type)
 
     def _store_all(
         self,
@@ -69,7 +74,7 @@ class Submits:
         ]
         stop: JobQueueError | None = None
         try:
-            parts, created = self._keys.remember(parts, [jobs[index].queue for index in encoded], key)
+            parts, created = self._keys.remember(parts, [self._queue_of(jobs[index]) for index in encoded], key)
         except JobQueueError as error:
             stop, created = error, False
         for part, indexes in zip(parts, by_queue.values(), strict=True):
@@ -87,6 +92,7 @@ class Submits:
         try:
             number, sure = self._registry.register(queue)
             published = self._registry.published(queue)  # before the script: it must not fail after the jobs are stored
+            request = request._replace(known=published.keys())
             for _ in range(NUMBERED_MOST):
                 own = self._store_chunks(request, (number, sure), published, stored)
                 if own is None:
@@ -114,6 +120,10 @@ class Submits:
     def _results(
         self, queue: str, chunk: Chunk, answer: Any, published: dict[str, Policy], keyed: bool
     ) -> list[Submitted]:
+        if answer[0] == b"types":
+            raise TooManyTypes(
+                [("/type", f"the queue {queue} holds jobs of many types that nobody handles, and takes no further one")]
+            )
         if answer[0] == b"conflict":
             raise KeyReused(REUSED)
         # Replayed without a key: the script was sent twice because the first answer was lost.
@@ -121,13 +131,13 @@ class Submits:
         stand_ins = [existing.decode() for existing in answer[3]]
         if stored and not any(stand_ins):
             return [
-                Submitted(_fresh(job_id, job, now, ahead, published.get(job.type, self._policy)))
+                Submitted(_fresh(queue, job_id, job, (now, ahead), published.get(job.type, self._policy)))
                 for job_id, job in zip(chunk.ids, chunk.jobs, strict=True)
             ]
         replayed = keyed and not stored
         found = self._found(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
         return [
-            Submitted(_fresh(job_id, job, now, ahead, published.get(job.type, self._policy)))
+            Submitted(_fresh(queue, job_id, job, (now, ahead), published.get(job.type, self._policy)))
             if stored and not other
             else _found(other or job_id, found, replayed, bool(other))
             for job_id, job, other in zip(chunk.ids, chunk.jobs, stand_ins, strict=True)
@@ -164,8 +174,9 @@ def _found(job_id: str, jobs: dict[str, Job], replayed: bool, existing: bool) ->
     return Submitted(None, error=NotFound(f"job {job_id}, submitted before, is past its retention"))
 
 
-def _fresh(job_id: str, job: NewJob, now: int, ahead: int, policy: Policy) -> Job:
-    """The job as lua/submit.lua has just stored it."""
+def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy: Policy) -> Job:
+    """The job as lua/submit.lua has just stored it. ``answer``: when, and how many are ahead of it."""
+    now, ahead = answer
     due = job.due()
     due_ms = now + int(due) if due.startswith("+") else int(due or 0)
     waits = due_ms > now
@@ -173,7 +184,7 @@ def _fresh(job_id: str, job: NewJob, now: int, ahead: int, policy: Policy) -> Jo
         id=job_id,
         status="scheduled" if waits else "queued",
         type=job.type,
-        queue=job.queue,
+        queue=queue,
         priority=int(job.priority),
         payload=job.payload,
         result=None,

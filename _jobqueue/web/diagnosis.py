@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from _jobqueue.records import MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
+from _jobqueue.records import DEFAULT_QUEUE, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web.rates import crew, last, pace_of_work, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
@@ -126,6 +126,10 @@ def _problems(queue: str, look: Look) -> Iterator[Finding]:
         )
     if books.paused:
         yield Finding("paused", f"queue {queue} is paused: {_jobs(waiting)} until it is resumed", queue)
+    for name in books.paused_types:
+        yield Finding(
+            "paused", f"queue {queue}: the type {name} is paused: its jobs wait until it is resumed", queue, name
+        )
     if waiting and not workers:
         yield Finding("no_worker", f"{_jobs(waiting)}: {_none(queue)}", queue)
     elif waiting:
@@ -179,7 +183,7 @@ def _none(queue: str) -> str:
 
 
 def _no_handler(queue: str, job_type: str) -> str:
-    return f"no worker of the queue {queue} has a handler for the type {job_type}: its attempts will fail"
+    return f"no worker of the queue {queue} has a handler for the type {job_type}: its jobs wait until one is started"
 
 
 # ---------------------------------------------------------------------------------------------------------- advice
@@ -203,7 +207,7 @@ class Advice:
 
     def on(self, jobs: Iterable[NewJob | Job]) -> list[Warned]:
         """One for each queue and type, of the first few, whose jobs will not be done."""
-        kinds = sorted({(job.queue, job.type) for job in jobs})[:MAX_ADVICE]
+        kinds = sorted({(job.queue or DEFAULT_QUEUE, job.type) for job in jobs})[:MAX_ADVICE]
         try:
             return [warned for queue, job_type in kinds if (warned := self._on(queue, job_type))]
         except Unavailable:
@@ -243,10 +247,12 @@ def _queued(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     ahead, free = (job.position or 1) - 1, max(0, threads - busy)
     if look.books.paused:
         return "paused", f"It waits because the queue {job.queue} is paused. Resume it to go on."
+    if job.type in look.books.paused_types:
+        return "paused", f"It waits because the type {job.type} is paused in the queue {job.queue}. Resume it to go on."
     if not workers:
         return "no_worker", f"It waits because {_none(job.queue)}."
     if job.type not in types_of(look):
-        return "no_handler", f"Its turn comes, but {_no_handler(job.queue, job.type)}."
+        return "no_handler", f"It waits because {_no_handler(job.queue, job.type)}."
     if ahead < free:
         return "ready", f"It will be claimed at once: {free} of {threads} threads are free."
     if not ahead:

@@ -125,6 +125,7 @@ def queue_row(queue: str, books: Books) -> dict[str, Any]:
     return {
         "queue": queue,
         "paused": books.paused,
+        "paused_types": books.paused_types,
         "jobs": books.sizes,
         "totals": {name: n for name, n in books.totals.items() if ":" not in name},
         "oldest_queued_at": rfc3339(books.waits_since_ms),

@@ -10,10 +10,11 @@ from typing import Any
 import bottle
 
 from _jobqueue.web.security import Refused
-from jobqueue import Conflict, Invalid, KeyReused, NotFound, Unavailable
+from jobqueue import Conflict, Invalid, KeyReused, NotFound, TooManyTypes, Unavailable
 
 # The one table from errors to HTTP: the queue's by class, those that Bottle and waitress find by status.
 HTTP = {
+    TooManyTypes: (422, "too_many_types"),
     Invalid: (422, "invalid_request"),
     KeyReused: (422, "idempotency_key_reused"),
     NotFound: (404, "job_not_found"),

@@ -6,12 +6,13 @@ from typing import Any
 
 import bottle
 
+from _jobqueue.records import NAME, NAME_RULE
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.overview import queue_row, worker_rows
 from _jobqueue.web.problems import Problem
-from jobqueue import Conflict, NotFound
+from jobqueue import Conflict, Invalid, NotFound
 
 MAX_CHECKED_JOBS = 100_000  # checked in some seconds
 MAX_SENTENCES = 100  # of the checker, in one answer
@@ -38,6 +39,21 @@ def pause(backend: Backend, queue: str, paused: bool = True) -> dict[str, Any]:
 
 def resume(backend: Backend, queue: str) -> dict[str, Any]:
     return pause(backend, queue, False)
+
+
+def pause_type(backend: Backend, queue: str, job_type: str, paused: bool = True) -> dict[str, Any]:
+    inputs.no_body()
+    if not NAME.fullmatch(job_type):
+        raise Invalid([("/type", NAME_RULE)])
+    try:
+        backend.jobs.pause_type(queue, job_type, paused)
+    except Conflict as error:
+        raise Problem(409, "old_worker", str(error)) from None
+    return queue_row(queue, backend.jobs.books(queue))
+
+
+def resume_type(backend: Backend, queue: str, job_type: str) -> dict[str, Any]:
+    return pause_type(backend, queue, job_type, False)
 
 
 def check(backend: Backend, queue: str) -> dict[str, Any]:

@@ -86,7 +86,7 @@ NEW_JOB = shape(
     {
         "payload": {"description": "Any JSON. The handler gets it as it is.", "default": None},
         "type": {**WORD, "default": DEFAULT_TYPE, "description": "Which handler runs it."},
-        "queue": {**WORD, "default": DEFAULT_QUEUE},
+        "queue": said(WORD, f"Without it: the queue that the handler of its type names, else {DEFAULT_QUEUE}."),
         "priority": {
             "oneOf": [PRIORITY, {"enum": list(PRIORITIES)}],
             "default": DEFAULT_PRIORITY,
@@ -226,6 +226,7 @@ QUEUE = shape(
     {
         "queue": TEXT,
         "paused": SWITCH,
+        "paused_types": said(listed(TEXT), "Types whose jobs it does not give out."),
         "jobs": BY_STATUS,
         "totals": {"type": "object", "additionalProperties": INTEGER},
         "oldest_queued_at": maybe(TIME),

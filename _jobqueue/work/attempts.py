@@ -11,6 +11,7 @@ from typing import Any
 
 from _jobqueue.errors import Invalid
 from _jobqueue.job_types import Fail, JobType, Retry
+from _jobqueue.kits import kit_of
 from _jobqueue.pieces import result_fields
 from _jobqueue.records import BACKOFF, NEVER, Claimed, Policy, Settlement
 from _jobqueue.work.run import Context, Interrupted, Run, TimedOut, exact
@@ -27,6 +28,8 @@ class Attempts:
     def __init__(self, types: dict[str, JobType], default: Policy, max_result_bytes: int) -> None:
         self.types, self._default, self._max_result_bytes = types, default, max_result_bytes
         self.policies = {name: _policy(job_type, default) for name, job_type in types.items()}
+        self.kit = kit_of(self.policies)
+        self.routes = {name: job_type.queue for name, job_type in types.items() if job_type.queue}
 
     def timeout_s(self, job: Claimed) -> float:
         policy = self.policies.get(job.type, self._default)

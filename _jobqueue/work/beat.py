@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from _jobqueue.errors import Unavailable
 from _jobqueue.records import NO_REAPER, REAPER_MISSED_S, Held, __version__
@@ -35,6 +36,7 @@ class Beat:
             due = time.monotonic() >= next_beat
             if due:
                 next_beat = time.monotonic() + self.shift.beat_s
+                self._publish_routes()
             for queue in self.threads:
                 try:
                     self.hand_back(queue)
@@ -95,6 +97,12 @@ class Beat:
             if answer != "ok" and not run.stopped_for:
                 run.stopped_for = "cancelled" if answer == "cancel" else "lost"
         self._tell_of_reaper(reaper_lives)
+
+    def _publish_routes(self) -> None:
+        """Again and again: a Redis that has lost its data learns them too."""
+        if self.shift.attempts.routes:
+            with suppress(Unavailable):
+                self.jobs.publish_routes(self.shift.attempts.routes)
 
     def _drop_slots(self, queue: str) -> None:
         """Forget slots whose handlers hung and have ended since: their places were taken by others."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import requests
 
 from jobqueue import JobQueue
-from tests.harness import System
+from tests.harness import Server, System, eventually
 
 
 def delete(system: System, path: str, **headers: str) -> requests.Response:
@@ -44,3 +44,44 @@ def test_new_queue_above_the_limit_is_refused(system: System) -> None:
     assert [row["status"] for row in batch.json()["results"]] == [201, 422]
     assert JobQueue(system.url).queues() == ["one", "two"]
     assert system.post("/jobs", {"queue": "two", "payload": 0}).status_code == 201
+
+
+def test_type_is_paused_and_resumed(system: System) -> None:
+    system.api()
+    system.worker()
+    paused = system.post("/queues/mail/types/echo/pause")
+    assert paused.status_code == 404
+    first = system.submit(type="noop")
+    assert system.ends(first)["attempts"] == 1
+    paused = system.post("/queues/default/types/noop/pause")
+    assert (paused.status_code, paused.json()["paused_types"]) == (200, ["noop"])
+    waits, runs = system.submit(type="noop"), system.submit(type="email.send")
+    assert system.ends(runs)["attempts"] == 1
+    told = system.get(f"/jobs/{waits}/explain").json()
+    assert told["code"] == "paused" and "the type noop is paused" in told["explanation"]
+    health = system.get("/stats").json()["health"]
+    assert "paused:default:noop" in [finding["id"] for finding in health]
+    assert system.post("/queues/default/types/noop/resume").json()["paused_types"] == []
+    assert system.ends(waits)["attempts"] == 1
+    assert system.post("/queues/default/types/no%20name/pause").status_code == 422
+
+
+def test_job_that_nobody_handles_waits_and_says_so(system: System, server: Server) -> None:
+    system.worker()
+    eventually(lambda: server.client.exists("jq:{default}:kits"))
+    system.api()
+    answer = system.post("/jobs", {"type": "nobody.does.it", "priority": "high"})
+    assert "its jobs wait until one is started" in answer.json()["warning"]
+    system.ends(system.submit(type="noop"))
+    told = system.get(f"/jobs/{answer.json()['job_id']}/explain").json()
+    assert (told["code"], told["job"]["position"], told["job"]["attempts"]) == ("no_handler", 1, 0)
+    assert "no_handler:default:nobody.does.it" in [each["id"] for each in system.get("/stats").json()["health"]]
+
+
+def test_thousand_and_first_type_that_nobody_handles_is_refused(system: System) -> None:
+    system.api()
+    for start in (0, 500):
+        rows = [{"type": f"t{n}", "payload": 0} for n in range(start, start + 500)]
+        assert system.post("/jobs/batch", {"jobs": rows}).status_code == 201
+    refused = system.post("/jobs", {"type": "one.more", "payload": 0})
+    assert (refused.status_code, refused.json()["code"]) == (422, "too_many_types")

@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -164,6 +164,9 @@ class FakeQueue:
 
 
 class FakeTransaction:
+    spared: ClassVar[list[bool]] = []  # whether each tick spared jobs that nobody handles
+    unhandled = ()
+
     def __init__(self, reaped: list[Expired]) -> None:
         self.reaped, self.outcomes = reaped, list[str]()
 
@@ -173,6 +176,9 @@ class FakeTransaction:
     def reap(self, expired: list[Expired], message: str) -> None:
         self.reaped += expired
         self.outcomes = ["queued"] * len(expired)
+
+    def tidy(self, limit: int, unhandled_ms: int, *, spare: bool) -> None:
+        FakeTransaction.spared.append(spare)
 
     def execute(self) -> tuple[list[str], int, int]:
         return self.outcomes, 0, 0
@@ -200,6 +206,30 @@ def test_after_a_jump_of_the_clock_nothing_is_reaped_for_one_lease(clocks, caplo
     one.quiet_until = time.monotonic()  # a lease later
     one.tick()
     assert len(queue.reaped) == 2
+
+
+def test_nothing_is_given_up_as_unhandled_just_after_a_start_or_a_jump_of_the_clock(clocks):
+    """All may have stood still for a week: the workers' beats come first."""
+    queue, one = clocks
+    FakeTransaction.spared.clear()
+    one.tick()
+    one.started -= reaper.GRACE_S + 1
+    one.tick()
+    queue.jump_s = 8 * 86_400
+    one.tick()
+    assert FakeTransaction.spared == [True, False, True]
+
+
+def test_a_job_whose_type_nobody_handles_ends_as_a_dead_letter(system, queue, server, monkeypatch, caplog):
+    job = queue.submit("nobody.does.it")
+    one = Reaper(queue, 10.0, RETENTION_MS, Log("reaper"))
+    one.unhandled_ms = 1
+    one.tick()
+    assert status(queue, job.id) == "queued"
+    one.started -= reaper.GRACE_S + 1
+    eventually(lambda: one.tick() or status(queue, job.id), equals="failed")
+    assert queue.get(job.id).errors[-1]["kind"] == "no_handler"
+    assert "a dead letter: nobody handles its type" in caplog.text
 
 
 def test_a_clock_that_drifts_is_followed_without_a_pause(clocks):

@@ -431,11 +431,20 @@ def test_a_handler_that_cannot_be_called_is_not_tried_again():
     assert [(end.kind, end.delay_ms) for end in ends] == [("TypeError", NEVER), ("TypeError", BACKOFF)]
 
 
-def test_a_type_without_a_handler_is_a_failed_attempt_that_names_those_there_are(odd, queue):
+def test_a_type_without_a_handler_waits_and_what_is_behind_it_runs(odd, queue):
     odd()
-    kind, message = last_error(ends(queue, queue.submit("image.process", max_attempts=1).id, "failed"))
-    assert kind == "no_handler"
-    assert "no handler for the type 'image.process'" in message and "hold" in message and "say" in message
+    strange = queue.submit("image.process", priority=9)
+    assert ends(queue, queue.submit("say", "hello").id).result == "hello"
+    waits = queue.get(strange.id)
+    assert (waits.status, waits.attempts, waits.errors, waits.position) == ("queued", 0, [], 1)
+
+
+def test_a_worker_that_comes_later_takes_what_was_parked(odd, queue, system):
+    odd()
+    strange = queue.submit("noop", priority=9)
+    assert ends(queue, queue.submit("say", "hello").id).result == "hello"
+    system.worker()
+    assert ends(queue, strange.id).attempts == 1
 
 
 def test_the_delay_between_attempts_doubles(odd, queue, system):
@@ -706,6 +715,43 @@ def test_burst_ends_when_the_queue_is_empty(system, queue, odd):
     jobs = [queue.submit("say", n) for n in range(100)]
     assert odd("--burst").exits() == 0
     assert [queue.get(job.id).result for job in jobs] == list(range(100))
+
+
+def test_burst_ends_when_nothing_of_its_types_is_queued_and_says_what_stays(queue, odd):
+    strange = queue.submit_many([NewJob("strange", priority=9)] * 600)
+    ours = queue.submit("say", 1)
+    worker = odd("--burst")
+    assert worker.exits() == 0
+    assert queue.get(ours.id).status == "done"
+    assert queue.get(strange[0].job.id).attempts == 0
+    assert "others stay queued" in worker.log and "stay=600" in worker.log
+
+
+def test_idle_workers_beside_jobs_that_nobody_handles_ask_as_seldom_as_without_them(queue, odd, server):
+    """Eight threads look once each BLOCK_S, and their beat says little more."""
+    queue.submit_many([NewJob("strange")] * 1000)
+    odd("--threads", "8")
+    eventually(lambda: server.client.zcard("jq:{default}:held"), equals=1000)
+    assert queue.get(queue.submit("say").id).type == "say"
+
+    def scripts() -> int:
+        return int(server.client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+    eventually(lambda: queue.books("default").sizes["done"], equals=1)
+    began, before = time.monotonic(), scripts()
+    eventually(lambda: time.monotonic() - began > 4)
+    assert (scripts() - before) / (time.monotonic() - began) < 8 / 2 + 8
+
+
+def test_a_handler_says_which_queue_its_jobs_go_to(queue, system, tmp_path):
+    (tmp_path / "video.py").write_text(
+        "from jobqueue import handler\n@handler('video', queue='cpu')\ndef video(payload, ctx):\n    return 'cut'\n"
+    )
+    system.start("worker.py", "--handlers", "video", "--queues", "cpu", cwd=tmp_path).says("ready")
+    eventually(lambda: system.server.client.hget("jq:types", "video"), equals="cpu")
+    eventually(lambda: JobQueue(system.url).submit("video").queue, equals="cpu")
+    job = JobQueue(system.url).submit("video")
+    assert (job.queue, ends(queue, job.id).result) == ("cpu", "cut")
 
 
 def test_burst_empties_every_queue_that_it_serves(queue, odd):

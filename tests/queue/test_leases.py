@@ -118,7 +118,8 @@ def test_lease_that_has_not_run_out_is_left_alone(queue: JobQueue, server: Serve
     before = snapshot(server)
     assert tick(queue) == []
     after = snapshot(server)
-    assert after.pop(f"{Q}meta").keys() - before.pop(f"{Q}meta").keys() == {"reaper", "reaper_lease"}
+    assert after.pop(f"{Q}meta").keys() - before.pop(f"{Q}meta").keys() == {"reaper", "reaper_lease", "untold"}
+    assert before.pop(f"{Q}strange") == {"echo"}, "no worker has published it; now none of its jobs waits"
     assert after == before
 
 
@@ -143,8 +144,9 @@ def test_reaper_that_looked_too_early_changes_nothing(
     for _ in range(2):
         assert recover(queue, looked, 10, {})[0] == ["changed"]
     after = snapshot(server)
-    for what in (before, after):  # its notes: that it lives, and how long jobs wait
+    for what in (before, after):  # its notes: that it lives, how long jobs wait, and whose types nobody has published
         del what[f"{Q}meta"]
+        what.pop(f"{Q}strange", None)
         [what[key].pop("oldest_ms", None) for key in what if key.startswith(f"{Q}stats:")]
     assert after == before
     if since == "claimed anew":

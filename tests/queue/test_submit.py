@@ -55,7 +55,7 @@ def trim(queue: JobQueue, status: str = "done") -> int:
     ("field", "good", "bad"),
     [
         ("type", ["a", "email.send", "A-Z_0.9", "x" * 64], ["", "x" * 65, "a b", "ä", "a\n", "{a}", None, 1]),
-        ("queue", ["a", "mail-2"], ["", "x" * 65, "}{", "a:b", None, ["a"]]),
+        ("queue", ["a", "mail-2", None], ["", "x" * 65, "}{", "a:b", ["a"]]),
         ("priority", [0, 9, "low", "normal", "high"], [-1, 10, 5.0, True, "highest", "5", None, [], {}]),
         ("max_attempts", [1, 100, None], [0, 101, 2.0, True, "2", -1]),
         ("timeout_s", [0.1, 1, 86_400, None], [0, 0.099, 86_400.1, True, "1", float("nan"), float("inf")]),

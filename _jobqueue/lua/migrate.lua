@@ -1,0 +1,25 @@
+-- needs: prelude lanes parked kits
+-- The way back to format 1: puts parked jobs back into the queue, and when none is left takes away what only format 2 has.
+-- KEYS  1 prefix
+-- ARGV  1 most jobs to move
+-- Returns {how many ids it has moved, workers that publish a kit and live}.
+local now, most = now_ms(), tonumber(ARGV[1])
+local rows, jobs = call('ZRANGE', key('held'), 0, most - 1, 'WITHSCORES'), {}
+for i = 1, #rows, 2 do
+  local f = call('HMGET', key('job:' .. rows[i]), 'status', 'type')
+  jobs[#jobs + 1] = { id = rows[i], score = rows[i + 1], queued = f[1] == 'queued', type = f[2] }
+end
+local kits = call('ZRANGE', key('kits'), 0, -1)
+local workers = workers_alive(now)
+
+for _, job in ipairs(jobs) do
+  unpark(job.id, job.type)
+  if job.queued then call('ZADD', key('queue'), job.score, job.id) end
+end
+if #jobs < most then
+  call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'format')
+  for _, kit in ipairs(kits) do call('DEL', key('kit:' .. kit), key('bell:' .. kit)) end
+  call('DEL', key('kits'), key('lanes'), key('pauses'), key('strange'))
+end
+ring()
+return { #jobs, workers }

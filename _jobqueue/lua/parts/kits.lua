@@ -1,0 +1,14 @@
+-- A kit is the set of types that a worker handles, under a name that follows from it. `kits` has the last beat of each, kit:<kit>
+-- its types with their timeouts in ms. A program of the release before knows no kits: its worker waits for `bell`.
+
+local KIT_LIVES_MS = 15000
+
+-- Returns how many workers live that publish a kit, and how many that do not.
+local function workers_alive(now)
+  local with, without = 0, 0
+  for _, worker in ipairs(call('ZRANGEBYSCORE', key('workers'), digits(now - KIT_LIVES_MS), '+inf')) do
+    local info = call('GET', key('worker:' .. worker))
+    if info and string.find(info, '"kit":', 1, true) then with = with + 1 elseif info then without = without + 1 end
+  end
+  return with, without
+end

@@ -1,0 +1,363 @@
+"""Random stories of workers that handle different types: an oracle that knows nothing but the hashes of the jobs says after each
+claim which jobs were allowed, one by one.
+
+``CLAIM_STORIES=500 pytest tests/queue/test_claim_model.py -m long`` looks for new stories; CLAIM_SEED is the first of them."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from _jobqueue.records import BACKOFF, IN_PLACE, NEVER, Settlement
+from _jobqueue.store.checker import Checker
+from _jobqueue.store.scripts import Script
+from jobqueue import JobQueue, NewJob
+from tests.harness import Server
+from tests.played import DAY_MS, LEASE_MS, Q, Worker, recover
+from tests.queue.test_model import CLOCK, scripts
+
+KITS = (("a", "b", "c", "d"), ("a", "b"), ("b", "c"), ("d",))
+TYPES = "abcd"
+STRANGE = "x"  # nobody handles it
+STORIES, SEED = int(os.environ.get("CLAIM_STORIES", "20")), int(os.environ.get("CLAIM_SEED", "1"))
+FEW_MOVES = 3  # a claim meets its bounds often, and looks at one lane first: some errors show only then
+
+Hashes = dict[str, dict[str, str]]
+
+
+class Story:
+    """Some workers of each kit and one queue. ``step`` does something by chance and looks at what it has done."""
+
+    def __init__(self, server: Server, seed: int, moves: int) -> None:
+        self.random, self.redis, self.moves = random.Random(seed), server.client, moves
+        self.redis.flushall()
+        self.queue = JobQueue(server.url)
+        self.clock(1_700_000_000_000)
+        self.paused: set[str] = set()
+        self.ids = [self.queue.submit("a").id]  # a queue that was used may be paused
+        self.workers: list[Worker] = []
+        self.number = 0
+        self.seen = Counter[str]()
+        for types in (*KITS, *KITS):
+            self.join(types)
+        self.steps: list[Callable[[], None]] = [self.submits] * 8 + [self.claims] * 14 + [self.ticks] * 2
+        self.steps += [self.settles_and_claims_in_one] * 5 + [self.drops]
+        self.steps += [self.reaps, self.dies, self.cancels, self.deletes, self.retries, self.runs]
+        self.steps += [self.time_passes] * 2 + [self.pauses_a_type] * 2 + [self.pauses]
+
+    def clock(self, now: int) -> None:
+        self.now = now
+        self.redis.set(CLOCK, now)
+
+    def join(self, types: Sequence[str]) -> Worker:
+        self.number += 1
+        worker = Worker(self.queue, f"w{self.number}").handles(*types)
+        self.workers.append(worker)
+        return worker
+
+    # -- the oracle
+
+    def hashes(self) -> Hashes:
+        pipe = self.redis.pipeline(transaction=False)
+        self.ids = list(dict.fromkeys(self.ids))
+        for job_id in self.ids:
+            pipe.hgetall(f"{Q}job:{job_id}")
+        return {job_id: found for job_id, found in zip(self.ids, pipe.execute(), strict=True) if found}
+
+    def queue_paused(self) -> bool:
+        return bool(self.redis.hget(f"{Q}meta", "paused") == "1")
+
+    def allowed(self, jobs: Hashes, types: Sequence[str], gone: Sequence[str]) -> list[str]:
+        """What may be claimed, the best first."""
+        if self.queue_paused():
+            return []
+        good = [
+            job_id
+            for job_id, job in jobs.items()
+            if job["status"] == "queued"
+            and job["type"] in types
+            and job["type"] not in self.paused
+            and job_id not in gone
+        ]
+        return sorted(good, key=lambda job_id: float(jobs[job_id]["score"]))
+
+    def judge(self, jobs: Hashes, worker: Worker, want: int, got: Sequence[str]) -> None:
+        again = [job_id for job_id in got if jobs[job_id].get("attempts", "0") != "0"]
+        assert not again or len(got) == 1, "a job that failed before was not alone"
+        for number, job_id in enumerate(got):
+            best = self.allowed(jobs, worker.types, got[:number])
+            assert best[:1] == [job_id], (want, got, number, best)
+        left = self.allowed(jobs, worker.types, got)
+        if len(got) < want and not again and not worker.talk.more and left:
+            assert got and jobs[left[0]].get("attempts", "0") != "0", ("there was more", want, got, left)
+
+    def bell(self, worker: Worker) -> int:
+        return int(self.redis.llen(f"{Q}bell:{worker.talk.kit}"))
+
+    def look(self) -> None:
+        """What holds after each step."""
+        assert self.queue.check("default") == []
+        assert self.queue.books("default").missing == 0
+        jobs, held = self.hashes(), dict(self.redis.zrange(f"{Q}held", 0, -1, withscores=True))
+        in_queue = dict(self.redis.zrange(f"{Q}queue", 0, -1, withscores=True))
+        queued = {job_id: float(job["score"]) for job_id, job in jobs.items() if job["status"] == "queued"}
+        assert not in_queue.keys() & held.keys() and in_queue | held == queued
+        lanes: dict[str, dict[str, float]] = defaultdict(dict)
+        for job_id, score in held.items():
+            lanes[jobs[job_id]["type"]][job_id] = score
+        for name, members in lanes.items():
+            assert dict(self.redis.zrange(f"{Q}lane:{name}", 0, -1, withscores=True)) == members
+        heads = {name: min(members.values()) for name, members in lanes.items() if name not in self.paused}
+        assert dict(self.redis.zrange(f"{Q}lanes", 0, -1, withscores=True)) == heads
+        assert not held or self.redis.hget(f"{Q}meta", "gates") == "1"
+        for types in KITS:
+            worker = next((each for each in self.workers if each.types == types), None)
+            if worker and self.allowed(jobs, types, ()):
+                assert self.bell(worker) == 1, ("nobody is called for", types)
+        order = sorted(queued, key=lambda job_id: queued[job_id])
+        if order:
+            at = self.random.randrange(len(order))
+            assert self.queue.get(order[at]).position == at + 1
+
+    # -- steps
+
+    def step(self) -> str:
+        chosen = self.random.choice(self.steps)
+        if len(self.ids) > 100:
+            ended = [
+                job_id for job_id, job in self.hashes().items() if job["status"] in ("done", "failed", "cancelled")
+            ]
+            self.queue.act_on("delete", ended)
+            self.ids = [job_id for job_id in self.ids if job_id not in ended]
+            chosen = self.claims if chosen == self.submits else chosen
+        chosen()
+        return chosen.__name__
+
+    def submits(self) -> None:
+        new = [
+            NewJob(
+                STRANGE if self.random.random() < 0.1 else self.random.choice(TYPES),
+                priority=self.random.choice([1, 5, 5, 9]),
+                delay_s=self.random.choice([None, None, None, None, 3]),
+                max_attempts=3,
+                backoff_s=1,
+            )
+            for _ in range(self.random.choice([1, 1, 1, 5]))
+        ]
+        self.ids += [answer.job.id for answer in self.queue.submit_many(new) if answer.job]
+
+    def claims(self) -> None:
+        worker = self.random.choice(self.workers)
+        self.exchange(worker, self.ended(worker), self.random.choice([0, 1, 1, 1, 2, 5, 30]))
+
+    def settles_and_claims_in_one(self) -> None:
+        """As workers do. What is given back may be for others, who are called."""
+        worker = self.random.choice(self.workers)
+        worker.running = worker.exchange(*self.ended(worker), want=self.random.choice([0, 1, 3]))[1]
+
+    def drops(self) -> None:
+        """The slot forgets what it held: the next claim gives it back."""
+        worker = self.random.choice(self.workers)
+        worker.running = worker.exchange(want=1)[1]
+
+    def ended(self, worker: Worker) -> list[Settlement]:
+        ends = [("done", 0), ("done", 0), ("failed", BACKOFF), ("failed", IN_PLACE), ("failed", NEVER), ("released", 0)]
+        outcomes = [(job, *self.random.choice([*ends, ("cancelled", 0)])) for job in worker.running]
+        return [Settlement(job.id, job.token, outcome, delay, "Boom", "boom") for job, outcome, delay in outcomes]
+
+    def exchange(self, worker: Worker, ended: Sequence[Settlement], want: int) -> None:
+        if ended:  # alone, so that what may be claimed is known
+            worker.settle(*ended)
+            worker.running = []
+        rung = self.redis.lpop(f"{Q}bell:{worker.talk.kit}") if self.random.random() < 0.6 else None
+        jobs = self.hashes()
+        parked = self.redis.zcard(f"{Q}held")
+        _, claimed = worker.exchange(want=want)
+        got, more = [job.id for job in claimed], worker.talk.more
+        self.seen.update(claims=1, claimed=len(got), more=more)
+        self.judge(jobs, worker, want, got)
+        assert self.redis.zcard(f"{Q}held") - parked <= self.moves
+        if self.random.random() < 0.2:
+            assert [job.id for job in worker.again()[1]] == got
+        worker.running = claimed
+        left = self.allowed(self.hashes(), worker.types, ())
+        if rung and left:
+            assert self.bell(worker) == 1, "work is left and the bell does not ring"
+        if rung and want and not got and not more and not left:
+            assert self.bell(worker) == 0, "the bell rings for nothing"
+
+    def ticks(self) -> None:
+        self.recover([])
+
+    def recover(self, expired: Any) -> None:
+        recover(self.queue, expired, 100, {})
+
+    def reaps(self) -> None:
+        self.recover(self.queue.recovery.expired("default", 100)[1])
+        jobs = self.hashes()
+        for worker in self.workers:
+            worker.running = [job for job in worker.running if jobs.get(job.id, {}).get("token") == job.token]
+
+    def dies(self) -> None:
+        worker = self.random.choice(self.workers)
+        self.workers.remove(worker)
+        self.join(worker.types)
+
+    def one(self) -> str:
+        return self.random.choice(self.ids) if self.ids else ""
+
+    def cancels(self) -> None:
+        self.queue.act_on("cancel", [self.one(), self.one()])
+
+    def deletes(self) -> None:
+        self.queue.act_on("delete", [self.one()])
+
+    def retries(self) -> None:
+        self.queue.act_on("retry", [self.one()])
+
+    def runs(self) -> None:
+        self.queue.act_on("run", [self.one()])
+
+    def time_passes(self) -> None:
+        self.clock(self.now + self.random.choice([0, 1, 500, 1000, 5000, LEASE_MS + 1, -500]))
+        for worker in self.workers:
+            worker.renew()
+
+    def pauses_a_type(self) -> None:
+        name = self.random.choice("ad")
+        self.queue.pause_type("default", name, name not in self.paused)
+        self.paused ^= {name}
+
+    def pauses(self) -> None:
+        self.queue.pause("default", self.random.random() < 0.3)
+
+    # -- the end
+
+    def ends(self) -> None:
+        """Everything is opened and done: what nobody handles stays, and nothing of the lanes is left without it."""
+        for name in self.paused:
+            self.queue.pause_type("default", name, False)
+        self.paused = set()
+        self.queue.pause("default", False)
+        self.clock(self.now + 100 * LEASE_MS)
+        last = self.join(KITS[0])
+        for _ in range(500):
+            self.exchange(last, [Settlement(job.id, job.token, "done") for job in last.running], 30)
+            self.clock(self.now + 1000)
+            self.reaps()
+            jobs = self.hashes()
+            left = [job for job in jobs.values() if job["status"] in ("queued", "scheduled", "processing")]
+            if all(job["type"] == STRANGE for job in left):
+                break
+        else:
+            raise AssertionError(f"not drained: {left}")
+        self.queue.act_on("cancel", [job_id for job_id, job in self.hashes().items() if job["type"] == STRANGE])
+        self.ticks()
+        self.look()
+        kept = {key.removeprefix(Q).split(":")[0] for key in self.redis.scan_iter(f"{Q}*", 1000)}
+        assert not kept & {"held", "lane", "lanes", "pauses"}
+        assert self.redis.hget(f"{Q}meta", "gates") is None
+
+
+def tell(server: Server, seed: int, moves: int, steps: int = 300) -> Counter[str]:
+    story = Story(server, seed, moves)
+    told: list[str] = []
+    try:
+        for _ in range(steps):
+            told.append(story.step())
+            story.look()
+        story.ends()
+    except BaseException as error:
+        error.add_note(f"seed {seed}, moves {moves}, step {len(told)}: {told[-4:]}") if hasattr(
+            error, "add_note"
+        ) else None
+        raise
+    return story.seen
+
+
+@pytest.fixture
+def lua(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> Path:
+    folder = scripts(tmp_path)
+    monkeypatch.setattr(Script, "folder", folder)
+    monkeypatch.setattr(Checker, "AGAIN_S", 0)
+    monkeypatch.setattr(Checker, "LATE_MS", 10 * DAY_MS)
+    server.client.script_flush()
+    return folder
+
+
+def bound(lua: Path, moves: int) -> None:
+    text = (lua / "exchange.lua").read_text()
+    assert text.count("local MOVES = 250") == 1
+    (lua / "exchange.lua").write_text(text.replace("local MOVES = 250", f"local MOVES = {moves}"))
+    for part in ("claims", "prelude") if moves == FEW_MOVES else ():
+        text = (lua / f"parts/{part}.lua").read_text()
+        assert text.count("local LOOK = 8") == 1
+        (lua / f"parts/{part}.lua").write_text(text.replace("local LOOK = 8", "local LOOK = 1"))
+
+
+@pytest.mark.parametrize("moves", [250, FEW_MOVES])
+def test_each_claim_takes_the_best_that_it_may(moves: int, lua: Path, server: Server) -> None:
+    bound(lua, moves)
+    seen = sum((tell(server, seed, moves, 150) for seed in range(3)), Counter[str]())
+    assert seen["claimed"] > 100
+    assert (seen["more"] > 0) == (moves == FEW_MOVES)
+
+
+@pytest.mark.long(120)
+@pytest.mark.parametrize("moves", [250, FEW_MOVES])
+def test_many_stories(moves: int, lua: Path, server: Server) -> None:
+    bound(lua, moves)
+    for seed in range(SEED, SEED + STORIES):
+        tell(server, seed, moves)
+
+
+MUTANTS = {
+    "ignores types": (
+        "exchange.lua",
+        "key('kit:' .. kit), job_type)) or false",
+        "key('kit:' .. kit), job_type)) or 10000",
+    ),
+    "ignores pauses": ("exchange.lua", "call('SISMEMBER', key('pauses'), job_type) == 1", "false"),
+    "queue before lanes": ("exchange.lua", "tonumber(waiting[at + 1]) < least", "true"),
+    "no bell for what is left": ("exchange.lua", "if claimed or requeued then", "if requeued then"),
+    "no bell for what is given back": ("exchange.lua", "not requeued and (", "("),
+    "not alone": ("exchange.lua", "if again or n + 1 == want then break end", "if n + 1 == want then break end"),
+    "head not refreshed by a claim": (
+        "parts/claims.lua",
+        "for job_type in pairs(passed) do refresh_lane(job_type) end",
+        "",
+    ),
+    "lane not left": ("parts/claims.lua", "call('ZREM', key('lane:' .. job_type), unpack(ids))", ""),
+    "looks at few lanes": (
+        "parts/claims.lua",
+        "horizon = #first == 2 * LOOK and tonumber(first[#first]) or math.huge",
+        "horizon = math.huge",
+    ),
+    "rings for few lanes": ("parts/prelude.lua", "work = work or #heads == LOOK", "work = work or false"),
+    "head not refreshed by a cancel": ("parts/parked.lua", "== 1 then refresh_lane(each) end", "== 1 then break end"),
+    "paused lane stays open": ("parts/lanes.lua", "and call('SISMEMBER', key('pauses'), job_type) == 0", ""),
+    "flag cleared too early": ("tidy.lua", "if gates and call('EXISTS', key('held'), key('pauses')) == 0", "if gates"),
+    "flag not set": ("parts/claims.lua", "if next(parked) then call('HSET', key('meta'), 'gates', '1') end", ""),
+    "no bell at a submit": ("submit.lua", "ring(meta)", ""),
+    "no bell for the lanes": ("parts/prelude.lua", "if not work and meta[2] then", "if false then"),
+}
+
+
+@pytest.mark.long(60)
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_broken_claim_is_caught(mutant: str, lua: Path, server: Server) -> None:
+    script, line, broken = MUTANTS[mutant]
+    text = (lua / script).read_text()
+    assert text.count(line) == 1, f"{script} has changed: find the new place of this line"
+    (lua / script).write_text(text.replace(line, broken))
+    moves = FEW_MOVES if "few" in mutant else 250
+    bound(lua, moves)
+    with pytest.raises(AssertionError):
+        for seed in range(10):
+            tell(server, seed, moves, 200)
