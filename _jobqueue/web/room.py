@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-HELD_BYTES = 64 * 2**20  # or two of the largest bodies
+HELD_BYTES = 40 * 2**20  # or two of the largest bodies
 WEIGHED_BYTES = 2**20  # after so many more bytes it is looked whether that is too much
 LINGER_S = 5.0  # a refused client is listened to for so long, or it might not read why
 

@@ -256,7 +256,7 @@ def test_memory_of_large_bodies_comes_back(system: System) -> None:
 
     assert post(0) == 201
     before = rss_mib()
-    with ThreadPoolExecutor(8) as threads:
+    with ThreadPoolExecutor(6) as threads:
         assert set(threads.map(post, range(24))) == {201}
         assert set(threads.map(lambda _: system.get("/jobs?limit=200").status_code, range(24))) == {200}
     eventually(rss_mib, equals=lambda now: now < before + 60)
