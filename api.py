@@ -299,6 +299,7 @@ def main() -> int:
     probe = queue(timeout_s=HEALTH_S, retries=0)
     try:
         jobs.check_version()
+        jobs.check_format()
         for _, warning in jobs.server()["warnings"]:
             log.warning(warning)
     except (TooNew, TooOld) as error:

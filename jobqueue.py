@@ -321,13 +321,17 @@ class JobQueue:
         def look() -> None:
             self.ping()
             self.check_version()
+            self.check_format()
 
         ready.wait_until(look, stop, say)
 
     def check_version(self) -> None:
-        """TooOld for a Redis before 6.2; one that does not tell its version may pass. TooNew for data of a later release."""
+        """TooOld for a Redis before 6.2; one that does not tell its version may pass."""
         if reason := too_old(self.server()["version"]):
             raise TooOld(f"this Redis cannot be used: {reason}")
+
+    def check_format(self) -> None:
+        """TooNew for data of a later release."""
         formats.check(self.store, self._registry.queues())
 
     def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int]:

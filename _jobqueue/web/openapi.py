@@ -73,6 +73,7 @@ def _in_path(name: str, schema: Schema, **more: Any) -> Schema:
 PARAMETERS = {
     "job_id_path": _in_path("job_id", TEXT, example=JOB_ID),
     "queue_path": _in_path("queue", WORD),
+    "job_type_path": _in_path("job_type", WORD),
     "key": {
         "name": "Idempotency-Key",
         "in": "header",

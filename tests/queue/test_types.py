@@ -258,10 +258,10 @@ def test_job_that_names_no_queue_goes_to_that_of_its_handler(queue: JobQueue, se
 
 def test_program_stops_where_a_later_release_has_written(queue: JobQueue, server: Server, mail: Worker) -> None:
     assert server.client.hget(f"{Q}meta", "format") == str(FORMAT)
-    queue.check_version()
+    queue.check_format()
     server.client.hset(f"{Q}meta", "format", FORMAT + 1)
     with pytest.raises(TooNew, match="a later release has written to the queue default"):
-        queue.check_version()
+        queue.check_format()
 
 
 def test_policies_of_a_kit_are_its_own(queue: JobQueue) -> None:
