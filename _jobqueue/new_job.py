@@ -24,6 +24,8 @@ from _jobqueue.records import (
     NAME,
     NAME_RULE,
     PRIORITIES,
+    TAG,
+    TAG_RULE,
 )
 from _jobqueue.rfc3339 import epoch_ms
 from _jobqueue.strict_json import encode_json
@@ -100,8 +102,8 @@ class NewJob:
             yield "/tags", f"must be a list of at most {MAX_TAGS} tags"
             return
         for number, tag in enumerate(self.tags):
-            if not _is_name(tag):
-                yield f"/tags/{number}", NAME_RULE
+            if not (isinstance(tag, str) and TAG.fullmatch(tag)):
+                yield f"/tags/{number}", TAG_RULE
 
     def _time_problems(self) -> Iterator[tuple[str, str]]:
         for name, low, high in (

@@ -25,6 +25,8 @@ DEFAULT_PRIORITY, MAX_PRIORITY = 5, 9
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
+TAG = re.compile(r"[A-Za-z0-9_.:@=-]{1,64}")
+TAG_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . : @ = -"
 MAX_KEY_CHARS = 255
 MAX_TAGS = 10
 MAX_PAYLOAD_BYTES = 2**20

@@ -23,6 +23,7 @@ from _jobqueue.records import (
     NAME,
     PRIORITIES,
     STATUSES,
+    TAG,
 )
 from _jobqueue.web.diagnosis import EXPLANATIONS, LEVELS, MAX_FINDINGS
 from _jobqueue.web.jobs import FILTERS
@@ -103,7 +104,7 @@ NEW_JOB = shape(
             {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
             "While a job of the queue with this key has not ended, submitting another gives that one back.",
         ),
-        "tags": listed(WORD, maxItems=MAX_TAGS),
+        "tags": listed({"type": "string", "pattern": f"^{TAG.pattern}$"}, maxItems=MAX_TAGS),
     },
     (),
     additionalProperties=False,

@@ -10,7 +10,7 @@ import pytest
 
 from _jobqueue import strict_json
 from _jobqueue.strict_json import MAX_DEPTH, parse_json
-from jobqueue import Invalid, JobQueue, NewJob
+from jobqueue import Filter, Invalid, JobQueue, NewJob
 from tests.harness import Server
 
 PAYLOADS: list[Any] = [
@@ -77,3 +77,16 @@ def test_nobody_says_by_a_member_that_his_payload_is_known_to_be_good() -> None:
             NewJob.of_json(sent(payload=1, **{name: True}))
         with pytest.raises(TypeError):
             NewJob(**{name: True})
+
+
+def test_a_tag_may_hold_what_names_a_thing_of_somebody_elses() -> None:
+    tags = ["order:42", "ada@example.org", "region=eu", "a.b_c-d"]
+    assert NewJob(tags=tags).tags == tags
+    for wrong in ("", "a b", "a/b", "{a}", "x" * 65, 1, None):
+        with pytest.raises(Invalid, match="/tags/0"):
+            NewJob(tags=[wrong])
+
+
+def test_jobs_are_found_by_such_a_tag(queue: JobQueue) -> None:
+    job = queue.submit(tags=["order:42", "to=ada@example.org"])
+    assert [found.id for found in queue.page(Filter(tag="to=ada@example.org")).jobs] == [job.id]
