@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import traceback
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from _jobqueue.errors import Invalid
@@ -42,7 +42,7 @@ class Attempts:
             message = f"no handler for the type {run.job.type!r}; this worker has {known}"
             return _failed(run, "no_handler", message)
         try:
-            return run.guard(partial(self._outcome, run))
+            return run.guard(self._outcome)
         except TimedOut:
             return self.timed_out(run)
 
@@ -62,7 +62,11 @@ class Attempts:
     def _outcome(self, run: Run) -> Settlement | None:
         try:
             try:
-                result = self._call(run)
+                try:
+                    result = self.types[run.job.type].function(_from_json(run.job.payload.decode()), Context(run))
+                finally:
+                    if run.is_in_forked_child():
+                        os._exit(0)  # a child that the handler forked; it may wait for ever for a lock held at the fork
             except BaseException as error:
                 return _unsuccessful(run, error)
             return self._done(run, result)
@@ -71,12 +75,6 @@ class Attempts:
         except BaseException as odd:
             reason = f"what the handler gave back cannot be read: {_class_name(type(odd))}"
             return _failed(run, "bad_result", reason, NEVER)
-
-    def _call(self, run: Run) -> Any:
-        try:
-            return self.types[run.job.type].function(_from_json(run.job.payload.decode()), Context(run))
-        finally:
-            run.end_forked_child()
 
     def _done(self, run: Run, result: Any) -> Settlement:
         try:
@@ -120,8 +118,8 @@ def _asked_again(run: Run, error: Retry) -> Settlement:
 
 def _could_not_be_called(error: BaseException) -> bool:
     """No function of the handler's has begun: it does not take these arguments, and never will."""
-    calls = error.__traceback__.tb_next if error.__traceback__ else None
-    return isinstance(error, TypeError) and calls is not None and calls.tb_next is None
+    here = error.__traceback__
+    return isinstance(error, TypeError) and here is not None and here.tb_next is None
 
 
 def _error(run: Run, error: BaseException, delay_ms: int = BACKOFF) -> Settlement:

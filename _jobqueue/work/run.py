@@ -19,6 +19,17 @@ T = TypeVar("T")
 _NOTHING: Any = object()
 
 
+_pid = os.getpid()  # asking for it is a system call
+
+
+def _forked() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class Interrupted(BaseException):
     """Raised inside a handler by ``ctx.check()``. Not an Exception, so that ``except Exception`` lets it pass."""
 
@@ -38,21 +49,22 @@ class Run:
         self.stopped_for: str | None = None  # timeout, cancelled or lost
         self.started = time.monotonic()
         self.deadline = self.started + timeout_s
-        self._process, self._thread = os.getpid(), threading.get_ident()
+        self._process, self._thread = _pid, threading.get_ident()
         self._lock = threading.Lock()  # guards what follows; no code of a handler runs while it is held
         self._inside = self._thrown = False
-        self._lines: deque[str] = deque(maxlen=LOG_LINES)
-        self._changed: dict[str, str] = {}
+        self._lines: deque[str] | None = None
+        self._changed: dict[str, str] | None = None
 
-    def guard(self, function: Callable[[], T]) -> T:
+    def guard(self, function: Callable[[Run], T]) -> T:
         """What ``function`` returns. Raises TimedOut when it was interrupted."""
         value, called = _NOTHING, False
         while True:
             try:
                 if not called:
                     called = self._inside = True
-                    value = function()
-                self.end_forked_child()
+                    value = function(self)
+                if os.getpid() != self._process:
+                    os._exit(0)  # a child that the handler forked: it must not go on as a second worker
                 with self._lock:
                     self._inside = False  # from here on nothing is thrown
                 if self._thrown:
@@ -64,6 +76,10 @@ class Run:
             raise TimedOut
         return value
 
+    def is_in_forked_child(self) -> bool:
+        """Whether this is a process that the handler has forked, as far as Python knows."""
+        return self._process != _pid
+
     def interrupt(self) -> bool:
         """Stop the attempt at its timeout, from another thread. False when it was interrupted before, or has ended."""
         with self._lock:
@@ -74,27 +90,24 @@ class Run:
             _throw(self._thread, TimedOut)
             return True
 
-    def end_forked_child(self) -> None:
-        """A child that the handler forked ends here: it must not go on as a second worker, nor wait for a lock of the first."""
-        if os.getpid() != self._process:
-            os._exit(0)
-
     def show(self, fraction: float, note: str) -> None:
         shown = json.dumps({"fraction": fraction, "note": note})
         with self._lock:
-            self._changed["progress"] = shown
+            self._changed = {**(self._changed or {}), "progress": shown}
 
     def add_line(self, line: str) -> None:
         with self._lock:
+            if self._lines is None:
+                self._lines = deque(maxlen=LOG_LINES)
             self._lines.append(line)
-            self._changed["log"] = "\n".join(self._lines)
+            self._changed = {**(self._changed or {}), "log": "\n".join(self._lines)}
 
     def changes(self) -> list[str | bytes | int]:
         """What is new since the last call, as fields of the job's hash."""
         if not self._changed:  # one read of one reference; what is added meanwhile is found at the next call
             return []
         with self._lock:
-            changed, self._changed = self._changed, {}
+            changed, self._changed = self._changed or {}, None
         return [part.encode(errors="replace") for pair in changed.items() for part in pair]
 
 

@@ -203,7 +203,9 @@ def test_a_timeout_hits_the_handler_and_never_the_code_around_it():
     sys.setswitchinterval(1e-5)
     watcher.start()
     try:
-        for _ in range(5000):
+        for n in range(200_000):
+            if n >= 5000 and ends["timeout"] > 100:  # on a busy machine few are hit
+                break
             try:
                 slot.take([Claimed("id", "w-1:1", "busy", b"null", 1, None)])
                 run = slot.start(lambda job: 100e-6, stopping=False)
