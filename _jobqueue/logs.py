@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from datetime import datetime, timezone
 from typing import Any
 
@@ -21,15 +22,28 @@ class _Json(logging.Formatter):
             "process": record.name,
             "message": record.getMessage(),
         }
-        line |= getattr(record, "fields", {})
+        line |= _fields(record)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
+running = threading.local()  # job: what this thread runs; the log lines of its handler name it
+_USUAL = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Of a line of ours as they were given; of a handler's: its job, type and attempt, and what stands in ``extra``."""
+    if "fields" in vars(record):
+        return dict(record.fields)  # type: ignore[attr-defined]
+    job = getattr(running, "job", None)
+    named = {"job": job.id, "type": job.type, "attempt": job.attempt} if job else {}
+    return named | {name: value for name, value in vars(record).items() if name not in _USUAL}
+
+
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        pairs = "".join(f" {name}={_plain(value)}" for name, value in getattr(record, "fields", {}).items())
+        pairs = "".join(f" {name}={_plain(value)}" for name, value in _fields(record).items())
         level = "" if record.levelno == logging.INFO else record.levelname.lower() + ": "
         line = f"{_utc(record)[11:23]} {record.name} {level}{_plain(record.getMessage())}{pairs}"
         return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")

@@ -1,6 +1,7 @@
 """Handlers that behave as handlers should not, and some that tests can steer: ``--handlers tests.odd_handlers``."""
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import random
@@ -356,3 +357,8 @@ def kill_connections(payload, ctx):
     client.client_kill_filter(_type="normal", skipme=True)
     client.close()
     return "killed"
+
+
+@handler("log.line")
+def log_line(payload, ctx):
+    logging.getLogger("mine").warning("a line of a handler", extra={"order": payload})

@@ -12,6 +12,7 @@ from typing import Any
 from _jobqueue.errors import Invalid
 from _jobqueue.job_types import Fail, JobType, Retry
 from _jobqueue.kits import kit_of
+from _jobqueue.logs import running
 from _jobqueue.pieces import result_fields
 from _jobqueue.records import BACKOFF, NEVER, Claimed, Policy, Settlement
 from _jobqueue.work.run import Context, Interrupted, Run, TimedOut, exact
@@ -41,10 +42,13 @@ class Attempts:
             known = ", ".join(sorted(self.types))
             message = f"no handler for the type {run.job.type!r}; this worker has {known}"
             return _failed(run, "no_handler", message)
+        running.job = run.job
         try:
             return run.guard(self._outcome)
         except TimedOut:
             return self.timed_out(run)
+        finally:
+            running.job = None
 
     def timed_out(self, run: Run) -> Settlement:
         job, policy = run.job, self.policies.get(run.job.type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import random
@@ -987,3 +988,12 @@ def test_a_full_redis_still_runs_what_waits_and_nobody_calls_it_an_outage(own_sy
         assert ends(queue, job.id).attempts == 1
     assert "no work until Redis is back" not in worker.log
     assert worker.stop() == 0
+
+
+def test_a_line_that_a_handler_logs_names_its_job_and_keeps_what_is_extra(odd, queue):
+    worker = odd(LOG_FORMAT="json")
+    job = queue.submit("log.line", 42)
+    ends(queue, job.id)
+    worker.says("a line of a handler")
+    [line] = [json.loads(line) for line in worker.log.splitlines() if "a line of a handler" in line]
+    assert (line["job"], line["type"], line["attempt"], line["order"]) == (job.id, "log.line", 1, 42)
