@@ -118,7 +118,7 @@ def test_a_stuck_job_is_requeued_by_the_reaper_and_finished_by_a_worker(system, 
     assert system.job(job_id)["status"] == "processing"
     reaper = system.reaper()
     assert system.ends(job_id, "queued")["attempts"] == 1
-    assert "took back a job" in reaper.log
+    reaper.says("took back a job")
     system.worker()
     job = system.ends(job_id, "done")
     assert (job["attempts"], job["result"]) == (2, {"stuck": True})

@@ -191,7 +191,7 @@ def test_a_killed_worker_is_replaced_and_its_job_runs_again(start: Start) -> Non
     eventually(lambda: one.job(job_id)["status"], equals="processing")
     os.kill(one.children["worker"], signal.SIGKILL)
     assert one.ends(job_id)["attempts"] == 2
-    assert "ended with -9; starting it again" in one.log
+    one.program.says("ended with -9; starting it again")
     assert one.processes().keys() == one.children.keys()
 
 
@@ -213,7 +213,7 @@ def test_everything_ends_when_run_py_is_killed_and_the_next_run_goes_on(start: S
     one.program.process.wait(10)
     again = start().ready()
     assert alive(one.children) == {}
-    assert "An earlier run was killed" in again.log
+    again.program.says("An earlier run was killed")
     assert again.ends(job_id)["attempts"] == 1
 
 
@@ -222,7 +222,7 @@ def test_everything_ends_when_run_py_is_killed_and_the_next_run_goes_on(start: S
 
 def test_a_redis_that_answers_is_used_and_left_running(start: Start, server: Server) -> None:
     one = start(REDIS_URL=server.url).ready()
-    assert f"using the Redis at 127.0.0.1:{server.port}" in one.log
+    one.program.says(f"using the Redis at 127.0.0.1:{server.port}")
     one.ends(one.submit("there"))
     assert one.interrupt() == 0
     assert server.answers()
@@ -255,7 +255,7 @@ def test_sentinels_that_do_not_answer_are_said_without_their_password(start: Sta
 def test_another_port_is_taken_when_something_else_sits_on_that_of_redis(start: Start, ports: tuple[int, int]) -> None:
     with socket.create_server(("127.0.0.1", ports[0])):
         one = start().ready()
-    assert f"port {ports[0]} is taken" in one.log
+    one.program.says(f"port {ports[0]} is taken")
     one.ends(one.submit())
 
 

@@ -287,7 +287,7 @@ def test_a_process_that_can_confirm_nothing_says_so_at_its_start_and_in_its_heal
 ) -> None:
     front.version = "7.0.15"
     api = system.api(DURABILITY="fsync")
-    assert "no submit is confirmed as fsync" in api.log
+    api.says("no submit is confirmed as fsync")
     assert any("No submit is confirmed as fsync" in text for text in system.get("/health?verbose").json()["warnings"])
 
 
