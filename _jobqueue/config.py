@@ -145,7 +145,7 @@ class Config:
         "--processes",
         of=API,
     )
-    api_one_core: bool = _setting(False, _switch, "1 keeps each API process on one core of its own", show=int, of=API)
+    api_one_core: bool = _setting(True, _switch, "0 lets an API process use all cores", show=int, of=API)
     api_keys: tuple[Key, ...] = _setting(
         (),
         parse_keys,

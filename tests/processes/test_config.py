@@ -71,6 +71,7 @@ OTHERS = {
     "api_keys": f"me:read:{'0' * 64}",
     "queues": "a=3,b=1",
     "simulated_failures": "0",
+    "api_one_core": "0",
 }
 
 
