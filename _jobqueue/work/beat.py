@@ -128,9 +128,9 @@ class Beat:
         held = [Held(run.job.id, run.job.token, round((run.deadline - now) * 1000), run.changes()) for run in runs]
         return runs, held + waiting
 
-    def _counted(self, queue: str) -> Counter[str]:
+    def _counted(self, queue: str) -> Counter[tuple[str, str]]:
         """What the queue's slots have counted since the last beat. A beat that fails loses it: nothing hangs on it."""
-        return sum((slot.take_counts() for slot in self._slots(queue)), Counter[str]())
+        return sum((slot.take_counts() for slot in self._slots(queue)), Counter[tuple[str, str]]())
 
     def _tell_of_reaper(self, lives: bool) -> None:
         now = time.monotonic()

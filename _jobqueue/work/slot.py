@@ -35,7 +35,8 @@ class Slot:
         self._handed: list[Settlement] = []  # what the beat is to settle, or the slot itself if it comes first
         self._abandoned = False  # another slot or main has taken over; its thread only ends
         self._seen = 0  # the last claim whose jobs it has taken
-        self._counts: Counter[str] = Counter()  # waiting and running times, until the next beat takes them
+        # By type: attempts done and failed, waiting and running times, until the next beat takes them.
+        self._counts: Counter[tuple[str, str]] = Counter()
 
     # -- the slot's own thread
 
@@ -89,9 +90,7 @@ class Slot:
                 return False
             if end:
                 self._ended.append(end)
-            waited = times("wait", run.job.waited_ms) if run.job.waited_ms is not None else ()
-            for name, n in (*waited, *times("run", (time.monotonic() - run.started) * 1000)):
-                self._counts[name] += n
+            self._count(run, end.outcome if end else "lost")
             return True
 
     # -- the watch
@@ -117,6 +116,8 @@ class Slot:
             if self._abandoned or self._running is not run:
                 return None
             self._abandoned = True
+            if run:
+                self._count(run, "failed")
             ends, self._ended = self._ended + self._release(), []
             return ends
 
@@ -132,6 +133,7 @@ class Slot:
             if not self._running:
                 return None
             job = self._running.job
+            self._count(self._running, "failed")
             end = Settlement(job.id, job.token, "failed", IN_PLACE, "interrupted", INTERRUPTED)
             self._handed.append(end)
             return self._running, end
@@ -156,7 +158,7 @@ class Slot:
             waiting = [Held(job.id, job.token, round(timeout_s(job) * 1000)) for job in self._pending]
             return self._running, waiting + [Held(end.id, end.token, lease_ms) for end in self._ended]
 
-    def take_counts(self) -> Counter[str]:
+    def take_counts(self) -> Counter[tuple[str, str]]:
         with self._lock:
             counts, self._counts = self._counts, Counter()
             return counts
@@ -170,6 +172,14 @@ class Slot:
         """Abandoned, its thread has ended, and nothing is left to settle."""
         with self._lock:
             return self._abandoned and self.future.done() and not self._handed
+
+    def _count(self, run: Run, outcome: str) -> None:
+        job_type, waited_ms = run.job.type, run.job.waited_ms
+        waited = times("wait", waited_ms) if waited_ms is not None else ()
+        for name, n in (*waited, *times("run", (time.monotonic() - run.started) * 1000)):
+            self._counts[job_type, name] += n
+        if outcome in ("done", "failed"):
+            self._counts[job_type, outcome] += 1
 
     def _release(self) -> list[Settlement]:
         """What has not started goes back unharmed."""

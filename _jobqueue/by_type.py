@@ -1,0 +1,60 @@
+"""Counters of job types, as workers tell them and as Redis keeps them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+TYPES_KEPT = 200  # of a queue, as in lua/parts/by_type.lua; further ones are counted together
+OTHER = "other"
+
+Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The queued jobs of a type: how many, how many of them came lately, since when the oldest one waits."""
+
+    jobs: float
+    came: float
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ByType:
+    """What there is to know of a queue's types at one instant."""
+
+    now_ms: int
+    lately_ms: int  # since when a job came lately: the beginning of the minute before this one
+    exact: bool  # all that waits was counted; else it is an estimate
+    waiting: dict[str, Waiting]
+    ever: dict[str, Counts]  # its counter ``since``: when the type was first counted
+    minutes: dict[int, dict[str, Counts]]  # minutes since the epoch -> type -> counters
+
+
+def text_of(counts: Counts) -> str:
+    """Counters as the scripts read and keep them."""
+    return " ".join(f"{name} {n}" for name, n in counts.items())
+
+
+def counts_of(text: str) -> Counts:
+    words = text.split()
+    return {name: int(n) for name, n in zip(words[::2], words[1::2], strict=True)}
+
+
+def told_apart(counts: Mapping[tuple[str, str], int]) -> tuple[Counter[str], dict[str, Counter[str]]]:
+    """Counters by (type, name) as those of all types together, and those of each type: the first TYPES_KEPT, and the rest."""
+    together, by_type = Counter[str](), dict[str, Counter[str]]()
+    for (job_type, name), n in counts.items():
+        together[name] += n
+        kept = job_type in by_type or len(by_type) < TYPES_KEPT - 1
+        by_type.setdefault(job_type if kept else OTHER, Counter())[name] += n
+    return together, by_type
+
+
+def summed(rows: Iterable[Counts]) -> Counter[str]:
+    total = Counter[str]()
+    for row in rows:
+        total.update(row)
+    return total
