@@ -30,7 +30,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
     backoffs           hash    type -> "max_backoff_ms jitter", the same
     totals stats:<minute> hash counters, written inside the transitions; of a minute also the oldest waiting job's age
-    by_type by_type:<minute> hash type -> its counters, "name n name n ...", as the workers' beats tell them
+    by_type by_type:<minute> hash type -> its counters as JSON, as the workers' beats tell them
     counted            zset    the same types -> when they were last counted
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended

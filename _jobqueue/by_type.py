@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -35,12 +36,11 @@ class ByType:
 
 def text_of(counts: Counts) -> str:
     """Counters as the scripts read and keep them."""
-    return " ".join(f"{name} {n}" for name, n in counts.items())
+    return json.dumps(counts, separators=(",", ":"))
 
 
-def counts_of(text: str) -> Counts:
-    words = text.split()
-    return {name: int(n) for name, n in zip(words[::2], words[1::2], strict=True)}
+def counts_of(text: bytes) -> Counts:
+    return {name: int(n) for name, n in json.loads(text).items()}
 
 
 def told_apart(counts: Mapping[tuple[str, str], int]) -> tuple[Counter[str], dict[str, Counter[str]]]:

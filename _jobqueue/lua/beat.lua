@@ -5,7 +5,7 @@
 --       6 number of types
 --       then for each type: type, '<max_attempts> <timeout_ms> <backoff_ms>', '<max_backoff_ms or -> <jitter, 0 to 1>'
 --       then the number of counters, and for each: name, how much to add
---       then the number of types that were counted, and for each: type, its counters, 'name n name n ...'
+--       then the number of types that were counted, and for each: type, its counters as JSON, name -> n
 --       then for each running attempt: id, token, ms left of its timeout, number of field-value pairs to store, field, value ...
 -- Returns {now, reaper's last tick or '', answers}: 'ok', 'cancel' (somebody asked it to stop) or 'lost' (not its job any more).
 local worker, lease_ms, kit, types_n = ARGV[1], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[6])
@@ -48,7 +48,6 @@ for i = 7, counters_at - 1, 3 do
 end
 if kit ~= '' then live_in(kit, 7, types_n, now) end
 for i = counters_at + 1, by_type_at - 1, 2 do count(ARGV[i], ARGV[i + 1], now) end
-count_by_type({ unpack(ARGV, by_type_at + 1, by_type_at + 2 * tonumber(ARGV[by_type_at])) }, now)
 local answers = {}
 for i, h in ipairs(held) do
   if not h.mine then
@@ -60,4 +59,5 @@ for i, h in ipairs(held) do
     if h.last >= h.first then call('HSET', key('job:' .. h.id), unpack(ARGV, h.first, h.last)) end
   end
 end
+pcall(count_by_type, { unpack(ARGV, by_type_at + 1, by_type_at + 2 * tonumber(ARGV[by_type_at])) }, now)
 return { digits(now), call('HGET', key('meta'), 'reaper') or '', answers }

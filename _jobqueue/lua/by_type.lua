@@ -5,8 +5,8 @@
 -- ARGV  1 most jobs of the queue to look at   2 number of the last minutes to read, this one included
 -- Returns {now, when the minute before this one began, 1 when all that waits was counted, else 0;
 -- {type, how many wait, how many of them came since that minute began, since when the oldest one of those looked at waits} ...;
--- {type, counters} ...; for each minute, this one first: {type, counters} ...}. Counters: 'name n name n ...'; the first of those
--- for ever is since, the time of the first count. How many: text, not always whole.
+-- {type, counters} ...; for each minute, this one first: {type, counters} ...}. Counters: JSON, name -> n; since, among those for
+-- ever, is the time of the first count. How many: text, not always whole.
 local LANES_MOST = 200
 local most, now = tonumber(ARGV[1]), now_ms()
 local since = (math.floor(now / 60000) - 1) * 60000
@@ -52,10 +52,10 @@ for _, part in ipairs(parts) do
   local share = sums[not part.young] > 0 and most / 2 or most
   local looks = all and part.n or math.min(part.n, math.ceil(share * part.n / sums[part.young]))
   exact = exact and looks == part.n
+  local ids = looks == part.n and call('ZRANGE', key('queue'), part.at, part.at + looks - 1)
   for i = 0, looks - 1 do -- the first one is the oldest
-    local at = looks == part.n and i or math.floor((i + (i == 0 and 0 or math.random())) * part.n / looks)
-    local id = call('ZRANGE', key('queue'), part.at + at, part.at + at)[1]
-    local job_type, came = arrival_of(id or '')
+    local at = part.at + math.floor((i + (i == 0 and 0 or math.random())) * part.n / looks)
+    local job_type, came = arrival_of(ids and ids[i + 1] or call('ZRANGE', key('queue'), at, at)[1] or '')
     local row, weight = row_of(job_type), part.n / looks
     row.n, row.oldest = row.n + weight, math.min(row.oldest, came)
     if came >= since then row.young = row.young + weight end

@@ -36,9 +36,9 @@ local by_type = {}
 for _, job in ipairs(jobs) do
   answers[job.number] = job.status
   tally('reaped')
-  by_type[#by_type + 1], by_type[#by_type + 2] = job.type or 'echo', 'failed 1'
+  by_type[#by_type + 1], by_type[#by_type + 2] = job.type or 'echo', '{"failed":1}'
 end
 write_ends(now)
-count_by_type(by_type, now)
+pcall(count_by_type, by_type, now)
 ring()
 return answers

@@ -37,7 +37,7 @@ for from = 1, math.min(#published, TYPES_MOST), TYPES_STEP do
     if not known[i] then unpublished[#unpublished + 1] = job_type end
   end
 end
-local idle = call('ZRANGEBYSCORE', key('counted'), '-inf', digits(now - COUNTED_MS), 'LIMIT', 0, most)
+local idle = redis.pcall('ZRANGEBYSCORE', key('counted'), '-inf', digits(now - COUNTED_MS), 'LIMIT', 0, most)
 
 -- When a type was last handled, as far as is known.
 local function handled_at(job_type)
@@ -114,10 +114,10 @@ for i, job in ipairs(dead) do
   file_under('no_handler', job.id, now_text)
   ended(job, 'failed', now_text, 'errors', digits(job.errors + 1), 'error:' .. job.errors + 1, head .. '\n' .. message)
   tally('errors:no_handler')
-  buried[i], by_type[2 * i - 1], by_type[2 * i] = job.id, job.type, 'failed 1'
+  buried[i], by_type[2 * i - 1], by_type[2 * i] = job.id, job.type, '{"failed":1}'
 end
 write_ends(now)
-count_by_type(by_type, now)
+pcall(count_by_type, by_type, now)
 if gates and call('EXISTS', key('held'), key('pauses')) == 0 then
   call('HDEL', key('meta'), 'gates')
   call('DEL', key('lanes'))

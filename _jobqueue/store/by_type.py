@@ -36,4 +36,4 @@ def _by_type_of(answer: Sequence[Any]) -> ByType:
 
 
 def _counts_of(flat: Sequence[bytes]) -> dict[str, Counts]:
-    return {name.decode(): counts_of(text.decode()) for name, text in pairs_of(flat).items()}
+    return {name.decode(): counts_of(text) for name, text in pairs_of(flat).items()}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from _jobqueue.by_type import OTHER, TYPES_KEPT, ByType, counts_of, told_apart
-from _jobqueue.records import DAY_MS
+from _jobqueue.by_type import OTHER, TYPES_KEPT, ByType, counts_of, text_of, told_apart
+from _jobqueue.records import DAY_MS, Held
 from _jobqueue.store import by_type
 from jobqueue import JobQueue, NewJob, Policy
 from tests.harness import Server
@@ -154,6 +154,20 @@ def test_worker_tells_of_a_bounded_number_of_types() -> None:
     assert len(apart) == TYPES_KEPT and apart[OTHER] == {"run:1": 1000 - (TYPES_KEPT - 1)}
 
 
+@pytest.mark.parametrize("key", ["by_type", "counted"])
+def test_figures_that_a_hand_has_spoiled_stop_no_beat_and_no_reaper(key: str, queue: JobQueue, server: Server) -> None:
+    submit(queue, "mail", "mail")
+    worker = Worker(queue)
+    kept, lost = worker.claim(2)
+    server.client.set(f"{Q}{key}", "spoiled")
+    passes(server, "leases", kept, lost)
+    counts = {("mail", "done"): 1}
+    held = [Held(kept.id, kept.token, 60_000)]
+    assert worker.presence.beat({"threads": 1}, worker.policies, held, counts)[1] == ["ok"]
+    assert tick(queue) == ["queued"]
+    assert queue.get(kept.id).status == "processing"
+
+
 def test_jobs_cost_no_command_more(queue: JobQueue, server: Server) -> None:
     submit(queue, *["mail"] * 5)
     worker = Worker(queue).handles("mail")
@@ -170,7 +184,9 @@ def test_forgotten_queue_leaves_no_figures(queue: JobQueue, server: Server) -> N
 
 
 def test_counters_are_read_as_they_are_written() -> None:
-    assert counts_of("") == {} and counts_of("done 3 run:sum 17") == {"done": 3, "run:sum": 17}
+    counts = {"done": 3, "run:sum": 17 * 10**12}
+    assert counts_of(text_of(counts).encode()) == counts
+    assert counts_of(b'{"done":3,"run:sum":1.7e+13}') == {"done": 3, "run:sum": 17 * 10**12}, "as Lua may write it"
 
 
 # ---------------------------------------------------------------------------------------- types of handlers that are gone
