@@ -61,7 +61,7 @@ def _rows(queue: str, look: Look, found: ByType) -> Iterator[Row]:
             "exact": found.exact,
             "running": running[name],
             "oldest_age_s": (found.now_ms - waiting.since_ms) / 1000 if waiting.jobs else None,
-            "growth_per_minute": round(_growth(waiting, minutes, found), 1),
+            "growth_per_minute": round(_growth(waiting, minutes, found), 1) + 0.0,  # no -0.0
             "done_per_minute": round(done, 1),
             "failed_per_minute": round(failed, 1),
             **percentiles(summed(minutes.values())),
