@@ -43,14 +43,14 @@ def counts_of(text: bytes) -> Counts:
     return {name: int(n) for name, n in json.loads(text).items()}
 
 
-def told_apart(counts: Mapping[tuple[str, str], int]) -> tuple[Counter[str], dict[str, Counter[str]]]:
-    """Counters by (type, name) as those of all types together, and those of each type: the first TYPES_KEPT, and the rest."""
-    together, by_type = Counter[str](), dict[str, Counter[str]]()
-    for (job_type, name), n in counts.items():
-        together[name] += n
-        kept = job_type in by_type or len(by_type) < TYPES_KEPT - 1
-        by_type.setdefault(job_type if kept else OTHER, Counter())[name] += n
-    return together, by_type
+def of_each(rows: Iterable[Mapping[str, Counts]]) -> dict[str, Counter[str]]:
+    """Counters of some slots by type as those of TYPES_KEPT types at most: the first, and the rest."""
+    by_type: dict[str, Counter[str]] = {}
+    for row in rows:
+        for job_type, counts in row.items():
+            kept = job_type in by_type or len(by_type) < TYPES_KEPT - 1
+            by_type.setdefault(job_type if kept else OTHER, Counter()).update(counts)
+    return by_type
 
 
 def summed(rows: Iterable[Counts]) -> Counter[str]:

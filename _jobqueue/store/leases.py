@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from _jobqueue.by_type import text_of, told_apart
+from _jobqueue.by_type import Counts, summed, text_of
 from _jobqueue.errors import Unavailable
 from _jobqueue.kits import ANY_TYPE, kit_of, policy_text
 from _jobqueue.pieces import Field
@@ -104,9 +104,9 @@ class Presence:
         info: dict[str, Any],
         types: dict[str, Policy],
         held: Sequence[Held] = (),
-        counts: Mapping[tuple[str, str], int] | None = None,
+        counts: Mapping[str, Counts] | None = None,
     ) -> tuple[bool, list[str]]:
-        """Say that the worker lives, renew its leases and add to the counters, by (type, name). Returns whether a reaper lives, and for each
+        """Say that the worker lives, renew its leases and add to the counters of types. Returns whether a reaper lives, and for each
         attempt 'ok', 'cancel' (asked to stop) or 'lost' (taken back)."""
         kit = kit_of(types)
         said = json.dumps(info | {"kit": kit} if kit else info)
@@ -114,8 +114,9 @@ class Presence:
         for name, policy in types.items():
             most_ms = "-" if policy.max_backoff_ms is None else policy.max_backoff_ms
             args += [name, policy_text(policy), f"{most_ms} {policy.jitter}"]
-        together, by_type = told_apart(counts or {})
-        times = {name: n for name, n in together.items() if ":" in name}  # what ends is counted where it is settled
+        by_type = counts or {}
+        # What ends is counted for the queue where it is settled.
+        times = {name: n for name, n in summed(by_type.values()).items() if ":" in name}
         args.append(len(times))
         for name, n in times.items():
             args += [name, n]

@@ -79,15 +79,23 @@ def _pace(minutes: Mapping[int, Counts], name: str, now_ms: int) -> float:
 
 def _growth(waiting: Waiting, minutes: Mapping[int, Counts], found: ByType) -> float:
     """How many more wait than a minute ago: those that came lately and still wait, less those that have started lately and came
-    before. A job that had waited for w started at any moment of the time T: it came before that with the probability w / T."""
-    passed_ms = found.now_ms - found.lately_ms
-    counts = summed(minutes.get(found.lately_ms // 60_000 + at, {}) for at in (0, 1))
-    low, started = 0, 0.0
+    before that."""
+    first, passed_ms = found.lately_ms // 60_000, found.now_ms - found.lately_ms
+    started = _came_before(minutes.get(first, {}), 0, 60_000)
+    started += _came_before(minutes.get(first + 1, {}), 60_000, max(1, passed_ms - 60_000))
+    return (waiting.came - started) * 60_000 / passed_ms
+
+
+def _came_before(counts: Counts, from_ms: int, length_ms: int) -> float:
+    """How many of the jobs that started within some time came earlier than ``from_ms`` before it began. A start may have been at
+    any moment of that time."""
+    low, found = 0, 0.0
     for bound in (*BUCKETS_MS, "inf"):
         high = low if isinstance(bound, str) else bound
-        started += counts[f"wait:{bound}"] * min(1.0, (low + high) / 2 / passed_ms)
+        share = ((low + high) / 2 - from_ms) / length_ms
+        found += counts.get(f"wait:{bound}", 0) * min(1.0, max(0.0, share))
         low = high
-    return (waiting.came - started) * 60_000 / passed_ms
+    return found
 
 
 # --------------------------------------------------------------------------------------------------------- for Prometheus

@@ -36,7 +36,7 @@ class Slot:
         self._abandoned = False  # another slot or main has taken over; its thread only ends
         self._seen = 0  # the last claim whose jobs it has taken
         # By type: attempts done and failed, waiting and running times, until the next beat takes them.
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: dict[str, Counter[str]] = {}
 
     # -- the slot's own thread
 
@@ -158,9 +158,9 @@ class Slot:
             waiting = [Held(job.id, job.token, round(timeout_s(job) * 1000)) for job in self._pending]
             return self._running, waiting + [Held(end.id, end.token, lease_ms) for end in self._ended]
 
-    def take_counts(self) -> Counter[tuple[str, str]]:
+    def take_counts(self) -> dict[str, Counter[str]]:
         with self._lock:
-            counts, self._counts = self._counts, Counter()
+            counts, self._counts = self._counts, {}
             return counts
 
     @property
@@ -175,11 +175,14 @@ class Slot:
 
     def _count(self, run: Run, outcome: str) -> None:
         job_type, waited_ms = run.job.type, run.job.waited_ms
+        counts = self._counts.get(job_type)
+        if counts is None:
+            counts = self._counts[job_type] = Counter()
         waited = times("wait", waited_ms) if waited_ms is not None else ()
         for name, n in (*waited, *times("run", (time.monotonic() - run.started) * 1000)):
-            self._counts[job_type, name] += n
+            counts[name] += n
         if outcome in ("done", "failed"):
-            self._counts[job_type, outcome] += 1
+            counts[outcome] += 1
 
     def _release(self) -> list[Settlement]:
         """What has not started goes back unharmed."""

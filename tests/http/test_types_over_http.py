@@ -73,7 +73,12 @@ def test_rates_and_percentiles_of_a_type_are_those_of_the_last_minutes(seen: Loo
         ((900, 0), {}, 0),  # a backlog that nobody touches does not grow
         ((900, 300), {"wait:300000": 300}, 0),  # as many came as have started that had waited for long
         ((900, 0), {"wait:300000": 300}, -200),
-        ((0, 0), {"wait:1": 100_000}, 0),  # they came and went
+        ((0, 0), {"wait:1": 100_000}, -0.6),  # they came and went
+        (
+            (500, 500),
+            {"wait:60000": 400},
+            133,
+        ),  # of 400 that had waited for 45 s, 300 came before the minute in which they began
     ],
 )
 def test_growth_is_what_came_less_what_has_left(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from _jobqueue.by_type import OTHER, TYPES_KEPT, ByType, counts_of, text_of, told_apart
+from _jobqueue.by_type import OTHER, TYPES_KEPT, ByType, counts_of, of_each, text_of
 from _jobqueue.records import DAY_MS, Held
 from _jobqueue.store import by_type
 from jobqueue import JobQueue, NewJob, Policy
@@ -31,7 +31,7 @@ def ever(queue: JobQueue, job_type: str) -> dict[str, int]:
     return {name: n for name, n in look(queue).ever.get(job_type, {}).items() if name != "since"}
 
 
-def tell(worker: Worker, counts: dict[tuple[str, str], int]) -> None:
+def tell(worker: Worker, counts: dict[str, dict[str, int]]) -> None:
     worker.presence.beat({"host": "here", "threads": 1, "types": [], "running": []}, worker.policies, (), counts)
 
 
@@ -105,7 +105,7 @@ def test_beat_adds_to_the_counters_of_each_type_and_to_those_of_the_queue(queue:
     queue.register("default")
     worker = Worker(queue)
     for _ in range(2):
-        tell(worker, {("mail", "done"): 3, ("mail", "run:10"): 3, ("image", "failed"): 1, ("image", "run:10"): 1})
+        tell(worker, {"mail": {"done": 3, "run:10": 3}, "image": {"failed": 1, "run:10": 1}})
     assert ever(queue, "mail") == {"done": 6, "run:10": 6} and ever(queue, "image") == {"failed": 2, "run:10": 2}
     totals = queue.books("default").totals
     assert totals["run:10"] == 8 and "done" not in totals and "failed" not in totals
@@ -136,7 +136,7 @@ def test_types_of_a_queue_are_bounded_and_dropped_again(queue: JobQueue, server:
     queue.register("default")
     worker = Worker(queue)
     for step in range(3):
-        tell(worker, {(f"t{step}.{n}", "done"): 1 for n in range(150)})
+        tell(worker, {f"t{step}.{n}": {"done": 1} for n in range(150)})
     found = look(queue)
     assert len(found.ever) == TYPES_KEPT and found.ever[OTHER]["done"] == 450 - (TYPES_KEPT - 1)
     assert all(len(types) <= TYPES_KEPT for types in found.minutes.values())
@@ -144,13 +144,12 @@ def test_types_of_a_queue_are_bounded_and_dropped_again(queue: JobQueue, server:
     server.client.zadd(f"{Q}counted", {f"t0.{n}": now_ms(server) - DAY_MS - 1 for n in range(150)})
     tick(queue)
     assert len(look(queue).ever) == TYPES_KEPT - 150
-    tell(worker, {("new", "done"): 1})
+    tell(worker, {"new": {"done": 1}})
     assert ever(queue, "new") == {"done": 1}
 
 
 def test_worker_tells_of_a_bounded_number_of_types() -> None:
-    together, apart = told_apart({(f"t{n}", "run:1"): 1 for n in range(1000)})
-    assert together == {"run:1": 1000}
+    apart = of_each({f"t{slot}.{n}": {"run:1": 1} for n in range(500)} for slot in range(2))
     assert len(apart) == TYPES_KEPT and apart[OTHER] == {"run:1": 1000 - (TYPES_KEPT - 1)}
 
 
@@ -161,7 +160,7 @@ def test_figures_that_a_hand_has_spoiled_stop_no_beat_and_no_reaper(key: str, qu
     kept, lost = worker.claim(2)
     server.client.set(f"{Q}{key}", "spoiled")
     passes(server, "leases", kept, lost)
-    counts = {("mail", "done"): 1}
+    counts = {"mail": {"done": 1}}
     held = [Held(kept.id, kept.token, 60_000)]
     assert worker.presence.beat({"threads": 1}, worker.policies, held, counts)[1] == ["ok"]
     assert tick(queue) == ["queued"]
@@ -177,7 +176,7 @@ def test_jobs_cost_no_command_more(queue: JobQueue, server: Server) -> None:
 
 def test_forgotten_queue_leaves_no_figures(queue: JobQueue, server: Server) -> None:
     queue.register("default")
-    tell(Worker(queue), {("mail", "done"): 1})
+    tell(Worker(queue), {"mail": {"done": 1}})
     server.client.delete(f"{Q}workers")
     queue.delete_queue("default")
     assert not server.client.exists(f"{Q}by_type", f"{Q}counted")
