@@ -464,6 +464,18 @@ def test_a_type_is_paused_and_resumed_from_its_row(growing: System, tab: Browser
         )
 
 
+def test_a_queue_that_grows_leads_to_its_types(growing: System, tab: Browser) -> None:
+    JobQueue(growing.url).submit_many([NewJob("report", queue="shop") for _ in range(90)])
+    show(tab, growing, "types")
+    tab.see(TYPES, ["report", "image", "mail"])
+    show(tab, growing, "queues")
+    tab.click("tr[data-key=default] a.late")
+    tab.see(TYPES, ["image", "mail"])
+    assert tab.run("location.hash") == "#/types?queue=default"
+    tab.run("[...document.querySelectorAll('main a')].find(each => each.innerText === 'Show all queues').click()")
+    tab.see(TYPES, ["report", "image", "mail"])
+
+
 def test_a_long_queue_says_that_its_figures_are_estimates(system: System, tab: Browser) -> None:
     system.api()
     JobQueue(system.url).submit_many([NewJob("mail", n) for n in range(1200)])

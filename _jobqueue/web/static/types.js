@@ -22,7 +22,8 @@ const HEADS = [...NAMES.map((name) => SORTS[name][0]), '#Action'];
 export function types(app) {
   let sorted = 'growth';
   let withIdle = '';
-  const to = (changes) => link('types', { sort: sorted, idle: withIdle, ...changes });
+  let queue = ''; // or those of all
+  const to = (changes) => link('types', { sort: sorted, idle: withIdle, queue, ...changes });
 
   function sortBy(name) {
     app.go(to({ sort: sorted === name ? `-${name}` : name }));
@@ -66,19 +67,23 @@ export function types(app) {
   }
 
   return {
-    open({ sort, idle }) {
+    open({ sort, idle, queue: wanted }) {
       withIdle = idle ?? '';
+      queue = wanted ?? '';
       sorted = Object.hasOwn(SORTS, sort?.replace('-', '') ?? '') ? sort : 'growth';
     },
     draw() {
-      const { types, types_more } = app.stats;
+      const { types_more } = app.stats;
+      const types = app.stats.types.filter((each) => !queue || each.queue === queue);
+      const all = queue && h('a', { href: to({ queue: '' }) }, 'Show all queues');
       if (!types.length) {
-        return empty('No types yet', h('p', 'A worker brings them, or a job.'));
+        return empty('No types yet', h('p', 'A worker brings them, or a job.'), all);
       }
       const idle = types.filter(isIdle);
       const shown = withIdle ? types : types.filter((each) => !isIdle(each));
       return [
         h('p.sentence', { key: 'answer' }, answer(types)),
+        queue && h('p', { key: 'queue' }, `Of the queue ${queue}. `, all),
         shown.length > 0 && [chooser(), list(shown)],
         idle.length > 0 && idleLink(idle.length),
         types.some(({ exact }) => !exact) &&
