@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
-from _jobqueue.histograms import times
+from _jobqueue.histograms import add_time
 from _jobqueue.records import IN_PLACE, Claimed, Held, Settlement
 from _jobqueue.store.leases import Conversation
 from _jobqueue.work.run import Run
@@ -178,9 +178,9 @@ class Slot:
         counts = self._counts.get(job_type)
         if counts is None:
             counts = self._counts[job_type] = Counter()
-        waited = times("wait", waited_ms) if waited_ms is not None else ()
-        for name, n in (*waited, *times("run", (time.monotonic() - run.started) * 1000)):
-            counts[name] += n
+        if waited_ms is not None:
+            add_time(counts, "wait", waited_ms)
+        add_time(counts, "run", (time.monotonic() - run.started) * 1000)
         if outcome in ("done", "failed"):
             counts[outcome] += 1
 

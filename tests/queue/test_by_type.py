@@ -89,6 +89,14 @@ def test_long_queue_is_estimated_from_a_bounded_number_of_jobs(
     assert jobs["mail"] == pytest.approx(1500, rel=0.05) and jobs["report"] == pytest.approx(300, rel=0.05)
 
 
+def test_lanes_that_are_looked_at_are_bounded_and_nothing_is_left_out_of_the_sum(queue: JobQueue) -> None:
+    submit(queue, *(f"t{n}" for n in range(240)))
+    Worker(queue, "none").handles("none").claim()
+    found = look(queue)
+    assert not found.exact and len(found.waiting) == 201
+    assert sum(each.jobs for each in found.waiting.values()) == 240 and found.waiting[OTHER].jobs == 40
+
+
 def test_looks_at_many_queues_are_shared_out(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b", "c", "d"):
         queue.submit_many([NewJob("mail", queue=name) for _ in range(30)])
