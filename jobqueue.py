@@ -30,6 +30,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
     backoffs           hash    type -> "max_backoff_ms jitter", the same
     totals stats:<minute> hash counters, written inside the transitions; of a minute also the oldest waiting job's age
+    by_type by_type:<minute> hash type -> its counters as JSON, as the workers' beats tell them
+    counted            zset    the same types -> when they were last counted
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
@@ -57,6 +59,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from _jobqueue.by_type import ByType
 from _jobqueue.errors import (
     Conflict,
     Invalid,
@@ -90,6 +93,7 @@ from _jobqueue.records import (
 )
 from _jobqueue.redis_version import too_old
 from _jobqueue.store import formats, ready
+from _jobqueue.store.by_type import look_by_type
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.leases import Conversation, Presence
@@ -206,6 +210,10 @@ class JobQueue:
     def looks(self, *, minutes: int = 0, jobs: int = 0) -> dict[str, Look]:
         """What look() says, of all queues."""
         return self._reads.looks(minutes, jobs)
+
+    def by_type(self, *, minutes: int = 0) -> dict[str, ByType]:
+        """What waits of each type in all queues, and the counters of each in the last minutes, this one included."""
+        return look_by_type(self.store, self._registry, minutes)
 
     def queues(self) -> list[str]:
         """All queues, by number."""

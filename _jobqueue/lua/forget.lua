@@ -16,7 +16,8 @@ end
 local slots = call('HKEYS', key('slots'))
 local kits = call('ZRANGE', key('kits'), 0, -1)
 
-call('DEL', key('meta'), key('totals'), key('kinds'), key('bell'), key('pauses'), key('strange')) -- a first write that a full Redis allows
+call('DEL', key('meta'), key('totals'), key('kinds'), key('bell'), key('pauses'), key('strange'),
+  key('by_type'), key('counted')) -- a first write that a full Redis allows
 for ago = 0, STATS_KEPT_S / 60 do call('DEL', minute_key(now - ago * 60000)) end
 for _, slot in ipairs(slots) do
   if not lives[worker_of(slot) or ''] then
@@ -30,7 +31,7 @@ for i = 1, #beats, 2 do
     call('DEL', key('worker:' .. beats[i]))
   end
 end
-if not next(lives) then call('DEL', key('types')) end
+if not next(lives) then call('DEL', key('types'), key('backoffs')) end
 for _, kit in ipairs(kits) do
   call('DEL', key('bell:' .. kit))
   if not next(lives) then call('DEL', key('kit:' .. kit)) end

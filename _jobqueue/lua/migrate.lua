@@ -19,7 +19,7 @@ end
 if #jobs < most then
   call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'format')
   for _, kit in ipairs(kits) do call('DEL', key('kit:' .. kit), key('bell:' .. kit)) end
-  call('DEL', key('kits'), key('lanes'), key('pauses'), key('strange'))
+  call('DEL', key('kits'), key('lanes'), key('pauses'), key('strange'), key('by_type'), key('counted'))
 end
 ring()
 return { #jobs, workers }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from _jobqueue.histograms import BUCKETS_MS
+from _jobqueue.by_type import ByType
 from _jobqueue.records import ENDED, FAILURES, Books, Look
+from _jobqueue.web.by_type import families, histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Sample = tuple[dict[str, str], float]
@@ -38,10 +39,10 @@ def as_json(queues: dict[str, Books]) -> dict[str, Any]:
     }
 
 
-def as_prometheus(looks: dict[str, Look], server: dict[str, Any]) -> str:
+def as_prometheus(looks: dict[str, Look], types: dict[str, ByType], server: dict[str, Any]) -> str:
     """``server``: what JobQueue.server() says."""
     lines: list[str] = []
-    for name, kind, text, samples in _families(looks, server):
+    for name, kind, text, samples in (*_families(looks, server), *families(looks, types)):
         full = f"jobqueue_{name}"
         lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}"]
         for labels, value in samples:
@@ -102,13 +103,4 @@ def _workers(looks: dict[str, Look]) -> Iterator[tuple[str, str, str, list[Sampl
 
 
 def _histogram(queues: dict[str, Books], kind: str) -> list[Sample]:
-    samples: list[Sample] = []
-    for queue, books in queues.items():
-        seen = 0
-        for bound in (*BUCKETS_MS, "inf"):
-            seen += books.totals.get(f"{kind}:{bound}", 0)
-            edge = "+Inf" if isinstance(bound, str) else f"{bound / 1000:g}"
-            samples.append(({"suffix": "_bucket", "queue": queue, "le": edge}, seen))
-        samples.append(({"suffix": "_sum", "queue": queue}, books.totals.get(f"{kind}:sum", 0) / 1000))
-        samples.append(({"suffix": "_count", "queue": queue}, seen))
-    return samples
+    return [s for queue, books in queues.items() for s in histogram({"queue": queue}, books.totals, kind)]

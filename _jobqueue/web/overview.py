@@ -15,6 +15,7 @@ import jobqueue
 from _jobqueue.config import Config
 from _jobqueue.records import STATUSES, Books, Look
 from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.web.by_type import ROWS_MOST, Types, rows_of
 from _jobqueue.web.diagnosis import Patience, explanation, health
 from _jobqueue.web.rates import WINDOW, by_minute, crew, last, minute_row, pace_of_work, paces, rates
 from jobqueue import JobQueue
@@ -30,6 +31,7 @@ class Overview:
     def __init__(self, jobs: JobQueue, patience: Patience) -> None:
         self.jobs, self.patience, self.started_ms = jobs, patience, int(time.time() * 1000)
         self._lease_s = jobs.policy.timeout_ms / 1000
+        self.types = Types(jobs)
         # Replaced as a whole, never changed: threads that do so at the same time have read the same.
         self._past: dict[int, dict[str, Any]] = {}  # minutes that are over, of all queues together
         self._submitted = 0
@@ -38,7 +40,7 @@ class Overview:
     def stats(self) -> dict[str, Any]:
         """Everything that changes, in one answer."""
         looks, hour = self._hour()
-        now_ms = _now_ms(looks)
+        now_ms, types = _now_ms(looks), rows_of(looks, self.types.look())
         return {
             "now": rfc3339(now_ms),
             "version": jobqueue.__version__,
@@ -48,6 +50,8 @@ class Overview:
             "minutes": hour,
             "queues": [_queue_with_rates(queue, look) for queue, look in looks.items()],
             "workers": [row for queue, look in looks.items() for row in worker_rows(queue, look)],
+            "types": types[:ROWS_MOST],
+            "types_more": len(types[ROWS_MOST:]),
         }
 
     def health(self, server: dict[str, Any]) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ ROUTES = (
           {200: WORKERS}, queues.workers),
     Route("GET", "/metrics", "read", "Health", "metrics", "Counts, as JSON or for Prometheus",
           {200: METRICS}, status.metrics, ("format",)),
-    Route("GET", "/stats", "read", "Health", "stats", "What is wrong, rates, queues, workers and the last hour in one answer",
+    Route("GET", "/stats", "read", "Health", "stats", "What is wrong, rates, queues, workers, types and the last hour in one answer",
           {200: STATS}, status.stats),
     Route("GET", "/system", "read", "Health", "system", "What it runs on, and how it is set",
           {200: SYSTEM}, status.system),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from _jobqueue.by_type import OTHER, TYPES_KEPT
 from _jobqueue.records import (
     ACT_MOST,
     ACTIONS,
@@ -25,6 +26,7 @@ from _jobqueue.records import (
     STATUSES,
     TAG,
 )
+from _jobqueue.web.by_type import ROWS_MOST
 from _jobqueue.web.diagnosis import EXPLANATIONS, LEVELS, MAX_FINDINGS
 from _jobqueue.web.jobs import FILTERS
 from _jobqueue.web.overview import HOUR
@@ -302,6 +304,21 @@ PACE = shape(
         **alike(WHOLE, "workers", "threads", "busy"),
     }
 )
+TYPE_FIGURES = full(
+    **alike(TEXT, "queue", "type"),
+    waiting=said(WHOLE, "Queued jobs of the type in that queue."),
+    exact=said(
+        SWITCH, "All jobs that wait there were counted; else waiting, growth and oldest come from some of them."
+    ),
+    running=WHOLE,
+    oldest_age_s=said(maybe(NUMBER), "Of the waiting jobs."),
+    growth_per_minute=said({"type": "number"}, "How many more wait than a minute ago, an estimate."),
+    done_per_minute=said(NUMBER, "Attempts that succeeded in the last minute."),
+    failed_per_minute=said(NUMBER, "Attempts that did not, whether or not another follows."),
+    **PERCENTILES,
+    handled=said(SWITCH, "A living worker has a handler for it."),
+    paused=said(SWITCH, "The type is paused in that queue."),
+)
 STATS = full(
     now=TIME,
     version=TEXT,
@@ -311,6 +328,12 @@ STATS = full(
     minutes=listed(MINUTE, description=f"{HOUR} of them over all queues, the oldest first, this one last."),
     queues=listed({"allOf": [ref("Queue"), PACE]}),
     workers=listed(ref("Worker")),
+    types=listed(
+        TYPE_FIGURES,
+        maxItems=ROWS_MOST,
+        description=f"The one that grows most first. Beyond {TYPES_KEPT} types of a queue, {OTHER} is the rest.",
+    ),
+    types_more=said(WHOLE, "How many further types there are."),
 )
 BOOKS = full(
     queue=TEXT,

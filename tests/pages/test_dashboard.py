@@ -22,7 +22,7 @@ from tests.pages.screenshots import age
 from tests.played import Worker, now_ms
 
 STATIC = ROOT / "_jobqueue/web/static"
-VIEWS = ["", "jobs", "dead", "queues", "workers", "create", "system"]
+VIEWS = ["", "jobs", "dead", "queues", "types", "workers", "create", "system"]
 LIVE = "document.querySelector('#pulse')?.textContent === 'live'"
 TEXT = "document.querySelector('main').innerText"
 ROWS = "document.querySelectorAll('main tbody tr').length"
@@ -403,6 +403,84 @@ def test_all_that_is_wrong_is_shown_each_thing_once(whole: System, tab: Browser)
     seen = tab.see(lines, lambda found: len(found) == 4)
     polled_twice(tab)
     assert tab.run(lines) == seen == [each["text"] for each in whole.get("/stats").json()["health"]]
+
+
+TYPES = "[...document.querySelectorAll('main tbody tr strong')].map(each => each.innerText)"
+
+
+@pytest.fixture
+def growing(system: System) -> System:
+    """Nobody handles image, of which 60 have just come; 5 of mail waited before."""
+    system.api()
+    jobs = JobQueue(system.url)
+    ids = [each.job.id for each in jobs.submit_many([NewJob("mail") for _ in range(5)]) if each.job]
+    for job_id in ids:
+        system.server.client.hset(f"jq:{{default}}:job:{job_id}", "created", now_ms(system.server) - 600_000)
+    jobs.submit_many([NewJob("image", n) for n in range(60)])
+    Worker(jobs).handles("mail", "idle")
+    return system
+
+
+def test_the_type_that_makes_a_queue_grow_is_named_and_stands_first(growing: System, tab: Browser) -> None:
+    show(tab, growing, "types")
+    told = says(tab, "grows most")
+    assert re.match(r"image in the queue default grows most, by \d+ a minute: no living worker handles it\.", told)
+    assert tab.run(TYPES) == ["image", "mail"]
+    assert tab.run("document.querySelector('tr [data-label=Waiting]').innerText") == "60"
+    tab.run("[...document.querySelectorAll('main a')].find(each => each.innerText === 'Show 1 idle type').click()")
+    tab.see(TYPES, ["image", "mail", "idle"])
+
+
+def test_types_are_sorted_by_any_column_and_the_address_keeps_it(growing: System, tab: Browser) -> None:
+    show(tab, growing, "types")
+    tab.see(TYPES, ["image", "mail"])
+    assert tab.run("document.querySelector('[aria-sort]').innerText") == "Growth a minute"
+    button(tab, "Oldest", "thead")
+    tab.see(TYPES, ["mail", "image"])
+    assert tab.run("document.querySelector('[aria-sort]').ariaSort") == "descending"
+    tab.call("Page.reload")
+    tab.see(f"{LIVE} && {TYPES}", ["mail", "image"])
+    button(tab, "Oldest", "thead")
+    tab.see(TYPES, ["image", "mail"])
+    assert tab.run("[document.querySelector('[aria-sort]').ariaSort, location.hash]") == [
+        "ascending",
+        "#/types?sort=-oldest",
+    ]
+    show(tab, growing, "types", width=360)
+    tab.see(TYPES, ["image", "mail"])
+    choose = "(select => { select.value = 'oldest'; select.dispatchEvent(new Event('change')) })(document.querySelector('.sorting select'))"
+    assert tab.run("document.querySelector('.sorting').offsetHeight") > 0
+    tab.run(choose)
+    tab.see(TYPES, ["mail", "image"])
+
+
+def test_a_type_is_paused_and_resumed_from_its_row(growing: System, tab: Browser) -> None:
+    show(tab, growing, "types")
+    for does, paused in (("Pause", ["image"]), ("Resume", [])):
+        tab.click(f"button[aria-label='{does} image in default']")
+        eventually(lambda: growing.get("/queues").json()["queues"][0]["paused_types"], equals=paused)
+        tab.see(
+            f"document.querySelector('tr').closest('table').innerText.includes('paused') === {str(bool(paused)).lower()}"
+        )
+
+
+def test_a_queue_that_grows_leads_to_its_types(growing: System, tab: Browser) -> None:
+    JobQueue(growing.url).submit_many([NewJob("report", queue="shop") for _ in range(90)])
+    show(tab, growing, "types")
+    tab.see(TYPES, ["report", "image", "mail"])
+    show(tab, growing, "queues")
+    tab.click("tr[data-key=default] a.late")
+    tab.see(TYPES, ["image", "mail"])
+    assert tab.run("location.hash") == "#/types?queue=default"
+    tab.run("[...document.querySelectorAll('main a')].find(each => each.innerText === 'Show all queues').click()")
+    tab.see(TYPES, ["report", "image", "mail"])
+
+
+def test_a_long_queue_says_that_its_figures_are_estimates(system: System, tab: Browser) -> None:
+    system.api()
+    JobQueue(system.url).submit_many([NewJob("mail", n) for n in range(1200)])
+    show(tab, system, "types")
+    says(tab, "estimated from some of its jobs", "≈ 1,200")
 
 
 def test_two_children_with_one_key_are_a_mistake_but_both_are_shown(api: System, tab: Browser) -> None:

@@ -12,6 +12,7 @@ import { overview } from './overview.js';
 import { loading, query } from './parts.js';
 import { queues } from './queues.js';
 import { system } from './system.js';
+import { types } from './types.js';
 import { age, clock, number } from './words.js';
 import { workers } from './workers.js';
 
@@ -26,6 +27,7 @@ const VIEWS = {
   jobs: ['Jobs', jobs],
   dead: ['Dead letters', dead],
   queues: ['Queues', queues],
+  types: ['Types', types],
   workers: ['Workers', workers],
   create: ['Create', create],
   system: ['System', system],
