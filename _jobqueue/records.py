@@ -281,6 +281,20 @@ class Acted(NamedTuple):
     cursor: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What the record of a queue lacks: how many jobs, since when the one that has waited longest (to a few ms)."""
+
+    size: int
+    since_ms: int | None
+    seen_ms: int | None  # when a process of the record was last heard of
+    away_ms: int | None  # since when it finds no database
+    away: str  # and what that database says
+    refused: int  # jobs that the database does not take, for instance this one
+    refused_id: str
+    refused_why: str
+
+
 class Expired(NamedTuple):
     id: str
     token: bytes
@@ -302,6 +316,7 @@ class Books:
     problems: int | None
     reaper_lease_ms: int | None  # PROCESSING_TIMEOUT_S of the reaper that ticked last
     paused_types: list[str]
+    record: Backlog | None = None  # None: no record is kept
 
     @property
     def missing(self) -> int:
