@@ -27,6 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
 TAG = re.compile(r"[A-Za-z0-9_.:@=-]{1,64}")
 TAG_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . : @ = -"
+JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 MAX_KEY_CHARS = 255
 MAX_TAGS = 10
 MAX_PAYLOAD_BYTES = 2**20
@@ -95,6 +96,7 @@ class Job:
     progress: dict[str, Any] | None = None
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    first_error: int = 1  # the number of the first of these: older ones are not kept
     tags: list[str] = field(default_factory=list)
     # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
     truncated: Sequence[str] = ()

@@ -40,6 +40,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
     if "result" in cut and status != "done":
         cut.remove("result")
     max_attempts, timeout_ms, _ = policy
+    failures = error_names(fields)
     return Job(
         id=job_id,
         status=status,
@@ -60,7 +61,8 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         cancel_requested_ms=number(b"cancel"),
         progress=_progress_of(fields, status),
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
-        errors=[error_of(fields[name]) for name in error_names(fields)],
+        errors=[error_of(fields[name]) for name in failures],
+        first_error=int(failures[0][6:]) if failures else 1,
         tags=fields.get(b"tags", b"").decode().split(),
         truncated=tuple(cut),
         previews=_previews(fields, cut),
