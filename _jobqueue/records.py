@@ -227,13 +227,17 @@ class Warned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which jobs to list. None: any. ``kind`` is that of the last error; only dead letters have one."""
+    """Which jobs to list. None: any. ``kind`` is that of the last error; only dead letters have one. ``since_ms`` and
+    ``until_ms`` (not that moment itself) of a list: when they ended, for a status in ENDED or a kind; when they were submitted,
+    for a tag."""
 
     status: str | None = None
     type: str | None = None
     queue: str | None = None
     tag: str | None = None
     kind: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
 
 
 class Page(NamedTuple):

@@ -6,6 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 Values = Sequence[Any]
+
+
+def marks(n: int) -> str:
+    """The places of n values."""
+    return ", ".join("?" * n)
+
+
 READ_S = 1.0  # that one statement of a reader may take
 CONNECT_S = 2.0
 WRITE_S = 30.0  # that one statement of a writer may take, or wait for another
@@ -24,6 +31,7 @@ class Connection(Protocol):
     that goes wrong; the connection is then of no use any more, unless it was Refused inside a savepoint."""
 
     name: str  # of the folder with its .sql files
+    like: str  # the operator that looks for a text, whatever its case
 
     def all(self, statement: str, values: Values = ()) -> list[dict[str, Any]]:
         """Rows of a query. TooSlow for a reader's."""

@@ -13,9 +13,10 @@ from _jobqueue.record.errors import RecordUnavailable, RecordUrlWrong
 from _jobqueue.record.postgres import PostgreSQL
 from _jobqueue.record.row import Row
 from _jobqueue.record.sqlite import SQLite
-from _jobqueue.records import JOB_ID
+from _jobqueue.records import JOB_ID, Filter
 
 T = TypeVar("T")
+ERASE_MOST = 1000
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -66,6 +67,21 @@ class Record:
         """The job as it was last written, also a deleted one; None for one that was never, or has expired. The oldest errors that
         Redis no longer keeps are there too."""
         return self._asked(lambda db: reads.one(db, job_id)) if JOB_ID.fullmatch(job_id) else None
+
+    def find(
+        self, wanted: Filter, *, text: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> reads.Found:
+        """One page of the jobs that match, newest first, as lists show them: by their end where the filter is a kind or a status
+        in ENDED, else by their submit. ``text`` must stand in the payload, the result or the last error. Invalid for another's
+        cursor."""
+        return self._asked(lambda db: reads.find(db, wanted, text, limit, cursor))
+
+    def erase(self, wanted: Filter, *, most: int = ERASE_MOST, cursor: str | None = None) -> tuple[int, str | None]:
+        """Remove jobs that match from the record, at most so many. Returns how many, and the cursor for the next call; None at
+        the end. A job that is still in the queue comes back with its next change."""
+        with self._transaction() as db:
+            ids = reads.find_ids(db, wanted, most, cursor)
+            return writes.remove(db, [job_id for job_id, _ in ids.found]), ids.cursor
 
     def expire(self, days: int) -> int:
         """Remove some jobs that have ended more than ``days`` days ago (0: none). Returns how many: again while there are any."""

@@ -24,7 +24,7 @@ _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 class PostgreSQL:
     """A connection. A reader's transactions are read-only."""
 
-    name = "postgresql"
+    name, like = "postgresql", "ILIKE"
 
     def __init__(self, url: str, read_only: bool) -> None:
         try:

@@ -19,7 +19,7 @@ STEPS = 10_000  # of SQLite's machine between two looks at the clock: under a mi
 class SQLite:
     """A connection. A writer makes the file and its folder; a reader changes nothing."""
 
-    name = "sqlite"
+    name, like = "sqlite", "LIKE"
 
     def __init__(self, path: str, read_only: bool) -> None:
         self._read_only, self._until, self._path = read_only, 0.0, path

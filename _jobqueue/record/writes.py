@@ -5,18 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from _jobqueue.record.connection import Connection, Refused
+from _jobqueue.record.connection import Connection, Refused, marks
 from _jobqueue.record.row import ATTEMPT_COLUMNS, COLUMNS, Row, attempts_of, values_of
 from _jobqueue.records import DAY_MS
 from _jobqueue.rfc3339 import rfc3339
 
 IDS_STEP = 500  # ids in one statement
 EXPIRE_STEP = 1000  # jobs
-
-
-def marks(n: int) -> str:
-    """The places of n values."""
-    return ", ".join("?" * n)
 
 
 def _upsert(table: str, columns: Sequence[str], keys: Sequence[str], where: str = "") -> str:

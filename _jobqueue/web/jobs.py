@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from _jobqueue.web.backend import Backend
 from _jobqueue.web.problems import problem_of
 from jobqueue import Filter, Invalid, Job, JobQueueError, NewJob, Submitted
 
-FILTERS = tuple(field.name for field in dataclasses.fields(Filter))
+FILTERS = ("status", "type", "queue", "tag", "kind")
 PAGE, MAX_PAGE = 50, 200
 MAX_OFFSET = 10_000  # further on, a cursor
 MAX_WAIT_S = 20.0
@@ -125,7 +124,7 @@ def page(backend: Backend) -> dict[str, Any]:
     given = inputs.query(*FILTERS, "limit", "offset", "cursor")
     if given.get("status", STATUSES[0]) not in STATUSES:
         raise Invalid([("/status", f"must be one of {', '.join(STATUSES)}")])
-    return page_of(backend, Filter(**{name: given.get(name) for name in FILTERS}), given)
+    return page_of(backend, Filter(*map(given.get, FILTERS)), given)
 
 
 def page_of(backend: Backend, wanted: Filter, given: dict[str, str]) -> dict[str, Any]:

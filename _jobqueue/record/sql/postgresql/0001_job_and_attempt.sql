@@ -19,10 +19,10 @@ CREATE TABLE job (
     kind         text,                                  -- of the last error; NULL once it is done
     error        text,                                  -- the last error's message; NULL once it is done
     tags         text           NOT NULL,               -- with a space between two
-    payload      jsonb,                                 -- NULL: erased, or not stored
-    result       jsonb,                                 -- NULL unless it is done
+    payload      json,                                  -- as it was submitted; NULL: erased, or not stored
+    result       json,                                  -- NULL unless it is done
     log          text,
-    more         jsonb                                  -- the fields without a column of their own
+    more         json                                   -- the fields without a column of their own
 );
 
 CREATE INDEX job_created ON job (created_at);
