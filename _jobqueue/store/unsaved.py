@@ -27,9 +27,12 @@ class Unsaved(NamedTuple):
 
 
 class Read(NamedTuple):
-    """``rev``: the queue's revision, None where no record is kept. ``size``: all marks there are."""
+    """``rev``: the queue's revision, None where no record is kept. ``size``: all marks there are. ``before_ms``, ``at_ms``: when it
+    was last read, and when now; Redis has lost changes where it forgets a reading."""
 
     rev: int | None
+    before_ms: int
+    at_ms: int
     size: int
     jobs: list[Unsaved]
 
@@ -53,8 +56,9 @@ class Marks:
 
     def read(self, queue: str, note: str = "", *, most: int = READ_JOBS) -> Read:
         """Up to ``most`` jobs and READ_BYTES, oldest marks first. ``note``: what the process says of itself, for health."""
-        rev, size, rows = self._store.run("unsaved", queue, [*self._store.defaults, most, READ_BYTES, note])
-        return Read(int(rev) if rev else None, size, [_unsaved(queue, row) for row in rows])
+        rev, *times, size, rows = self._store.run("unsaved", queue, [*self._store.defaults, most, READ_BYTES, note])
+        before_ms, at_ms = (int(time or 0) for time in times)
+        return Read(int(rev) if rev else None, before_ms, at_ms, size, [_unsaved(queue, row) for row in rows])
 
     def confirm(self, queue: str, saved: Sequence[Unsaved], refused: Sequence[tuple[Unsaved, str]] = ()) -> None:
         """The record holds ``saved``, and has refused others for a reason. Whatever has changed since it was read stays marked."""
@@ -64,7 +68,7 @@ class Marks:
             self._store.run("saved", queue, [0, *(part for each, why in step for part in (each.id, each.rev, why))])
 
     def raise_above(self, queue: str, highest: int) -> None:
-        """Make the queue's revision greater than ``highest``, and all marks with it: a failover has lost changes."""
+        """Make the queue's revision greater than ``highest``, and all marks that are not: a failover has lost changes."""
         self.try_again(queue)
         while not self._store.run("raise", queue, [highest, STEP]):
             pass
