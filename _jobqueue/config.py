@@ -228,7 +228,7 @@ class Config:
         "the database with the record: sqlite:///data/history.db or postgresql://user@host/name; off: none",
         "--database",
         secret=True,
-        show=without_password,
+        show=lambda url: url and without_password(url),
         of=("api", "history"),
     )
     history_detail: str = _setting(
