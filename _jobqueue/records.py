@@ -44,6 +44,7 @@ SHOWN_BYTES = 2048  # of a payload or a result in lists, as in lua/rows.lua
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
+HISTORY_LOST_MS = 15_000  # the same for a process of the record
 FORMAT = 2  # of the data in Redis; a queue that says nothing of it has 1
 BEAT_LOST_MS = 15_000
 REAPER_MISSED_S = 5.0  # without a reaper for so long, people are told: it may be starting, on a busy machine

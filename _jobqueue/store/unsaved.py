@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from _jobqueue.records import Job
+from _jobqueue.records import HISTORY_LOST_MS, Job
 from _jobqueue.store.rows import job_of
 from _jobqueue.store.store import Store, chunks_of, prefix_of
 
 READ_JOBS = 500  # that one script reads
 READ_BYTES = 8 * 2**20
 STEP = 250  # marks that one script of any other kind touches
-HISTORY_LOST_MS = 15_000  # a process of the record that was not heard of for so long is gone
 HELD_IN = ("queue", "held", "scheduled", "leases", "done", "failed", "cancelled")
 
 
