@@ -61,6 +61,12 @@ def _text(text: str) -> str:
     return text
 
 
+def _record_url(text: str) -> str:
+    if not re.match(r"sqlite:///.|postgres(ql)?://", text):
+        raise ValueError("must be like sqlite:///data/history.db or postgresql://user:password@host/name")
+    return text
+
+
 def _switch(text: str) -> bool:
     return bool(_whole(0, 1)(text))
 
@@ -241,6 +247,16 @@ class Config:
         "0 turns the random failures of the sample handlers off",
         show=int,
         of=WORKER,
+    )
+
+    # Where history.py writes the record of jobs, and the API reads it.
+    history_url: str = _setting(
+        "",
+        _record_url,
+        "where the record of jobs is: sqlite:///data/history.db or postgresql://...; without it none is kept",
+        secret=True,
+        show=without_password,
+        of=API,
     )
 
     program: str = field(default="", compare=False)  # whose settings these are; '': all
