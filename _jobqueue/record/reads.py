@@ -23,7 +23,7 @@ SHORT_LOOK = 50  # after a step that took too long
 SHOWN_ERRORS, SHOWN_CHARS = 3, 2000  # in lists: the latest errors, and the beginning of each
 ROOM_BYTES = PAGE_BYTES - 2**12
 JSON_COLUMNS = ("payload", "result", "more")
-_CURSOR = re.compile(rf"([cf])(\d{{1,15}})-({JOB_ID.pattern})")
+_CURSOR = re.compile(rf"h(\d{{1,15}})-({JOB_ID.pattern})")
 
 
 class Found(NamedTuple):
@@ -90,13 +90,12 @@ def _unknown(row: dict[str, Any]) -> dict[str, Any]:
 def find(db: Connection, wanted: Filter, text: str | None, limit: int, cursor: str | None) -> Found:
     """One page of the jobs that match. ``text`` must stand in the payload, the result or the last error. Invalid for another's
     cursor."""
-    look = _Look(db, wanted, text, cursor)
-    ids = look.take(limit)
+    ids = _Look(db, wanted, text, cursor).take(limit)
     rows = _listed(db, [job_id for job_id, _ in ids.found])
     fitting = _fitting(rows)
     if fitting < len(rows):
         last_id, at = ids.found[[job_id for job_id, _ in ids.found].index(rows[fitting - 1].job.id)]
-        return Found(rows[:fitting], look.cursor_at(at, last_id), at)
+        return Found(rows[:fitting], _cursor_at(at, last_id), at)
     return Found(rows, ids.cursor, ids.looked_to_ms)
 
 
@@ -130,7 +129,6 @@ class _Look:
     def __init__(self, db: Connection, wanted: Filter, text: str | None, cursor: str | None) -> None:
         self._db = db
         ended = not wanted.tag and (wanted.kind is not None or wanted.status in ENDED)
-        self._kind_of_cursor = "f" if ended else "c"
         self._source, self._at, self._id = "job", "finished_at" if ended else "created_at", "id"
         self._rest = _conditions(wanted)
         if wanted.tag is not None:
@@ -142,7 +140,7 @@ class _Look:
         if text is not None:
             self._rest["text"] = self._text(text)
         self._span = _span(self._at, wanted)
-        self._place = self._read(cursor) if cursor else None
+        self._place = _read(cursor) if cursor else None
         self._ended = False
 
     def _indexed(self, ended: bool) -> _Part:
@@ -185,10 +183,7 @@ class _Look:
             size = min(2 * size, MOST_LOOK)
         if self._ended or not self._place:
             return Ids(found, None, None)
-        return Ids(found, self.cursor_at(*self._place), self._place[0])
-
-    def cursor_at(self, at: int, job_id: str) -> str:
-        return f"{self._kind_of_cursor}{at}-{job_id}"
+        return Ids(found, _cursor_at(*self._place), self._place[0])
 
     def _step(self, size: int) -> list[dict[str, Any]]:
         try:
@@ -209,11 +204,17 @@ class _Look:
         parts = (*self._rest.values(), *where)
         return self._db.all(statement, [*(value for part in parts for value in part.values), size])
 
-    def _read(self, cursor: str) -> tuple[int, str]:
-        parts = _CURSOR.fullmatch(cursor)
-        if not parts or parts[1] != self._kind_of_cursor:
-            raise Invalid([("/cursor", "is not one that this list has given out")])
-        return int(parts[2]), parts[3]
+
+def _cursor_at(at: int, job_id: str) -> str:
+    return f"h{at}-{job_id}"
+
+
+def _read(cursor: str) -> tuple[int, str]:
+    """A time and an id: a place in any list. RFC 3339 ends with the year 9999."""
+    parts = _CURSOR.fullmatch(cursor)
+    if not parts or int(parts[1]) >= 253_402_300_800_000:
+        raise Invalid([("/cursor", "is not one that this list has given out")])
+    return int(parts[1]), parts[2]
 
 
 def _containing(text: str) -> str:

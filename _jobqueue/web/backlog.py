@@ -32,7 +32,9 @@ def warnings(looks: Mapping[str, Look], span: Callable[[float], str]) -> Iterato
             f"no process keeps the record; waiting: {waits}. Start one (python history.py), or end the record (python history.py stop)",
         )
     elif age_ms > BEHIND_MS:
-        yield Warned("record_behind", f"the record is behind; waiting: {waits}. Start another history.py, or see its log")
+        yield Warned(
+            "record_behind", f"the record is behind; waiting: {waits}. Start another history.py, or see its log"
+        )
     for queue, look in looks.items():
         record = look.books.record
         if record and record.refused:

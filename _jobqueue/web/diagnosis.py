@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from _jobqueue.records import DEFAULT_QUEUE, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
+from _jobqueue.records import DEFAULT_QUEUE, ENDED, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web import backlog
 from _jobqueue.web.rates import crew, last, pace_of_work, types_of
@@ -16,7 +16,7 @@ from jobqueue import Job, JobQueue, NewJob, Unavailable
 # What a job may wait for, or what became of it.
 EXPLANATIONS = (
     *("ready", "waiting", "paused", "no_worker", "no_handler", "delayed", "backoff", "no_reaper"),
-    *("running", "done", "failed", "cancelled"),
+    *("running", "done", "failed", "cancelled", "remembered"),
 )
 
 OLD_MS = 60_000
@@ -292,6 +292,16 @@ def _processing(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
         if misses_reaper:
             parts.append(NO_REAPER)
     return "running", ", ".join(parts) + "."
+
+
+def explanation_of_remembered(job: Job) -> tuple[str, str]:
+    """The same of a job that only the record knows."""
+    if job.status not in ENDED:
+        lost = "Redis has lost it, or has got back older data"
+        return "remembered", f"The record says that it is {job.status}, but the queue does not know it: {lost}."
+    how = {"done": "It was done", "failed": f"It failed for good{_with_error(job)}", "cancelled": "It was cancelled"}
+    when = f", {rfc3339(job.finished_ms)}" if job.finished_ms else ""
+    return "remembered", f"{how[job.status]}{when}. The queue has forgotten it; this is from the record."
 
 
 def _by(job: Job) -> str:
