@@ -90,8 +90,8 @@ class History:
         """Write some of what waits, of each queue. Returns whether there is more to do at once. Raises Unavailable when a queue
         was out of reach; the others, on a Cluster perhaps elsewhere, have had their turn."""
         if not self._migrated:
-            for done in self.record.migrate():
-                self.log(done)
+            for applied in self.record.migrate():
+                self.log("brought the record's tables up to date", applied=applied)
             self._migrated = True
         busy, away = False, None
         for queue in self.jobs.queues():
