@@ -100,6 +100,23 @@ def test_a_mark_of_which_nothing_is_left_is_dropped(scene: Scene) -> None:
     run_script(scene.jobs, "repair", "default", [1])
 
 
+@pytest.mark.parametrize("wrong", ["kept by nobody", "nothing left", "not marked"])
+def test_the_checker_finds_marks_that_are_wrong_and_removes_them(scene: Scene, wrong: str) -> None:
+    [job_id] = scene.settle("done")
+    assert scene.jobs.check("default") == []
+    tick(scene.jobs, retention_ms={"done": 0})
+    assert scene.jobs.check("default") == []
+    client = scene.server.client
+    if wrong == "kept by nobody":
+        client.hdel(f"{Q}meta", "rev")
+    else:
+        client.delete(f"{Q}gone:{job_id}" if wrong == "nothing left" else f"{Q}unsaved")
+    [said] = scene.jobs.check("default", repair=True)
+    assert job_id in said
+    assert scene.jobs.check("default") == []
+    assert not client.exists(f"{Q}unsaved", f"{Q}gone:{job_id}")
+
+
 def test_what_the_record_refuses_is_set_aside_until_it_changes(scene: Scene) -> None:
     bad, good = scene.submit(2)
     read = {each.id: each for each in scene.jobs.marks.read("default").jobs}
