@@ -56,12 +56,15 @@ local function settle()
   for _, job in ipairs(jobs) do
     at = job.at
     local outcome, first, last_pair = ARGV[at + OUTCOME], at + FIELDS, at + FIELDS - 1 + 2 * ARGV[at + PAIRS]
-    if outcome == 'done' or outcome == 'cancelled' then
+    if outcome == 'done' then
       job.status = ended(job, outcome, now_text, unpack(ARGV, first, last_pair))
     else
       unsuccessful = true
       if outcome == 'failed' then
         job.failure = { delay = tonumber(ARGV[at + DELAY]), kind = ARGV[at + KIND], message = ARGV[at + MESSAGE] }
+        job.failure.fields = { unpack(ARGV, first, last_pair) }
+      elseif outcome == 'cancelled' then -- an attempt that leaves a record, as any other without success
+        job.failure = { kind = 'cancelled', message = 'it was asked to stop, and did', cancelled = true }
         job.failure.fields = { unpack(ARGV, first, last_pair) }
       end
     end
