@@ -35,11 +35,16 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     tag:<tag>          zset    ids with a tag -> when they were submitted
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
+    unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
+    aside              hash    id of a job that the record has refused -> why
+    gone:<id>          hash    a job that was trimmed or deleted before the record knew
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
                                bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
                                far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
-                               (until when a worker without a kit lived)
+                               (until when a worker without a kit lived), rev (the last revision, while a record is kept),
+                               rev_claims (1: claims have one too), hold (most marks), history (when the record's process was last
+                               heard of, and what it said of its database)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
@@ -105,6 +110,7 @@ from _jobqueue.store.searches import Searches
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
 from _jobqueue.store.sweeps import Sweeps
+from _jobqueue.store.unsaved import Marks
 from _jobqueue.store.waits import Waits
 
 __all__ = [
@@ -160,6 +166,7 @@ class JobQueue:
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
+        self.marks = Marks(self.store)  # what a process of the record calls
 
     # -- submit
 

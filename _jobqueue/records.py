@@ -45,6 +45,7 @@ HITS_MOST = 20  # jobs that one search shows
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
+HISTORY_LOST_MS = 15_000  # the same for a process of the record
 FORMAT = 2  # of the data in Redis; a queue that says nothing of it has 1
 BEAT_LOST_MS = 15_000
 REAPER_MISSED_S = 5.0  # without a reaper for so long, people are told: it may be starting, on a busy machine
@@ -297,6 +298,20 @@ class Acted(NamedTuple):
     cursor: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What the record of a queue lacks: how many jobs, since when the one that has waited longest (to a few ms)."""
+
+    size: int
+    since_ms: int | None
+    seen_ms: int | None  # when a process of the record was last heard of
+    away_ms: int | None  # since when it finds no database
+    away: str  # and what that database says
+    refused: int  # jobs that the database does not take, for instance this one
+    refused_id: str
+    refused_why: str
+
+
 class Expired(NamedTuple):
     id: str
     token: bytes
@@ -318,6 +333,7 @@ class Books:
     problems: int | None
     reaper_lease_ms: int | None  # PROCESSING_TIMEOUT_S of the reaper that ticked last
     paused_types: list[str]
+    record: Backlog | None = None  # None: no record is kept
 
     @property
     def missing(self) -> int:

@@ -1,13 +1,15 @@
--- needs: prelude places kinds ends waiting lanes parked kits
+-- needs: prelude places kinds ends waiting lanes parked kits marks hold
 -- Looks after kits and parked jobs, a bounded number each time: says which bells are rung, forgets kits, drops ids that are not
--- parked any more, and makes dead letters of jobs whose type nobody has handled for long.
+-- parked any more, and makes dead letters of jobs whose type nobody has handled for long. Where too much waits for the record it
+-- gives up the oldest.
 -- KEYS  1 prefix
 -- ARGV  1 most parked jobs to look at   2 how long in ms a type may be without a handler   3 1 to make no dead letters now
 -- Returns the ids of the new dead letters.
 local most, unhandled_ms, spare, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', now_ms()
+local GIVEN_UP_MOST = 500 -- a trim of the same tick leaves fewer hashes
 local KIT_KEPT_MS = math.max(86400000, unhandled_ms) -- a frozen worker finds its kit again
-local bells_now, gates, swept, untold =
-  unpack(call('HMGET', key('meta'), 'bells', 'gates', 'swept', 'untold'))
+local bells_now, gates, swept, untold, rev, hold =
+  unpack(call('HMGET', key('meta'), 'bells', 'gates', 'swept', 'untold', 'rev', 'hold'))
 
 -- 1. Kits: those that live, those to forget. `untold`: until when there was a worker without one; nobody can say what it handled.
 local kits, bells, gone = {}, {}, {}
@@ -81,7 +83,7 @@ if #unhandled > 0 then call('HSET', key('meta'), 'unhandled', table.concat(unhan
 swept_to = table.concat(swept_to, ' ')
 if swept_to ~= '-inf -inf' then call('HSET', key('meta'), 'swept', swept_to) end
 for _, stray in ipairs(strays) do unpark(stray[1], stray[2]) end
-local buried, now_text = {}, digits(now)
+local buried, marked, now_text = {}, {}, digits(now)
 for i, job in ipairs(dead) do
   local message = 'no worker has handled the type ' .. job.type .. ' for ' .. digits(unhandled_ms / 1000) .. ' s'
   local head = table.concat({ now_text, job.attempts, 'no_handler', '-', '-' }, ' ')
@@ -89,9 +91,13 @@ for i, job in ipairs(dead) do
   file_under('no_handler', job.id, now_text)
   ended(job, 'failed', now_text, 'errors', digits(job.errors + 1), 'error:' .. job.errors + 1, head .. '\n' .. message)
   tally('errors:no_handler')
-  buried[i] = job.id
+  buried[i], marked[job.id] = job.id, true
 end
 write_ends(now)
+if rev then
+  mark(rev, now, marked)
+  give_up(hold, now, GIVEN_UP_MOST)
+end
 if gates and call('EXISTS', key('held'), key('pauses')) == 0 then
   call('HDEL', key('meta'), 'gates')
   call('DEL', key('lanes'))

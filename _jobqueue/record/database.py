@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from _jobqueue.record import reads, schema, writes
-from _jobqueue.record.connection import Connection, Refused, TooSlow
+from _jobqueue.record.connection import Connection, Refused, TooSlow, marks
 from _jobqueue.record.errors import RecordUnavailable, RecordUrlWrong
 from _jobqueue.record.postgres import PostgreSQL
 from _jobqueue.record.row import Row
@@ -61,6 +61,20 @@ class Record:
         statement = "SELECT id, status, rev FROM job WHERE id > ? AND queue = ? AND NOT deleted ORDER BY id LIMIT ?"
         rows = self._asked(lambda db: db.all(statement, (after or reads.FIRST_ID, queue, limit)))
         return [(str(row["id"]), row["status"], row["rev"]) for row in rows]
+
+    def queues(self) -> list[str]:
+        """The queues of which it ever held a job."""
+        return [row["queue"] for row in self._asked(lambda db: db.all("SELECT queue FROM jobqueue_progress"))]
+
+    def statuses(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """The statuses of those of some jobs that it holds, 'deleted' where somebody has deleted one."""
+        found: dict[str, str] = {}
+        for at in range(0, len(job_ids), writes.IDS_STEP):
+            ids = job_ids[at : at + writes.IDS_STEP]
+            statement = f"SELECT id, status, deleted FROM job WHERE id IN ({marks(len(ids))})"
+            rows = self._asked(lambda db, statement=statement, ids=ids: db.all(statement, ids))  # type: ignore[misc]
+            found |= {str(row["id"]): "deleted" if row["deleted"] else row["status"] for row in rows}
+        return found
 
     def get(self, job_id: str) -> Row | None:
         """The job as it was last written, also a deleted one; None for one that was never, or has expired. The oldest errors that

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from _jobqueue.records import DEFAULT_QUEUE, ENDED, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
 from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.web import backlog
 from _jobqueue.web.rates import crew, last, pace_of_work, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
 
@@ -33,12 +34,16 @@ LEVELS = {
     "no_reaper": "error",
     "no_handler": "error",
     "memory": "error",
+    "record_lost": "error",
     "redis": "warning",
     "worker_lost": "warning",
     "leases_differ": "warning",
     "old_job": "warning",
     "dead_letters": "warning",
     "paused": "warning",
+    "record_away": "warning",
+    "record_behind": "warning",
+    "record_refused": "warning",
 }
 
 
@@ -76,7 +81,7 @@ def health(
     looks: dict[str, Look], server_warnings: Iterable[Warned], patience: Patience, lease_s: float
 ) -> list[dict[str, Any]]:
     """What is wrong, the worst first, each with what to do; [] when all is well. ``lease_s``: this program's setting."""
-    found = _of_the_server(server_warnings)
+    found = _of_no_queue([*server_warnings, *backlog.warnings(looks, _span)])
     missed = [queue for queue, look in looks.items() if patience.misses_reaper(queue, look.books)]
     if any(look.books.reaper_lives for look in looks.values()):  # it will find the queues that are new to it
         left = [queue for queue in missed if looks[queue].books.reaper_ms is not None]
@@ -99,7 +104,7 @@ def health(
     ]
 
 
-def _of_the_server(warnings: Iterable[Warned]) -> list[Finding]:
+def _of_no_queue(warnings: Iterable[Warned]) -> list[Finding]:
     """Several may have one code: they are told apart by their order."""
     seen = Counter[str]()
     found = []

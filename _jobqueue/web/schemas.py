@@ -276,6 +276,7 @@ WORKER = shape(
     {
         **alike(TEXT, "worker", "queue", "host", "version"),
         **alike(WHOLE, "pid", "threads"),
+        "marks": said(SWITCH, "It marks what it changes, for the record; a worker of an earlier release does not."),
         "lease_s": said(NUMBER, "PROCESSING_TIMEOUT_S of the worker: without a beat for so long, it is dead."),
         "types": listed(TEXT),
         "running": listed(shape({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})),
