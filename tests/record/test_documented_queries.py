@@ -49,7 +49,7 @@ def test_a_query_finds_what_its_title_asks_for(record: Record, title: str) -> No
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_every_table_and_column_is_documented(record: Record, database: str) -> None:
+def test_every_table_and_column_is_documented(database: str) -> None:
     part = TEXT.partition("## Schema")[2].partition("\n## ")[0]
     text = "\n".join(file for _, _, file in schema.files(database))
     tables = re.findall(r"CREATE TABLE (\w+) \((.+?)^\)", text, re.MULTILINE | re.DOTALL)
