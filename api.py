@@ -54,6 +54,7 @@ from jobqueue import JobQueue, TooNew, TooOld, Unavailable
 ROOMS = (
     "routes",
     "history",
+    "search",
     "dialects",
 )
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s

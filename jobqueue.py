@@ -85,6 +85,7 @@ from _jobqueue.records import (
     Acted,
     Books,
     Filter,
+    Hit,
     Job,
     Kind,
     Look,
@@ -105,6 +106,7 @@ from _jobqueue.store.reads import Reads
 from _jobqueue.store.recovery import Recovery
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.report import report_on
+from _jobqueue.store.searches import Searches
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
 from _jobqueue.store.sweeps import Sweeps
@@ -158,6 +160,7 @@ class JobQueue:
         self._registry = Registry(self.store, self._durability, queues_max)
         self._reads = Reads(self.store, self._registry)
         self._pages = Pages(self.store, self._registry, self._reads)
+        self._searches = Searches(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
         self._operations = Operations(self.store, self._registry)
@@ -193,6 +196,18 @@ class JobQueue:
         """One page of the jobs that match: what runs, what waits in its order, then what ended, newest first; of a tag, all
         newest first. ``cursor`` continues a page and stays valid while jobs come and go. Invalid for another's cursor."""
         return self._pages.page(wanted or Filter(), limit, offset, cursor)
+
+    def search(self, text: str) -> list[Hit]:
+        """What that very text names in the queues: jobs by id, unique key or idempotency key; a tag, a kind, a queue, a type."""
+        return self._searches.search(text)
+
+    def starting(self, prefix: str) -> tuple[list[Hit], int]:
+        """Jobs whose id begins so, among the newest of each status; and how many of each were looked at in a queue."""
+        return self._searches.starting(prefix)
+
+    def ids_under_key(self, key: str) -> list[str]:
+        """The ids that the first job of a request under that idempotency key has, or had, in each queue."""
+        return self._searches.candidates(key)
 
     def kinds(self, queue: str | None = None) -> list[Kind]:
         """The kinds of error among the dead letters (of one queue), the most frequent first."""

@@ -41,6 +41,7 @@ MAX_QUEUES = 4096  # 12 bits of a job id
 QUEUES_MAX = 256  # unless it is set otherwise
 PAGE_BYTES = 2**20  # of a list's answer
 SHOWN_BYTES = 2048  # of a payload or a result in lists, as in lua/rows.lua
+HITS_MOST = 20  # jobs that one search shows
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
@@ -239,6 +240,15 @@ class Filter:
     kind: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+
+
+class Hit(NamedTuple):
+    """Something that a text names: ``what`` is job, unique_key, idempotency_key, tag, kind, queue or type. A job, or how many
+    there are of the others, where that is known."""
+
+    what: str
+    job: Job | None = None
+    jobs: int | None = None
 
 
 class Page(NamedTuple):

@@ -43,7 +43,9 @@ def needed() -> None:
 class Postgres:
     """A server that can be killed and started again on the same port. PostgreSQL refuses to run as root: then it is somebody else."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        """``settings``: beside ours; it is quick and forgets what the machine forgets, unless fsync is on."""
+        self.settings = {"fsync": "off", **settings}
         self.folder = Path(tempfile.mkdtemp(prefix="jobqueue-postgres-"))
         self.port, self.process = free_port(), None
         self.url = f"postgresql://tests@127.0.0.1:{self.port}/postgres"
@@ -74,7 +76,7 @@ class Postgres:
             raise
 
     def start(self) -> None:
-        settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
+        settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self.settings}
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with open(self.folder / "log", "ab") as log:
             self.process = guard.start(

@@ -17,7 +17,6 @@ from _jobqueue.records import JOB_ID, Filter
 
 T = TypeVar("T")
 ERASE_MOST = 1000
-FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def open_record(url: str, *, read_only: bool = False, payloads: bool = True) -> Record:
@@ -60,7 +59,7 @@ class Record:
     def ids(self, queue: str, after: str, limit: int) -> list[tuple[str, str, int]]:
         """Id, status and revision of the next jobs of a queue by id, behind ``after`` ('': from the first). Not of deleted ones."""
         statement = "SELECT id, status, rev FROM job WHERE id > ? AND queue = ? AND NOT deleted ORDER BY id LIMIT ?"
-        rows = self._asked(lambda db: db.all(statement, (after or FIRST_ID, queue, limit)))
+        rows = self._asked(lambda db: db.all(statement, (after or reads.FIRST_ID, queue, limit)))
         return [(str(row["id"]), row["status"], row["rev"]) for row in rows]
 
     def queues(self) -> list[str]:
@@ -96,6 +95,19 @@ class Record:
         with self._transaction() as db:
             ids = reads.find_ids(db, wanted, most, cursor)
             return writes.remove(db, [job_id for job_id, _ in ids.found]), ids.cursor
+
+    def some(self, job_ids: Sequence[str]) -> list[Row]:
+        """Those of some jobs that are there, as lists show them."""
+        known = [job_id for job_id in job_ids if JOB_ID.fullmatch(job_id)]
+        return self._asked(lambda db: reads.listed(db, known))
+
+    def starting(self, prefix: str, limit: int) -> list[str]:
+        """The ids that begin so."""
+        return self._asked(lambda db: reads.starting(db, prefix, limit))
+
+    def has(self, wanted: Filter) -> bool:
+        """Whether there is a job that matches, as far as one page looks."""
+        return bool(self._asked(lambda db: reads.find_ids(db, wanted, 1, None)).found)
 
     def expire(self, days: int) -> int:
         """Remove some jobs that have ended more than ``days`` days ago (0: none). Returns how many: again while there are any."""

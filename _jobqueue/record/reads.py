@@ -19,6 +19,7 @@ from _jobqueue.rfc3339 import epoch_ms, rfc3339
 
 LOOK_S = 0.7  # for one page, beside its last step
 FIRST_LOOK, MOST_LOOK = 500, 20_000  # jobs in one step
+FIRST_ID = "00000000-0000-0000-0000-000000000000"
 SHORT_LOOK = 50  # after a step that took too long
 SHOWN_ERRORS, SHOWN_CHARS = 3, 2000  # in lists: the latest errors, and the beginning of each
 ROOM_BYTES = PAGE_BYTES - 2**12
@@ -91,7 +92,7 @@ def find(db: Connection, wanted: Filter, text: str | None, limit: int, cursor: s
     """One page of the jobs that match. ``text`` must stand in the payload, the result or the last error. Invalid for another's
     cursor."""
     ids = _Look(db, wanted, text, cursor).take(limit)
-    rows = _listed(db, [job_id for job_id, _ in ids.found])
+    rows = listed(db, [job_id for job_id, _ in ids.found])
     fitting = _fitting(rows)
     if fitting < len(rows):
         last_id, at = ids.found[[job_id for job_id, _ in ids.found].index(rows[fitting - 1].job.id)]
@@ -102,6 +103,15 @@ def find(db: Connection, wanted: Filter, text: str | None, limit: int, cursor: s
 def find_ids(db: Connection, wanted: Filter, limit: int, cursor: str | None) -> Ids:
     """The ids of a page."""
     return _Look(db, wanted, None, cursor).take(limit)
+
+
+def starting(db: Connection, prefix: str, limit: int) -> list[str]:
+    """The ids that begin so."""
+    low, high = (prefix + FIRST_ID[len(prefix) :], prefix + FIRST_ID.replace("0", "f")[len(prefix) :])
+    rows = db.all(
+        "SELECT id FROM job WHERE id >= ? AND id <= ? AND NOT deleted ORDER BY id LIMIT ?", (low, high, limit)
+    )
+    return [str(row["id"]) for row in rows]
 
 
 def _fitting(rows: Sequence[Row]) -> int:
@@ -241,7 +251,7 @@ def _span(at: str, wanted: Filter) -> list[_Part]:
 # ---------------------------------------------------------------------------------------------------------- as listed
 
 
-def _listed(db: Connection, ids: Sequence[str]) -> list[Row]:
+def listed(db: Connection, ids: Sequence[str]) -> list[Row]:
     """Jobs as lists show them, in the order of their ids; without those that have just gone."""
     if not ids:
         return []

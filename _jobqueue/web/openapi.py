@@ -100,7 +100,7 @@ PARAMETERS = {
     "history_cursor": _in_query(
         "cursor", {**TEXT, "format": "history-cursor"}, description="next_cursor of the page before."
     ),
-    "q": _in_query("q", {**TEXT, "minLength": 1, "maxLength": MAX_KEY_CHARS}, required=True),
+    "q": _in_query("q", {**TEXT, "pattern": r"\S", "maxLength": MAX_KEY_CHARS}, required=True),
     "limit": _in_query("limit", {**WHOLE, "minimum": 1, "maximum": MAX_PAGE, "default": PAGE}),
     "offset": _in_query("offset", {**WHOLE, "maximum": MAX_OFFSET, "default": 0}),
     "cursor": _in_query("cursor", CURSOR, description="next_cursor of the page before."),

@@ -197,6 +197,19 @@ ERASE = shape(
     additionalProperties=False,
 )
 ERASED = full(erased=WHOLE, next_cursor=said(maybe(TEXT), "Repeat the call with it while it is not null."))
+FOUND = full(
+    q=TEXT,
+    found=listed(
+        full(
+            **{"as": {"enum": ["job", "unique_key", "idempotency_key", "tag", "kind", "queue", "type"]}},
+            job={"oneOf": [ref("Job"), {"type": "null"}]},
+            filter=said(maybe(ANYTHING), "What the lists of jobs take to show them, where it is no job."),
+            jobs=said(maybe(INTEGER), "How many there are, where that is known."),
+            source={"enum": ["queue", "history"]},
+        )
+    ),
+    notes=said(listed(TEXT), "What was not looked at, in sentences."),
+)
 EXPLANATION = full(
     code={"enum": list(EXPLANATIONS)},
     explanation=said(TEXT, "Why it is not running yet, or what happened; one or two sentences."),
@@ -335,6 +348,7 @@ STATS = full(
     minutes=listed(MINUTE, description=f"{HOUR} of them over all queues, the oldest first, this one last."),
     queues=listed({"allOf": [ref("Queue"), PACE]}),
     workers=listed(ref("Worker")),
+    record=said(SWITCH, "A record is kept: GET /history shows it."),
 )
 BOOKS = full(
     queue=TEXT,
