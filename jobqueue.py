@@ -190,6 +190,13 @@ class JobQueue:
         """The job. NotFound for any other id."""
         return self._reads.one(job_id)
 
+    def is_leaving(self, job_id: str) -> bool:
+        """It was deleted or trimmed, and the record has still to learn of it."""
+        try:
+            return self._registry.find(job_id, lambda queue: self.marks.is_leaving(queue, job_id) or None)
+        except NotFound:
+            return False
+
     def page(
         self, wanted: Filter | None = None, *, limit: int = 50, offset: int = 0, cursor: str | None = None
     ) -> Page:

@@ -86,6 +86,10 @@ class Marks:
         rows = [row for step in chunks_of(iter(ids), STEP) for row in self._store.run("standing", queue, step)]
         return {job_id: Standing(row[0].decode(), bool(row[1])) for job_id, row in zip(ids, rows, strict=True)}
 
+    def is_leaving(self, queue: str, job_id: str) -> bool:
+        """A job was deleted or trimmed, and the record has still to learn of it."""
+        return bool(self._store.ask("EXISTS", f"{prefix_of(queue)}gone:{job_id}"))
+
     def give_up(self, queue: str) -> int:
         """Remove some of the oldest marks above what may be held. Returns how many."""
         return int(self._store.run("hold", queue, [STEP]))

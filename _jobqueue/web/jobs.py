@@ -155,7 +155,10 @@ def get(backend: Backend, job_id: str) -> dict[str, Any]:
 
 
 def remembered(backend: Backend, job_id: str) -> Job:
-    """A job that the queue has forgotten, from the record. NotFound where that has none, or it was deleted."""
+    """A job that the queue has forgotten, from the record. NotFound where that has none, or it was deleted, or the record has not
+    learned yet what became of it."""
+    if backend.record and backend.jobs.is_leaving(job_id):  # first: the record is written before this ceases to be so
+        raise NotFound(f"there is no job {job_id}")
     row = backend.record.ask(lambda record: record.get(job_id)) if backend.record and JOB_ID.fullmatch(job_id) else None
     if row is None or row.deleted:
         raise NotFound(f"there is no job {job_id}")

@@ -16,7 +16,7 @@ from _jobqueue.record.errors import RecordUnavailable
 from _jobqueue.records import BACKOFF, IN_PLACE, NEVER, Held, Settlement
 from _jobqueue.store.scripts import Script
 from jobqueue import Conflict, Filter, JobQueue, NewJob
-from tests.harness import Server
+from tests.harness import Server, System
 from tests.played import Q, Worker, now_ms, snapshot, tick, total
 from tests.record.keeping import as_if_not_claimed, history_of, in_redis, in_sql, rows_in, until_quiet
 
@@ -97,6 +97,23 @@ def test_jobs_that_were_trimmed_while_the_database_was_away_are_written_later(
     assert not in_redis(server)
     until_quiet(keeper)
     assert in_sql(history_url) == before and before.keys() == set(ids)
+
+
+def test_over_http_a_deleted_job_is_gone_before_the_record_knows(
+    record: Record, history_url: str, queue: JobQueue, system: System
+) -> None:
+    keeper, hand = history_of(queue, record), Worker(queue)
+    until_quiet(keeper)
+    system.api(HISTORY_URL=history_url)
+    queue.submit_many([NewJob() for _ in range(2)])
+    deleted, trimmed = hand.give("done", 2)
+    until_quiet(keeper)
+    queue.delete(deleted)
+    assert in_sql(history_url)[deleted]["deleted"] == 0 and system.get(f"/jobs/{deleted}").status_code == 404
+    until_quiet(keeper)
+    assert system.get(f"/jobs/{deleted}").status_code == 404
+    tick(queue, retention_ms={"done": 0})
+    assert system.job(trimmed)["source"] == "history"
 
 
 def test_payloads_may_be_left_out(history_url: str, queue: JobQueue) -> None:
