@@ -103,6 +103,28 @@ def in_redis(server: Server) -> dict[str, dict[str, Any]]:
     return found
 
 
+def attempts_in_redis(server: Server) -> dict[tuple[str, int], tuple[int, str, int, str]]:
+    """Job and number of each error record -> attempt, kind, when it ended, message."""
+    found, client = {}, redis.Redis(port=server.port, decode_responses=True, encoding_errors="replace")
+    for key in client.scan_iter(f"{Q}job:*"):
+        for name in client.hkeys(key):
+            if name.startswith("error:"):
+                head, _, text = client.hget(key, name).partition("\n")
+                at, attempt, kind, *_ = head.split(" ")
+                found[key.rpartition(":")[2], int(name[6:])] = int(attempt), kind, int(at), text
+    client.close()
+    return found
+
+
+def attempts_in_sql(url: str) -> dict[tuple[str, int], tuple[int, str, int, str]]:
+    """The same of SQL, of attempts without success."""
+    rows = rows_in(url, "SELECT * FROM attempt WHERE outcome != 'done'")
+    return {
+        (str(row["job_id"]), row["number"]): (row["attempt"], row["kind"], row["finished_at"], row["message"])
+        for row in rows
+    }
+
+
 def _whole(raw: dict[str, bytes], name: str) -> bytes:
     pieces = [raw.get(name, b"null")]
     while f"{name}.{len(pieces)}" in raw:

@@ -18,7 +18,16 @@ from _jobqueue.store.scripts import Script
 from jobqueue import Conflict, Filter, JobQueue, NewJob
 from tests.harness import Server, System
 from tests.played import Q, Worker, now_ms, snapshot, tick, total
-from tests.record.keeping import as_if_not_claimed, history_of, in_redis, in_sql, rows_in, until_quiet
+from tests.record.keeping import (
+    as_if_not_claimed,
+    attempts_in_redis,
+    attempts_in_sql,
+    history_of,
+    in_redis,
+    in_sql,
+    rows_in,
+    until_quiet,
+)
 
 
 @pytest.fixture
@@ -485,6 +494,9 @@ def test_a_random_history_is_in_sql_field_by_field(
     until_quiet(keeper)
     same(history_url, server)
     sql, redis = in_sql(history_url), in_redis(server)
+    attempts, known = attempts_in_sql(history_url), attempts_in_redis(server)
+    assert known and {each: attempts[each] for each in known} == known
+    assert {job for job, number in attempts.keys() - known.keys()} <= deleted | trimmed.keys()
     assert {job for job, row in sql.items() if row["deleted"]} == deleted & sql.keys()
     assert deleted - sql.keys() == set(), "each deleted job has a row"
     assert all(as_if_not_claimed(sql[job]) == as_if_not_claimed(row) for job, row in trimmed.items())
