@@ -134,7 +134,7 @@ class _Part:
 
 class _Look:
     """Goes through the jobs in the order of one index. Which one, decides the filter: that of a tag, a kind, failed or cancelled
-    jobs or a type; else all by their time. What else it asks for is looked at job by job."""
+    jobs, a type or a queue; else all by their time. What else it asks for is looked at job by job."""
 
     def __init__(self, db: Connection, wanted: Filter, text: str | None, cursor: str | None) -> None:
         self._db = db
@@ -157,10 +157,11 @@ class _Look:
         if "kind" in self._rest:
             return self._rest.pop("kind")
         if ended and self._rest["status"].values[0] != "done":
-            status = self._rest.pop("status").values[0]  # as text, or PostgreSQL would not see that it is in the index
+            status = self._rest.pop("status").values[0]  # as text: that of the index
             return _Part(f"status = '{status}' AND finished_at IS NOT NULL")
-        if not ended and "type" in self._rest:
-            return self._rest.pop("type")
+        for name in ("type", "queue"):
+            if not ended and name in self._rest:
+                return self._rest.pop(name)
         return _Part(f"{self._at} IS NOT NULL")
 
     def _text(self, text: str) -> _Part:

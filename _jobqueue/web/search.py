@@ -34,7 +34,8 @@ def search(backend: Backend) -> dict[str, Any]:
         keys = backend.jobs.ids_under_key(text)
         try:
             there = backend.record.ask(lambda record: list(_in_record(record, text, keys)))
-            found += [each for each in there if not _is_known(each, found)]
+            known = {each["job"]["job_id"] for each in found if each["job"]}
+            found += [each for each in there if not each["job"] or each["job"]["job_id"] not in known]
         except RecordUnavailable:
             notes.append(AWAY)
     if _begins_an_id(text) and not any(each["job"] for each in found):
@@ -77,13 +78,6 @@ def _in_record(record: Record, text: str, keys: list[str]) -> Iterator[dict[str,
     for what, wanted in filters.items():
         if record.has(wanted):
             yield {"as": what, "job": None, "filter": {what: text}, "jobs": None, "source": "history"}
-
-
-def _is_known(other: dict[str, Any], found: list[dict[str, Any]]) -> bool:
-    def identity(each: dict[str, Any]) -> tuple[str, str]:
-        return each["as"], each["job"]["job_id"] if each["job"] else ""
-
-    return identity(other) in [identity(each) for each in found]
 
 
 TAGS: dict[str, str] = {}

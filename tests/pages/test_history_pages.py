@@ -79,7 +79,7 @@ def test_a_job_from_the_record_says_so_and_can_only_be_deleted(tab: Browser, who
     old = failed(type="old.type")
     record.write(rows_of(old))
     show(tab, whole, f"jobs/{old.id}")
-    text = says(tab, "From the record", "old.type", "Delete")
+    text = says(tab, "from the record", "old.type", "Delete")
     assert "Retry" not in text
 
 
@@ -102,9 +102,9 @@ def test_a_search_shows_what_a_text_names_and_a_single_job_at_once(tab: Browser,
     record.write(rows_of(old))
     whole.submit(type="new.type", tags=["red"], queue="red")
     show(tab, whole, "search?q=red")
-    says(tab, "Tag", "Queue", "the queue")
+    says(tab, "Tag", "Queue", "the queue", "the record")
     show(tab, whole, f"search?q={old.id[:8]}")
-    says(tab, "From the record", old.id)
+    says(tab, "from the record", old.id)
     show(tab, whole, "search?q=nothing")
     says(tab, "Nothing is called nothing")
 

@@ -116,6 +116,7 @@ def test_a_job_that_the_queue_has_forgotten_is_found_in_the_record(
     said = api.get(f"/jobs/{old.id}/explain").json()
     assert said["code"] == "remembered" and "no luck" in said["explanation"] and said["job"]["source"] == "history"
     assert problem(api.get(f"/jobs/{a_job().id}")) == (404, "job_not_found")
+    assert api.get(f"/jobs/status/{old.id}").json()["status"] == "failed"
     here = queue.submit()
     record.write([Row(here, 1)])
     assert "source" not in api.job(here.id)  # the queue knows better

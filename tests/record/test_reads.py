@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from _jobqueue.errors import Invalid
 from _jobqueue.record import reads
-from _jobqueue.record.database import Record
+from _jobqueue.record.database import Record, open_record
 from _jobqueue.record.errors import RecordUnavailable
 from _jobqueue.record.row import Row
 from _jobqueue.records import PAGE_BYTES, Filter
@@ -128,11 +129,11 @@ def test_a_text_is_found_whatever_its_case(record: Record, reader: Record) -> No
 def test_a_page_that_finds_little_ends_soon_and_says_how_far_it_looked(
     record: Record, reader: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = [a_job(n, queue="a" if n else "rare") for n in range(100)]
+    jobs = [a_job(n, status="done" if n else "queued") for n in range(100)]
     record.write(rows_of(*jobs))
     monkeypatch.setattr(reads, "FIRST_LOOK", 10)
     monkeypatch.setattr(reads, "LOOK_S", 0.0)
-    page = reader.find(Filter(queue="rare"))
+    page = reader.find(Filter("queued"))
     assert (page.rows, page.looked_to_ms) == ([], jobs[90].created_ms) and page.cursor
 
 
@@ -216,3 +217,42 @@ def test_a_page_over_many_jobs_that_do_not_match_is_answered_soon(record: Record
     while pages == 0 or cursor:
         cursor, pages = reader.find(Filter(), text="nowhere", cursor=cursor).cursor, pages + 1
     assert time.monotonic() - began < 20 and pages <= 20
+
+
+@pytest.mark.parametrize(
+    "wanted, index",
+    [
+        (Filter(), "job_created"),
+        (Filter(queue="a"), "job_queue"),
+        (Filter("queued", queue="a"), "job_queue"),
+        (Filter("queued"), "job_created"),
+        (Filter("done"), "job_finished"),
+        (Filter("done", "a"), "job_finished"),
+        (Filter("failed"), "job_failed"),
+        (Filter("failed", "a", since_ms=T0, until_ms=T0 + 9), "job_failed"),
+        (Filter("cancelled"), "job_cancelled"),
+        (Filter(kind="a"), "job_kind"),
+        (Filter("failed", kind="a", since_ms=T0), "job_kind"),
+        (Filter(type="a"), "job_type"),
+        (Filter(type="a", queue="a", until_ms=T0), "job_type"),
+        (Filter(tag="a"), "job_tag"),
+        (Filter("done", tag="a", since_ms=T0), "job_tag"),
+    ],
+)
+def test_a_page_walks_one_index_and_sorts_no_more_than_jobs_of_one_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Filter, index: str
+) -> None:
+    """On SQLite, which plans without looking at the data."""
+    record = open_record(f"sqlite:///{tmp_path / 'history.db'}")
+    record.migrate()
+    db = record._connection
+    assert db
+    asked: list[tuple[str, Any]] = []
+    monkeypatch.setattr(type(db), "all", lambda self, statement, values=(): asked.append((statement, values)) or [])
+    for cursor in (None, f"h{T0}-{a_job().id}"):
+        record.find(wanted, cursor=cursor)
+    monkeypatch.undo()
+    for statement, values in asked:
+        plan = [row["detail"] for row in db.all(f"EXPLAIN QUERY PLAN {statement}", values)]
+        assert index in plan[0], plan
+        assert not any("USE TEMP B-TREE FOR ORDER BY" in line for line in plan), plan

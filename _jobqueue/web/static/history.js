@@ -47,7 +47,7 @@ export function history(app) {
     const table = h(
       'table.jobs.past',
       { label: 'Jobs of the record' },
-      h('thead', h('tr', COLUMNS.map(title))),
+      h('thead', h('tr', h('td.check'), COLUMNS.map(title))),
       h('tbody', data.jobs.map(row)),
     );
     return [h('section.panel', { key: 'list' }, table), pages(next)];
@@ -119,10 +119,13 @@ const daysAgo = (days) => new Date(Date.now() - days * DAY_MS + DAY_MS / 24).toI
 
 function row(job) {
   const { job_id: id, type } = job;
-  const name = job.deleted ? [h('strong', type), h('code.id', short(id))] : jobLink(id, type);
+  const name = job.deleted
+    ? h('span', h('strong', type), h('code.id', short(id)))
+    : jobLink(id, type);
   return h(
     'tr',
     { key: id },
+    h('td.check'), // as wide as where other lists have a box
     h('td.state', status(job.status)),
     h('td.what', name, job.deleted ? h('div.preview', 'deleted') : preview(job)),
     h('td.detail', h('div.message', detail(job))),

@@ -76,7 +76,6 @@ export function job(app, id) {
         button('Copy id', () => copy(job.job_id, 'Id'), 'quiet'),
       ),
       h('p.sentence', { role: 'status' }, explanation),
-      job.source && h('p.source', 'From the record in SQL: the queue has forgotten it.'),
       job.status === 'processing' && progress && progressLine(progress),
       actions(job),
     );

@@ -50,7 +50,7 @@ export function search() {
         const all = h('a', { href: '#/jobs' }, 'All jobs');
         return [empty(data.said ?? `Nothing is called ${data.q}`, h('p', all)), notes];
       }
-      const heads = ['Name', 'Is', 'Jobs', 'Found in'];
+      const heads = ['Name', 'Is', '#Jobs', 'Found in'];
       return [table('What was found', heads, data.found.map(row)), notes];
     },
   };

@@ -28,7 +28,9 @@ CREATE TABLE job (
 CREATE INDEX job_created ON job (created_at);
 CREATE INDEX job_finished ON job (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX job_type ON job (type, created_at);
-CREATE INDEX job_unsuccessful ON job (status, finished_at) WHERE status IN ('failed', 'cancelled');
+CREATE INDEX job_queue ON job (queue, created_at);
+CREATE INDEX job_failed ON job (finished_at) WHERE status = 'failed';
+CREATE INDEX job_cancelled ON job (finished_at) WHERE status = 'cancelled';
 CREATE INDEX job_kind ON job (kind, finished_at) WHERE kind IS NOT NULL;
 CREATE INDEX job_deleted ON job (created_at) WHERE deleted = 1 AND finished_at IS NULL;
 
