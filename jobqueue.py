@@ -37,11 +37,16 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     tag:<tag>          zset    ids with a tag -> when they were submitted
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
+    unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
+    aside              hash    id of a job that the record has refused -> why
+    gone:<id>          hash    a job that was trimmed or deleted before the record knew
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
                                bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
                                far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
-                               (until when a worker without a kit lived)
+                               (until when a worker without a kit lived), rev (the last revision, while a record is kept),
+                               rev_claims (1: claims have one too), hold (most marks), history (when the record's process was last
+                               heard of, and what it said of its database)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
@@ -83,6 +88,7 @@ from _jobqueue.records import (
     Acted,
     Books,
     Filter,
+    Hit,
     Job,
     Kind,
     Look,
@@ -104,9 +110,11 @@ from _jobqueue.store.reads import Reads
 from _jobqueue.store.recovery import Recovery
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.report import report_on
+from _jobqueue.store.searches import Searches
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
 from _jobqueue.store.sweeps import Sweeps
+from _jobqueue.store.unsaved import Marks
 from _jobqueue.store.waits import Waits
 
 __all__ = [
@@ -156,11 +164,13 @@ class JobQueue:
         self._registry = Registry(self.store, self._durability, queues_max)
         self._reads = Reads(self.store, self._registry)
         self._pages = Pages(self.store, self._registry, self._reads)
+        self._searches = Searches(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
+        self.marks = Marks(self.store)  # what a process of the record calls
 
     # -- submit
 
@@ -184,12 +194,31 @@ class JobQueue:
         """The job. NotFound for any other id."""
         return self._reads.one(job_id)
 
+    def is_leaving(self, job_id: str) -> bool:
+        """It was deleted or trimmed, and the record has still to learn of it."""
+        try:
+            return self._registry.find(job_id, lambda queue: self.marks.is_leaving(queue, job_id) or None)
+        except NotFound:
+            return False
+
     def page(
         self, wanted: Filter | None = None, *, limit: int = 50, offset: int = 0, cursor: str | None = None
     ) -> Page:
         """One page of the jobs that match: what runs, what waits in its order, then what ended, newest first; of a tag, all
         newest first. ``cursor`` continues a page and stays valid while jobs come and go. Invalid for another's cursor."""
         return self._pages.page(wanted or Filter(), limit, offset, cursor)
+
+    def search(self, text: str) -> list[Hit]:
+        """What that very text names in the queues: jobs by id, unique key or idempotency key; a tag, a kind, a queue, a type."""
+        return self._searches.search(text)
+
+    def starting(self, prefix: str) -> tuple[list[Hit], int]:
+        """Jobs whose id begins so, among the newest of each status; and how many of each were looked at in a queue."""
+        return self._searches.starting(prefix)
+
+    def ids_under_key(self, key: str) -> list[str]:
+        """The ids that the first job of a request under that idempotency key has, or had, in each queue."""
+        return self._searches.candidates(key)
 
     def kinds(self, queue: str | None = None) -> list[Kind]:
         """The kinds of error among the dead letters (of one queue), the most frequent first."""

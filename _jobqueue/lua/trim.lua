@@ -1,5 +1,5 @@
 -- needs: prelude kinds erase
--- Deletes ended jobs that are past their retention, hash and index together.
+-- Deletes ended jobs that are past their retention, hash and index together. The hash of one that the record lacks is renamed.
 -- KEYS  1 prefix
 -- ARGV  1 index: done, failed or cancelled   2 retention in ms   3 most jobs to delete
 -- Returns how many ids it took from the index.
@@ -13,10 +13,11 @@ for _, id in ipairs(ids) do
   if job.status == index then old[id] = job end
 end
 
+local rev = next(old) and call('HGET', key('meta'), 'rev')
 call('ZREM', key(index), unpack(ids))
 local n = 0
 for id, job in pairs(old) do
-  erase(id, job, now)
+  erase(id, job, now, rev and call('ZSCORE', key('unsaved'), id) and 'trimmed')
   n = n + 1
 end
 if n > 0 then count('trimmed', n, now) end

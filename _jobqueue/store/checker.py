@@ -44,6 +44,7 @@ class Checker:
         if missing:
             wrong.append(f"{self.name}: the books do not balance: {missing:+d} submitted jobs are nowhere")
         strays = [*self._stray_lists(repair), *self._stray_kinds(repair), *self._stray_lanes(repair)]
+        strays += self._stray_marks(repair)
         wrong += [f"{self.name}: {problem}" for problem in strays]
         if repair and (suspects or missing):
             for ids in chunks_of(
@@ -159,3 +160,29 @@ class Checker:
                         yield f"job {stray.decode(errors='replace')} is not parked but stands in the lane {name}"
                 if wrong:
                     yield f"the lane {name} is not among those that are open at its first job's place"
+
+    def _stray_marks(self, repair: bool) -> Iterator[str]:
+        """What waits for the record and cannot, or that nobody waits for."""
+        with weather:
+            client = self.store.client(self.name)
+            start = len(f"{self.prefix}gone:")
+            gone = (key[start:] for key in client.scan_iter(match=f"{self.prefix}gone:*", count=self.SCAN_STEP))
+            marked = (member for member, _ in client.zscan_iter(f"{self.prefix}unsaved", count=self.SCAN_STEP))
+            ids = (job_id.decode(errors="replace") for each in (gone, marked) for job_id in each)
+            suspects = [job_id for chunk in chunks_of(ids, self.SCAN_STEP) for job_id, _ in self._marked(chunk, False)]
+            if suspects:
+                time.sleep(self.AGAIN_S)
+            for chunk in chunks_of(iter(dict.fromkeys(suspects)), self.SCAN_STEP):
+                for job_id, wrong in self._marked(chunk, repair):
+                    yield f"job {job_id} {_WRONG_MARKS[wrong]}"
+
+    def _marked(self, ids: Sequence[str], repair: bool) -> list[tuple[str, str]]:
+        answers = self.store.run("marked", self.name, [int(repair), *ids])
+        return [(job_id, wrong.decode()) for job_id, wrong in zip(ids, answers, strict=True) if wrong]
+
+
+_WRONG_MARKS = {
+    "kept by nobody": "waits for the record, but none is kept",
+    "nothing left": "is marked for the record, but nothing is left of it",
+    "not marked": "is gone and waits for the record, but is not marked",
+}

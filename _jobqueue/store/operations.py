@@ -93,6 +93,8 @@ class Operations:
             held = self._store.run("forget", queue, [BEAT_LOST_MS])
             if held and number is not None:
                 self._registry.renumber(queue, str(number))
+        if held < 0:
+            raise Conflict("unsaved", f"the record has still to learn of {-held} changes in the queue {queue}")
         if held:
             jobs = "1 job" if held == 1 else f"{held} jobs"
             raise Conflict(

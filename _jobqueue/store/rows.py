@@ -13,6 +13,7 @@ from _jobqueue.records import (
     MAX_PRIORITY,
     PRIORITY_STEP,
     STATUSES,
+    Backlog,
     Books,
     Job,
     Kind,
@@ -39,6 +40,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
     if "result" in cut and status != "done":
         cut.remove("result")
     max_attempts, timeout_ms, _ = policy
+    failures = error_names(fields)
     return Job(
         id=job_id,
         status=status,
@@ -59,7 +61,8 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         cancel_requested_ms=number(b"cancel"),
         progress=_progress_of(fields, status),
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
-        errors=[error_of(fields[name]) for name in error_names(fields)],
+        errors=[error_of(fields[name]) for name in failures],
+        first_error=int(failures[0][6:]) if failures else 1,
         tags=fields.get(b"tags", b"").decode().split(),
         truncated=tuple(cut),
         previews=_previews(fields, cut),
@@ -81,7 +84,7 @@ def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | No
 
 
 def books_of(answer: Sequence[Any]) -> Books:
-    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types = answer
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, record = answer
     checked_ms, problems = map(int, checked.split()) if checked else (None, None)
     return Books(
         dict(zip(STATUSES, sizes, strict=True)),
@@ -95,11 +98,28 @@ def books_of(answer: Sequence[Any]) -> Books:
         problems,
         int(lease or 0) or None,
         sorted(name.decode() for name in paused_types),
+        _backlog_of(record) if record else None,
+    )
+
+
+def _backlog_of(row: Sequence[Any]) -> Backlog:
+    size, since, history, refused, refused_id, why = row
+    seen, _, note = history.decode(errors="replace").partition(" ")
+    away_ms, _, away = note.partition(" ")
+    return Backlog(
+        size,
+        int(since) if since else None,
+        int(seen) if seen else None,
+        int(away_ms) if away_ms else None,
+        away,
+        refused,
+        refused_id.decode(errors="replace"),
+        why.decode(errors="replace"),
     )
 
 
 def look_of(answer: Sequence[Any]) -> Look:
-    books, (types, workers, rows) = books_of(answer[:9]), answer[9:]
+    books, (types, workers, rows) = books_of(answer[:10]), answer[10:]
     last = books.now_ms // 60_000
     return Look(
         books,

@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from _jobqueue.records import DEFAULT_QUEUE, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
+from _jobqueue.records import DEFAULT_QUEUE, ENDED, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
 from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.web import backlog
 from _jobqueue.web.rates import crew, last, pace_of_work, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
 
 # What a job may wait for, or what became of it.
 EXPLANATIONS = (
     *("ready", "waiting", "paused", "no_worker", "no_handler", "delayed", "backoff", "no_reaper"),
-    *("running", "done", "failed", "cancelled"),
+    *("running", "done", "failed", "cancelled", "remembered"),
 )
 
 OLD_MS = 60_000
@@ -33,12 +34,16 @@ LEVELS = {
     "no_reaper": "error",
     "no_handler": "error",
     "memory": "error",
+    "record_lost": "error",
     "redis": "warning",
     "worker_lost": "warning",
     "leases_differ": "warning",
     "old_job": "warning",
     "dead_letters": "warning",
     "paused": "warning",
+    "record_away": "warning",
+    "record_behind": "warning",
+    "record_refused": "warning",
 }
 
 
@@ -76,7 +81,7 @@ def health(
     looks: dict[str, Look], server_warnings: Iterable[Warned], patience: Patience, lease_s: float
 ) -> list[dict[str, Any]]:
     """What is wrong, the worst first, each with what to do; [] when all is well. ``lease_s``: this program's setting."""
-    found = _of_the_server(server_warnings)
+    found = _of_no_queue([*server_warnings, *backlog.warnings(looks, _span)])
     missed = [queue for queue, look in looks.items() if patience.misses_reaper(queue, look.books)]
     if any(look.books.reaper_lives for look in looks.values()):  # it will find the queues that are new to it
         left = [queue for queue in missed if looks[queue].books.reaper_ms is not None]
@@ -99,7 +104,7 @@ def health(
     ]
 
 
-def _of_the_server(warnings: Iterable[Warned]) -> list[Finding]:
+def _of_no_queue(warnings: Iterable[Warned]) -> list[Finding]:
     """Several may have one code: they are told apart by their order."""
     seen = Counter[str]()
     found = []
@@ -287,6 +292,16 @@ def _processing(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
         if misses_reaper:
             parts.append(NO_REAPER)
     return "running", ", ".join(parts) + "."
+
+
+def explanation_of_remembered(job: Job) -> tuple[str, str]:
+    """The same of a job that only the record knows."""
+    if job.status not in ENDED:
+        lost = "Redis has lost it, or has got back older data"
+        return "remembered", f"The record says that it is {job.status}, but the queue does not know it: {lost}."
+    how = {"done": "It was done", "failed": f"It failed for good{_with_error(job)}", "cancelled": "It was cancelled"}
+    when = f", {rfc3339(job.finished_ms)}" if job.finished_ms else ""
+    return "remembered", f"{how[job.status]}{when}. The queue has forgotten it; this is from the record."
 
 
 def _by(job: Job) -> str:

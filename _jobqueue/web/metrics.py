@@ -7,6 +7,7 @@ from typing import Any
 
 from _jobqueue.by_type import ByType
 from _jobqueue.records import ENDED, FAILURES, Books, Look
+from _jobqueue.web import backlog
 from _jobqueue.web.by_type import families, histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -80,6 +81,7 @@ def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[tuple[
     yield "wait_seconds", "histogram", "From when a job could run to its first start.", _histogram(queues, "wait")
     yield "run_seconds", "histogram", "How long attempts ran.", _histogram(queues, "run")
     yield from _workers(looks)
+    yield from backlog.families(looks)
     yield "redis_memory_bytes", "gauge", "Memory that Redis uses.", [({}, server["used_memory_bytes"] or 0)]
     yield (
         "redis_maxmemory_bytes",

@@ -10,7 +10,7 @@ import jobqueue
 from _jobqueue.records import MAX_KEY_CHARS
 from _jobqueue.web.jobs import MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
 from _jobqueue.web.problems import PROBLEM_JSON
-from _jobqueue.web.schemas import CURSOR, JOB_ID, NAMED, STATUS, TEXT, WHOLE, WORD, Schema, ref
+from _jobqueue.web.schemas import CURSOR, JOB_ID, NAMED, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
 
 # Instead of the scope that a key needs.
 ANYBODY = "anybody"
@@ -85,6 +85,22 @@ PARAMETERS = {
     "queue": _in_query("queue", TEXT),
     "tag": _in_query("tag", TEXT),
     "kind": _in_query("kind", TEXT, description="Dead letters whose last error is of that kind."),
+    "since": _in_query(
+        "since",
+        TIME,
+        description="From then on: when they ended, for a status done, failed or cancelled, or a kind; when they were "
+        "submitted, for a tag. Elsewhere it is an error, but in the record, where it is their submit too.",
+    ),
+    "until": _in_query("until", TIME, description="Before then; otherwise as since."),
+    "text": _in_query(
+        "text",
+        {**TEXT, "minLength": 1, "maxLength": 200},
+        description="Stands in the payload, the result or the last error, whatever its case. Needs since, at most 31 days before until.",
+    ),
+    "history_cursor": _in_query(
+        "cursor", {**TEXT, "format": "history-cursor"}, description="next_cursor of the page before."
+    ),
+    "q": _in_query("q", {**TEXT, "pattern": r"\S", "maxLength": MAX_KEY_CHARS}, required=True),
     "limit": _in_query("limit", {**WHOLE, "minimum": 1, "maximum": MAX_PAGE, "default": PAGE}),
     "offset": _in_query("offset", {**WHOLE, "maximum": MAX_OFFSET, "default": 0}),
     "cursor": _in_query("cursor", CURSOR, description="next_cursor of the page before."),

@@ -9,6 +9,7 @@ from typing import Any
 
 import bottle
 
+from _jobqueue.record.errors import RecordTooNew, RecordUnavailable
 from _jobqueue.web.security import Refused
 from jobqueue import Conflict, Invalid, KeyReused, NotFound, TooManyTypes, Unavailable
 
@@ -20,6 +21,8 @@ HTTP = {
     NotFound: (404, "job_not_found"),
     Conflict: (409, "wrong_status"),
     Unavailable: (503, "redis_unavailable"),
+    RecordUnavailable: (503, "record_unavailable"),
+    RecordTooNew: (503, "record_unavailable"),
     Exception: (500, "internal_error"),
 }
 CODES = {
@@ -73,6 +76,10 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Unavailable):
         detail = f"{error.public}. Try again; under an Idempotency-Key that is safe."
         return Problem(status, code, detail, Retry_After=str(RETRY_AFTER_S))
+    if isinstance(error, RecordUnavailable):
+        return Problem(
+            status, code, f"{error.public}. The queue itself is not concerned.", Retry_After=str(RETRY_AFTER_S)
+        )
     return Problem(status, code, OURS_TO_FIND if status == 500 else str(error))
 
 

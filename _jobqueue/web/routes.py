@@ -27,6 +27,7 @@ TAGS = {
     "Queues and workers": "Who works on what.",
     "Health": "For probes and monitoring.",
 }
+TIMES = ("since", "until")
 LIST = ("limit", "offset", "cursor")
 NEW_JOB, JOB, PAGE, QUEUE = ref("NewJob"), ref("Job"), ref("Page"), ref("Queue")
 EXPLANATION, VERDICT, STATS, SYSTEM = ref("Explanation"), ref("Verdict"), ref("Stats"), ref("System")
@@ -40,7 +41,7 @@ ROUTES = (
     Route("POST", "/jobs/bulk", "admin", "Jobs", "bulk", f"Retry, cancel, delete or run now up to {ACT_MOST:,} jobs, by their ids or a filter",
           {200: ACTED}, operations.bulk, (), BULK),
     Route("GET", "/jobs", "read", "Jobs", "list", "List jobs",
-          {200: PAGE}, jobs.page, ("status", "type", "queue", "tag", "kind", *LIST)),
+          {200: PAGE}, jobs.page, ("status", "type", "queue", "tag", "kind", *TIMES, *LIST)),
     Route("GET", "/jobs/<job_id>", "read", "Jobs", "get", "See a job",
           {200: JOB}, jobs.get, ("wait_s",)),
     Route("GET", "/jobs/<job_id>/explain", "read", "Jobs", "explain", "Say why a job is not running yet, or what happened to it",
@@ -54,7 +55,7 @@ ROUTES = (
     Route("POST", "/jobs/<job_id>/run", "admin", "Jobs", "runNow", "Run a scheduled job now",
           {200: JOB}, operations.run_now, also=(409,)),
     Route("GET", "/dlq", "read", "Dead letters", "deadLetters", "List dead letters",
-          {200: PAGE}, operations.dead_letters, ("type", "queue", "kind", *LIST)),
+          {200: PAGE}, operations.dead_letters, ("type", "queue", "kind", *TIMES, *LIST)),
     Route("GET", "/dlq/kinds", "read", "Dead letters", "kinds", "Count dead letters by the kind of their last error",
           {200: KINDS}, operations.kinds, ("queue",)),
     Route("POST", "/dlq/requeue", "admin", "Dead letters", "requeueAll", f"Retry the oldest dead letters, up to {REQUEUE_MOST:,} of each queue",

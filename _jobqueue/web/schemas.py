@@ -169,12 +169,48 @@ JOB = shape(
     },
     ("job_id", "status", "result", "attempts"),
 )
+# Of the record alone.
+JOB["properties"] |= {
+    "source": said({"enum": ["history"]}, "It is from the record: the queue has forgotten it."),
+    "deleted": said(SWITCH, "In the record: somebody has deleted it, so its content is erased."),
+}
 RESULT = shape({"status": WHOLE, "job": ref("Job"), "error": ref("Problem")}, ("status",))
 RESULTS = shape({"results": listed(ref("Result")), "warnings": listed(TEXT)}, ("results",))
 PAGE = full(
     jobs=listed(ref("Job")),
     total=said(maybe(INTEGER), "All that match; null where only a scan could tell."),
     next_cursor=said(maybe(TEXT), "Continues the list, while jobs come and go; null at the end."),
+)
+HISTORY_PAGE = full(
+    jobs=listed(ref("Job")),
+    next_cursor=said(
+        maybe(TEXT), "Continues the list; null at the end. There may be more where a page has few jobs, or none."
+    ),
+    looked_to=said(maybe(TIME), "All that match and are not older are told of; null: all that match."),
+)
+FILTER_TO_ERASE = shape(
+    {name: STATUS if name == "status" else TEXT for name in FILTERS} | {"since": TIME, "until": TIME},
+    minProperties=1,
+    additionalProperties=False,
+)
+ERASE = shape(
+    {"filter": FILTER_TO_ERASE, "cursor": said(TEXT, "next_cursor of the answer before, to the same filter.")},
+    ("filter",),
+    additionalProperties=False,
+)
+ERASED = full(erased=WHOLE, next_cursor=said(maybe(TEXT), "Repeat the call with it while it is not null."))
+FOUND = full(
+    q=TEXT,
+    found=listed(
+        full(
+            **{"as": {"enum": ["job", "unique_key", "idempotency_key", "tag", "kind", "queue", "type"]}},
+            job={"oneOf": [ref("Job"), {"type": "null"}]},
+            filter=said(maybe(ANYTHING), "What the lists of jobs take to show them, where it is no job."),
+            jobs=said(maybe(INTEGER), "How many there are, where that is known."),
+            source={"enum": ["queue", "history"]},
+        )
+    ),
+    notes=said(listed(TEXT), "What was not looked at, in sentences."),
 )
 EXPLANATION = full(
     code={"enum": list(EXPLANATIONS)},
@@ -242,6 +278,7 @@ WORKER = shape(
     {
         **alike(TEXT, "worker", "queue", "host", "version"),
         **alike(WHOLE, "pid", "threads"),
+        "marks": said(SWITCH, "It marks what it changes, for the record; a worker of an earlier release does not."),
         "lease_s": said(NUMBER, "PROCESSING_TIMEOUT_S of the worker: without a beat for so long, it is dead."),
         "types": listed(TEXT),
         "running": listed(shape({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})),
@@ -334,6 +371,7 @@ STATS = full(
         description=f"The one that grows most first. Beyond {TYPES_KEPT} types of a queue, {OTHER} is the rest.",
     ),
     types_more=said(WHOLE, "How many further types there are."),
+    record=said(SWITCH, "A record is kept: GET /history shows it."),
 )
 BOOKS = full(
     queue=TEXT,

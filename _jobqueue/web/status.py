@@ -22,7 +22,7 @@ def metrics(backend: Backend) -> dict[str, Any] | str:
 
 
 def stats(backend: Backend) -> dict[str, Any]:
-    return backend.overview.stats()
+    return backend.overview.stats() | {"record": backend.record is not None}
 
 
 def system(backend: Backend) -> dict[str, Any]:

@@ -84,6 +84,7 @@ class Beat:
             "host": socket.gethostname(),
             "pid": self.pid,
             "version": __version__,
+            "marks": True,  # it marks what it changes, for the record; a release before does not
             "threads": self.threads[queue],
             "lease_s": self.shift.lease_ms / 1000,  # a reaper goes by it
             "types": sorted(self.shift.attempts.types),
