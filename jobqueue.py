@@ -35,11 +35,13 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     tag:<tag>          zset    ids with a tag -> when they were submitted
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
+    schedules          zset    schedule -> when it is due next; inf while it is paused, or when it has ended
+    schedule:<name>    hash    a schedule: its rule and its job, a revision, what became of it last, counters
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
                                bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
                                far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
-                               (until when a worker without a kit lived)
+                               (until when a worker without a kit lived), planned (the last revision of a schedule)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
@@ -100,6 +102,7 @@ from _jobqueue.store.reads import Reads
 from _jobqueue.store.recovery import Recovery
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.report import report_on
+from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
 from _jobqueue.store.sweeps import Sweeps
@@ -157,6 +160,7 @@ class JobQueue:
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
+        self.schedules = Schedules(self.store, self._registry)
 
     # -- submit
 

@@ -1,6 +1,6 @@
 """The reaper: a process that takes back what nobody holds any more. Any number may run at once.
 
-Once a second, for every queue: promote jobs that are due, reap expired leases, lower the leases of workers whose beat has
+Once a second: fire schedules that are due; and for every queue: promote jobs that are due, reap expired leases, lower the leases of workers whose beat has
 stopped, trim what is past its retention, look after kits and parked jobs, ring. It reads first, then applies compare-and-set scripts in one
 MULTI/EXEC, so whatever changed in between is left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the
 queue that it is at, or after STOP_S when Redis does not answer: whatever it does may stop anywhere.
@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from _jobqueue import liveness
+from _jobqueue.clock import Clock
 from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Signals
@@ -42,7 +43,7 @@ class Reaper:
         self.jobs, self.lease_s, self.retention_ms, self.log = jobs, lease_s, retention_ms, log
         self.unhandled_ms = 7 * DAY_MS
         self.started = time.monotonic()
-        self.recovery = jobs.recovery
+        self.recovery, self.clock = jobs.recovery, Clock(jobs.schedules, log)
         self.beats: dict[tuple[str, str], tuple[bytes, float]] = {}
         self.leases: dict[tuple[str, str], float] = {}  # of workers that were once silent, as each says of itself
         self.redis_ahead_s: float | None = None
@@ -78,6 +79,7 @@ class Reaper:
             self.beats = {seen: beat for seen, beat in self.beats.items() if seen[0] in self.queues}
         except Unavailable as error:
             away = error
+        away = self.clock.tick(self.queues, self.stopping) or away  # first: who comes at a time of day shall be on time
         for queue in self.queues:
             if self.stopping.is_set():
                 return

@@ -61,6 +61,8 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
         errors=[error_of(fields[name]) for name in error_names(fields)],
         tags=fields.get(b"tags", b"").decode().split(),
+        schedule=fields[b"schedule"].decode() if b"schedule" in fields else None,
+        scheduled_for_ms=number(b"scheduled_for"),
         truncated=tuple(cut),
         previews=_previews(fields, cut),
     )
