@@ -350,7 +350,7 @@ class JobQueue:
     def check(self, queue: str, *, repair: bool = False) -> list[str]:
         """Sentences on what is wrong in a live queue; [] when every invariant holds. Reads in bounded steps, and notes in the
         queue that it was checked."""
-        return Checker(self.store, queue).run(repair)
+        return Checker(self.store, queue, self.schedules).run(repair)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -67,6 +67,18 @@ class Schedules:
         self._change(queue, name, change)
         return self.get(queue, name)
 
+    def realign(self, queue: str, name: str) -> None:
+        """Let it be due where its rule says, if it is due at a time and paused, or neither. NotFound."""
+
+        def change(found: Planned | None, now_ms: int) -> tuple[Planned, list[Field]] | None:
+            found = _there(queue, name, found)
+            if found.paused == (found.due_ms is None):
+                return None
+            due_ms = None if found.paused else found.schedule.timetable.next(max(now_ms, found.last_due_ms or 0))
+            return replace(found, due_ms=due_ms), ["paused", "1" if found.paused else ""]
+
+        self._change(queue, name, change)
+
     def delete(self, queue: str, name: str) -> None:
         """Forget a schedule; the jobs that it has made stay. NotFound."""
         if not self._store.run("unplan", queue, [name]):
@@ -75,15 +87,16 @@ class Schedules:
     def run(self, queue: str, name: str) -> tuple[str, bool]:
         """Submit its job now, beside its due times. Returns the job's id, and whether it is another one that lives under the same
         unique key. NotFound; Conflict when the queue refuses it."""
-        numbers = self._numbers(queue)
-        for number, sure in numbers:
-            planned, job_id = self.get(queue, name), new_id(number)
-            submit = self._submit(planned, job_id, (number, sure), ["schedule", name])
-            said = self._store.run(
-                "fire", queue, [name, planned.rev, "", "", "", 0, "", 0, ON_TIME_MS, job_id, *submit]
-            )
+        numbered: tuple[int, bool] | None = None
+        for _ in range(TRIES):
+            planned = self.get(queue, name)
+            numbered = numbered or self._registry.register(queue)
+            job_id = new_id(numbered[0])
+            submit = self._submit(planned, job_id, numbered, ["schedule", name])
+            args: list[Field] = [name, planned.rev, "", "", "", 0, "", 0, ON_TIME_MS, job_id, *submit]
+            said = self._store.run("fire", queue, args)
             if said[0] == b"number":
-                numbers.send(said[1].decode())
+                numbered = self._registry.renumber(queue, said[1].decode()), True
                 continue
             if said[0] == b"moved":
                 continue
@@ -189,14 +202,15 @@ class Schedules:
 
     def _change(self, queue: str, name: str, change: Callable[..., Any]) -> Planned | None:
         """Write what ``change`` makes of what is there, unless that is None. Returns what was there."""
-        numbers = self._numbers(queue)
-        for number, sure in numbers:
+        numbered: tuple[int, bool] | None = None
+        for _ in range(TRIES):
             now_ms, found = self._read(queue, name)
             changed = change(found, now_ms)
             if changed is None:
                 return found
             planned, fields = changed
-            seen = [found.rev, NEVER if found.due_ms is None else found.due_ms] if found else ["", ""]
+            number, sure = numbered = numbered or self._registry.register(queue)
+            seen: list[Field] = [found.rev, NEVER if found.due_ms is None else found.due_ms] if found else ["", ""]
             due = NEVER if planned.due_ms is None else planned.due_ms
             said = self._store.run("plan", queue, [name, *seen, due, MAX_SCHEDULES, number, int(sure), *fields])
             if said == b"full":
@@ -204,17 +218,8 @@ class Schedules:
             if said == b"planned":
                 return found
             if isinstance(said, list):
-                numbers.send(said[1].decode())
+                numbered = self._registry.renumber(queue, said[1].decode()), True
         raise Unavailable("the schedule is being changed all the time")
-
-    def _numbers(self, queue: str) -> Any:
-        """The queue's number and whether the registry has just said so, again and again. Send what the queue has instead."""
-        number, sure = self._registry.register(queue)
-        for _ in range(TRIES):
-            own = yield number, sure
-            if own is not None:
-                number, sure = self._registry.renumber(queue, own), True
-                yield  # the answer to send()
 
 
 def _there(queue: str, name: str, found: Planned | None) -> Planned:

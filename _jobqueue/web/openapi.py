@@ -10,7 +10,7 @@ import jobqueue
 from _jobqueue.records import MAX_KEY_CHARS
 from _jobqueue.web.jobs import MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
 from _jobqueue.web.problems import PROBLEM_JSON
-from _jobqueue.web.schemas import CURSOR, JOB_ID, NAMED, STATUS, TEXT, WHOLE, WORD, Schema, ref
+from _jobqueue.web.schemas import CURSOR, JOB_ID, NAMED, PLACE, STATUS, TEXT, WHOLE, WORD, Schema, ref
 
 # Instead of the scope that a key needs.
 ANYBODY = "anybody"
@@ -95,7 +95,7 @@ PARAMETERS = {
         description="Answer when the job has ended, or after that many seconds.",
     ),
     "format": _in_query("format", {"enum": ["json", "prometheus"]}),
-    "schedule_cursor": _in_query("cursor", TEXT, description="next_cursor of the page before."),
+    "place": _in_query("cursor", PLACE, description="next_cursor of the page before."),
     "dry_run": _in_query("dry_run", TEXT, description="Say what it would be, and store nothing.", allowEmptyValue=True),
     "verbose": _in_query("verbose", TEXT, description="Say what was found.", allowEmptyValue=True),
 }

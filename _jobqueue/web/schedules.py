@@ -203,7 +203,7 @@ ONE = "/queues/<queue>/schedules/<schedule>"
 # fmt: off
 ROUTES = (
     Route("GET", "/schedules", "read", TAG, "schedules", "List schedules",
-          {200: SCHEDULES}, page, ("queue", "limit", "schedule_cursor")),
+          {200: SCHEDULES}, page, ("queue", "limit", "place")),
     Route("PUT", ONE, "admin", TAG, "putSchedule", "Make or replace a schedule; its queue need not exist yet",
           {201: SCHEDULE, 200: SCHEDULE}, put, ("dry_run",), NEW_SCHEDULE),
     Route("GET", ONE, "read", TAG, "schedule", "See a schedule",

@@ -25,7 +25,9 @@ def test_schedule_is_made_shown_replaced_paused_and_deleted(system: System) -> N
     made = put(system, AT, NIGHTLY)
     assert made.status_code == 201, made.text
     shown = made.json()
-    assert shown.items() >= (NIGHTLY | {"name": "nightly", "queue": "reports", "missed": "one", "overlap": "skip"}).items()
+    assert (
+        shown.items() >= (NIGHTLY | {"name": "nightly", "queue": "reports", "missed": "one", "overlap": "skip"}).items()
+    )
     assert [each[10:19] for each in shown["next"]] == ["T02:30:00"] * 3
     assert {each[19:] for each in shown["next"]} <= {"-04:00", "-05:00"}
     assert shown["in_words"] == "At 02:30 every day, America/New_York" and shown["last"] is None

@@ -390,3 +390,34 @@ def test_queue_without_schedules_costs_a_reaper_one_command_with_all_others(queu
     after = server.client.info("commandstats")
     calls = {name: row["calls"] - before.get(name, {}).get("calls", 0) for name, row in after.items()}
     assert {name: n for name, n in calls.items() if n and name != "cmdstat_info"} == {"cmdstat_zrange": 5}
+
+
+# ------------------------------------------------------------------------------------------------------------ checker
+
+
+def test_checker_finds_what_hands_did_to_schedules_and_puts_it_right(queue: JobQueue, server: Server) -> None:
+    for name in ("lost", "paused", "never", "good"):
+        put(queue, name)
+    queue.schedules.pause("default", "paused")
+    queue.schedules.put("default", "ends", Schedule.of_json({"every_s": 5, "ends_at": "2099-01-01T00:00:00Z"}))
+    assert queue.check("default") == []
+    server.client.zrem(f"{Q}schedules", "lost")
+    server.client.zadd(f"{Q}schedules", {"paused": 5e13, "never": "inf", "ghost": 5e13, "ends": "inf"})
+    found = queue.check("default", repair=True)
+    assert found == [
+        "default: the schedule ghost is due some time but has no hash",
+        "default: the schedule lost is in no index: it never fires",
+        "default: the schedule never is not paused but never due",
+        "default: the schedule paused is paused but due some time",
+    ]
+    assert queue.check("default") == []
+    assert queue.schedules.names("default") == ["ends", "good", "lost", "never", "paused"]
+    assert all(queue.schedules.get("default", name).due_ms for name in ("lost", "never"))
+
+
+def test_checker_says_that_nobody_fires(queue: JobQueue, server: Server) -> None:
+    put(queue)
+    is_due(server, ago_ms=61_000)
+    [said] = queue.check("default")
+    assert "the schedule nightly was due over a minute ago" in said
+    fire(queue)
