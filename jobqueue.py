@@ -57,6 +57,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from _jobqueue.errors import (
@@ -369,6 +370,11 @@ def main(arguments: list[str] | None = None) -> int:
     migrate.add_argument("--to", type=int, required=True, choices=[1], help="1: of the release before")
     migrate.add_argument("--queue", action="append", help="only this queue (again for more)")
     migrate.add_argument("--redis-url", help="default: REDIS_URL")
+    schedules = commands.add_parser("schedules", help="make a queue's schedules equal a file's")
+    schedules.add_argument("action", choices=["apply"])
+    schedules.add_argument("file", help='JSON: {"queue": name, "schedules": {name: ...}}; - for standard input')
+    schedules.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    schedules.add_argument("--redis-url", help="default: REDIS_URL")
     options = parser.parse_args(arguments)
     try:
         flags = {"redis_url": options.redis_url} if options.redis_url else {}
@@ -377,6 +383,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))
     try:
         formats.check(queue.store, queue.queues())
+        if options.command == "schedules":
+            return _apply(queue, options.file, options.dry_run)
         names = options.queue or queue.queues()
         if options.command == "migrate":
             return _migrate(queue, names)
@@ -393,6 +401,24 @@ def main(arguments: list[str] | None = None) -> int:
     if not wrong:
         print(f"ok: {sizes} jobs in {len(names)} queues, every invariant holds and the books balance")
     return 1 if wrong else 0
+
+
+def _apply(queue: JobQueue, file: str, dry_run: bool) -> int:
+    """0 when the file's schedules are the queue's (or would be); 1 for a file that is wrong: nothing has changed."""
+    from _jobqueue.schedule_files import apply
+
+    try:
+        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        changes = apply(queue.schedules, text, print, dry_run=dry_run)
+    except OSError as error:
+        print(f"jobqueue.py: {file}: {error.strerror}", file=sys.stderr)
+        return 2
+    except Invalid as error:
+        for pointer, detail in error.problems:
+            print(f"{file}: {pointer or 'it'} {detail}", file=sys.stderr)
+        return 1
+    print(f"{changes} changes" + (", if this were no dry run" if dry_run else ""))
+    return 0
 
 
 def _migrate(queue: JobQueue, names: Iterable[str]) -> int:
