@@ -11,6 +11,7 @@ import { listenToKeys } from './keys.js';
 import { overview } from './overview.js';
 import { loading, query } from './parts.js';
 import { queues } from './queues.js';
+import { schedules } from './schedules.js';
 import { system } from './system.js';
 import { age, clock, number } from './words.js';
 import { workers } from './workers.js';
@@ -26,6 +27,7 @@ const VIEWS = {
   jobs: ['Jobs', jobs],
   dead: ['Dead letters', dead],
   queues: ['Queues', queues],
+  schedules: ['Schedules', schedules],
   workers: ['Workers', workers],
   create: ['Create', create],
   system: ['System', system],
