@@ -417,7 +417,7 @@ def _apply(queue: JobQueue, file: str, dry_run: bool) -> int:
         for pointer, detail in error.problems:
             print(f"{file}: {pointer or 'it'} {detail}", file=sys.stderr)
         return 1
-    print(f"{changes} changes" + (", if this were no dry run" if dry_run else ""))
+    print(("1 change" if changes == 1 else f"{changes} changes") + (", if this were no dry run" if dry_run else ""))
     return 0
 
 
