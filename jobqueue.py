@@ -405,7 +405,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _apply(queue: JobQueue, file: str, dry_run: bool) -> int:
     """0 when the file's schedules are the queue's (or would be); 1 for a file that is wrong: nothing has changed."""
-    from _jobqueue.schedule_files import apply
+    from _jobqueue.store.schedule_files import apply
 
     try:
         text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from _jobqueue.clock import Clock
 from _jobqueue.logs import Log
 from _jobqueue.schedules import Schedule
+from _jobqueue.store.clock import Clock
 from jobqueue import JobQueue, Unavailable
 from tests.harness import Cluster
 from tests.played import now_ms
