@@ -55,6 +55,7 @@ ROOMS = (
     "routes",
     "history",
     "search",
+    "schedules",
     "dialects",
 )
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s

@@ -40,13 +40,15 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
     aside              hash    id of a job that the record has refused -> why
     gone:<id>          hash    a job that was trimmed or deleted before the record knew
+    schedules          zset    schedule -> when it is due next; inf while it is paused, or when it has ended
+    schedule:<name>    hash    a schedule: its rule and its job, a revision, what became of it last, counters
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
                                bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
                                far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
-                               (until when a worker without a kit lived), rev (the last revision, while a record is kept),
-                               rev_claims (1: claims have one too), hold (most marks), history (when the record's process was last
-                               heard of, and what it said of its database)
+                               (until when a worker without a kit lived), planned (the last revision of a schedule), rev (the last
+                               revision, while a record is kept), rev_claims (1: claims have one too), hold (most marks), history
+                               (when the record's process was last heard of, and what it said of its database)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
@@ -62,6 +64,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from _jobqueue.by_type import ByType
@@ -110,6 +113,7 @@ from _jobqueue.store.reads import Reads
 from _jobqueue.store.recovery import Recovery
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.report import report_on
+from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.searches import Searches
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
@@ -171,6 +175,7 @@ class JobQueue:
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
         self.marks = Marks(self.store)  # what a process of the record calls
+        self.schedules = Schedules(self.store, self._registry)
 
     # -- submit
 
@@ -383,7 +388,7 @@ class JobQueue:
     def check(self, queue: str, *, repair: bool = False) -> list[str]:
         """Sentences on what is wrong in a live queue; [] when every invariant holds. Reads in bounded steps, and notes in the
         queue that it was checked."""
-        return Checker(self.store, queue).run(repair)
+        return Checker(self.store, queue, self.schedules).run(repair)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -402,6 +407,11 @@ def main(arguments: list[str] | None = None) -> int:
     migrate.add_argument("--to", type=int, required=True, choices=[1], help="1: of the release before")
     migrate.add_argument("--queue", action="append", help="only this queue (again for more)")
     migrate.add_argument("--redis-url", help="default: REDIS_URL")
+    schedules = commands.add_parser("schedules", help="make a queue's schedules equal a file's")
+    schedules.add_argument("action", choices=["apply"])
+    schedules.add_argument("file", help='JSON: {"queue": name, "schedules": {name: ...}}; - for standard input')
+    schedules.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    schedules.add_argument("--redis-url", help="default: REDIS_URL")
     options = parser.parse_args(arguments)
     try:
         flags = {"redis_url": options.redis_url} if options.redis_url else {}
@@ -410,6 +420,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))
     try:
         formats.check(queue.store, queue.queues())
+        if options.command == "schedules":
+            return _apply(queue, options.file, options.dry_run)
         names = options.queue or queue.queues()
         if options.command == "migrate":
             return _migrate(queue, names)
@@ -426,6 +438,24 @@ def main(arguments: list[str] | None = None) -> int:
     if not wrong:
         print(f"ok: {sizes} jobs in {len(names)} queues, every invariant holds and the books balance")
     return 1 if wrong else 0
+
+
+def _apply(queue: JobQueue, file: str, dry_run: bool) -> int:
+    """0 when the file's schedules are the queue's (or would be); 1 for a file that is wrong: nothing has changed."""
+    from _jobqueue.store.schedule_files import apply
+
+    try:
+        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        changes = apply(queue.schedules, text, print, dry_run=dry_run)
+    except OSError as error:
+        print(f"jobqueue.py: {file}: {error.strerror}", file=sys.stderr)
+        return 2
+    except Invalid as error:
+        for pointer, detail in error.problems:
+            print(f"{file}: {pointer or 'it'} {detail}", file=sys.stderr)
+        return 1
+    print(("1 change" if changes == 1 else f"{changes} changes") + (", if this were no dry run" if dry_run else ""))
+    return 0
 
 
 def _migrate(queue: JobQueue, names: Iterable[str]) -> int:

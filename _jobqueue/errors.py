@@ -21,6 +21,10 @@ class TooManyTypes(Invalid):
     """The queue holds jobs of many types that nobody handles, and takes no further type. Start workers for them."""
 
 
+class NoCron(Invalid):
+    """The package that reads cron expressions is not installed. Install cronsim, or use ``every_s``."""
+
+
 class TooNew(JobQueueError):
     """A later release has written to this Redis. Start that one; ``docs/upgrade.md`` says how to go back."""
 

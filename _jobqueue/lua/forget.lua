@@ -1,10 +1,10 @@
 -- needs: prelude statuses tokens
--- Forgets a queue that holds no jobs: its counters, its number, what its workers published. A worker that still serves it stays,
+-- Forgets a queue that holds no jobs and has no schedules: its counters, its number, what its workers published. A worker that still serves it stays,
 -- with its slots: it goes on when the queue is used again. Idempotency keys end by themselves.
 -- KEYS  1 prefix
 -- ARGV  1 the greatest age in ms of the last beat of a worker that lives
--- Returns how many jobs the queue holds, or, below 0, how many of its jobs the record lacks; 0: it is forgotten.
-local held = call('ZCARD', key('held'))
+-- Returns how many jobs and schedules the queue holds, or, below 0, how many of its jobs the record lacks; 0: it is forgotten.
+local held = call('ZCARD', key('held')) + call('ZCARD', key('schedules'))
 for _, status in ipairs(STATUSES) do held = held + call('ZCARD', key(INDEX[status])) end
 if held > 0 then return held end
 local unsaved = call('ZCOUNT', key('unsaved'), '(0', '+inf')

@@ -10,6 +10,8 @@ from typing import Any
 from _jobqueue.errors import Unavailable
 from _jobqueue.records import INDEX_OF, STATUSES
 from _jobqueue.store.rows import books_of
+from _jobqueue.store.schedule_checks import schedule_problems
+from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.store import Store, chunks_of, prefix_of
 from _jobqueue.store.weather import weather
 
@@ -24,8 +26,8 @@ class Checker:
     LATE_MS = 60_000
     AGAIN_S = 0.3
 
-    def __init__(self, store: Store, queue: str) -> None:
-        self.store, self.name, self.prefix = store, queue, prefix_of(queue)
+    def __init__(self, store: Store, queue: str, schedules: Schedules) -> None:
+        self.store, self.name, self.prefix, self.schedules = store, queue, prefix_of(queue), schedules
 
     def run(self, repair: bool) -> list[str]:
         """Sentences on what is wrong; [] when every invariant holds. Notes in the queue that it was checked."""
@@ -45,6 +47,7 @@ class Checker:
             wrong.append(f"{self.name}: the books do not balance: {missing:+d} submitted jobs are nowhere")
         strays = [*self._stray_lists(repair), *self._stray_kinds(repair), *self._stray_lanes(repair)]
         strays += self._stray_marks(repair)
+        strays += schedule_problems(self.store, self.name, self.schedules, repair)
         wrong += [f"{self.name}: {problem}" for problem in strays]
         if repair and (suspects or missing):
             for ids in chunks_of(

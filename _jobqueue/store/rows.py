@@ -64,6 +64,8 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         errors=[error_of(fields[name]) for name in failures],
         first_error=int(failures[0][6:]) if failures else 1,
         tags=fields.get(b"tags", b"").decode().split(),
+        schedule=fields[b"schedule"].decode() if b"schedule" in fields else None,
+        scheduled_for_ms=number(b"scheduled_for"),
         truncated=tuple(cut),
         previews=_previews(fields, cut),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from _jobqueue.records import DEFAULT_QUEUE, ENDED, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
@@ -38,6 +38,8 @@ LEVELS = {
     "redis": "warning",
     "worker_lost": "warning",
     "leases_differ": "warning",
+    "schedule_late": "warning",
+    "schedules_missed": "warning",
     "old_job": "warning",
     "dead_letters": "warning",
     "paused": "warning",
@@ -78,9 +80,14 @@ class Patience:
 
 
 def health(
-    looks: dict[str, Look], server_warnings: Iterable[Warned], patience: Patience, lease_s: float
+    looks: dict[str, Look],
+    server_warnings: Iterable[Warned],
+    patience: Patience,
+    lease_s: float,
+    due: Mapping[str, tuple[str, int]],
 ) -> list[dict[str, Any]]:
-    """What is wrong, the worst first, each with what to do; [] when all is well. ``lease_s``: this program's setting."""
+    """What is wrong, the worst first, each with what to do; [] when all is well. ``lease_s``: this program's setting. ``due``: of
+    queues that have schedules, which is due first, and when."""
     found = _of_no_queue([*server_warnings, *backlog.warnings(looks, _span)])
     missed = [queue for queue, look in looks.items() if patience.misses_reaper(queue, look.books)]
     if any(look.books.reaper_lives for look in looks.values()):  # it will find the queues that are new to it
@@ -89,7 +96,7 @@ def health(
     elif missed:
         found.append(Finding("no_reaper", NO_REAPER))
     for queue, look in looks.items():
-        found += (*_problems(queue, look), *_settings(queue, look, lease_s))
+        found += (*_problems(queue, look), *_settings(queue, look, lease_s), *_clock(queue, look, due.get(queue)))
     worst = list(LEVELS)
     found.sort(key=lambda each: worst.index(each.code))
     return [
@@ -176,6 +183,20 @@ def _settings(queue: str, look: Look, lease_s: float) -> Iterator[Finding]:
         said = ", ".join(f"{lease:g} for {who}" for lease, who in named.items())
         yield Finding(
             "leases_differ", f"queue {queue}: PROCESSING_TIMEOUT_S is {said}: set it alike for all processes", queue
+        )
+
+
+def _clock(queue: str, look: Look, first: tuple[str, int] | None) -> Iterator[Finding]:
+    """What the schedules of a queue did not do."""
+    if first and look.books.now_ms - first[1] > OLD_MS:
+        ago = _span(look.books.now_ms - first[1])
+        why = "no reaper fires it: start one (python reaper.py), or see in its log what keeps it"
+        yield Finding("schedule_late", f"queue {queue}: the schedule {first[0]} was due {ago} ago, and {why}", queue)
+    if missed := sum(counts.get("schedules_missed", 0) for counts in last(look.minutes).values()):
+        times = "1 due time of a schedule" if missed == 1 else f"{missed} due times of schedules"
+        why = "no reaper was there in time, or the queue took no job"
+        yield Finding(
+            "schedules_missed", f"queue {queue}: {times} passed without a job in the last minutes: {why}", queue
         )
 
 

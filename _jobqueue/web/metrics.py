@@ -12,6 +12,12 @@ from _jobqueue.web.by_type import families, histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Sample = tuple[dict[str, str], float]
+SCHEDULES = {
+    "fired": "Due times of schedules that made a job.",
+    "late": "Those of them that came over 10 s late.",
+    "skipped": "Due times at which the last job had not ended.",
+    "missed": "Due times that passed without a job: no reaper was there, or the queue took none.",
+}
 
 
 def as_json(queues: dict[str, Books]) -> dict[str, Any]:
@@ -80,6 +86,8 @@ def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[tuple[
     yield "reaper_up", "gauge", "1 while a reaper looks after the queue.", gauge(lambda books: int(books.reaper_lives))
     yield "wait_seconds", "histogram", "From when a job could run to its first start.", _histogram(queues, "wait")
     yield "run_seconds", "histogram", "How long attempts ran.", _histogram(queues, "run")
+    for what, text in SCHEDULES.items():
+        yield f"schedules_{what}_total", "counter", text, total(f"schedules_{what}")
     yield from _workers(looks)
     yield from backlog.families(looks)
     yield "redis_memory_bytes", "gauge", "Memory that Redis uses.", [({}, server["used_memory_bytes"] or 0)]

@@ -44,7 +44,7 @@ class Overview:
         return {
             "now": rfc3339(now_ms),
             "version": jobqueue.__version__,
-            "health": health(looks, self.server()["warnings"], self.patience, self._lease_s),
+            "health": self._health(looks, self.server()),
             "jobs": {status: sum(look.books.sizes[status] for look in looks.values()) for status in STATUSES},
             "rates": rates(last(by_minute(looks)), now_ms),
             "minutes": hour,
@@ -56,7 +56,11 @@ class Overview:
 
     def health(self, server: dict[str, Any]) -> list[dict[str, Any]]:
         """What is wrong with the queues, and with Redis as ``JobQueue.server()`` found it."""
-        return health(self._looks(WINDOW), server["warnings"], self.patience, self._lease_s)
+        return self._health(self._looks(WINDOW), server)
+
+    def _health(self, looks: dict[str, Look], server: dict[str, Any]) -> list[dict[str, Any]]:
+        due = self.jobs.schedules.first_due(list(looks))
+        return health(looks, server["warnings"], self.patience, self._lease_s, due)
 
     def explain(self, job_id: str) -> dict[str, Any]:
         """Why a job is not running yet, or what happened to it. NotFound when there is none."""

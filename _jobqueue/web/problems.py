@@ -9,12 +9,14 @@ from typing import Any
 
 import bottle
 
+from _jobqueue.errors import NoCron
 from _jobqueue.record.errors import RecordTooNew, RecordUnavailable
 from _jobqueue.web.security import Refused
 from jobqueue import Conflict, Invalid, KeyReused, NotFound, TooManyTypes, Unavailable
 
 # The one table from errors to HTTP: the queue's by class, those that Bottle and waitress find by status.
 HTTP = {
+    NoCron: (422, "no_cron"),
     TooManyTypes: (422, "too_many_types"),
     Invalid: (422, "invalid_request"),
     KeyReused: (422, "idempotency_key_reused"),

@@ -79,6 +79,7 @@ NUMBER: Schema = {"type": "number", "minimum": 0}
 CURSOR: Schema = {"type": "string", "format": "cursor"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 WORD: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
+PLACE: Schema = {"type": "string", "pattern": f"^{NAME.pattern}:{NAME.pattern}$"}
 STATUS: Schema = {"enum": list(STATUSES)}
 PRIORITY: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_PRIORITY}
 BY_STATUS = shape(alike(WHOLE, *STATUSES))
@@ -162,6 +163,8 @@ JOB = shape(
         "position": said(maybe(INTEGER), "Its place in the queue, 1 is next."),
         "worker": maybe(TEXT),
         "tags": listed(TEXT),
+        "schedule": said(TEXT, "Of a job that a schedule has made: its name."),
+        "scheduled_for": said(maybe(TIME), "The due time that it is for; null for an operator's run."),
         "durability": said(
             {"enum": list(DURABILITIES)}, "In the answer to a submit, where DURABILITY is set: what is confirmed."
         ),

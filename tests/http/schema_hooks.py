@@ -24,6 +24,12 @@ times = strategies.integers(-(10**6), 10**7).map(
 )
 schemathesis.openapi.format("date-time", times)
 
+schemathesis.openapi.format("later-time", strategies.just("2099-01-01T00:00:00Z"))
+schemathesis.openapi.format(
+    "cron", strategies.sampled_from(["* * * * *", "30 2 * * *", "*/5 8-17 * * MON-FRI", "0 0 L * *"])
+)
+schemathesis.openapi.format("timezone", strategies.sampled_from(["UTC", "Europe/London", "America/New_York"]))
+
 # The place before the first job is one that every list has.
 schemathesis.openapi.format("history-cursor", strategies.just("h1798000000000-0f8fad5b-d9cb-8000-a165-70867728950e"))
 cursor = base64.urlsafe_b64encode(json.dumps([0, {}]).encode()).decode().rstrip("=")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from _jobqueue.keys import new_key
+from _jobqueue.schedules import Schedule
 from _jobqueue.store.ids import new_id
 from jobqueue import JobQueue, NewJob
 from tests.harness import ROOT, System, eventually
@@ -22,7 +23,7 @@ from tests.pages.screenshots import age
 from tests.played import Worker, now_ms
 
 STATIC = ROOT / "_jobqueue/web/static"
-VIEWS = ["", "jobs", "dead", "queues", "types", "workers", "create", "system"]
+VIEWS = ["", "jobs", "dead", "queues", "types", "schedules", "workers", "create", "system"]
 LIVE = "document.querySelector('#pulse')?.textContent === 'live'"
 TEXT = "document.querySelector('main').innerText"
 ROWS = "document.querySelectorAll('main tbody tr').length"
@@ -97,6 +98,44 @@ def test_a_newcomer_submits_a_sample_and_sees_it_finish(whole: System, tab: Brow
     assert whole.get("/jobs?status=done").json()["total"] == 1
     tab.press("g", "o")
     tab.see("document.querySelector('a.tile .done')?.closest('a').innerText", "done\n1")
+
+
+def test_a_schedule_is_made_with_a_preview_run_paused_and_changed(whole: System, tab: Browser) -> None:
+    show(tab, whole, "schedules")
+    says(tab, "No schedules")
+    button(tab, "New schedule", "main")
+    shown = "document.querySelectorAll('dialog ol li').length"
+    tab.click("dialog input[aria-label=Queue]")
+    tab.write("reports")
+    tab.click("dialog input[aria-label=Name]")
+    tab.write("nightly")
+    tab.run("document.querySelector('dialog textarea').select()")
+    tab.write('{"every_s": 0.1}')
+    tab.see("document.querySelector('dialog .wrong').innerText", lambda text: "every_s must be" in text)
+    tab.run("document.querySelector('dialog textarea').select()")
+    tab.write('{"every_s": 7200, "timezone": "America/New_York", "type": "noop"}')
+    tab.see(shown, lambda n: n == 6)
+    assert whole.get("/schedules").json()["total"] == 0
+    button(tab, "Save", "dialog")
+    says(tab, "nightly", "reports", "Every 2 hours", "in 1 h 59 min")
+    button(tab, "Pause", "main")
+    says(tab, "paused", "Resume")
+    button(tab, "Resume", "main")
+    button(tab, "Edit", "main")
+    tab.see("document.querySelector('dialog textarea')?.value.includes('America/New_York')")
+    tab.run("document.querySelector('dialog textarea').select()")
+    tab.write('{"every_s": 60, "type": "noop", "payload": 5}')
+    button(tab, "Save", "dialog")
+    says(tab, "Every minute")
+    button(tab, "Run now", "main")
+    says(tab, "noop", "reports")
+    (job,) = whole.get("/jobs").json()["jobs"]
+    assert (job["schedule"], job["payload"]) == ("nightly", 5)
+    show(tab, whole, "schedules")
+    says(tab, "fired", "queued")
+    button(tab, "Delete", "main")
+    button(tab, "Delete it", "dialog")
+    says(tab, "No schedules")
 
 
 def test_a_payload_is_checked_while_it_is_typed(whole: System, tab: Browser) -> None:
@@ -635,6 +674,9 @@ def lively(api: System) -> System:
     api.submit(2, delay_s=1000, priority=9)
     dead_letters(api, 3, "SomethingWentWrongSomewhereError")
     api.post("/queues/another-queue-with-a-long-name/pause")
+    weekly = Schedule.of_json({"every_s": 604800, "type": "a.type.with-a-very-long-name.that_does_not_end"})
+    JobQueue(api.url).schedules.put("another-queue-with-a-long-name", "a-schedule-with-a-long-name.too", weekly)
+    api.post("/queues/another-queue-with-a-long-name/schedules/a-schedule-with-a-long-name.too/run")
     return api
 
 

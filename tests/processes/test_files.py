@@ -201,9 +201,10 @@ def test_a_worker_takes_no_name_from_its_users_but_jobqueue() -> None:
 # ---------------------------------------------------------------------------------------------------- requirements
 
 
-def test_requirements_hold_five_pinned_packages() -> None:
+def test_requirements_hold_six_pinned_packages() -> None:
     lines = (ROOT / "requirements.txt").read_text().split()
-    assert [re.split(r"[\[=]", line)[0] for line in lines] == ["redis", "bottle", "waitress", "pytest", "requests"]
+    packages = ["redis", "bottle", "waitress", "cronsim", "pytest", "requests"]
+    assert [re.split(r"[\[=]", line)[0] for line in lines] == packages
     for name in ("requirements.txt", "requirements-dev.txt", "requirements-embedded.txt"):
         for line in (ROOT / name).read_text().splitlines():
             assert not line or line.startswith(("#", "-r ")) or "==" in line, line

@@ -12,6 +12,7 @@ import { listenToKeys } from './keys.js';
 import { overview } from './overview.js';
 import { loading, query } from './parts.js';
 import { queues } from './queues.js';
+import { schedules } from './schedules.js';
 import { search as searched } from './search.js';
 import { system } from './system.js';
 import { types } from './types.js';
@@ -31,6 +32,7 @@ const VIEWS = {
   history: ['History', past],
   queues: ['Queues', queues],
   types: ['Types', types],
+  schedules: ['Schedules', schedules],
   workers: ['Workers', workers],
   create: ['Create', create],
   system: ['System', system],
