@@ -102,7 +102,9 @@ def test_pages_are_disjoint_and_complete_also_among_jobs_of_one_moment(
         assert len(ids) == len(set(ids)) and set(ids) == expected
 
 
-@pytest.mark.parametrize("cursor", ["h1", "h1-x", "h999999999999999-0190a0b0-0000-8000-8000-000000000001", "h5-' OR 1", "WzAse31d"])
+@pytest.mark.parametrize(
+    "cursor", ["h1", "h1-x", "h999999999999999-0190a0b0-0000-8000-8000-000000000001", "h5-' OR 1", "WzAse31d"]
+)
 def test_what_is_no_cursor_is_refused(reader: Record, cursor: str) -> None:
     with pytest.raises(Invalid):
         reader.find(Filter("done"), cursor=cursor)
