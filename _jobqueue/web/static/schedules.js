@@ -138,8 +138,9 @@ function last({ last: was }) {
   if (!was) {
     return '–';
   }
-  const job = was.job_id && h('div', jobLink(was.job_id), was.job_status && status(was.job_status));
-  return [was.outcome, ' ', when(was.at), job];
+  const job = was.job_id && jobLink(was.job_id);
+  const now = was.job_status && status(was.job_status);
+  return [h('div.length', was.outcome, ' ', when(was.at)), job && h('div', job, now)];
 }
 
 // The clock of the schedule's zone: "2027-01-31 02:30:00 -05:00".
