@@ -135,6 +135,7 @@ def test_a_schedule_is_made_with_a_preview_run_paused_and_changed(whole: System,
     says(tab, "noop", "reports")
     (job,) = whole.get("/jobs").json()["jobs"]
     assert (job["schedule"], job["payload"]) == ("nightly", 5)
+    assert tab.see("document.querySelector('dl a[href=\"#/schedules\"]')?.innerText", "nightly")
     show(tab, whole, "schedules")
     says(tab, "fired", "queued")
     button(tab, "Delete", "main")
