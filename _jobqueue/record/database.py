@@ -69,8 +69,9 @@ class Record:
     def statuses(self, job_ids: Sequence[str]) -> dict[str, str]:
         """The statuses of those of some jobs that it holds, 'deleted' where somebody has deleted one."""
         found: dict[str, str] = {}
-        for at in range(0, len(job_ids), writes.IDS_STEP):
-            ids = job_ids[at : at + writes.IDS_STEP]
+        known = [job_id for job_id in job_ids if JOB_ID.fullmatch(job_id)]  # PostgreSQL refuses to be asked for others
+        for at in range(0, len(known), writes.IDS_STEP):
+            ids = known[at : at + writes.IDS_STEP]
             statement = f"SELECT id, status, deleted FROM job WHERE id IN ({marks(len(ids))})"
             rows = self._asked(lambda db, statement=statement, ids=ids: db.all(statement, ids))  # type: ignore[misc]
             found |= {str(row["id"]): "deleted" if row["deleted"] else row["status"] for row in rows}

@@ -64,11 +64,15 @@ def _put(db: Connection, rows: Sequence[Row], payloads: bool) -> None:
     newer = [row for row in rows if row.rev > known.get(row.job.id, (-1, 0))[0]]
     if not newer:
         return
-    db.run_many(PUT_JOB, [values_of(row, db.json, payloads) for row in newer])
+    # Earlier attempts are there, and do not change; the last one may have been told of before it had a record.
+    try:
+        values = [values_of(row, db.json, payloads) for row in newer]
+        attempts = [each for row in newer for each in attempts_of(row) if each[1] >= known.get(row.job.id, (-1, 0))[1]]
+    except (ArithmeticError, ValueError, TypeError) as error:  # a time that no calendar has
+        raise Refused(f"it cannot be a row: {error}") from error
+    db.run_many(PUT_JOB, values)
     if gone := [row.job.id for row in newer if row.deleted and row.job.id in known]:
         blank_attempts(db, gone)
-    # Earlier attempts are there, and do not change; the last one may have been told of before it had a record.
-    attempts = [each for row in newer for each in attempts_of(row) if each[1] >= known.get(row.job.id, (-1, 0))[1]]
     if attempts:
         db.run_many(PUT_ATTEMPT, attempts)
     new = [row for row in newer if row.job.tags and row.job.id not in known]

@@ -122,6 +122,6 @@ def _unsaved(queue: str, row: Sequence[Any]) -> Unsaved:
         return Unsaved(job_id, rev, None)
     try:
         job = job_of(job_id, queue, row[3], -1, row[4:])
-    except (ValueError, LookupError) as error:  # a hand has written to it
+    except Exception as error:  # a hand has written to it: whatever that raises, it must hold up no other
         return Unsaved(job_id, rev, None, why=f"its hash cannot be read: {error}")
     return Unsaved(job_id, rev, job, deleted=state == b"deleted")
