@@ -18,6 +18,7 @@ WRITER, SCHEMA = 1, 2
 # Classes of SQLSTATE: bad values, broken constraints, what a trigger has raised, what is too large.
 REFUSALS = ("22", "23", "P0", "54")
 CANCELLED = "57014"
+KEEPALIVE_S = 10
 _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
@@ -37,14 +38,19 @@ class PostgreSQL:
         if read_only:
             settings += " -c default_transaction_read_only=on"
         with self._told():
+            given = psycopg.conninfo.conninfo_to_dict(url).get("options") or ""
             self._connection = psycopg.connect(
                 url,
                 autocommit=True,
                 row_factory=psycopg.rows.dict_row,
                 connect_timeout=round(CONNECT_S),
                 tcp_user_timeout=3 * limit_ms,
+                # A server that has vanished while it was to answer: else a writer would wait for two hours.
+                keepalives_idle=KEEPALIVE_S,
+                keepalives_interval=KEEPALIVE_S,
+                keepalives_count=3,
                 application_name="jobqueue",
-                options=settings,
+                options=f"{given} {settings}",
             )
 
     def all(self, statement: str, values: Values = ()) -> list[dict[str, Any]]:
