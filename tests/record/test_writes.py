@@ -185,3 +185,20 @@ def test_what_ended_long_ago_expires_in_bounded_steps(record: Record) -> None:
     assert {str(row["id"]) for row in rows(record, "SELECT id FROM job")} == {job.id for job in kept}
     assert not rows(record, "SELECT * FROM job_tag") and len(numbers(record)) == 1
     assert record.highest("default") == 9999
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_attempts_that_a_failover_has_undone_make_way_for_those_that_were(record: Record, after: int) -> None:
+    job = waiting(errors=[an_error(1), an_error(2, message="lost"), an_error(3, message="lost")])
+    record.write([Row(job, 1)])
+    again = [an_error(n, at=f"2026-12-24T00:00:0{n}.000Z", message="again") for n in range(2, after + 1)]
+    record.write([Row(replace(job, errors=[an_error(1), *again]), 2)])
+    said = [row["message"] for row in rows(record, "SELECT message FROM attempt ORDER BY number")]
+    assert said == ["no 1", *["again"] * (after - 1)]
+
+
+def test_a_deleted_job_keeps_the_numbers_of_its_attempts(record: Record) -> None:
+    job = failed(errors=[an_error(1), an_error(2)])
+    record.write([Row(job, 1)])
+    record.write([Row(replace(job, errors=[]), 2, deleted=True)])
+    assert numbers(record) == [(1, "failed"), (2, "failed")]
