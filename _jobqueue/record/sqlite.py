@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from _jobqueue.record.connection import READ_S, WRITE_S, Refused, TooSlow, Values
-from _jobqueue.record.errors import RecordUnavailable
+from _jobqueue.record.errors import RecordMissing, RecordUnavailable
 from _jobqueue.record.row import to_json
 
 STEPS = 10_000  # of SQLite's machine between two looks at the clock: under a millisecond
@@ -87,14 +87,14 @@ class SQLite:
         except sqlite3.OperationalError as error:
             if "interrupted" in str(error):
                 raise TooSlow from error
-            raise RecordUnavailable(_said(str(error)), f"{self._path}: {error}") from error
+            raise self._unavailable(str(error)) from error
         except (sqlite3.Error, OSError) as error:
             raise RecordUnavailable("the record's file cannot be used", f"{self._path}: {error}") from error
 
-
-def _said(error: str) -> str:
-    if "no such table" in error:
-        return "the record has no tables yet: start history.py"
-    if "unable to open" in error:
-        return "the record's file cannot be opened: history.py makes it"
-    return "the record's file cannot be used"
+    def _unavailable(self, error: str) -> RecordUnavailable:
+        detail = f"{self._path}: {error}"
+        if "no such table" in error:
+            return RecordMissing("the record has no tables yet: start history.py", detail)
+        if "unable to open" in error and not Path(self._path).exists():
+            return RecordMissing("the record's file cannot be opened: history.py makes it", detail)
+        return RecordUnavailable("the record's file cannot be used", detail)
