@@ -39,7 +39,7 @@ EXPIRE_STEPS = 20  # at once, each of a bounded number of jobs
 STOP_S = 5.0  # a step that waits for the database delays a stop no longer
 END_S = 8.0  # nor does anything else, above STOP_S
 UNAVAILABLE = 75
-CHECK_JOBS = 5000  # that `check` reads in one statement
+CHECK_JOBS = 1000  # that `check` reads in one statement, perhaps from all over a disk
 NAMED_MOST = 1000  # lost jobs that `check` names
 URL_MISSING = "--database (HISTORY_URL) must say where the record is, like sqlite:///data/history.db"
 
