@@ -34,9 +34,7 @@ class PostgreSQL:
             raise RecordUrlWrong("PostgreSQL needs psycopg: pip install -r requirements-history.txt") from None
         self._psycopg = psycopg
         limit_ms = round(1000 * (READ_S if read_only else WRITE_S))
-        # The last one is for a writer that is frozen, or whose machine has vanished: it must not keep all others waiting.
-        limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-        settings = " ".join(f"-c {name}={limit_ms}" for name in limits) + " -c timezone=UTC"
+        settings = f"-c statement_timeout={limit_ms} -c lock_timeout={limit_ms} -c timezone=UTC"
         if read_only:
             settings += " -c default_transaction_read_only=on"
         with self._told():

@@ -20,6 +20,7 @@ from _jobqueue.rfc3339 import epoch_ms, rfc3339
 LOOK_S = 0.7  # for one page, beside its last step
 FIRST_LOOK, MOST_LOOK = 500, 20_000  # jobs in one step
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
+LAST_MS = 253_402_300_799_999  # the end of the year 9999; an offset may lead beyond it
 SHORT_LOOKS = 50, 2  # after a step that took too long: payloads may have 16 MB
 SHORT_PAGES = 10, 1  # the same for jobs as lists show them
 SHOWN_ERRORS, SHOWN_CHARS = 3, 2000  # in lists: the latest errors, and the beginning of each
@@ -239,7 +240,7 @@ def _cursor_at(at: int, job_id: str) -> str:
 def _read(cursor: str) -> tuple[int, str]:
     """A time and an id: a place in any list. RFC 3339 ends with the year 9999."""
     parts = _CURSOR.fullmatch(cursor)
-    if not parts or int(parts[1]) >= 253_402_300_800_000:
+    if not parts or int(parts[1]) > LAST_MS:
         raise Invalid([("/cursor", "is not one that this list has given out")])
     return int(parts[1]), parts[2]
 
@@ -259,9 +260,9 @@ def _span(at: str, wanted: Filter) -> list[_Part]:
     """From since on, until until."""
     found = []
     if wanted.since_ms is not None:
-        found.append(_Part(f"{at} >= ?", (rfc3339(wanted.since_ms),)))
+        found.append(_Part(f"{at} >= ?", (rfc3339(min(wanted.since_ms, LAST_MS)),)))
     if wanted.until_ms is not None:
-        found.append(_Part(f"{at} < ?", (rfc3339(wanted.until_ms),)))
+        found.append(_Part(f"{at} < ?", (rfc3339(min(wanted.until_ms, LAST_MS)),)))
     return found
 
 

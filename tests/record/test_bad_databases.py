@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from _jobqueue.record import writes
 from _jobqueue.record.database import Record, open_record
 from _jobqueue.record.errors import RecordUnavailable
 from _jobqueue.record.row import Row
 from _jobqueue.records import Filter
 from tests import guard
-from tests.harness import ROOT, eventually
+from tests.harness import ROOT
 from tests.postgres import Postgres
 from tests.record.rows import a_job, an_error, failed, rows_of, waiting
 
@@ -174,24 +173,3 @@ def test_what_is_erased_is_not_in_the_file_any_more(tmp_path: Path) -> None:
     assert record.erase(Filter(tag="gdpr"))[0] == 1
     record.close()
     assert b"secret" not in path.read_bytes()
-
-
-def test_a_frozen_writer_does_not_keep_the_others_waiting(
-    own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("_jobqueue.record.postgres.WRITE_S", 1.0)
-    frozen, other = open_record(own_postgres.url), open_record(own_postgres.url)
-    frozen.migrate()
-    with pytest.raises(RecordUnavailable), frozen._transaction() as db:
-        writes.put_all(db, rows_of(a_job()), True)
-        eventually(lambda: written(other), within_s=10)  # by then the first has lost its transaction
-    assert len(other.find(Filter()).rows) == 1
-    for record in (frozen, other):
-        record.close()
-
-
-def written(record: Record) -> bool:
-    try:
-        return record.write(rows_of(a_job(1))) == []
-    except RecordUnavailable:
-        return False

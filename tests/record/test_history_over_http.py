@@ -272,3 +272,12 @@ def test_a_job_is_deleted_where_a_record_was_never_made(api: System) -> None:
     job_id = api.submit("secret")
     assert requests.delete(f"{api.api_url}/jobs/{job_id}", timeout=30).status_code == 204
     assert problem(api.get(f"/jobs/{job_id}")) == (503, "record_unavailable")
+
+
+@pytest.mark.parametrize("bound", ["since", "until"])
+def test_a_bound_beyond_the_last_year_is_one_like_any_other(api: System, record: Record, bound: str) -> None:
+    job = a_job()
+    record.write(rows_of(job))
+    for clock in ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00%2B14:00"):
+        shown = ids(api.get(f"/history?{bound}={clock}"))
+        assert shown == ([job.id] if (bound == "since") == clock.startswith("0001") else [])
