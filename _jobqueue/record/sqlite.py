@@ -13,6 +13,7 @@ from _jobqueue.record.connection import READ_S, WRITE_S, Refused, TooSlow, Value
 from _jobqueue.record.errors import RecordMissing, RecordUnavailable
 from _jobqueue.record.row import to_json
 
+LOCKED_S = 5.0
 STEPS = 10_000  # of SQLite's machine between two looks at the clock: under a millisecond
 
 
@@ -43,12 +44,24 @@ class SQLite:
             self._connection.set_progress_handler(lambda: time.monotonic() > self._until, STEPS)
             self._until = time.monotonic() + READ_S
         else:
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._to_wal()
             # Once it is committed, nobody writes it again: it must outlive the machine.
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA foreign_keys = 1")
             # What is erased is overwritten; it costs a hundredth of the speed.
             self._connection.execute("PRAGMA secure_delete = 1")
+
+    def _to_wal(self) -> None:
+        """SQLite waits for nobody here: programs that make the file at the same time would be told that it is locked."""
+        until = time.monotonic() + LOCKED_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(0.02)
 
     def all(self, statement: str, values: Values = ()) -> list[dict[str, Any]]:
         with self._told():
