@@ -172,7 +172,7 @@ class FakeQueue:
 
 class FakeTransaction:
     spared: ClassVar[list[bool]] = []  # whether each tick spared jobs that nobody handles
-    unhandled = ()
+    unhandled, given_up = (), 0
 
     def __init__(self, reaped: list[Expired]) -> None:
         self.reaped, self.outcomes = reaped, list[str]()
