@@ -52,6 +52,7 @@ LIFE = [
         "PING 1",
         *IS_IT_NEW_ENOUGH,
         "HGETALL 1",
+        "HDEL 1",
         "register 1",
         "extend at start",
         "exchange 1",
@@ -163,8 +164,8 @@ def test_f3_a_connection_cut_at_any_step_costs_nothing(stage: Stage, fails: int,
 
 
 REQUEST = [  # the start, then a POST to a queue that is new
-    *(*IS_IT_NEW_ENOUGH, "INFO 2", "CONFIG GET 3", "CONFIG GET 4"),
-    *("rate 1", "GET 1", "HGETALL 1", "register 1", "HGETALL 2", "submit 1", "look 1"),
+    *(*IS_IT_NEW_ENOUGH, "HGETALL 1", "INFO 2", "CONFIG GET 3", "CONFIG GET 4"),
+    *("rate 1", "GET 1", "register 1", "HGETALL 2", "submit 1", "look 1"),
 ]
 
 
