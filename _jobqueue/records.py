@@ -13,7 +13,7 @@ from _jobqueue.rfc3339 import rfc3339
 
 __version__ = "0.1.0"
 
-STATUSES = ("queued", "scheduled", "processing", "done", "failed", "cancelled")
+STATUSES = ("queued", "scheduled", "blocked", "processing", "done", "failed", "cancelled")
 ENDED = ("done", "failed", "cancelled")
 INDEX_OF = {status: status for status in STATUSES} | {"queued": "queue", "processing": "leases"}
 PRIORITIES = {"low": 1, "normal": 5, "high": 9}
@@ -29,6 +29,9 @@ TAG = re.compile(r"[A-Za-z0-9_.:@=-]{1,64}")
 TAG_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . : @ = -"
 MAX_KEY_CHARS = 255
 MAX_TAGS = 10
+MAX_PARENTS = 1000  # jobs that one waits for
+MAX_EDGES, MAX_EDGES_BYTES = 2000, 2**21  # of a batch in which jobs wait for others
+WHEN = ("done", "ended")  # what a job may wait for
 MAX_PAYLOAD_BYTES = 2**20
 MAX_MESSAGE_CHARS = 8000
 MAX_KIND_CHARS = 64
@@ -96,6 +99,9 @@ class Job:
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
+    name: str | None = None  # in its workflow
+    after: list[str] = field(default_factory=list)  # the jobs that it waits for, or has waited for; in lists the first
+    blocked_by: int = 0  # how many of these are still to end
     # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
     truncated: Sequence[str] = ()
     previews: Mapping[str, str] | None = None
@@ -140,6 +146,8 @@ class Job:
             "position": self.position,
             "worker": self.worker,
             "tags": self.tags,
+            **({"name": self.name} if self.name else {}),
+            **({"after": self.after, "blocked_by": self.blocked_by} if self.after else {}),
             **{f"{name}_preview": text for name, text in (self.previews or {}).items()},
             **({"truncated": list(self.truncated)} if self.truncated else {}),
         }
@@ -265,8 +273,8 @@ class Action:
 
 ACTIONS = {
     "retry": Action(("failed", "cancelled"), ("retried",)),
-    "cancel": Action(("processing", "queued", "scheduled"), ("cancelled", "asked")),
-    "delete": Action(("queued", "scheduled", "failed", "cancelled", "done"), ("deleted",)),
+    "cancel": Action(("processing", "queued", "scheduled", "blocked"), ("cancelled", "asked")),
+    "delete": Action(("queued", "scheduled", "blocked", "failed", "cancelled", "done"), ("deleted",)),
     "run": Action(("scheduled",), ("queued",)),
 }
 

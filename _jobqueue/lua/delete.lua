@@ -1,8 +1,9 @@
--- needs: prelude statuses kinds erase lanes parked
+-- needs: prelude statuses kinds edges ends erase lanes parked
 -- Deletes jobs that do not run, hash and indexes together.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
--- Returns for each 'deleted', or 'processing', which forbids it; false when there is no such job.
+-- Returns for each 'deleted', or 'processing', which forbids it; false when there is no such job. Then 'left' when
+-- children are still to be told (tell.lua).
 local now, answers, jobs, deleted = now_ms(), {}, {}, 0
 for i, id in ipairs(ARGV) do jobs[i] = traces_of(id) end
 for i, id in ipairs(ARGV) do
@@ -14,4 +15,7 @@ for i, id in ipairs(ARGV) do
   end
 end
 if deleted > 0 then count('deleted', deleted, now) end
+local told = write_ends(now)
+if told and told.queued then ring() end
+if told and told.left then answers[#ARGV + 1] = 'left' end
 return answers

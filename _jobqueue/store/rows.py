@@ -61,9 +61,21 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
         errors=[error_of(fields[name]) for name in error_names(fields)],
         tags=fields.get(b"tags", b"").decode().split(),
+        name=fields[b"name"].decode() if b"name" in fields else None,
+        after=_after(fields, cut) if b"after" in fields else [],
+        blocked_by=number(b"needs") or 0,
         truncated=tuple(cut),
         previews=_previews(fields, cut),
     )
+
+
+def _after(fields: dict[bytes, bytes], cut: list[str]) -> list[str]:
+    """The jobs that it waits for. The first stand in its hash, the rest is told of one job alone."""
+    first = [fields[name] for name in (b"after", b"after.1", b"after.2", b"after.3") if name in fields]
+    rest = fields.get(b"after:", b"").split(b"\n") if b"after:" in fields else []
+    if b"more_after" in fields and not rest:
+        cut.append("after")
+    return [text.split()[0].decode() for text in (*first, *rest)]
 
 
 def _previews(fields: dict[bytes, bytes], cut: Sequence[str]) -> dict[str, str] | None:

@@ -9,15 +9,19 @@ from typing import Any
 
 import bottle
 
+from _jobqueue.errors import OldProgram, OtherQueue, ParentGone
 from _jobqueue.web.security import Refused
 from jobqueue import Conflict, Invalid, KeyReused, NotFound, TooManyTypes, Unavailable
 
 # The one table from errors to HTTP: the queue's by class, those that Bottle and waitress find by status.
 HTTP = {
     TooManyTypes: (422, "too_many_types"),
+    OtherQueue: (422, "other_queue"),
+    ParentGone: (422, "parent_gone"),
     Invalid: (422, "invalid_request"),
     KeyReused: (422, "idempotency_key_reused"),
     NotFound: (404, "job_not_found"),
+    OldProgram: (409, "old_worker"),
     Conflict: (409, "wrong_status"),
     Unavailable: (503, "redis_unavailable"),
     Exception: (500, "internal_error"),
