@@ -80,10 +80,12 @@ from _jobqueue.records import (
     Acted,
     Books,
     Filter,
+    Flow,
     Job,
     Kind,
     Look,
     Page,
+    Parent,
     Policy,
     Submitted,
     __version__,
@@ -92,6 +94,7 @@ from _jobqueue.redis_version import too_old
 from _jobqueue.store import formats, ready
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.durability import Durability
+from _jobqueue.store.flows import Flows
 from _jobqueue.store.leases import Conversation, Presence
 from _jobqueue.store.link import Link
 from _jobqueue.store.operations import Operations
@@ -154,6 +157,7 @@ class JobQueue:
         self._pages = Pages(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
+        self._flows = Flows(self.store, self._registry)
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
@@ -169,7 +173,8 @@ class JobQueue:
         return self._submits.one(job, key)
 
     def submit_many(self, jobs: Sequence[NewJob], *, key: str | None = None) -> list[Submitted]:
-        """Store jobs; for each queue, all of a chunk (250 jobs, 4 MiB) or none of it. Under a key, ids follow from it: repeating the
+        """Store jobs; for each queue, all of a chunk (250 jobs, 4 MiB) or none of it. Where some wait for others (1,000 jobs of
+        one queue, 2,000 edges, 2 MiB), all or none. Under a key, ids follow from it: repeating the
         same call stores what is missing and gives back the rest, as lists show jobs. Errors are told for each job; none is
         raised."""
         return self._submits.many(jobs, key)
@@ -186,6 +191,15 @@ class JobQueue:
         """One page of the jobs that match: what runs, what waits in its order, then what ended, newest first; of a tag, all
         newest first. ``cursor`` continues a page and stays valid while jobs come and go. Invalid for another's cursor."""
         return self._pages.page(wanted or Filter(), limit, offset, cursor)
+
+    def parents(self, job_id: str) -> dict[str, Parent]:
+        """What has become of the jobs that a job waits for, or has waited for, by the names that it knows them by, else by their
+        ids. NotFound for any other id."""
+        return self._flows.parents(job_id)
+
+    def flow(self, job_id: str) -> Flow:
+        """The workflow that a job is part of: the nearest 1,000 jobs. NotFound for any other id."""
+        return self._flows.flow(job_id)
 
     def kinds(self, queue: str | None = None) -> list[Kind]:
         """The kinds of error among the dead letters (of one queue), the most frequent first."""

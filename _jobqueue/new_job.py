@@ -52,7 +52,9 @@ class NewJob:
     unique_key: str | None = None
     tags: Sequence[str] = ()
     name: str | None = None  # in its workflow
-    after: Sequence[str] = ()  # ids of jobs that it waits for; in a batch also names of earlier ones, or "*" for all of them
+    after: Sequence[
+        str
+    ] = ()  # ids of jobs that it waits for; in a batch also names of earlier ones, or "*" for all of them
     when: str = "done"  # or "ended": in whatever way
     _parsed: bool = field(default=False, init=False, repr=False, compare=False)  # parse_json gave the payload
 

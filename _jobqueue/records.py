@@ -242,6 +242,38 @@ class Filter:
     kind: str | None = None
 
 
+GONE = "gone"  # the status of a parent that is not there any more
+
+
+class Parent(NamedTuple):
+    """A job that another waits for, or has waited for. ``name``: as that one knows it, or ''. ``cut``: its result is too long to
+    be told here."""
+
+    job_id: str
+    name: str
+    status: str
+    result: Any
+    error: str | None
+    cut: bool
+
+
+class Step(NamedTuple):
+    """A job of a workflow."""
+
+    job_id: str
+    name: str | None
+    type: str
+    status: str
+    after: list[str]
+
+
+class Flow(NamedTuple):
+    """Jobs that are tied by edges. ``truncated``: there are more."""
+
+    jobs: list[Step]
+    truncated: bool
+
+
 class Page(NamedTuple):
     """Some of the jobs that match, at most PAGE_BYTES as JSON; what is large of each is cut. ``total`` is None where only a scan
     could tell; ``cursor`` is None at the end."""

@@ -1,19 +1,10 @@
--- needs: prelude jobs
+-- needs: prelude jobs parents
 -- Finds, and on demand puts right, what the edges of jobs that wait for others must not be. A lost edge is made anew.
 -- KEYS  1 prefix
 -- ARGV  1 1 to put it right   2... ids
 -- Returns for each {its `needs`, how many of its edges are open, how many are lost, the id of an ended parent that owes it a word
 -- and stands not in `ends`, or ''}; false when there is no such job.
 local WANTS_END, repair, rows = 2 ^ 50, ARGV[1] == '1', {}
-
-local function parents_of(job)
-  local parents = {}
-  for _, name in ipairs({ 'after', 'after.1', 'after.2', 'after.3' }) do
-    if job[name] then parents[#parents + 1] = string.match(job[name], '^%S+') end
-  end
-  for _, text in ipairs(call('LRANGE', key('after:' .. job.id), 0, -1)) do parents[#parents + 1] = string.match(text, '^%S+') end
-  return parents
-end
 
 -- Returns the score of an edge; nil when it is lost, or belongs to another job of that id.
 local function edge_of(parent, job)
@@ -37,7 +28,8 @@ end
 
 local function row_of(job)
   local open, lost, forgotten = 0, 0, ''
-  for _, parent in ipairs(parents_of(job)) do
+  for _, text in ipairs(parents_of(job.id)) do
+    local parent = id_of(text)
     local score, status = edge_of(parent, job), call('HGET', key('job:' .. parent), 'status')
     if score and score > 0 then
       open = open + 1

@@ -18,7 +18,7 @@ local function is_forgotten(parent, child)
 end
 
 -- The parents of a child from the `from`th on, at most `n`.
-local function parents_of(child, from, n)
+local function some_parents_of(child, from, n)
   local SHOWN, found = 4, {}
   for _, text in ipairs(from < SHOWN and call('HMGET', key('job:' .. child), 'after', 'after.1', 'after.2', 'after.3') or {}) do
     if text then found[#found + 1] = string.match(text, '^%S+') end
@@ -36,7 +36,7 @@ local function look()
   rank, from = tonumber(rank or 0), tonumber(from or 0)
   local children, seen = call('ZRANGE', key('blocked'), rank, rank + most - 1), 0
   for _, child in ipairs(children) do
-    local parents = parents_of(child, from, most)
+    local parents = some_parents_of(child, from, most)
     for _, parent in ipairs(parents) do
       if is_forgotten(parent, child) then call('ZADD', key('ends'), 0, parent) end
     end

@@ -13,7 +13,6 @@ from _jobqueue.store.rows import books_of
 from _jobqueue.store.store import Store, chunks_of, prefix_of
 from _jobqueue.store.weather import weather
 
-
 FIRST_SCORE = 6  # in a row of inspect: that of the first of STATUSES
 BEHIND_SCORES = FIRST_SCORE + len(STATUSES)
 EDGES_STEP = 10  # jobs whose edges, up to a thousand each, one script looks at
@@ -89,7 +88,9 @@ class Checker:
     def _problems(self, job_id: str, row: Sequence[Any]) -> Iterator[str]:
         status, token, score = (part.decode() for part in row[:3])
         attempts, max_attempts, now = int(row[3]), int(row[4]), int(row[5])
-        scores = {name: value for name, value in zip(STATUSES, row[FIRST_SCORE:BEHIND_SCORES], strict=True) if value != b""}
+        scores = {
+            name: value for name, value in zip(STATUSES, row[FIRST_SCORE:BEHIND_SCORES], strict=True) if value != b""
+        }
         held, kind, parked, in_lane, _ = row[BEHIND_SCORES:]
         kind, shown = kind.decode(), f"job {job_id}"
         indexes = [INDEX_OF[name] for name in scores] + (["held"] if parked else [])

@@ -32,7 +32,9 @@ class Request(NamedTuple):
     record: str = ""
     whole: str = ""
     known: Set[str] = frozenset()
-    references: Sequence[Sequence[Reference]] = ()  # what each job waits for; with them it is stored whole or not at all
+    references: Sequence[
+        Sequence[Reference]
+    ] = ()  # what each job waits for; with them it is stored whole or not at all
 
 
 class Chunk(NamedTuple):

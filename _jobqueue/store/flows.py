@@ -1,17 +1,24 @@
-"""Workflows: what the jobs of a submit wait for."""
+"""Workflows: what the jobs of a submit wait for, and what has become of these."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from _jobqueue.errors import Invalid, NotWithOthers, OldProgram, OtherQueue, ParentGone
 from _jobqueue.new_job import NewJob, is_id
 from _jobqueue.pieces import Field
-from _jobqueue.records import MAX_EDGES, MAX_EDGES_BYTES, Submitted
+from _jobqueue.records import DEFAULT_TYPE, GONE, MAX_EDGES, MAX_EDGES_BYTES, Flow, Parent, Step, Submitted
 from _jobqueue.store.registry import Registry
+from _jobqueue.store.rows import error_of
+from _jobqueue.store.store import Store
 
 ALL = "*"
+RESULT_BYTES = 2**16  # of a parent; a longer one is left out
+RESULTS_BYTES = 4 * 2**20  # of all parents together
+FLOW_MOST, FLOW_EDGES = 1000, 10_000  # jobs of a workflow that one answer tells of, and about how many edges
+FLOW_STEP = 50  # jobs that one script reads, with up to a thousand children each
 Problems = list[tuple[str, str]]
 
 
@@ -28,7 +35,7 @@ def references_of(jobs: Sequence[NewJob]) -> tuple[list[list[Reference]], dict[i
     found: list[list[Reference]] = []
     wrong: dict[int, Problems] = {}
     for index, job in enumerate(jobs):
-        problems = []
+        problems: Problems = []
         found.append(_of(job, jobs[:index] if ALL in job.after else (), places, problems))
         if job.name is not None and places.setdefault(job.name, index) != index:
             problems.append(("/name", f"another job of this batch has the name {job.name}"))
@@ -99,3 +106,59 @@ def old_program(queue: str, what: str) -> OldProgram:
     return OldProgram(
         f"a {what} of the release before serves the queue {queue}: it would tell no job that another has ended. Upgrade it first"
     )
+
+
+class Flows:
+    """Reads workflows, in bounded steps."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self._store, self._registry = store, registry
+
+    def parents(self, job_id: str) -> dict[str, Parent]:
+        """What has become of the jobs that a job waits for, or has waited for, by the names that it knows them by, else by their
+        ids. Of long results only the fact is told."""
+        return self._registry.find(job_id, lambda queue: self._parents(queue, job_id))
+
+    def _parents(self, queue: str, job_id: str) -> dict[str, Parent] | None:
+        found: dict[str, Parent] = {}
+        at, room = 0, RESULTS_BYTES
+        while answer := self._store.run("parents", queue, [job_id, at, min(RESULT_BYTES, room)]):
+            total, rows = answer
+            for row in rows:
+                parent = _parent_of(row)
+                found.setdefault(parent.name or parent.job_id, parent)
+                room = max(0, room - sum(map(len, row[4:])))
+            at += len(rows)
+            if at >= total:
+                return found
+        return None
+
+    def flow(self, job_id: str) -> Flow:
+        """The jobs that are tied to one by edges, over any number of them; the nearest first, up to FLOW_MOST."""
+        return self._registry.find(job_id, lambda queue: self._flow(queue, job_id))
+
+    def _flow(self, queue: str, job_id: str) -> Flow | None:
+        found: dict[str, Step] = {}
+        waiting, known, edges = [job_id], {job_id}, 0
+        while waiting and len(found) < FLOW_MOST and edges < FLOW_EDGES:
+            some, waiting = waiting[:FLOW_STEP], waiting[FLOW_STEP:]
+            for each, row in zip(some, self._store.run("flow", queue, some), strict=True):
+                if not row or len(found) == FLOW_MOST:
+                    continue
+                status, job_type, name, parents, children = row
+                after = [parent.decode() for parent in parents]
+                found[each] = Step(
+                    each, name.decode() or None, job_type.decode() or DEFAULT_TYPE, status.decode(), after
+                )
+                edges += len(after)
+                near = [other for other in (*after, *(child.decode() for child in children)) if other not in known]
+                known.update(near)
+                waiting += near
+        return Flow(list(found.values()), bool(waiting)) if found else None
+
+
+def _parent_of(row: Sequence[Any]) -> Parent:
+    text, status, error, cut, *pieces = row
+    job_id, _, name = text.decode().partition(" ")
+    message = error_of(error)["message"].rstrip("\ufffd") if error else None  # it may have been cut inside a character
+    return Parent(job_id, name, status.decode() or GONE, json.loads(b"".join(pieces) or b"null"), message, bool(cut))

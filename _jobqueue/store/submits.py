@@ -19,8 +19,8 @@ from _jobqueue.errors import (
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
-from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
 from _jobqueue.store import flows
+from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.idempotency import REUSED, Idempotency
 from _jobqueue.store.reads import Reads
@@ -97,12 +97,17 @@ class Submits:
                 encoded.append([])
                 wrong[index] = error
             if queues[index] != queues[0]:
-                wrong[index] = OtherQueue([("/queue", f"the jobs of a batch with `after` go to one queue, here {queues[0]}")])
+                wrong[index] = OtherQueue(
+                    [("/queue", f"the jobs of a batch with `after` go to one queue, here {queues[0]}")]
+                )
         references, problems = flows.references_of(jobs)
         wrong |= {index: Invalid(found) for index, found in problems.items()}
         large = flows.too_large(encoded)
         if large is not None:
-            wrong.setdefault(large, Invalid([("/payload", "with this job the batch is larger than 2 MiB, and `after` needs it whole")]))
+            wrong.setdefault(
+                large,
+                Invalid([("/payload", "with this job the batch is larger than 2 MiB, and `after` needs it whole")]),
+            )
         if wrong:
             return [Submitted(None, error=wrong.get(index) or NotWithOthers()) for index in range(len(jobs))]
         return Request(queues[0], list(jobs), encoded, references=references)
@@ -226,7 +231,9 @@ def _with_references(request: Request) -> Request:
     return request._replace(references=references)
 
 
-def _waiting(results: Sequence[Submitted], chunk: Chunk, stand_ins: Sequence[str], needs: Sequence[int]) -> list[Submitted]:
+def _waiting(
+    results: Sequence[Submitted], chunk: Chunk, stand_ins: Sequence[str], needs: Sequence[int]
+) -> list[Submitted]:
     """With what the new ones wait for. ``needs``: how many of these have not ended."""
     ids = [other or own for own, other in zip(chunk.ids, stand_ins, strict=True)]
     waiting = []

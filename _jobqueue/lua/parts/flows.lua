@@ -5,14 +5,18 @@
 -- `starts`: where the jobs begin in ARGV; `existing`: ids of those that stand for them, or ''. Returns number -> {wants, ids, names,
 -- open, needs}; or the answer to a submit that is refused. Of a job that another stands for it reads nothing.
 local function read_references(at, starts, existing)
-  local CHILDREN_MOST, call, prefix = 1000, redis.call, KEYS[1]
-  local waits, statuses, children = {}, {}, {}
+  local CHILDREN_MOST, call = 1000, redis.call
+  local function key(name) return KEYS[1] .. name end
+  local waits, statuses, children, new = {}, {}, {}, {}
+  for i, start in ipairs(starts) do
+    if existing[i] == '' then new[ARGV[start]] = true end
+  end
 
   -- Learns of a job that another is to wait for; the reason against that, or nil.
-  local function look(id, new, wants)
+  local function look(id, wants)
     if statuses[id] == nil then
-      statuses[id] = new and 'queued' or call('HGET', prefix .. 'job:' .. id, 'status')
-      children[id] = new and 0 or call('ZCARD', prefix .. 'then:' .. id)
+      statuses[id] = new[id] and 'queued' or call('HGET', key('job:' .. id), 'status')
+      children[id] = new[id] and 0 or call('ZCARD', key('then:' .. id))
     end
     children[id] = children[id] + 1
     if not statuses[id] then return 'unknown' end
@@ -26,14 +30,13 @@ local function read_references(at, starts, existing)
     for i = 1, existing[number] == '' and n or 0 do
       local reference, name = ARGV[at + 1 + 2 * i], ARGV[at + 2 + 2 * i]
       local earlier = tonumber(string.match(reference, '^#(%d+)$'))
-      local new = earlier and existing[earlier] == ''
-      local id = earlier and (new and ARGV[starts[earlier]] or existing[earlier]) or reference
+      local id = reference
+      if earlier then id = existing[earlier] ~= '' and existing[earlier] or ARGV[starts[earlier]] end
       if not seen[id] then
-        local reason = look(id, new, wants)
+        local reason = look(id, wants)
         if reason then return nil, { 'refused', number, i, reason, id } end
         local status = statuses[id]
-        local ended = status == 'failed' or status == 'cancelled'
-        local open = not (status == 'done' or wants == 'ended' and ended)
+        local open = not (status == 'done' or wants == 'ended' and (status == 'failed' or status == 'cancelled'))
         seen[id] = true
         table.insert(wait.ids, id)
         table.insert(wait.names, name)
@@ -50,14 +53,15 @@ end
 
 -- Stores the edges of new jobs whose hashes are written. `waits`: of read_references, with id, born and due of each.
 local function write_edges(waits, now_text)
-  local SHOWN, WANTS_END, call, prefix = 4, 2 ^ 50, redis.call, KEYS[1]
+  local SHOWN, WANTS_END, call = 4, 2 ^ 50, redis.call
+  local function key(name) return KEYS[1] .. name end
   local also = {}
 
   local function add_room(id, room)
-    also[id] = also[id] or call('HGET', prefix .. 'job:' .. id, 'also') or ''
+    also[id] = also[id] or call('HGET', key('job:' .. id), 'also') or ''
     if not string.find(also[id], room, 1, true) then
       also[id] = also[id] .. room
-      call('HSET', prefix .. 'job:' .. id, 'also', also[id])
+      call('HSET', key('job:' .. id), 'also', also[id])
     end
   end
 
@@ -75,10 +79,10 @@ local function write_edges(waits, now_text)
     if wait.wants == 'ended' then fields[#fields + 1], fields[#fields + 2] = 'when', 'ended' end
     if #rest > 0 then
       fields[#fields + 1], fields[#fields + 2] = 'more_after', #rest
-      call('RPUSH', prefix .. 'after:' .. wait.id, unpack(rest))
+      call('RPUSH', key('after:' .. wait.id), unpack(rest))
     end
     if wait.needs > 0 and wait.due ~= '' then fields[#fields + 1], fields[#fields + 2] = 'delay', wait.due end
-    call('HSET', prefix .. 'job:' .. wait.id, unpack(fields))
+    call('HSET', key('job:' .. wait.id), unpack(fields))
   end
 
   for _, wait in pairs(waits) do
@@ -87,11 +91,11 @@ local function write_edges(waits, now_text)
       add_room(wait.id, 'p')
       for i, id in ipairs(wait.ids) do
         local score = not wait.open[i] and -wait.born or wait.born + (wait.wants == 'ended' and WANTS_END or 0)
-        call('ZADD', prefix .. 'then:' .. id, string.format('%.0f', score), wait.id)
+        call('ZADD', key('then:' .. id), string.format('%.0f', score), wait.id)
         add_room(id, 'c')
       end
-      for _, id in ipairs(wait.stuck) do call('ZADD', prefix .. 'stuck', now_text, id) end
+      for _, id in ipairs(wait.stuck) do call('ZADD', key('stuck'), now_text, id) end
     end
-    if wait.needs > 0 then call('ZADD', prefix .. 'blocked', now_text, wait.id) end
+    if wait.needs > 0 then call('ZADD', key('blocked'), now_text, wait.id) end
   end
 end
