@@ -192,10 +192,10 @@ class JobQueue:
         newest first. ``cursor`` continues a page and stays valid while jobs come and go. Invalid for another's cursor."""
         return self._pages.page(wanted or Filter(), limit, offset, cursor)
 
-    def parents(self, job_id: str) -> dict[str, Parent]:
+    def parents(self, job_id: str, *, results: bool = True) -> dict[str, Parent]:
         """What has become of the jobs that a job waits for, or has waited for, by the names that it knows them by, else by their
-        ids. NotFound for any other id."""
-        return self._flows.parents(job_id)
+        ids, with results up to 64 KiB each (``results``). NotFound for any other id."""
+        return self._flows.parents(job_id, results)
 
     def flow(self, job_id: str) -> Flow:
         """The workflow that a job is part of: the nearest 1,000 jobs. NotFound for any other id."""

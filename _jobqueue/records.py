@@ -101,6 +101,7 @@ class Job:
     tags: list[str] = field(default_factory=list)
     name: str | None = None  # in its workflow
     after: list[str] = field(default_factory=list)  # the jobs that it waits for, or has waited for; in lists the first
+    when: str = "done"  # of WHEN: what of these it waits for
     blocked_by: int = 0  # how many of these are still to end
     # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
     truncated: Sequence[str] = ()
@@ -147,7 +148,7 @@ class Job:
             "worker": self.worker,
             "tags": self.tags,
             **({"name": self.name} if self.name else {}),
-            **({"after": self.after, "blocked_by": self.blocked_by} if self.after else {}),
+            **({"after": self.after, "when": self.when, "blocked_by": self.blocked_by} if self.after else {}),
             **{f"{name}_preview": text for name, text in (self.previews or {}).items()},
             **({"truncated": list(self.truncated)} if self.truncated else {}),
         }
@@ -342,6 +343,7 @@ class Books:
     problems: int | None
     reaper_lease_ms: int | None  # PROCESSING_TIMEOUT_S of the reaper that ticked last
     paused_types: list[str]
+    stuck: list[str]  # some dead letters for which blocked jobs wait
 
     @property
     def missing(self) -> int:

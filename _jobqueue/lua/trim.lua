@@ -10,15 +10,22 @@ local ids = call('ZRANGEBYSCORE', key(index), '-inf', digits(now - kept_ms), 'LI
 if #ids == 0 then return 0 end
 local old, read, gone, looks = {}, {}, {}, 0
 
--- Whether a child may read it. Looks at children.
-local function is_read(id)
-  if call('ZCOUNT', key('then:' .. id), '(0', '+inf') > 0 then return false end
-  for _, child in ipairs(call('ZRANGEBYSCORE', key('then:' .. id), '-inf', '(0')) do
-    local status = call('HGET', key('job:' .. child), 'status')
+-- Whether a child stands between two scores whose status is none of `others`.
+local function has_child(id, low, high, others)
+  for _, child in ipairs(call('ZRANGEBYSCORE', key('then:' .. id), low, high)) do
     looks = looks + 1
-    if status and status ~= 'done' and status ~= 'cancelled' then return true end
+    if not others[call('HGET', key('job:' .. child), 'status') or 'gone'] then return true end
   end
   return false
+end
+
+-- Whether a child may read it and none waits for it.
+local function is_read(id)
+  local ENDED, NOT_BLOCKED = { done = true, cancelled = true, gone = true }, {}
+  for _, status in ipairs({ 'queued', 'scheduled', 'processing', 'done', 'failed', 'cancelled', 'gone' }) do
+    NOT_BLOCKED[status] = true
+  end
+  return not has_child(id, '(0', '+inf', NOT_BLOCKED) and has_child(id, '-inf', '(0', ENDED)
 end
 
 local LOOKS, AGAIN_MS = 1000, 60000 -- at children; how much later a job that is read is looked at again

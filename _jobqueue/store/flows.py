@@ -114,14 +114,14 @@ class Flows:
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store, self._registry = store, registry
 
-    def parents(self, job_id: str) -> dict[str, Parent]:
+    def parents(self, job_id: str, results: bool = True) -> dict[str, Parent]:
         """What has become of the jobs that a job waits for, or has waited for, by the names that it knows them by, else by their
-        ids. Of long results only the fact is told."""
-        return self._registry.find(job_id, lambda queue: self._parents(queue, job_id))
+        ids. Of long results only the fact is told; without ``results``, of all."""
+        return self._registry.find(job_id, lambda queue: self._parents(queue, job_id, RESULTS_BYTES if results else 0))
 
-    def _parents(self, queue: str, job_id: str) -> dict[str, Parent] | None:
+    def _parents(self, queue: str, job_id: str, room: int) -> dict[str, Parent] | None:
         found: dict[str, Parent] = {}
-        at, room = 0, RESULTS_BYTES
+        at = 0
         while answer := self._store.run("parents", queue, [job_id, at, min(RESULT_BYTES, room)]):
             total, rows = answer
             for row in rows:

@@ -22,6 +22,8 @@ from _jobqueue.records import (
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 
+BOOKS = 10  # parts of what lua/look.lua answers that are always there
+
 
 def pairs_of(flat: Sequence[Any]) -> dict[Any, Any]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
@@ -63,6 +65,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         tags=fields.get(b"tags", b"").decode().split(),
         name=fields[b"name"].decode() if b"name" in fields else None,
         after=_after(fields, cut) if b"after" in fields else [],
+        when=fields.get(b"when", b"done").decode(),
         blocked_by=number(b"needs") or 0,
         truncated=tuple(cut),
         previews=_previews(fields, cut),
@@ -93,7 +96,7 @@ def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | No
 
 
 def books_of(answer: Sequence[Any]) -> Books:
-    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types = answer
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, stuck = answer
     checked_ms, problems = map(int, checked.split()) if checked else (None, None)
     return Books(
         dict(zip(STATUSES, sizes, strict=True)),
@@ -107,11 +110,12 @@ def books_of(answer: Sequence[Any]) -> Books:
         problems,
         int(lease or 0) or None,
         sorted(name.decode() for name in paused_types),
+        [job_id.decode() for job_id in stuck],
     )
 
 
 def look_of(answer: Sequence[Any]) -> Look:
-    books, (types, workers, rows) = books_of(answer[:9]), answer[9:]
+    books, (types, workers, rows) = books_of(answer[:BOOKS]), answer[BOOKS:]
     last = books.now_ms // 60_000
     return Look(
         books,

@@ -237,10 +237,11 @@ def _waiting(
     """With what the new ones wait for. ``needs``: how many of these have not ended."""
     ids = [other or own for own, other in zip(chunk.ids, stand_ins, strict=True)]
     waiting = []
-    for result, found, open_, other in zip(results, chunk.references, needs, stand_ins, strict=True):
+    rows = zip(results, chunk.jobs, chunk.references, needs, stand_ins, strict=True)
+    for result, new, found, open_, other in rows:
         if found and not other and result.job:
             after = dict.fromkeys(ids[ref.parent] if isinstance(ref.parent, int) else ref.parent for ref in found)
-            job = replace(result.job, after=list(after), blocked_by=int(open_))
+            job = replace(result.job, after=list(after), blocked_by=int(open_), when=new.when)
             if open_:
                 job = replace(job, status="blocked", run_at_ms=None, position=None)
             result = result._replace(job=job)

@@ -177,6 +177,7 @@ JOB = shape(
         "tags": listed(TEXT),
         "name": said(TEXT, "In its workflow."),
         "after": said(listed(TEXT), "The jobs that it waits for, or has waited for."),
+        "when": {"enum": list(WHEN)},
         "blocked_by": said(WHOLE, "How many of them it still waits for."),
         "durability": said(
             {"enum": list(DURABILITIES)}, "In the answer to a submit, where DURABILITY is set: what is confirmed."
