@@ -141,9 +141,10 @@ class Flows:
         found: dict[str, Step] = {}
         waiting, known, edges = [job_id], {job_id}, 0
         while waiting and len(found) < FLOW_MOST and edges < FLOW_EDGES:
-            some, waiting = waiting[:FLOW_STEP], waiting[FLOW_STEP:]
+            step = min(FLOW_STEP, FLOW_MOST - len(found))
+            some, waiting = waiting[:step], waiting[step:]
             for each, row in zip(some, self._store.run("flow", queue, some), strict=True):
-                if not row or len(found) == FLOW_MOST:
+                if not row:
                     continue
                 status, job_type, name, parents, children = row
                 after = [parent.decode() for parent in parents]
