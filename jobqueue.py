@@ -93,6 +93,7 @@ from _jobqueue.records import (
 from _jobqueue.redis_version import too_old
 from _jobqueue.store import formats, ready
 from _jobqueue.store.checker import Checker
+from _jobqueue.store.children import Children
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.flows import Flows
 from _jobqueue.store.leases import Conversation, Presence
@@ -157,6 +158,7 @@ class JobQueue:
         self._pages = Pages(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
+        self.children = Children(self.store, self._registry, self._submits)  # what running jobs submit
         self._flows = Flows(self.store, self._registry)
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)

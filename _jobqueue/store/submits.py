@@ -72,6 +72,30 @@ class Submits:
             self._store_all(jobs, encoded, by_queue, key, answers)
         return [answers[index] for index in range(len(jobs))]
 
+    def requests(self, jobs: Sequence[NewJob]) -> list[tuple[Request, list[int]]]:
+        """What is to be stored in each queue, and the places of these jobs. Raises the first thing that is wrong."""
+        if any(job.after for job in jobs):
+            request = self._whole_request(jobs)
+            if isinstance(request, list):
+                raise next(each.error for each in request if each.error and not isinstance(each.error, NotWithOthers))
+            return [(request, list(range(len(jobs))))]
+        by_queue: dict[str, list[int]] = {}
+        for place, job in enumerate(jobs):
+            by_queue.setdefault(self._queue_of(job), []).append(place)
+        encoded = [job.fields() for job in jobs]
+        return [
+            (Request(queue, [jobs[place] for place in places], [encoded[place] for place in places]), places)
+            for queue, places in by_queue.items()
+        ]
+
+    def store(self, request: Request) -> list[Submitted]:
+        """Store the jobs of one queue. Errors are told for each job."""
+        return self._to_queue(request)
+
+    def found(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Those of some jobs that are there."""
+        return self._found(queue, job_ids)
+
     def _many_whole(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
         """The same for jobs some of which wait for others: all are stored, or none."""
         try:
