@@ -1,11 +1,12 @@
 """The queue: its states, its keys in Redis, its promises; what users import.
 
     submit ─┬─> queued ──claim──> processing ──finish ok──────────────> done
-            └─> scheduled ─promote─┘ ^  │ ├──error, attempts left─> scheduled (backoff)
-                                     │  │ └──error, none left─────> failed ──retry──> queued
+            ├─> scheduled ─promote─┘ ^  │ ├──error, attempts left─> scheduled (backoff)
+            └─> blocked (below)      │  │ └──error, none left─────> failed ──retry──> queued
                                      │  └──lease ran out: reap ────> queued, or failed when attempts are spent
                                      └──release (drain, give back)
-    queued, scheduled, processing ──cancel──> cancelled
+    blocked ──the jobs that it waits for have ended──> queued or scheduled; one is cancelled or gone ──> cancelled
+    queued, scheduled, blocked, processing ──cancel──> cancelled
 
 Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each queue):
 
@@ -17,6 +18,11 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     pauses             set     types that are paused
     strange            set     types that were submitted while no worker had published them, and have jobs that wait
     scheduled          zset    id -> due time
+    blocked            zset    ids that wait for other jobs -> since when
+    then:<id>          zset    jobs that wait for a job, or have waited -> the edge, see lua/parts/edges.lua
+    after:<id>         list    jobs that a job waits for, or has waited for; the first four stand in its hash
+    ends               zset    jobs whose children have not all been told what has become of them
+    stuck              zset    dead letters for which children wait -> since when
     leases             zset    ids in processing -> when the lease ends
     done failed cancelled zset id -> when it ended; failed is the dead-letter queue
     bell:<kit>         list    at most one wake token for the workers of a kit: "look at the queue"
@@ -39,7 +45,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
                                bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
                                far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
-                               (until when a worker without a kit lived)
+                               (until when a worker without a kit lived), tells (last tick of a reaper that tells children),
+                               looked (how far one has looked at edges)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
@@ -350,9 +357,10 @@ class JobQueue:
         """TooNew for data of a later release."""
         formats.check(self.store, self._registry.queues())
 
-    def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int]:
-        """Bring a queue's data to the format of the release before: parked jobs go back into the queue. Returns how many did, and
-        how many workers of this release still serve it and would park them again."""
+    def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int, int]:
+        """Bring a queue's data to the format of the release before: parked jobs go back into the queue. Returns how many did,
+        how many workers of this release still serve it and would park them again, and how many jobs are blocked, which that
+        release does not know."""
         return formats.migrate(self.store, queue, most)
 
     def server(self) -> dict[str, Any]:
@@ -408,14 +416,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _migrate(queue: JobQueue, names: Iterable[str]) -> int:
-    """0 when the release before can go on; 1 while workers of this one would park jobs again."""
+    """0 when the release before can go on; 1 while workers of this one would park jobs again, or jobs are blocked."""
     living = 0
     for name in names:
-        moved, workers = queue.migrate(name)
-        living += workers
+        moved, workers, blocked = queue.migrate(name)
+        living += workers + blocked
         print(f"{name}: {moved} parked jobs are back in the queue")
         if workers:
             print(f"{name}: workers of this release still serve it and park jobs again: stop them and repeat this")
+        if blocked:
+            print(f"{name}: {blocked} jobs wait for others: let them end or cancel them, and repeat this")
     return 1 if living else 0
 
 

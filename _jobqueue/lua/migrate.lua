@@ -2,7 +2,7 @@
 -- The way back to format 1: puts parked jobs back into the queue, and when none is left takes away what only format 2 has.
 -- KEYS  1 prefix
 -- ARGV  1 most jobs to move
--- Returns {how many ids it has moved, workers that publish a kit and live}.
+-- Returns {how many ids it has moved, workers that publish a kit and live, jobs that are blocked: format 1 has none}.
 local now, most = now_ms(), tonumber(ARGV[1])
 local rows, jobs = call('ZRANGE', key('held'), 0, most - 1, 'WITHSCORES'), {}
 for i = 1, #rows, 2 do
@@ -17,9 +17,9 @@ for _, job in ipairs(jobs) do
   if job.queued then call('ZADD', key('queue'), job.score, job.id) end
 end
 if #jobs < most then
-  call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'format')
+  call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'tells', 'looked', 'format')
   for _, kit in ipairs(kits) do call('DEL', key('kit:' .. kit), key('bell:' .. kit)) end
-  call('DEL', key('kits'), key('lanes'), key('pauses'), key('strange'))
+  call('DEL', key('kits'), key('lanes'), key('pauses'), key('strange'), key('stuck'))
 end
 ring()
-return { #jobs, workers }
+return { #jobs, workers, call('ZCARD', key('blocked')) }
