@@ -2,6 +2,7 @@
 import { call, curl } from './api.js';
 import { agree, copy, dialog, editor } from './dialogs.js';
 import { h } from './dom.js';
+import { flowPanel, waitsFor } from './flow.js';
 import { bar, button, empty, facts, link, loading, panel, pre, short, status } from './parts.js';
 import { FROM, reason } from './statuses.js';
 import { visible } from './visible.js';
@@ -20,6 +21,7 @@ const pretty = (value) => visible(JSON.stringify(value, null, 2));
 
 export function job(app, id) {
   let found = null;
+  let flow = null;
   let missing = false;
   const path = `/jobs/${encodeURIComponent(id)}`;
 
@@ -106,6 +108,7 @@ export function job(app, id) {
     async poll(signal) {
       try {
         found = await call('GET', `${path}/explain`, undefined, signal);
+        flow = await call('GET', `${path}/flow`, undefined, signal);
       } catch (error) {
         if (error.status !== 404) {
           throw error;
@@ -122,6 +125,7 @@ export function job(app, id) {
       return [
         lead(found),
         panel('facts', '', factsOf(job)),
+        flowPanel(flow, job.job_id),
         job.status !== 'done' && job.errors.length > 0 && errorPanel(job.errors.at(-1)),
         panel('steps', 'What happened', h('ol.steps', steps(job))),
         job.log.length > 0 && textPanel('Log', job.log.join('\n')),
@@ -157,6 +161,7 @@ function factsOf(job) {
     ['Created', when(job.created_at)],
     job.run_at && ['Due', when(job.run_at)],
     tags.length > 0 && ['Tags', tags],
+    job.after && ['Waits for', waitsFor(job)],
   ]);
 }
 
@@ -208,6 +213,8 @@ function lastStep(job, before, waited) {
       return step(now, job.errors.length ? 'Next attempt' : 'Due', job.run_at);
     case 'queued':
       return step('scheduled', 'Waiting', null, [when(before, 'since')]);
+    case 'blocked':
+      return step('blocked', 'Waiting for others', null, [when(before, 'since')]);
     default:
       return null;
   }

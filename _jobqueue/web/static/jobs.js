@@ -19,7 +19,7 @@ import {
   status,
 } from './parts.js';
 import { FROM, reason, STATUSES } from './statuses.js';
-import { between, inQueues, number, when } from './words.js';
+import { between, inQueues, number, plural, when } from './words.js';
 
 const FILTERS = ['status', 'type', 'queue', 'tag', 'kind'];
 const COLUMNS = ['Status', 'Job', 'What happens', 'Queue', 'Attempts', 'When'];
@@ -302,7 +302,8 @@ function preview({ tags, payload, payload_preview }) {
   );
 }
 
-function detail({ status: now, errors, progress, started_at, finished_at, run_at, position }) {
+function detail(job) {
+  const { status: now, errors, progress, started_at, finished_at, run_at, position } = job;
   const failure = errors.length > 0 && breakable(reason(errors.at(-1)));
   const after = failure && [' · ', failure];
   switch (now) {
@@ -317,6 +318,8 @@ function detail({ status: now, errors, progress, started_at, finished_at, run_at
       return [failure ? 'again ' : 'due ', when(run_at), after];
     case 'queued':
       return [position && `position ${number(position)}`, after];
+    case 'blocked':
+      return `waits for ${plural(job.blocked_by, 'job')}`;
     case 'failed':
       return failure;
     case 'done':
