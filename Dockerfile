@@ -1,4 +1,4 @@
-# One image for all three programs; docker-compose.yml says which one a container runs. Built anew, it gets the security
+# One image for all programs; docker-compose.yml says which one a container runs. Built anew, it gets the security
 # fixes of this Python and this Debian.
 FROM python:3.12-slim-bookworm
 
@@ -6,10 +6,10 @@ FROM python:3.12-slim-bookworm
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MALLOC_ARENA_MAX=2
 WORKDIR /app
 
-COPY requirements.txt ./
-RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore -r requirements.txt
+COPY requirements.txt requirements-history.txt ./
+RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore -r requirements.txt -r requirements-history.txt
 
-COPY api.py handlers.py jobqueue.py reaper.py worker.py ./
+COPY api.py handlers.py history.py jobqueue.py reaper.py worker.py ./
 COPY _jobqueue _jobqueue/
 
 USER 10001:10001

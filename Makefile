@@ -22,7 +22,7 @@ NEW_NODE := const [major, minor] = process.versions.node.split(".").map(Number);
 .PHONY: help run test test-all test-newest-waitress lint lint-pages bench chaos faults screenshots redis clean
 
 help:
-	@echo 'make run     start Redis (if none answers), API, worker and reaper in this terminal'
+	@echo 'make run     start Redis (if none answers), API, worker, reaper and the record in this terminal'
 	@echo 'make test    run the tests, on Redis servers of their own: some minutes'
 	@echo 'make test-all  and those that take long: faults at every step, Sentinel, Cluster: a quarter of an hour'
 	@echo 'make test-newest-waitress  the tests of HTTP on the newest waitress instead of the pinned one'

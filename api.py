@@ -53,6 +53,9 @@ from jobqueue import JobQueue, TooNew, TooOld, Unavailable
 # The rooms of _jobqueue/web that bring routes with their description. One whose file is deleted goes from this list: that is all.
 ROOMS = (
     "routes",
+    "history",
+    "search",
+    "schedules",
     "dialects",
 )
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s

@@ -36,17 +36,26 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
     backoffs           hash    type -> "max_backoff_ms jitter", the same
     totals stats:<minute> hash counters, written inside the transitions; of a minute also the oldest waiting job's age
+    by_type by_type:<minute> hash type -> its counters as JSON, as the workers' beats tell them
+    counted            zset    the same types -> when they were last counted
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
+    unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
+    aside              hash    id of a job that the record has refused -> why
+    gone:<id>          hash    a job that was trimmed or deleted before the record knew
+    schedules          zset    schedule -> when it is due next; inf while it is paused, or when it has ended
+    schedule:<name>    hash    a schedule: its rule and its job, a revision, what became of it last, counters
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
                                bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
                                far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
                                (until when a worker without a kit lived), tells (last tick of a reaper that tells children),
-                               looked (how far one has looked at edges)
+                               looked (how far one has looked at edges), planned (the last revision of a schedule), rev (the last
+                               revision, while a record is kept), rev_claims (1: claims have one too), hold (most marks), history
+                               (when the record's process was last heard of, and what it said of its database)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
@@ -62,8 +71,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+from _jobqueue.by_type import ByType
 from _jobqueue.errors import (
     Conflict,
     Invalid,
@@ -88,6 +99,7 @@ from _jobqueue.records import (
     Books,
     Filter,
     Flow,
+    Hit,
     Job,
     Kind,
     Look,
@@ -99,6 +111,7 @@ from _jobqueue.records import (
 )
 from _jobqueue.redis_version import too_old
 from _jobqueue.store import formats, ready
+from _jobqueue.store.by_type import look_by_type
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.children import Children
 from _jobqueue.store.durability import Durability
@@ -111,9 +124,12 @@ from _jobqueue.store.reads import Reads
 from _jobqueue.store.recovery import Recovery
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.report import report_on
+from _jobqueue.store.schedules import Schedules
+from _jobqueue.store.searches import Searches
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
 from _jobqueue.store.sweeps import Sweeps
+from _jobqueue.store.unsaved import Marks
 from _jobqueue.store.waits import Waits
 
 __all__ = [
@@ -163,6 +179,7 @@ class JobQueue:
         self._registry = Registry(self.store, self._durability, queues_max)
         self._reads = Reads(self.store, self._registry)
         self._pages = Pages(self.store, self._registry, self._reads)
+        self._searches = Searches(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
         self.children = Children(self.store, self._registry, self._submits)  # what running jobs submit
@@ -170,6 +187,8 @@ class JobQueue:
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
+        self.marks = Marks(self.store)  # what a process of the record calls
+        self.schedules = Schedules(self.store, self._registry)
 
     # -- submit
 
@@ -194,6 +213,13 @@ class JobQueue:
         """The job. NotFound for any other id."""
         return self._reads.one(job_id)
 
+    def is_leaving(self, job_id: str) -> bool:
+        """It was deleted or trimmed, and the record has still to learn of it."""
+        try:
+            return self._registry.find(job_id, lambda queue: self.marks.is_leaving(queue, job_id) or None)
+        except NotFound:
+            return False
+
     def page(
         self, wanted: Filter | None = None, *, limit: int = 50, offset: int = 0, cursor: str | None = None
     ) -> Page:
@@ -209,6 +235,18 @@ class JobQueue:
     def flow(self, job_id: str) -> Flow:
         """The workflow that a job is part of: the nearest 1,000 jobs. NotFound for any other id."""
         return self._flows.flow(job_id)
+
+    def search(self, text: str) -> list[Hit]:
+        """What that very text names in the queues: jobs by id, unique key or idempotency key; a tag, a kind, a queue, a type."""
+        return self._searches.search(text)
+
+    def starting(self, prefix: str) -> tuple[list[Hit], int]:
+        """Jobs whose id begins so, among the newest of each status; and how many of each were looked at in a queue."""
+        return self._searches.starting(prefix)
+
+    def ids_under_key(self, key: str) -> list[str]:
+        """The ids that the first job of a request under that idempotency key has, or had, in each queue."""
+        return self._searches.candidates(key)
 
     def kinds(self, queue: str | None = None) -> list[Kind]:
         """The kinds of error among the dead letters (of one queue), the most frequent first."""
@@ -229,6 +267,10 @@ class JobQueue:
     def looks(self, *, minutes: int = 0, jobs: int = 0) -> dict[str, Look]:
         """What look() says, of all queues."""
         return self._reads.looks(minutes, jobs)
+
+    def by_type(self, *, minutes: int = 0) -> dict[str, ByType]:
+        """What waits of each type in all queues, and the counters of each in the last minutes, this one included."""
+        return look_by_type(self.store, self._registry, minutes)
 
     def queues(self) -> list[str]:
         """All queues, by number."""
@@ -370,7 +412,7 @@ class JobQueue:
     def check(self, queue: str, *, repair: bool = False) -> list[str]:
         """Sentences on what is wrong in a live queue; [] when every invariant holds. Reads in bounded steps, and notes in the
         queue that it was checked."""
-        return Checker(self.store, queue).run(repair)
+        return Checker(self.store, queue, self.schedules).run(repair)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -389,6 +431,11 @@ def main(arguments: list[str] | None = None) -> int:
     migrate.add_argument("--to", type=int, required=True, choices=[1], help="1: of the release before")
     migrate.add_argument("--queue", action="append", help="only this queue (again for more)")
     migrate.add_argument("--redis-url", help="default: REDIS_URL")
+    schedules = commands.add_parser("schedules", help="make a queue's schedules equal a file's")
+    schedules.add_argument("action", choices=["apply"])
+    schedules.add_argument("file", help='JSON: {"queue": name, "schedules": {name: ...}}; - for standard input')
+    schedules.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    schedules.add_argument("--redis-url", help="default: REDIS_URL")
     options = parser.parse_args(arguments)
     try:
         flags = {"redis_url": options.redis_url} if options.redis_url else {}
@@ -397,6 +444,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))
     try:
         formats.check(queue.store, queue.queues())
+        if options.command == "schedules":
+            return _apply(queue, options.file, options.dry_run)
         names = options.queue or queue.queues()
         if options.command == "migrate":
             return _migrate(queue, names)
@@ -413,6 +462,24 @@ def main(arguments: list[str] | None = None) -> int:
     if not wrong:
         print(f"ok: {sizes} jobs in {len(names)} queues, every invariant holds and the books balance")
     return 1 if wrong else 0
+
+
+def _apply(queue: JobQueue, file: str, dry_run: bool) -> int:
+    """0 when the file's schedules are the queue's (or would be); 1 for a file that is wrong: nothing has changed."""
+    from _jobqueue.store.schedule_files import apply
+
+    try:
+        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        changes = apply(queue.schedules, text, print, dry_run=dry_run)
+    except OSError as error:
+        print(f"jobqueue.py: {file}: {error.strerror}", file=sys.stderr)
+        return 2
+    except Invalid as error:
+        for pointer, detail in error.problems:
+            print(f"{file}: {pointer or 'it'} {detail}", file=sys.stderr)
+        return 1
+    print(("1 change" if changes == 1 else f"{changes} changes") + (", if this were no dry run" if dry_run else ""))
+    return 0
 
 
 def _migrate(queue: JobQueue, names: Iterable[str]) -> int:

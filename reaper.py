@@ -1,9 +1,10 @@
 """The reaper: a process that takes back what nobody holds any more. Any number may run at once.
 
-Once a second, for every queue: promote jobs that are due, reap expired leases, lower the leases of workers whose beat has
-stopped, trim what is past its retention, look after kits and parked jobs, tell children what they wait for, ring. It reads first, then applies compare-and-set scripts in one
-MULTI/EXEC, so whatever changed in between is left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the
-queue that it is at, or after STOP_S when Redis does not answer: whatever it does may stop anywhere.
+Once a second: fire schedules that are due. Then for every queue: promote jobs that are due, reap expired leases, lower the
+leases of workers whose beat has stopped, trim what is past its retention, look after kits and parked jobs, tell children what
+they wait for, ring. It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so whatever changed in between is
+left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or after STOP_S when Redis does
+not answer: whatever it does may stop anywhere.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Signals
 from _jobqueue.records import DAY_MS, Expired
+from _jobqueue.store.clock import Clock
 from _jobqueue.tokens import worker_of
 from jobqueue import JobQueue, TooNew, TooOld, Unavailable
 
@@ -42,7 +44,7 @@ class Reaper:
         self.jobs, self.lease_s, self.retention_ms, self.log = jobs, lease_s, retention_ms, log
         self.unhandled_ms = 7 * DAY_MS
         self.started = time.monotonic()
-        self.recovery = jobs.recovery
+        self.recovery, self.clock = jobs.recovery, Clock(jobs.schedules, log)
         self.beats: dict[tuple[str, str], tuple[bytes, float]] = {}
         self.leases: dict[tuple[str, str], float] = {}  # of workers that were once silent, as each says of itself
         self.redis_ahead_s: float | None = None
@@ -79,6 +81,7 @@ class Reaper:
             self.beats = {seen: beat for seen, beat in self.beats.items() if seen[0] in self.queues}
         except Unavailable as error:
             away = error
+        away = self.clock.tick(self.queues, self.stopping) or away  # first: who comes at a time of day shall be on time
         for queue in self.queues:
             if self.stopping.is_set():
                 return

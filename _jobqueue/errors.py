@@ -37,6 +37,10 @@ class NotWithOthers(Invalid):
         self.args = ("another job of the batch is wrong, and it is stored whole or not at all",)
 
 
+class NoCron(Invalid):
+    """The package that reads cron expressions is not installed. Install cronsim, or use ``every_s``."""
+
+
 class TooNew(JobQueueError):
     """A later release has written to this Redis. Start that one; ``docs/upgrade.md`` says how to go back."""
 

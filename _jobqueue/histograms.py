@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 
 # Upper bounds.
 BUCKETS_MS = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 1_800_000)
@@ -11,6 +12,7 @@ _BUCKETS = {kind: [f"{kind}:{bound}" for bound in (*BUCKETS_MS, "inf")] for kind
 _SUMS = {kind: f"{kind}:sum" for kind in _BUCKETS}
 
 
-def times(kind: str, ms: float) -> tuple[tuple[str, int], tuple[str, int]]:
-    """What a duration adds to the counters: 1 to its bucket's (``<kind>:<upper bound in ms>``), itself to the sum."""
-    return (_BUCKETS[kind][bisect_left(BUCKETS_MS, ms)], 1), (_SUMS[kind], round(ms))
+def add_time(counts: Counter[str], kind: str, ms: float) -> None:
+    """Adds 1 to the counter of the duration's bucket (``<kind>:<upper bound in ms>``), and the duration to the sum."""
+    counts[_BUCKETS[kind][bisect_left(BUCKETS_MS, ms)]] += 1
+    counts[_SUMS[kind]] += round(ms)

@@ -27,6 +27,7 @@ NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 NAME_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"
 TAG = re.compile(r"[A-Za-z0-9_.:@=-]{1,64}")
 TAG_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . : @ = -"
+JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 MAX_KEY_CHARS = 255
 MAX_TAGS = 10
 MAX_PARENTS = 1000  # jobs that one waits for
@@ -43,9 +44,11 @@ MAX_QUEUES = 4096  # 12 bits of a job id
 QUEUES_MAX = 256  # unless it is set otherwise
 PAGE_BYTES = 2**20  # of a list's answer
 SHOWN_BYTES = 2048  # of a payload or a result in lists, as in lua/rows.lua
+HITS_MOST = 20  # jobs that one search shows
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
+HISTORY_LOST_MS = 15_000  # the same for a process of the record
 FORMAT = 2  # of the data in Redis; a queue that says nothing of it has 1
 BEAT_LOST_MS = 15_000
 REAPER_MISSED_S = 5.0  # without a reaper for so long, people are told: it may be starting, on a busy machine
@@ -98,11 +101,15 @@ class Job:
     progress: dict[str, Any] | None = None
     log: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    first_error: int = 1  # the number of the first of these: older ones are not kept
     tags: list[str] = field(default_factory=list)
     name: str | None = None  # in its workflow
     after: list[str] = field(default_factory=list)  # the jobs that it waits for, or has waited for; in lists the first
     when: str = "done"  # of WHEN: what of these it waits for
     blocked_by: int = 0  # how many of these are still to end
+    # The schedule that has made it, and the due time that it is for; an operator's run has none
+    schedule: str | None = None
+    scheduled_for_ms: int | None = None
     # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
     truncated: Sequence[str] = ()
     previews: Mapping[str, str] | None = None
@@ -149,6 +156,7 @@ class Job:
             "tags": self.tags,
             **({"name": self.name} if self.name else {}),
             **({"after": self.after, "when": self.when, "blocked_by": self.blocked_by} if self.after else {}),
+            **({"schedule": self.schedule, "scheduled_for": rfc3339(self.scheduled_for_ms)} if self.schedule else {}),
             **{f"{name}_preview": text for name, text in (self.previews or {}).items()},
             **({"truncated": list(self.truncated)} if self.truncated else {}),
         }
@@ -234,13 +242,26 @@ class Warned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which jobs to list. None: any. ``kind`` is that of the last error; only dead letters have one."""
+    """Which jobs to list. None: any. ``kind`` is that of the last error; only dead letters have one. ``since_ms`` and
+    ``until_ms`` (not that moment itself) of a list: when they ended, for a status in ENDED or a kind; when they were submitted,
+    for a tag."""
 
     status: str | None = None
     type: str | None = None
     queue: str | None = None
     tag: str | None = None
     kind: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+class Hit(NamedTuple):
+    """Something that a text names: ``what`` is job, unique_key, idempotency_key, tag, kind, queue or type. A job, or how many
+    there are of the others, where that is known."""
+
+    what: str
+    job: Job | None = None
+    jobs: int | None = None
 
 
 GONE = "gone"  # the status of a parent that is not there any more
@@ -322,6 +343,20 @@ class Acted(NamedTuple):
     cursor: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What the record of a queue lacks: how many jobs, since when the one that has waited longest (to a few ms)."""
+
+    size: int
+    since_ms: int | None
+    seen_ms: int | None  # when a process of the record was last heard of
+    away_ms: int | None  # since when it finds no database
+    away: str  # and what that database says
+    refused: int  # jobs that the database does not take, for instance this one
+    refused_id: str
+    refused_why: str
+
+
 class Expired(NamedTuple):
     id: str
     token: bytes
@@ -344,6 +379,7 @@ class Books:
     reaper_lease_ms: int | None  # PROCESSING_TIMEOUT_S of the reaper that ticked last
     paused_types: list[str]
     stuck: list[str]  # some dead letters for which blocked jobs wait
+    record: Backlog | None = None  # None: no record is kept
 
     @property
     def missing(self) -> int:

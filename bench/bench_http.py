@@ -35,9 +35,9 @@ RIVAL = ROOT / ".venv/fastapi"
 PACKAGES = ("fastapi", "uvicorn[standard]", "redis[hiredis]")
 BODY = '{"type": "noop", "payload": "' + "x" * 98 + '"}'
 POST = f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [[{BODY}]]\n"
-OURS, OURS_ONE_CORE = "jobqueue", "jobqueue, API_ONE_CORE=1"
+OURS, UNPINNED = "jobqueue", "jobqueue, API_ONE_CORE=0"
 PLAIN, COMPILED = "FastAPI, uvicorn", "FastAPI, uvicorn[standard]"
-SERVICES = (OURS, OURS_ONE_CORE, PLAIN, COMPILED)
+SERVICES = (OURS, UNPINNED, PLAIN, COMPILED)
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Figure:
 
 
 def command(name: str, port: int, processes: int) -> list[str]:
-    if name in (OURS, OURS_ONE_CORE):
+    if name in (OURS, UNPINNED):
         return [sys.executable, str(ROOT / "api.py"), "--port", str(port), "--processes", str(processes)]
     where = ["--app-dir", str(ROOT / "bench"), "--port", str(port), "--workers", str(processes)]
     how = ["--loop", "asyncio", "--http", "h11"] if name == PLAIN else ["--loop", "uvloop", "--http", "httptools"]
@@ -73,7 +73,7 @@ def service(name: str, processes: int) -> Iterator[tuple[str, list[int]]]:
         "REDIS_URL": server.url,
         "LOG_JOBS": "failures",
         "RATE_LIMIT_MAX": "0",
-        "API_ONE_CORE": str(int(name == OURS_ONE_CORE)),
+        "API_ONE_CORE": str(int(name != UNPINNED)),
     }
     process = subprocess.Popen(command(name, port, processes), env=os.environ | settings, stderr=subprocess.DEVNULL)
     try:

@@ -1,16 +1,18 @@
--- needs: prelude tokens leases
+-- needs: prelude tokens leases by_type
 -- A worker's beat for one queue: notes that it lives and renews the leases of the jobs that its slots run.
 -- KEYS  1 prefix
 -- ARGV  1 worker   2 what it is and runs, JSON   3 lease in ms   4 its kit, '' when it has none   5 the format of its data
 --       6 number of types
 --       then for each type: type, '<max_attempts> <timeout_ms> <backoff_ms>', '<max_backoff_ms or -> <jitter, 0 to 1>'
 --       then the number of counters, and for each: name, how much to add
+--       then the number of types that were counted, and for each: type, its counters as JSON, name -> n
 --       then for each running attempt: id, token, ms left of its timeout, number of field-value pairs to store, field, value ...
 -- Returns {now, reaper's last tick or '', answers}: 'ok', 'cancel' (somebody asked it to stop) or 'lost' (not its job any more).
 local worker, lease_ms, kit, types_n = ARGV[1], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[6])
 local now = now_ms()
 local counters_at = 7 + 3 * types_n
-local at = counters_at + 1 + 2 * tonumber(ARGV[counters_at])
+local by_type_at = counters_at + 1 + 2 * tonumber(ARGV[counters_at])
+local at = by_type_at + 1 + 2 * tonumber(ARGV[by_type_at])
 
 -- The kit lives: what is queued rings its bell from now on. What of the release before may still wait for `bell` is seen to by
 -- the reaper's tick.
@@ -45,7 +47,7 @@ for i = 7, counters_at - 1, 3 do
   call('HSET', key('backoffs'), ARGV[i], ARGV[i + 2])
 end
 if kit ~= '' then live_in(kit, 7, types_n, now) end
-for i = counters_at + 1, counters_at + 2 * tonumber(ARGV[counters_at]), 2 do count(ARGV[i], ARGV[i + 1], now) end
+for i = counters_at + 1, by_type_at - 1, 2 do count(ARGV[i], ARGV[i + 1], now) end
 local answers = {}
 for i, h in ipairs(held) do
   if not h.mine then
@@ -57,4 +59,5 @@ for i, h in ipairs(held) do
     if h.last >= h.first then call('HSET', key('job:' .. h.id), unpack(ARGV, h.first, h.last)) end
   end
 end
+pcall(count_by_type, { unpack(ARGV, by_type_at + 1, by_type_at + 2 * tonumber(ARGV[by_type_at])) }, now)
 return { digits(now), call('HGET', key('meta'), 'reaper') or '', answers }

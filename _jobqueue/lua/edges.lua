@@ -1,10 +1,10 @@
--- needs: prelude jobs parents
+-- needs: prelude jobs parents marks
 -- Finds, and on demand puts right, what the edges of jobs that wait for others must not be. A lost edge is made anew.
 -- KEYS  1 prefix
 -- ARGV  1 1 to put it right   2... ids
 -- Returns for each {its `needs`, how many of its edges are open, how many are lost, the id of an ended parent that owes it a word
 -- and stands not in `ends`, or ''}; false when there is no such job.
-local WANTS_END, repair, rows = 2 ^ 50, ARGV[1] == '1', {}
+local WANTS_END, repair, rows, released = 2 ^ 50, ARGV[1] == '1', {}, {}
 
 -- Returns the score of an edge; nil when it is lost, or belongs to another job of that id.
 local function edge_of(parent, job)
@@ -53,11 +53,16 @@ for i = 2, #ARGV do
     local open = rows[i - 1][2]
     call('HSET', key('job:' .. job.id), 'needs', open)
     if job.status == 'blocked' and open == 0 then
+      released[job.id] = true
       call('ZREM', key('blocked'), job.id)
       call('HSET', key('job:' .. job.id), 'status', 'queued', 'due', digits(now_ms()))
       call('ZADD', key('queue'), job.score, job.id)
     end
   end
 end
-if repair then ring() end
+if repair then
+  local rev = next(released) and call('HGET', key('meta'), 'rev')
+  if rev then mark(rev, now_ms(), released) end
+  ring()
+end
 return rows

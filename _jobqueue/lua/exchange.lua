@@ -1,4 +1,4 @@
--- needs: prelude jobs tokens places policy leases kinds edges ends failures lanes claims
+-- needs: prelude jobs tokens places policy leases kinds edges ends failures lanes claims marks
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
 -- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
 -- the same jobs again: (slot, seq) is the token of the claim.
@@ -57,12 +57,15 @@ local function settle()
   for _, job in ipairs(jobs) do
     at = job.at
     local outcome, first, last_pair = ARGV[at + OUTCOME], at + FIELDS, at + FIELDS - 1 + 2 * ARGV[at + PAIRS]
-    if outcome == 'done' or outcome == 'cancelled' then
+    if outcome == 'done' then
       job.status = ended(job, outcome, now_text, unpack(ARGV, first, last_pair))
     else
       unsuccessful = true
       if outcome == 'failed' then
         job.failure = { delay = tonumber(ARGV[at + DELAY]), kind = ARGV[at + KIND], message = ARGV[at + MESSAGE] }
+        job.failure.fields = { unpack(ARGV, first, last_pair) }
+      elseif outcome == 'cancelled' then -- an attempt that leaves a record, as any other without success
+        job.failure = { kind = 'cancelled', message = 'it was asked to stop, and did', cancelled = true }
         job.failure.fields = { unpack(ARGV, first, last_pair) }
       end
     end
@@ -73,8 +76,10 @@ end
 
 local settled, mine, requeued = settle()
 if seq == 0 then
-  local told = write_ends(now)
-  ring()
+  local told = write_ends(now, mine)
+  local meta = call('HMGET', key('meta'), 'bells', 'gates', 'rev')
+  if meta[3] then mark(meta[3], now, mine) end
+  ring(meta)
   return { settled, {}, told and told.left and 2 or 0 }
 end
 local others = {} -- ids in the slot's list that it does not mention
@@ -107,7 +112,9 @@ if seq == last then
       rows[#rows + 1] = row_of(id, f, claimed[3])
     end
   end
-  write_ends(now)
+  write_ends(now, mine)
+  local rev = next(mine) and call('HGET', key('meta'), 'rev')
+  if rev then mark(rev, now, mine) end
   return { settled, rows, call('EXISTS', key('queue')) }
 end
 
@@ -129,7 +136,7 @@ if #orphans > 0 then
   left_processing(orphans, slot, true)
   retry_or_bury(orphans, now)
 end
-local told = write_ends(now)
+local told = write_ends(now, mine)
 
 -- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
 -- worker, it hits no other job's batch. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
@@ -215,8 +222,13 @@ local function claim(meta)
   return rows, more
 end
 
-local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused')
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused', 'rev', 'rev_claims')
 local claimed, more = claim(meta)
+if meta[4] then -- all that it has moved, with one revision; claims only where the record wants them too
+  for _, job in ipairs(orphans) do mine[job.id] = true end
+  for _, row in ipairs(meta[5] and claimed or {}) do mine[row[1]] = true end
+  mark(meta[4], now, mine)
+end
 call('HSET', key('slots'), slot, ARGV[2])
 requeued = requeued or #orphans > 0 or told and told.queued
 if claimed or requeued then ring(meta, not requeued and (ARGV[10] == '' and 'bell' or 'bell:' .. ARGV[10])) end

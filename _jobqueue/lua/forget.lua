@@ -1,12 +1,15 @@
 -- needs: prelude statuses tokens
--- Forgets a queue that holds no jobs: its counters, its number, what its workers published. A worker that still serves it stays,
+-- Forgets a queue that holds no jobs and has no schedules: its counters, its number, what its workers published. A worker that still serves it stays,
 -- with its slots: it goes on when the queue is used again. Idempotency keys end by themselves.
 -- KEYS  1 prefix
 -- ARGV  1 the greatest age in ms of the last beat of a worker that lives
--- Returns how many jobs the queue holds; 0: it is forgotten.
-local held = call('ZCARD', key('held'))
+-- Returns how many jobs and schedules the queue holds, or, below 0, how many of its jobs the record lacks; 0: it is forgotten.
+local held = call('ZCARD', key('held')) + call('ZCARD', key('schedules'))
 for _, status in ipairs(STATUSES) do held = held + call('ZCARD', key(INDEX[status])) end
 if held > 0 then return held end
+local unsaved = call('ZCOUNT', key('unsaved'), '(0', '+inf')
+if unsaved > 0 then return -unsaved end
+local refused = call('ZRANGE', key('unsaved'), 0, -1) -- by the record; there are few
 
 local now, lives = now_ms(), {}
 local beats = call('ZRANGE', key('workers'), 0, -1, 'WITHSCORES')
@@ -16,7 +19,9 @@ end
 local slots = call('HKEYS', key('slots'))
 local kits = call('ZRANGE', key('kits'), 0, -1)
 
-call('DEL', key('meta'), key('totals'), key('kinds'), key('bell'), key('pauses'), key('strange')) -- a first write that a full Redis allows
+call('DEL', key('meta'), key('totals'), key('kinds'), key('bell'), key('pauses'), key('strange'), key('by_type'), key('counted'),
+  key('unsaved'), key('aside')) -- a first write that a full Redis allows
+for _, id in ipairs(refused) do call('DEL', key('gone:' .. id)) end
 for ago = 0, STATS_KEPT_S / 60 do call('DEL', minute_key(now - ago * 60000)) end
 for _, slot in ipairs(slots) do
   if not lives[worker_of(slot) or ''] then
@@ -30,7 +35,7 @@ for i = 1, #beats, 2 do
     call('DEL', key('worker:' .. beats[i]))
   end
 end
-if not next(lives) then call('DEL', key('types')) end
+if not next(lives) then call('DEL', key('types'), key('backoffs')) end
 for _, kit in ipairs(kits) do
   call('DEL', key('bell:' .. kit))
   if not next(lives) then call('DEL', key('kit:' .. kit)) end

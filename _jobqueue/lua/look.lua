@@ -4,13 +4,16 @@
 -- ARGV  (none for the counts alone)  1 number of the last minutes to read, this one included   2 number of the next jobs
 -- Returns {sizes: queued, scheduled, blocked, processing, done, failed, cancelled; totals: counter, value ...; how many bells have a token;
 -- reaper's last tick, or '', and the lease in ms that it goes by, or ''; 1 when paused; the types that are paused; since when the oldest waiting job waits, '' when none does; now;
--- the checker's last verdict: '<when> <number of problems>' or ''; some dead letters for which blocked jobs wait} and, when asked,
+-- the checker's last verdict: '<when> <number of problems>' or ''; some dead letters for which blocked jobs wait; of the record,
+-- {} where none is kept: {how many jobs it lacks, since when the one that has waited longest, what its process last said of itself
+-- or '', how many it has refused, one of them or '', why}} and, when asked,
 -- {types of the next jobs and of those that are parked, some of which nobody handles; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter,
 -- value ...} ...}.
 local sizes, now = {}, now_ms()
 for i, status in ipairs(STATUSES) do sizes[i] = call('ZCARD', key(INDEX[status])) end
 sizes[1] = sizes[1] + call('ZCARD', key('held'))
-local meta = call('HMGET', key('meta'), 'reaper', 'paused', 'checked', 'reaper_lease', 'bells', 'gates', 'unhandled')
+local meta = call('HMGET', key('meta'), 'reaper', 'paused', 'checked', 'reaper_lease', 'bells', 'gates', 'unhandled', 'rev',
+  'history')
 local since, rung = waiting_since(now), 0
 for bell in string.gmatch(meta[5] or 'bell', '%S+') do rung = rung + call('LLEN', key(bell)) end
 local stuck, blocked = {}, call('ZCARD', key('blocked')) > 0
@@ -19,6 +22,14 @@ for _, id in ipairs(blocked and call('ZRANGE', key('stuck'), 0, 9) or {}) do -- 
 end
 local books = { sizes, call('HGETALL', key('totals')), rung, { meta[1] or '', meta[4] or '' }, meta[2] == '1' and 1 or 0,
   since and digits(since) or '', digits(now), meta[3] or '', meta[6] and call('SMEMBERS', key('pauses')) or {}, stuck }
+if meta[8] then
+  local oldest = call('ZRANGEBYSCORE', key('unsaved'), '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  local refused = call('HSCAN', key('aside'), 0, 'COUNT', 1)[2]
+  books[11] = { call('ZCARD', key('unsaved')), oldest and digits(oldest / 1000) or '', meta[9] or '',
+    call('HLEN', key('aside')), refused[1] or '', refused[2] or '' }
+else
+  books[11] = {}
+end
 if not ARGV[1] then return books end
 
 local types, workers, minutes = {}, {}, {}
@@ -35,5 +46,5 @@ for i = 1, #beats, 2 do
   if info then workers[#workers + 1] = { beats[i], beats[i + 1], info } end
 end
 for i = 1, tonumber(ARGV[1]) do minutes[i] = call('HGETALL', minute_key(now - (i - 1) * 60000)) end
-books[11], books[12], books[13] = types, workers, minutes
+books[12], books[13], books[14] = types, workers, minutes
 return books

@@ -19,7 +19,7 @@ end
 if #jobs < most then
   call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'tells', 'looked', 'format')
   for _, kit in ipairs(kits) do call('DEL', key('kit:' .. kit), key('bell:' .. kit)) end
-  call('DEL', key('kits'), key('lanes'), key('pauses'), key('strange'), key('stuck'))
+  call('DEL', key('kits'), key('lanes'), key('pauses'), key('strange'), key('stuck'), key('by_type'), key('counted'))
 end
 ring()
 return { #jobs, workers, call('ZCARD', key('blocked')) }

@@ -1,4 +1,4 @@
--- needs: prelude places waiting
+-- needs: prelude places waiting marks
 -- Moves due jobs from `scheduled` to `queue`, at the place assigned on submit.
 -- KEYS  1 prefix
 -- ARGV  1 most jobs to move   2 lease in ms of the reaper's own setting, 0 when unknown
@@ -12,10 +12,10 @@ for _, id in ipairs(ids) do
   if f[1] == 'scheduled' and f[2] then due[#due + 1] = { id, f[2] } end
 end
 if #ids > 0 then call('ZREM', key('scheduled'), unpack(ids)) end
-local queued = {}
+local queued, promoted = {}, {}
 for _, d in ipairs(due) do
   call('HSET', key('job:' .. d[1]), 'status', 'queued')
-  queued[#queued + 1], queued[#queued + 2] = d[2], d[1]
+  queued[#queued + 1], queued[#queued + 2], promoted[d[1]] = d[2], d[1], true
 end
 if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
 call('HDEL', key('meta'), 'reaper') -- a first write that a full Redis allows
@@ -26,5 +26,7 @@ if since and now - since > tonumber(noted or -1) then
   call('HSET', minute, 'oldest_ms', digits(now - since))
   if not noted then call('EXPIRE', minute, STATS_KEPT_S) end
 end
-ring()
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'rev')
+if meta[3] then mark(meta[3], now, promoted) end
+ring(meta)
 return #ids

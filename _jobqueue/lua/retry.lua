@@ -1,4 +1,4 @@
--- needs: prelude places unique taken kinds
+-- needs: prelude places unique taken kinds marks
 -- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts. One that
 -- has open edges is blocked again.
 -- A call sent twice with the same request retries once.
@@ -7,7 +7,7 @@
 -- Returns for each 'retried', or what forbids it: the status, or 'taken' by another job with its unique key; false when there
 -- is no such job.
 local request, n = ARGV[1], tonumber(ARGV[2])
-local answers, jobs, named = {}, {}, {}
+local answers, jobs, named, retried = {}, {}, {}, {}
 
 -- Queues an ended job again, or blocks it. It has left its index.
 local function start_anew(job)
@@ -45,13 +45,16 @@ end
 for _, job in ipairs(jobs) do
   call('ZREM', key(job.status), job.id)
   start_anew(job)
+  retried[job.id] = true
   if #ARGV > 2 + n then
     for piece = 1, 7 do call('HDEL', key('job:' .. job.id), 'payload.' .. piece) end
     call('HSET', key('job:' .. job.id), unpack(ARGV, 3 + n))
   end
 end
 if #jobs > 0 then
-  count('requeued', #jobs, now_ms())
-  ring()
+  local now, meta = now_ms(), call('HMGET', key('meta'), 'bells', 'gates', 'rev')
+  count('requeued', #jobs, now)
+  if meta[3] then mark(meta[3], now, retried) end
+  ring(meta)
 end
 return answers

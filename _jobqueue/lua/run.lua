@@ -1,9 +1,9 @@
--- needs: prelude
+-- needs: prelude marks
 -- Makes scheduled jobs due now. A call sent twice finds them queued.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
 -- Returns for each 'queued', or the status that forbids it; false when there is no such job.
-local answers, jobs, now = {}, {}, digits(now_ms())
+local answers, jobs, moved, now = {}, {}, {}, now_ms()
 for i, id in ipairs(ARGV) do
   local f = call('HMGET', key('job:' .. id), 'status', 'score')
   answers[i] = f[1]
@@ -14,8 +14,13 @@ for i, id in ipairs(ARGV) do
 end
 for _, job in ipairs(jobs) do
   call('ZREM', key('scheduled'), job[1])
-  call('HSET', key('job:' .. job[1]), 'status', 'queued', 'due', now)
+  call('HSET', key('job:' .. job[1]), 'status', 'queued', 'due', digits(now))
   call('ZADD', key('queue'), job[2], job[1])
+  moved[job[1]] = true
 end
-if #jobs > 0 then ring() end
+if #jobs > 0 then
+  local meta = call('HMGET', key('meta'), 'bells', 'gates', 'rev')
+  if meta[3] then mark(meta[3], now, moved) end
+  ring(meta)
+end
 return answers

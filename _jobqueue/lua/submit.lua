@@ -1,4 +1,4 @@
--- needs: prelude places unique kits flows
+-- needs: prelude places unique kits flows marks
 -- Stores jobs of one queue, all or none. A call sent twice stores them once.
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
@@ -21,7 +21,7 @@ local PLUS = 43
 local now = now_ms()
 local now_text = digits(now)
 
-local meta = call('HMGET', key('meta'), 'bells', 'gates', 'number')
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'number', 'rev')
 local number = meta[3]
 if number ~= ARGV[4] and (number or ARGV[5] == '0') then return { 'number', number or '' } end
 
@@ -123,6 +123,13 @@ if idem ~= '' then
     if id ~= '' then call('HSET', key('idem:' .. idem), 'stood_for:' .. i, id) end
   end
   if new == 0 then call('PEXPIRE', key('idem:' .. idem), IDEMPOTENCY_MS) end
+end
+if meta[4] then
+  local stored = {}
+  for i, job in ipairs(starts) do
+    if existing[i] == '' then stored[ARGV[job + ID]] = true end
+  end
+  mark(meta[4], now, stored)
 end
 ring(meta)
 local position = -1

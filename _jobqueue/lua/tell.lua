@@ -1,4 +1,4 @@
--- needs: prelude edges ends
+-- needs: prelude edges ends marks
 -- Goes on to tell children what has become of the jobs that they wait for. And looks at some of those that wait, the next ones each
 -- time, for one that nobody will tell: a program of the release before ends jobs and knows of no children.
 -- KEYS  1 prefix
@@ -58,6 +58,9 @@ for _, id in ipairs(call('ZRANGE', key('stuck'), 0, 9)) do -- dead letters for w
   if not waits or call('HGET', key('job:' .. id), 'status') ~= 'failed' then call('ZREM', key('stuck'), id) end
 end
 OWED = call('ZRANGE', key('ends'), 0, TOLD_MOST - 1)
-local told = write_ends(now)
+local changed = {}
+local told = write_ends(now, changed)
+local rev = next(changed) and call('HGET', key('meta'), 'rev')
+if rev then mark(rev, now, changed) end
 if told.queued then ring() end
 return call('EXISTS', key('ends'))

@@ -1,13 +1,17 @@
--- needs: prelude places kinds edges ends waiting lanes parked kits
--- Looks after kits and parked jobs, a bounded number each time: says which bells are rung, forgets kits, drops ids that are not
--- parked any more, and makes dead letters of jobs whose type nobody has handled for long.
+-- needs: prelude places kinds edges ends waiting lanes parked kits by_type marks hold
+-- Looks after kits and parked jobs, a bounded number each time: says which bells are rung, forgets kits and the types that are in
+-- no other, drops ids that are not parked any more, and makes dead letters of jobs whose type nobody has handled for long. Where
+-- too much waits for the record it gives up the oldest.
 -- KEYS  1 prefix
 -- ARGV  1 most parked jobs to look at   2 how long in ms a type may be without a handler   3 1 to make no dead letters now
 -- Returns the ids of the new dead letters.
 local most, unhandled_ms, spare, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', now_ms()
+local GIVEN_UP_MOST = 500 -- a trim of the same tick leaves fewer hashes
 local KIT_KEPT_MS = math.max(86400000, unhandled_ms) -- a frozen worker finds its kit again
-local bells_now, gates, swept, untold =
-  unpack(call('HMGET', key('meta'), 'bells', 'gates', 'swept', 'untold'))
+local COUNTED_MS = 86400000 -- for so long the counters of a type that nobody counts are kept
+local TYPES_MOST, TYPES_STEP = 4000, 500
+local bells_now, gates, swept, untold, rev, hold =
+  unpack(call('HMGET', key('meta'), 'bells', 'gates', 'swept', 'untold', 'rev', 'hold'))
 
 -- 1. Kits: those that live, those to forget. `untold`: until when there was a worker without one; nobody can say what it handled.
 local kits, bells, gone = {}, {}, {}
@@ -21,6 +25,21 @@ local _, old = workers_alive(now, KIT_LIVES_MS)
 old = old > 0
 if old or #bells == 0 then table.insert(bells, 1, 'bell') end
 local told_since = not old and tonumber(untold) or now
+
+-- What workers published of types that are in no kit any more. Looked for when a kit is forgotten, and only when every worker of
+-- that time had one.
+local unpublished = {}
+local published = #gone > 0 and told_since < now - KIT_KEPT_MS and call('HKEYS', key('types')) or {}
+for from = 1, math.min(#published, TYPES_MOST), TYPES_STEP do
+  local some, known = { unpack(published, from, math.min(#published, from + TYPES_STEP - 1)) }, {}
+  for kit in pairs(kits) do
+    for i, score in ipairs(call('ZMSCORE', key('kit:' .. kit), unpack(some))) do known[i] = known[i] or score end
+  end
+  for i, job_type in ipairs(some) do
+    if not known[i] then unpublished[#unpublished + 1] = job_type end
+  end
+end
+local idle = redis.pcall('ZRANGEBYSCORE', key('counted'), '-inf', digits(now - COUNTED_MS), 'LIMIT', 0, most)
 
 -- When a type was last handled, as far as is known.
 local function handled_at(job_type)
@@ -74,6 +93,14 @@ for _, kit in ipairs(gone) do
   call('ZREM', key('kits'), kit)
   call('DEL', key('kit:' .. kit), key('bell:' .. kit))
 end
+for _, job_type in ipairs(unpublished) do
+  call('HDEL', key('types'), job_type)
+  call('HDEL', key('backoffs'), job_type)
+end
+for _, job_type in ipairs(idle) do
+  call('ZREM', key('counted'), job_type)
+  call('HDEL', key('by_type'), job_type)
+end
 if #not_strange > 0 then call('SREM', key('strange'), unpack(not_strange)) end
 local names = table.concat(bells, ' ')
 if names ~= (bells_now or 'bell') then call('HSET', key('meta'), 'bells', names) end
@@ -82,7 +109,7 @@ if #unhandled > 0 then call('HSET', key('meta'), 'unhandled', table.concat(unhan
 swept_to = table.concat(swept_to, ' ')
 if swept_to ~= '-inf -inf' then call('HSET', key('meta'), 'swept', swept_to) end
 for _, stray in ipairs(strays) do unpark(stray[1], stray[2]) end
-local buried, now_text = {}, digits(now)
+local buried, by_type, marked, now_text = {}, {}, {}, digits(now)
 for i, job in ipairs(dead) do
   local message = 'no worker has handled the type ' .. job.type .. ' for ' .. digits(unhandled_ms / 1000) .. ' s'
   local head = table.concat({ now_text, job.attempts, 'no_handler', '-', '-' }, ' ')
@@ -90,9 +117,14 @@ for i, job in ipairs(dead) do
   file_under('no_handler', job.id, now_text)
   ended(job, 'failed', now_text, 'errors', digits(job.errors + 1), 'error:' .. job.errors + 1, head .. '\n' .. message)
   tally('errors:no_handler')
-  buried[i] = job.id
+  buried[i], by_type[2 * i - 1], by_type[2 * i], marked[job.id] = job.id, job.type, '{"failed":1}', true
 end
-write_ends(now)
+write_ends(now, marked)
+pcall(count_by_type, by_type, now)
+if rev then
+  mark(rev, now, marked)
+  give_up(hold, now, GIVEN_UP_MOST)
+end
 if gates and call('EXISTS', key('held'), key('pauses')) == 0 then
   call('HDEL', key('meta'), 'gates')
   call('DEL', key('lanes'))

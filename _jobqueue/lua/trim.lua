@@ -1,6 +1,7 @@
--- needs: prelude kinds edges ends erase
+-- needs: prelude kinds edges ends erase marks
 -- Deletes ended jobs that are past their retention, hash and index together. One that a child has behind it which may still read
--- it is kept for a while, but not while another child waits for it: they might wait for each other.
+-- it is kept for a while, but not while another child waits for it: they might wait for each other. The hash of one that the
+-- record lacks is renamed.
 -- KEYS  1 prefix
 -- ARGV  1 index: done, failed or cancelled   2 retention in ms   3 most jobs to delete
 -- Returns how many ids it has looked at: as many as asked for means that there may be more.
@@ -41,18 +42,20 @@ for _, id in ipairs(ids) do
   end
 end
 
+local rev = next(old) and call('HGET', key('meta'), 'rev')
 if #gone > 0 then call('ZREM', key(index), unpack(gone)) end
 if #read > 0 then
   call('ZREM', key('ends'), '') -- a first write that a full Redis allows
   call('ZADD', key(index), unpack(read))
 end
-local n = 0
+local n, changed = 0, {}
 for id, job in pairs(old) do
-  erase(id, job, now)
+  erase(id, job, now, rev and call('ZSCORE', key('unsaved'), id) and 'trimmed')
   n = n + 1
 end
 if n > 0 then count('trimmed', n, now) end
-local told = write_ends(now)
+local told = write_ends(now, changed)
+if rev then mark(rev, now, changed) end
 if told and told.queued then ring() end
 local all = #gone + #read / 2 == #ids
 return all and #ids or tonumber(ARGV[3])

@@ -10,6 +10,8 @@ from typing import Any
 from _jobqueue.errors import Unavailable
 from _jobqueue.records import INDEX_OF, STATUSES
 from _jobqueue.store.rows import books_of
+from _jobqueue.store.schedule_checks import schedule_problems
+from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.store import Store, chunks_of, prefix_of
 from _jobqueue.store.weather import weather
 
@@ -28,8 +30,8 @@ class Checker:
     LATE_MS = 60_000
     AGAIN_S = 0.3
 
-    def __init__(self, store: Store, queue: str) -> None:
-        self.store, self.name, self.prefix = store, queue, prefix_of(queue)
+    def __init__(self, store: Store, queue: str, schedules: Schedules) -> None:
+        self.store, self.name, self.prefix, self.schedules = store, queue, prefix_of(queue), schedules
 
     def run(self, repair: bool) -> list[str]:
         """Sentences on what is wrong; [] when every invariant holds. Notes in the queue that it was checked."""
@@ -49,6 +51,8 @@ class Checker:
             wrong.append(f"{self.name}: the books do not balance: {missing:+d} submitted jobs are nowhere")
         strays = [*self._stray_lists(repair), *self._stray_kinds(repair), *self._stray_lanes(repair)]
         strays += self._stray_edges(repair)
+        strays += self._stray_marks(repair)
+        strays += schedule_problems(self.store, self.name, self.schedules, repair)
         wrong += [f"{self.name}: {problem}" for problem in strays]
         if repair and (suspects or missing):
             for ids in chunks_of(
@@ -199,6 +203,25 @@ class Checker:
                 if wrong:
                     yield f"the lane {name} is not among those that are open at its first job's place"
 
+    def _stray_marks(self, repair: bool) -> Iterator[str]:
+        """What waits for the record and cannot, or that nobody waits for."""
+        with weather:
+            client = self.store.client(self.name)
+            start = len(f"{self.prefix}gone:")
+            gone = (key[start:] for key in client.scan_iter(match=f"{self.prefix}gone:*", count=self.SCAN_STEP))
+            marked = (member for member, _ in client.zscan_iter(f"{self.prefix}unsaved", count=self.SCAN_STEP))
+            ids = (job_id.decode(errors="replace") for each in (gone, marked) for job_id in each)
+            suspects = [job_id for chunk in chunks_of(ids, self.SCAN_STEP) for job_id, _ in self._marked(chunk, False)]
+            if suspects:
+                time.sleep(self.AGAIN_S)
+            for chunk in chunks_of(iter(dict.fromkeys(suspects)), self.SCAN_STEP):
+                for job_id, wrong in self._marked(chunk, repair):
+                    yield f"job {job_id} {_WRONG_MARKS[wrong]}"
+
+    def _marked(self, ids: Sequence[str], repair: bool) -> list[tuple[str, str]]:
+        answers = self.store.run("marked", self.name, [int(repair), *ids])
+        return [(job_id, wrong.decode()) for job_id, wrong in zip(ids, answers, strict=True) if wrong]
+
 
 def _edge_problems(job_id: str, edges: Sequence[Any]) -> Iterator[str]:
     needs, open_, lost, forgotten = edges
@@ -208,3 +231,10 @@ def _edge_problems(job_id: str, edges: Sequence[Any]) -> Iterator[str]:
         yield f"job {job_id} has {open_} open edges, but needs says {needs.decode() or 'nothing'}"
     if forgotten:
         yield f"job {job_id} waits for {forgotten.decode()}, which has ended, and nobody will tell it"
+
+
+_WRONG_MARKS = {
+    "kept by nobody": "waits for the record, but none is kept",
+    "nothing left": "is marked for the record, but nothing is left of it",
+    "not marked": "is gone and waits for the record, but is not marked",
+}

@@ -100,6 +100,11 @@ def _bits(queue: str, key: str, index: int) -> bytes:
     return hashlib.sha256(f"{queue}\0{key}\0{index}".encode(errors="replace")).digest()[:16]
 
 
+def id_under_key(queue: str, number: int, key: str) -> str:
+    """The id of the first job that a request under an idempotency key stores in a queue."""
+    return new_id(number, _bits(queue, key, 0))
+
+
 def _add(args: list[Field], job_id: str, job: NewJob, pairs: list[Field]) -> None:
     """Adds what lua/submit.lua takes for a job."""
     tags = " ".join(dict.fromkeys(job.tags)) if job.tags else ""

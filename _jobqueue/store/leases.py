@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from _jobqueue.by_type import Counts, summed, text_of
 from _jobqueue.errors import Unavailable
 from _jobqueue.kits import ANY_TYPE, kit_of, policy_text
 from _jobqueue.pieces import Field
@@ -114,9 +115,9 @@ class Presence:
         info: dict[str, Any],
         types: dict[str, Policy],
         held: Sequence[Held] = (),
-        counts: dict[str, int] | None = None,
+        counts: Mapping[str, Counts] | None = None,
     ) -> tuple[bool, list[str]]:
-        """Say that the worker lives, renew its leases and add to the counters. Returns whether a reaper lives, and for each
+        """Say that the worker lives, renew its leases and add to the counters of types. Returns whether a reaper lives, and for each
         attempt 'ok', 'cancel' (asked to stop) or 'lost' (taken back)."""
         kit = kit_of(types)
         said = json.dumps(info | {"kit": kit} if kit else info)
@@ -124,9 +125,15 @@ class Presence:
         for name, policy in types.items():
             most_ms = "-" if policy.max_backoff_ms is None else policy.max_backoff_ms
             args += [name, policy_text(policy), f"{most_ms} {policy.jitter}"]
-        args.append(len(counts or {}))
-        for name, n in (counts or {}).items():
+        by_type = counts or {}
+        # What ends is counted for the queue where it is settled.
+        times = {name: n for name, n in summed(by_type.values()).items() if ":" in name}
+        args.append(len(times))
+        for name, n in times.items():
             args += [name, n]
+        args.append(len(by_type))
+        for name, its in by_type.items():
+            args += [name, text_of(its)]
         for h in held:
             args += [h.id, h.token, h.left_ms, len(h.fields) // 2, *h.fields]
         now, reaper, answers = self.link.run("beat", self._prefix, args)

@@ -54,6 +54,21 @@ class Link:
         with weather:
             return self._call(self._servers.owner(key), *command)
 
+    def ask_all(self, commands: Sequence[tuple[str, Command]]) -> list[Any]:
+        """The answers of commands, each with a key, in one trip to each place."""
+        answers: list[Any] = [None] * len(commands)
+        with weather:
+            at_place: dict[str, list[int]] = {}
+            for number, (key, _) in enumerate(commands):
+                at_place.setdefault(self._servers.owner(key), []).append(number)
+            for place, numbers in at_place.items():
+                said = self._ask(place, *(commands[number][1] for number in numbers))
+                for number, answer in zip(numbers, said, strict=True):
+                    if _is_error(answer):
+                        raise answer
+                    answers[number] = answer
+        return answers
+
     def transaction(self, key: str, calls: Sequence[tuple[str, Sequence[Field]]]) -> list[Any]:
         """Run scripts in one MULTI/EXEC. A full Redis refuses even to queue what would drain it, and one that has forgotten a
         script cannot be told it there: then they run one by one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -26,11 +27,19 @@ class Found(NamedTuple):
 
 class Merge:
     """Takes ids out of an index of all queues: by score, among equal ones by queue, in a queue as Redis has them. ``look`` takes
-    queue -> (place, most ids), and answers for each as lua/page.lua does."""
+    queue -> (place, most ids), and answers for each as lua/page.lua does. ``least``: the lowest score, of the newest first."""
 
-    def __init__(self, queues: Sequence[str], newest: bool, places: Mapping[str, str], look: Looks) -> None:
+    def __init__(
+        self,
+        queues: Sequence[str],
+        newest: bool,
+        places: Mapping[str, str],
+        look: Looks,
+        least: float | None = None,
+    ) -> None:
         self._rank = {queue: rank for rank, queue in enumerate(queues)}
         self._newest, self._look = newest, look
+        self._least = -math.inf if least is None else least
         self._ahead: dict[str, deque[Found]] = {queue: deque() for queue in queues}
         self._places = {queue: places.get(queue, "0") for queue in queues}  # behind what was taken
         self._further = dict(self._places)  # behind what was looked at
@@ -90,7 +99,13 @@ class Merge:
         for queue, (further, rows) in self._look(asked).items():
             self._most[queue] = 2 * asked[queue][1]
             before = self._places[queue]
+            if (
+                further and float(further.split()[0]) < self._least
+            ):  # what was looked at may not match, and so not be in rows
+                further = END.encode()
             for job_id, score in rows:
+                if float(score) < self._least:
+                    break
                 place = f"{float(score):.0f} {job_id.decode()}"
                 order = -float(score) if self._newest else float(score)
                 self._ahead[queue].append(Found(order, queue, job_id.decode(), place, before))

@@ -88,6 +88,9 @@ class Operations:
         """Forget a queue that holds no jobs. NotFound, or Conflict while it holds some."""
         if queue not in self._registry.queues() and not self._store.ask("EXISTS", f"{prefix_of(queue)}meta"):
             raise NotFound(f"there is no queue {queue}")
+        if planned := self._store.ask("ZCARD", f"{prefix_of(queue)}schedules"):
+            schedules = "1 schedule" if planned == 1 else f"{planned} schedules"
+            raise Conflict("used", f"queue {queue} has {schedules}: delete them first")
         held = sum(self._store.run("look", queue, [])[0])
         if not held:
             # First out of the registry: whoever submits from now on enters it again, and what was stored before holds up the rest.
@@ -95,6 +98,8 @@ class Operations:
             held = self._store.run("forget", queue, [BEAT_LOST_MS])
             if held and number is not None:
                 self._registry.renumber(queue, str(number))
+        if held < 0:
+            raise Conflict("unsaved", f"the record has still to learn of {-held} changes in the queue {queue}")
         if held:
             jobs = "1 job" if held == 1 else f"{held} jobs"
             raise Conflict(

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from _jobqueue.records import INDEX_OF, PAGE_BYTES, Filter, Page
+from _jobqueue.errors import Invalid
+from _jobqueue.records import ENDED, INDEX_OF, PAGE_BYTES, Filter, Page
 from _jobqueue.store.cursors import cursor_of, read_cursor
 from _jobqueue.store.merge import Found, Merge
 from _jobqueue.store.reads import Reads, Row
@@ -42,12 +43,23 @@ class Pages:
     def page(self, wanted: Filter, limit: int, offset: int = 0, cursor: str | None = None) -> Page:
         """One page of the jobs that match: what runs, what waits in its order, then what ended, newest first; of a tag, all
         newest first. ``cursor`` continues a page and stays valid while jobs come and go. Invalid for another's cursor."""
+        _check_times(wanted)
         numbers = self._registry.numbers_of(wanted)
-        sizes = self._store.run_all("sizes", dict.fromkeys(numbers, indexes_of(wanted)))
+        times = ["" if ms is None else ms for ms in (wanted.since_ms, wanted.until_ms)]
+        sizes = self._store.run_all("sizes", {queue: [*times, *indexes_of(wanted)] for queue in numbers})
         pager = _Pager((self._store, self._reads), wanted, numbers, sizes, cursor)
         if offset and cursor is None:
             pager.skip(offset)
         return pager.page(limit)._replace(total=_total(wanted, sizes))
+
+
+def _check_times(wanted: Filter) -> None:
+    """Indexes of living jobs are ordered by other things than time, or by a time to come."""
+    if wanted.tag or wanted.kind or wanted.status in ENDED:
+        return
+    for name in ("since", "until"):
+        if getattr(wanted, f"{name}_ms") is not None:
+            raise Invalid([(f"/{name}", f"needs a status of {', '.join(ENDED)}, a kind, or a tag")])
 
 
 def _total(wanted: Filter, sizes: Mapping[str, Sequence[int]]) -> int | None:
@@ -75,7 +87,9 @@ class _Pager:
     ) -> None:
         (self._store, self._reads), self._wanted, self._numbers, self._sizes = redis, wanted, numbers, sizes
         self._indexes = indexes_of(wanted)
-        self._filtered = bool(wanted.type or wanted.tag or wanted.kind)
+        since, until = wanted.since_ms, wanted.until_ms
+        self._filtered = bool(wanted.type or wanted.tag or wanted.kind or since is not None or until is not None)
+        self._start = {} if until is None else dict.fromkeys(sizes, f"{until} {LOWEST}")  # behind all of that score
         self._at, self._last = 0, ("", "")  # the queue and the place of the job that was shown last of the index
         places: dict[str, str] = {}
         if cursor:
@@ -151,7 +165,7 @@ class _Pager:
             }
             return self._store.run_all("page", calls)
 
-        return Merge(queues, order == "newest", places, look)
+        return Merge(queues, order == "newest", {**self._start, **places}, look, self._wanted.since_ms)
 
     def _cursor(self) -> str:
         if self._filtered:

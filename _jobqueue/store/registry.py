@@ -69,6 +69,10 @@ class Registry:
         """The queues that a filter wants, by number."""
         return {queue: self._numbers.get(queue, 0) for queue in self.queues_of(wanted)}
 
+    def numbers_of_all(self) -> dict[str, int]:
+        """All queues with their numbers."""
+        return self.numbers_of(Filter())
+
     def queue_of(self, job_id: str) -> str:
         """The queue that a job id belongs to. NotFound when there is none."""
         return self.find(job_id, lambda queue: queue)

@@ -13,6 +13,7 @@ from _jobqueue.records import (
     MAX_PRIORITY,
     PRIORITY_STEP,
     STATUSES,
+    Backlog,
     Books,
     Job,
     Kind,
@@ -22,7 +23,7 @@ from _jobqueue.records import (
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 
-BOOKS = 10  # parts of what lua/look.lua answers that are always there
+BOOKS = 11  # parts of what lua/look.lua answers that are always there
 
 
 def pairs_of(flat: Sequence[Any]) -> dict[Any, Any]:
@@ -41,6 +42,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
     if "result" in cut and status != "done":
         cut.remove("result")
     max_attempts, timeout_ms, _ = policy
+    failures = error_names(fields)
     return Job(
         id=job_id,
         status=status,
@@ -61,12 +63,15 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         cancel_requested_ms=number(b"cancel"),
         progress=_progress_of(fields, status),
         log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
-        errors=[error_of(fields[name]) for name in error_names(fields)],
+        errors=[error_of(fields[name]) for name in failures],
+        first_error=int(failures[0][6:]) if failures else 1,
         tags=fields.get(b"tags", b"").decode().split(),
         name=fields[b"name"].decode() if b"name" in fields else None,
         after=_after(fields, cut) if b"after" in fields else [],
         when=fields.get(b"when", b"done").decode(),
         blocked_by=number(b"needs") or 0,
+        schedule=fields[b"schedule"].decode() if b"schedule" in fields else None,
+        scheduled_for_ms=number(b"scheduled_for"),
         truncated=tuple(cut),
         previews=_previews(fields, cut),
     )
@@ -96,7 +101,7 @@ def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | No
 
 
 def books_of(answer: Sequence[Any]) -> Books:
-    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, stuck = answer
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, stuck, record = answer
     checked_ms, problems = map(int, checked.split()) if checked else (None, None)
     return Books(
         dict(zip(STATUSES, sizes, strict=True)),
@@ -111,6 +116,23 @@ def books_of(answer: Sequence[Any]) -> Books:
         int(lease or 0) or None,
         sorted(name.decode() for name in paused_types),
         [job_id.decode() for job_id in stuck],
+        _backlog_of(record) if record else None,
+    )
+
+
+def _backlog_of(row: Sequence[Any]) -> Backlog:
+    size, since, history, refused, refused_id, why = row
+    seen, _, note = history.decode(errors="replace").partition(" ")
+    away_ms, _, away = note.partition(" ")
+    return Backlog(
+        size,
+        int(since) if since else None,
+        int(seen) if seen else None,
+        int(away_ms) if away_ms else None,
+        away,
+        refused,
+        refused_id.decode(errors="replace"),
+        why.decode(errors="replace"),
     )
 
 

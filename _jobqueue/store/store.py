@@ -52,6 +52,15 @@ class Store:
         answers = self._tried(lambda link: link.run_all(name, keyed))
         return dict(zip(calls, answers, strict=True))
 
+    def run_each(self, name: str, queue: str, calls: Sequence[Args]) -> list[Any]:
+        """The answers of a script that runs several times for one queue."""
+        return self._tried(lambda link: link.run_all(name, [(prefix_of(queue), args) for args in calls]))
+
+    def ask_all(self, command: str, keys: Mapping[str, str], *args: Field) -> dict[str, Any]:
+        """The answers of a command for a key of each of several queues: queue -> key."""
+        answers = self._tried(lambda link: link.ask_all([(key, (command, key, *args)) for key in keys.values()]))
+        return dict(zip(keys, answers, strict=True))
+
     def ask(self, command: str, key: str, *args: Field) -> Any:
         """A command's answer, in bytes as it comes."""
         return self._tried(lambda link: link.ask(key, command, key, *args))

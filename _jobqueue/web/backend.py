@@ -9,6 +9,7 @@ from _jobqueue.config import Config
 from _jobqueue.web.compression import File
 from _jobqueue.web.diagnosis import Advice, Patience
 from _jobqueue.web.overview import Overview
+from _jobqueue.web.record_threads import RecordThreads
 from _jobqueue.web.security import Gate
 from _jobqueue.web.waiting import Waiters
 from jobqueue import JobQueue
@@ -21,6 +22,8 @@ class Backend:
         patience = Patience()
         self.config, self.jobs, self.probe = config, jobs, probe
         self.gate, self.advice, self.overview = Gate(config, jobs), Advice(jobs, patience), Overview(jobs, patience)
+        # Where no record is kept, what the queue has forgotten is nowhere.
+        self.record = RecordThreads(config.history_url, config.api_threads) if config.history_url else None
         self.checking = threading.Lock()
         self.waiters, self._seen = Waiters(self._ended, config.api_waiters), dict[str, str]()
         self.description: File  # of the API: set when all routes are known

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from _jobqueue.records import DEFAULT_QUEUE, GONE, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Parent, Warned
+from _jobqueue.records import (
+    DEFAULT_QUEUE,
+    ENDED,
+    GONE,
+    MAX_QUEUES,
+    NO_REAPER,
+    REAPER_MISSED_S,
+    Books,
+    Look,
+    Parent,
+    Warned,
+)
 from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.web import backlog
 from _jobqueue.web.rates import crew, last, pace_of_work, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
 
@@ -16,7 +28,7 @@ from jobqueue import Job, JobQueue, NewJob, Unavailable
 EXPLANATIONS = (
     *("ready", "waiting", "paused", "no_worker", "no_handler", "delayed", "backoff", "no_reaper"),
     *("blocked", "parent_failed", "parent_cancelled"),
-    *("running", "done", "failed", "cancelled"),
+    *("running", "done", "failed", "cancelled", "remembered"),
 )
 
 OLD_MS = 60_000
@@ -34,13 +46,19 @@ LEVELS = {
     "no_reaper": "error",
     "no_handler": "error",
     "memory": "error",
+    "record_lost": "error",
     "redis": "warning",
     "worker_lost": "warning",
     "leases_differ": "warning",
+    "schedule_late": "warning",
+    "schedules_missed": "warning",
     "old_job": "warning",
     "blocked": "warning",
     "dead_letters": "warning",
     "paused": "warning",
+    "record_away": "warning",
+    "record_behind": "warning",
+    "record_refused": "warning",
 }
 
 
@@ -75,10 +93,15 @@ class Patience:
 
 
 def health(
-    looks: dict[str, Look], server_warnings: Iterable[Warned], patience: Patience, lease_s: float
+    looks: dict[str, Look],
+    server_warnings: Iterable[Warned],
+    patience: Patience,
+    lease_s: float,
+    due: Mapping[str, tuple[str, int]],
 ) -> list[dict[str, Any]]:
-    """What is wrong, the worst first, each with what to do; [] when all is well. ``lease_s``: this program's setting."""
-    found = _of_the_server(server_warnings)
+    """What is wrong, the worst first, each with what to do; [] when all is well. ``lease_s``: this program's setting. ``due``: of
+    queues that have schedules, which is due first, and when."""
+    found = _of_no_queue([*server_warnings, *backlog.warnings(looks, _span)])
     missed = [queue for queue, look in looks.items() if patience.misses_reaper(queue, look.books)]
     if any(look.books.reaper_lives for look in looks.values()):  # it will find the queues that are new to it
         left = [queue for queue in missed if looks[queue].books.reaper_ms is not None]
@@ -86,7 +109,7 @@ def health(
     elif missed:
         found.append(Finding("no_reaper", NO_REAPER))
     for queue, look in looks.items():
-        found += (*_problems(queue, look), *_settings(queue, look, lease_s))
+        found += (*_problems(queue, look), *_settings(queue, look, lease_s), *_clock(queue, look, due.get(queue)))
     worst = list(LEVELS)
     found.sort(key=lambda each: worst.index(each.code))
     return [
@@ -101,7 +124,7 @@ def health(
     ]
 
 
-def _of_the_server(warnings: Iterable[Warned]) -> list[Finding]:
+def _of_no_queue(warnings: Iterable[Warned]) -> list[Finding]:
     """Several may have one code: they are told apart by their order."""
     seen = Counter[str]()
     found = []
@@ -180,6 +203,20 @@ def _settings(queue: str, look: Look, lease_s: float) -> Iterator[Finding]:
         said = ", ".join(f"{lease:g} for {who}" for lease, who in named.items())
         yield Finding(
             "leases_differ", f"queue {queue}: PROCESSING_TIMEOUT_S is {said}: set it alike for all processes", queue
+        )
+
+
+def _clock(queue: str, look: Look, first: tuple[str, int] | None) -> Iterator[Finding]:
+    """What the schedules of a queue did not do."""
+    if first and look.books.now_ms - first[1] > OLD_MS:
+        ago = _span(look.books.now_ms - first[1])
+        why = "no reaper fires it: start one (python reaper.py), or see in its log what keeps it"
+        yield Finding("schedule_late", f"queue {queue}: the schedule {first[0]} was due {ago} ago, and {why}", queue)
+    if missed := sum(counts.get("schedules_missed", 0) for counts in last(look.minutes).values()):
+        times = "1 due time of a schedule" if missed == 1 else f"{missed} due times of schedules"
+        why = "no reaper was there in time, or the queue took no job"
+        yield Finding(
+            "schedules_missed", f"queue {queue}: {times} passed without a job in the last minutes: {why}", queue
         )
 
 
@@ -320,6 +357,16 @@ def _processing(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
         if misses_reaper:
             parts.append(NO_REAPER)
     return "running", ", ".join(parts) + "."
+
+
+def explanation_of_remembered(job: Job) -> tuple[str, str]:
+    """The same of a job that only the record knows."""
+    if job.status not in ENDED:
+        lost = "Redis has lost it, or has got back older data"
+        return "remembered", f"The record says that it is {job.status}, but the queue does not know it: {lost}."
+    how = {"done": "It was done", "failed": f"It failed for good{_with_error(job)}", "cancelled": "It was cancelled"}
+    when = f", {rfc3339(job.finished_ms)}" if job.finished_ms else ""
+    return "remembered", f"{how[job.status]}{when}. The queue has forgotten it; this is from the record."
 
 
 def _by(job: Job) -> str:

@@ -14,10 +14,10 @@ from typing import Any
 from _jobqueue.records import PRIORITIES
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
-from _jobqueue.web.jobs import submit_new
+from _jobqueue.web.jobs import remembered, submit_new
 from _jobqueue.web.openapi import Route
 from _jobqueue.web.schemas import ANYTHING, TEXT, shape
-from jobqueue import Invalid, Job, NewJob
+from jobqueue import Invalid, Job, NewJob, NotFound
 
 STATUS_WORDS = {
     "queued": "pending",
@@ -38,7 +38,10 @@ def submit_email(backend: Backend) -> dict[str, Any]:
 
 
 def email_status(backend: Backend, job_id: str) -> dict[str, Any]:
-    return _in_email_words(backend.jobs.get(job_id))
+    try:
+        return _in_email_words(backend.jobs.get(job_id))
+    except NotFound:
+        return _in_email_words(remembered(backend, job_id))
 
 
 def submit_task(backend: Backend) -> dict[str, Any]:

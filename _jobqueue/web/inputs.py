@@ -10,6 +10,7 @@ from typing import Any
 import bottle
 
 from _jobqueue.errors import pointer_to
+from _jobqueue.rfc3339 import epoch_ms
 from _jobqueue.strict_json import parse_json
 from _jobqueue.web.problems import Problem
 from jobqueue import Invalid
@@ -45,6 +46,16 @@ def seconds(given: dict[str, str], name: str, high: float) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", text) or float(text) > high:
         raise Invalid([(f"/{name}", f"must be a number of seconds from 0 to {high:g}")])
     return float(text)
+
+
+def moment(given: dict[str, str], name: str) -> int | None:
+    """A time of RFC 3339 in ms since the epoch; None where it is not given."""
+    if name not in given:
+        return None
+    ms = epoch_ms(given[name])
+    if ms is None:
+        raise Invalid([(f"/{name}", "must be a time with its offset, like 2027-01-31T08:00:00Z")])
+    return ms
 
 
 def wants_text() -> bool:

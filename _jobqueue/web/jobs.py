@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import bottle
 
 from _jobqueue.errors import OtherQueue, ParentGone
-from _jobqueue.records import ENDED, STATUSES, Warned
+from _jobqueue.records import ENDED, JOB_ID, STATUSES, Warned
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
+from _jobqueue.web.diagnosis import explanation_of_remembered
 from _jobqueue.web.problems import problem_of
-from jobqueue import Filter, Invalid, Job, JobQueueError, NewJob, Submitted
+from jobqueue import Filter, Invalid, Job, JobQueueError, NewJob, NotFound, Submitted
 
-FILTERS = tuple(field.name for field in dataclasses.fields(Filter))
+FILTERS = ("status", "type", "queue", "tag", "kind")
 PAGE, MAX_PAGE = 50, 200
 MAX_OFFSET = 10_000  # further on, a cursor
 MAX_WAIT_S = 20.0
@@ -129,14 +130,19 @@ def _warnings(backend: Backend, answers: Sequence[Submitted]) -> Iterator[Warned
 
 def page(backend: Backend) -> dict[str, Any]:
     """Jobs that match."""
-    given = inputs.query(*FILTERS, "limit", "offset", "cursor")
+    given = inputs.query(*FILTERS, "since", "until", "limit", "offset", "cursor")
+    check_status(given)
+    return page_of(backend, Filter(**{name: given.get(name) for name in FILTERS}), given)  # type: ignore[arg-type]
+
+
+def check_status(given: dict[str, str]) -> None:
     if given.get("status", STATUSES[0]) not in STATUSES:
         raise Invalid([("/status", f"must be one of {', '.join(STATUSES)}")])
-    return page_of(backend, Filter(**{name: given.get(name) for name in FILTERS}), given)
 
 
 def page_of(backend: Backend, wanted: Filter, given: dict[str, str]) -> dict[str, Any]:
-    """The page that a query asks for: ``limit``, ``offset``, ``cursor``."""
+    """The page that a query asks for: ``since``, ``until``, ``limit``, ``offset``, ``cursor``."""
+    wanted = replace(wanted, since_ms=inputs.moment(given, "since"), until_ms=inputs.moment(given, "until"))
     limit = inputs.whole(given, "limit", PAGE, 1, MAX_PAGE)
     offset = inputs.whole(given, "offset", 0, 0, MAX_OFFSET)
     found = backend.jobs.page(wanted, limit=limit, offset=offset, cursor=given.get("cursor"))
@@ -146,12 +152,31 @@ def page_of(backend: Backend, wanted: Filter, given: dict[str, str]) -> dict[str
 def get(backend: Backend, job_id: str) -> dict[str, Any]:
     """The job; with ``wait_s``, as soon as it has ended or that time has passed."""
     wait_s = inputs.seconds(inputs.query("wait_s"), "wait_s", MAX_WAIT_S)
-    job = backend.jobs.get(job_id)
+    try:
+        job = backend.jobs.get(job_id)
+    except NotFound:
+        return {**remembered(backend, job_id).as_dict(), "source": "history"}
     if wait_s and job.status not in ENDED:
         backend.waiters.sleep(bottle.request.environ, job_id, wait_s)
     return job.as_dict()
 
 
+def remembered(backend: Backend, job_id: str) -> Job:
+    """A job that the queue has forgotten, from the record. NotFound where that has none, or it was deleted, or the record has not
+    learned yet what became of it."""
+    if backend.record and backend.jobs.is_leaving(job_id):  # first: the record is written before this ceases to be so
+        raise NotFound(f"there is no job {job_id}")
+    row = backend.record.ask(lambda record: record.get(job_id)) if backend.record and JOB_ID.fullmatch(job_id) else None
+    if row is None or row.deleted:
+        raise NotFound(f"there is no job {job_id}")
+    return row.job
+
+
 def explain(backend: Backend, job_id: str) -> dict[str, Any]:
     """Why a job is not running yet, or what happened to it."""
-    return backend.overview.explain(job_id)
+    try:
+        return backend.overview.explain(job_id)
+    except NotFound:
+        job = remembered(backend, job_id)
+        code, text = explanation_of_remembered(job)
+        return {"code": code, "explanation": text, "job": job.as_dict() | {"source": "history"}}

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from _jobqueue.histograms import BUCKETS_MS
+from _jobqueue.by_type import ByType
 from _jobqueue.records import ENDED, FAILURES, Books, Look
+from _jobqueue.web import backlog
+from _jobqueue.web.by_type import families, histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Sample = tuple[dict[str, str], float]
+SCHEDULES = {
+    "fired": "Due times of schedules that made a job.",
+    "late": "Those of them that came over 10 s late.",
+    "skipped": "Due times at which the last job had not ended.",
+    "missed": "Due times that passed without a job: no reaper was there, or the queue took none.",
+}
 
 
 def as_json(queues: dict[str, Books]) -> dict[str, Any]:
@@ -38,10 +46,10 @@ def as_json(queues: dict[str, Books]) -> dict[str, Any]:
     }
 
 
-def as_prometheus(looks: dict[str, Look], server: dict[str, Any]) -> str:
+def as_prometheus(looks: dict[str, Look], types: dict[str, ByType], server: dict[str, Any]) -> str:
     """``server``: what JobQueue.server() says."""
     lines: list[str] = []
-    for name, kind, text, samples in _families(looks, server):
+    for name, kind, text, samples in (*_families(looks, server), *families(looks, types)):
         full = f"jobqueue_{name}"
         lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}"]
         for labels, value in samples:
@@ -78,7 +86,10 @@ def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[tuple[
     yield "reaper_up", "gauge", "1 while a reaper looks after the queue.", gauge(lambda books: int(books.reaper_lives))
     yield "wait_seconds", "histogram", "From when a job could run to its first start.", _histogram(queues, "wait")
     yield "run_seconds", "histogram", "How long attempts ran.", _histogram(queues, "run")
+    for what, text in SCHEDULES.items():
+        yield f"schedules_{what}_total", "counter", text, total(f"schedules_{what}")
     yield from _workers(looks)
+    yield from backlog.families(looks)
     yield "redis_memory_bytes", "gauge", "Memory that Redis uses.", [({}, server["used_memory_bytes"] or 0)]
     yield (
         "redis_maxmemory_bytes",
@@ -102,13 +113,4 @@ def _workers(looks: dict[str, Look]) -> Iterator[tuple[str, str, str, list[Sampl
 
 
 def _histogram(queues: dict[str, Books], kind: str) -> list[Sample]:
-    samples: list[Sample] = []
-    for queue, books in queues.items():
-        seen = 0
-        for bound in (*BUCKETS_MS, "inf"):
-            seen += books.totals.get(f"{kind}:{bound}", 0)
-            edge = "+Inf" if isinstance(bound, str) else f"{bound / 1000:g}"
-            samples.append(({"suffix": "_bucket", "queue": queue, "le": edge}, seen))
-        samples.append(({"suffix": "_sum", "queue": queue}, books.totals.get(f"{kind}:sum", 0) / 1000))
-        samples.append(({"suffix": "_count", "queue": queue}, seen))
-    return samples
+    return [s for queue, books in queues.items() for s in histogram({"queue": queue}, books.totals, kind)]

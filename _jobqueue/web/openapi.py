@@ -10,7 +10,7 @@ import jobqueue
 from _jobqueue.records import MAX_KEY_CHARS
 from _jobqueue.web.jobs import MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
 from _jobqueue.web.problems import PROBLEM_JSON
-from _jobqueue.web.schemas import CURSOR, JOB_ID, NAMED, STATUS, TEXT, WHOLE, WORD, Schema, ref
+from _jobqueue.web.schemas import CURSOR, JOB_ID, NAMED, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
 
 # Instead of the scope that a key needs.
 ANYBODY = "anybody"
@@ -38,7 +38,7 @@ class Route(NamedTuple):
         posts, guarded = self.method == "POST", self.scope != ANYBODY
         found = {401, 403, 500, 503, *self.also}
         found |= {400, 413, 415} if self.body else set()
-        found |= {422, 429} if posts else {422} if self.takes and guarded else set()
+        found |= {422, 429} if posts else {422} if (self.takes or self.body) and guarded else set()
         return found | ({404} if "<" in self.path else set())
 
 
@@ -74,6 +74,7 @@ PARAMETERS = {
     "job_id_path": _in_path("job_id", TEXT, example=JOB_ID),
     "queue_path": _in_path("queue", WORD),
     "job_type_path": _in_path("job_type", WORD),
+    "schedule_path": _in_path("schedule", WORD),
     "key": {
         "name": "Idempotency-Key",
         "in": "header",
@@ -85,6 +86,22 @@ PARAMETERS = {
     "queue": _in_query("queue", TEXT),
     "tag": _in_query("tag", TEXT),
     "kind": _in_query("kind", TEXT, description="Dead letters whose last error is of that kind."),
+    "since": _in_query(
+        "since",
+        TIME,
+        description="From then on: when they ended, for a status done, failed or cancelled, or a kind; when they were "
+        "submitted, for a tag. Elsewhere it is an error, but in the record, where it is their submit too.",
+    ),
+    "until": _in_query("until", TIME, description="Before then; otherwise as since."),
+    "text": _in_query(
+        "text",
+        {**TEXT, "minLength": 1, "maxLength": 200},
+        description="Stands in the payload, the result or the last error, whatever its case. Needs since, at most 31 days before until.",
+    ),
+    "history_cursor": _in_query(
+        "cursor", {**TEXT, "format": "history-cursor"}, description="next_cursor of the page before."
+    ),
+    "q": _in_query("q", {**TEXT, "pattern": r"\S", "maxLength": MAX_KEY_CHARS}, required=True),
     "limit": _in_query("limit", {**WHOLE, "minimum": 1, "maximum": MAX_PAGE, "default": PAGE}),
     "offset": _in_query("offset", {**WHOLE, "maximum": MAX_OFFSET, "default": 0}),
     "cursor": _in_query("cursor", CURSOR, description="next_cursor of the page before."),
@@ -94,6 +111,8 @@ PARAMETERS = {
         description="Answer when the job has ended, or after that many seconds.",
     ),
     "format": _in_query("format", {"enum": ["json", "prometheus"]}),
+    "place": _in_query("cursor", PLACE, description="next_cursor of the page before."),
+    "dry_run": _in_query("dry_run", TEXT, description="Say what it would be, and store nothing.", allowEmptyValue=True),
     "verbose": _in_query("verbose", TEXT, description="Say what was found.", allowEmptyValue=True),
 }
 

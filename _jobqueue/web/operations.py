@@ -11,8 +11,8 @@ from _jobqueue.records import ACT_MOST, ACTIONS, STATUSES, Kind
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
-from _jobqueue.web.jobs import FILTERS, page_of
-from jobqueue import Filter, Invalid
+from _jobqueue.web.jobs import FILTERS, page_of, remembered
+from jobqueue import Filter, Invalid, NotFound
 
 # ----------------------------------------------------------------------------------------------------------- one job
 
@@ -37,7 +37,12 @@ def run_now(backend: Backend, job_id: str) -> dict[str, Any]:
 
 
 def delete(backend: Backend, job_id: str) -> None:
-    backend.jobs.delete(job_id)
+    try:
+        backend.jobs.delete(job_id)
+    except NotFound:
+        remembered(backend, job_id)  # else it is nowhere
+        assert backend.record
+        backend.record.change(lambda record: record.erase_job(job_id))
     bottle.response.status = 204
 
 
@@ -99,7 +104,7 @@ def _filter_problems(wanted: Any) -> list[tuple[str, str]]:
 
 
 def dead_letters(backend: Backend) -> dict[str, Any]:
-    given = inputs.query("type", "queue", "kind", "limit", "offset", "cursor")
+    given = inputs.query("type", "queue", "kind", "since", "until", "limit", "offset", "cursor")
     wanted = Filter("failed", given.get("type"), given.get("queue"), kind=given.get("kind"))
     return page_of(backend, wanted, given)
 

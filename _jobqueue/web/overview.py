@@ -15,6 +15,7 @@ import jobqueue
 from _jobqueue.config import Config
 from _jobqueue.records import STATUSES, Books, Look
 from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.web.by_type import ROWS_MOST, Types, rows_of
 from _jobqueue.web.diagnosis import Patience, explanation, health, what_blocks
 from _jobqueue.web.rates import WINDOW, by_minute, crew, last, minute_row, pace_of_work, paces, rates
 from jobqueue import JobQueue
@@ -30,6 +31,7 @@ class Overview:
     def __init__(self, jobs: JobQueue, patience: Patience) -> None:
         self.jobs, self.patience, self.started_ms = jobs, patience, int(time.time() * 1000)
         self._lease_s = jobs.policy.timeout_ms / 1000
+        self.types = Types(jobs)
         # Replaced as a whole, never changed: threads that do so at the same time have read the same.
         self._past: dict[int, dict[str, Any]] = {}  # minutes that are over, of all queues together
         self._submitted = 0
@@ -38,21 +40,27 @@ class Overview:
     def stats(self) -> dict[str, Any]:
         """Everything that changes, in one answer."""
         looks, hour = self._hour()
-        now_ms = _now_ms(looks)
+        now_ms, types = _now_ms(looks), rows_of(looks, self.types.look())
         return {
             "now": rfc3339(now_ms),
             "version": jobqueue.__version__,
-            "health": health(looks, self.server()["warnings"], self.patience, self._lease_s),
+            "health": self._health(looks, self.server()),
             "jobs": {status: sum(look.books.sizes[status] for look in looks.values()) for status in STATUSES},
             "rates": rates(last(by_minute(looks)), now_ms),
             "minutes": hour,
             "queues": [_queue_with_rates(queue, look) for queue, look in looks.items()],
             "workers": [row for queue, look in looks.items() for row in worker_rows(queue, look)],
+            "types": types[:ROWS_MOST],
+            "types_more": len(types[ROWS_MOST:]),
         }
 
     def health(self, server: dict[str, Any]) -> list[dict[str, Any]]:
         """What is wrong with the queues, and with Redis as ``JobQueue.server()`` found it."""
-        return health(self._looks(WINDOW), server["warnings"], self.patience, self._lease_s)
+        return self._health(self._looks(WINDOW), server)
+
+    def _health(self, looks: dict[str, Look], server: dict[str, Any]) -> list[dict[str, Any]]:
+        due = self.jobs.schedules.first_due(list(looks))
+        return health(looks, server["warnings"], self.patience, self._lease_s, due)
 
     def explain(self, job_id: str) -> dict[str, Any]:
         """Why a job is not running yet, or what happened to it. NotFound when there is none."""

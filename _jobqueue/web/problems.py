@@ -9,12 +9,14 @@ from typing import Any
 
 import bottle
 
-from _jobqueue.errors import OldProgram, OtherQueue, ParentGone
+from _jobqueue.errors import NoCron, OldProgram, OtherQueue, ParentGone
+from _jobqueue.record.errors import RecordTooNew, RecordUnavailable
 from _jobqueue.web.security import Refused
 from jobqueue import Conflict, Invalid, KeyReused, NotFound, TooManyTypes, Unavailable
 
 # The one table from errors to HTTP: the queue's by class, those that Bottle and waitress find by status.
 HTTP = {
+    NoCron: (422, "no_cron"),
     TooManyTypes: (422, "too_many_types"),
     OtherQueue: (422, "other_queue"),
     ParentGone: (422, "parent_gone"),
@@ -24,6 +26,8 @@ HTTP = {
     OldProgram: (409, "old_worker"),
     Conflict: (409, "wrong_status"),
     Unavailable: (503, "redis_unavailable"),
+    RecordUnavailable: (503, "record_unavailable"),
+    RecordTooNew: (503, "record_unavailable"),
     Exception: (500, "internal_error"),
 }
 CODES = {
@@ -77,6 +81,10 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Unavailable):
         detail = f"{error.public}. Try again; under an Idempotency-Key that is safe."
         return Problem(status, code, detail, Retry_After=str(RETRY_AFTER_S))
+    if isinstance(error, RecordUnavailable):
+        return Problem(
+            status, code, f"{error.public}. The queue itself is not concerned.", Retry_After=str(RETRY_AFTER_S)
+        )
     return Problem(status, code, OURS_TO_FIND if status == 500 else str(error))
 
 

@@ -36,12 +36,12 @@ def minute_row(minute: int, counts: Counts) -> dict[str, Any]:
     return {
         "at": rfc3339(minute * 60_000),
         **{name: counts.get(name, 0) for name in ("submitted", "done", "failed", "retried")},
-        **_percentiles(counts),
+        **percentiles(counts),
         "oldest_ms": counts.get("oldest_ms") or None,
     }
 
 
-def _percentiles(counts: Counts) -> dict[str, int | None]:
+def percentiles(counts: Counts) -> dict[str, int | None]:
     return {
         f"{kind}_p{percent}_ms": percentile(counts, kind, percent / 100)
         for kind in ("wait", "run")
@@ -80,7 +80,7 @@ def rates(minutes: Mapping[int, Counts], now_ms: int) -> dict[str, Any]:
         "finished_per_minute": round((counts["done"] + counts["failed"]) / passed, 1),
         "failed_per_minute": round(counts["failed"] / passed, 1),
         "error_rate": round(errors / attempts, 4) if attempts else None,
-        **_percentiles(counts),
+        **percentiles(counts),
     }
 
 

@@ -29,6 +29,7 @@ TAGS = {
     "Queues and workers": "Who works on what.",
     "Health": "For probes and monitoring.",
 }
+TIMES = ("since", "until")
 LIST = ("limit", "offset", "cursor")
 NEW_JOB, JOB, PAGE, QUEUE = ref("NewJob"), ref("Job"), ref("Page"), ref("Queue")
 EXPLANATION, VERDICT, STATS, SYSTEM = ref("Explanation"), ref("Verdict"), ref("Stats"), ref("System")
@@ -42,7 +43,7 @@ ROUTES = (
     Route("POST", "/jobs/bulk", "admin", "Jobs", "bulk", f"Retry, cancel, delete or run now up to {ACT_MOST:,} jobs, by their ids or a filter",
           {200: ACTED}, operations.bulk, (), BULK),
     Route("GET", "/jobs", "read", "Jobs", "list", "List jobs",
-          {200: PAGE}, jobs.page, ("status", "type", "queue", "tag", "kind", *LIST)),
+          {200: PAGE}, jobs.page, ("status", "type", "queue", "tag", "kind", *TIMES, *LIST)),
     Route("GET", "/jobs/<job_id>", "read", "Jobs", "get", "See a job",
           {200: JOB}, jobs.get, ("wait_s",)),
     Route("GET", "/jobs/<job_id>/explain", "read", "Jobs", "explain", "Say why a job is not running yet, or what happened to it",
@@ -60,7 +61,7 @@ ROUTES = (
     Route("POST", "/jobs/<job_id>/run", "admin", "Jobs", "runNow", "Run a scheduled job now",
           {200: JOB}, operations.run_now, also=(409,)),
     Route("GET", "/dlq", "read", "Dead letters", "deadLetters", "List dead letters",
-          {200: PAGE}, operations.dead_letters, ("type", "queue", "kind", *LIST)),
+          {200: PAGE}, operations.dead_letters, ("type", "queue", "kind", *TIMES, *LIST)),
     Route("GET", "/dlq/kinds", "read", "Dead letters", "kinds", "Count dead letters by the kind of their last error",
           {200: KINDS}, operations.kinds, ("queue",)),
     Route("POST", "/dlq/requeue", "admin", "Dead letters", "requeueAll", f"Retry the oldest dead letters, up to {REQUEUE_MOST:,} of each queue",
@@ -85,7 +86,7 @@ ROUTES = (
           {200: WORKERS}, queues.workers),
     Route("GET", "/metrics", "read", "Health", "metrics", "Counts, as JSON or for Prometheus",
           {200: METRICS}, status.metrics, ("format",)),
-    Route("GET", "/stats", "read", "Health", "stats", "What is wrong, rates, queues, workers and the last hour in one answer",
+    Route("GET", "/stats", "read", "Health", "stats", "What is wrong, rates, queues, workers, types and the last hour in one answer",
           {200: STATS}, status.stats),
     Route("GET", "/system", "read", "Health", "system", "What it runs on, and how it is set",
           {200: SYSTEM}, status.system),

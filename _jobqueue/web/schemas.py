@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from _jobqueue.by_type import OTHER, TYPES_KEPT
 from _jobqueue.records import (
     ACT_MOST,
     ACTIONS,
@@ -28,6 +29,7 @@ from _jobqueue.records import (
     TAG,
     WHEN,
 )
+from _jobqueue.web.by_type import ROWS_MOST
 from _jobqueue.web.diagnosis import EXPLANATIONS, LEVELS, MAX_FINDINGS
 from _jobqueue.web.jobs import FILTERS
 from _jobqueue.web.overview import HOUR
@@ -80,6 +82,7 @@ NUMBER: Schema = {"type": "number", "minimum": 0}
 CURSOR: Schema = {"type": "string", "format": "cursor"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 WORD: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
+PLACE: Schema = {"type": "string", "pattern": f"^{NAME.pattern}:{NAME.pattern}$"}
 STATUS: Schema = {"enum": list(STATUSES)}
 PRIORITY: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_PRIORITY}
 BY_STATUS = shape(alike(WHOLE, *STATUSES))
@@ -179,6 +182,8 @@ JOB = shape(
         "after": said(listed(TEXT), "The jobs that it waits for, or has waited for."),
         "when": {"enum": list(WHEN)},
         "blocked_by": said(WHOLE, "How many of them it still waits for."),
+        "schedule": said(TEXT, "Of a job that a schedule has made: its name."),
+        "scheduled_for": said(maybe(TIME), "The due time that it is for; null for an operator's run."),
         "durability": said(
             {"enum": list(DURABILITIES)}, "In the answer to a submit, where DURABILITY is set: what is confirmed."
         ),
@@ -186,6 +191,11 @@ JOB = shape(
     },
     ("job_id", "status", "result", "attempts"),
 )
+# Of the record alone.
+JOB["properties"] |= {
+    "source": said({"enum": ["history"]}, "It is from the record: the queue has forgotten it."),
+    "deleted": said(SWITCH, "In the record: somebody has deleted it, so its content is erased."),
+}
 RESULT = shape({"status": WHOLE, "job": ref("Job"), "error": ref("Problem")}, ("status",))
 RESULTS = shape({"results": listed(ref("Result")), "warnings": listed(TEXT)}, ("results",))
 PAGE = full(
@@ -209,6 +219,37 @@ FLOW = full(
         listed(full(job_id=TEXT, name=maybe(TEXT), type=TEXT, status=STATUS, after=listed(TEXT))), "The nearest first."
     ),
     truncated=said(SWITCH, "There are more."),
+)
+HISTORY_PAGE = full(
+    jobs=listed(ref("Job")),
+    next_cursor=said(
+        maybe(TEXT), "Continues the list; null at the end. There may be more where a page has few jobs, or none."
+    ),
+    looked_to=said(maybe(TIME), "All that match and are not older are told of; null: all that match."),
+)
+FILTER_TO_ERASE = shape(
+    {name: STATUS if name == "status" else TEXT for name in FILTERS} | {"since": TIME, "until": TIME},
+    minProperties=1,
+    additionalProperties=False,
+)
+ERASE = shape(
+    {"filter": FILTER_TO_ERASE, "cursor": said(TEXT, "next_cursor of the answer before, to the same filter.")},
+    ("filter",),
+    additionalProperties=False,
+)
+ERASED = full(erased=WHOLE, next_cursor=said(maybe(TEXT), "Repeat the call with it while it is not null."))
+FOUND = full(
+    q=TEXT,
+    found=listed(
+        full(
+            **{"as": {"enum": ["job", "unique_key", "idempotency_key", "tag", "kind", "queue", "type"]}},
+            job={"oneOf": [ref("Job"), {"type": "null"}]},
+            filter=said(maybe(ANYTHING), "What the lists of jobs take to show them, where it is no job."),
+            jobs=said(maybe(INTEGER), "How many there are, where that is known."),
+            source={"enum": ["queue", "history"]},
+        )
+    ),
+    notes=said(listed(TEXT), "What was not looked at, in sentences."),
 )
 EXPLANATION = full(
     code={"enum": list(EXPLANATIONS)},
@@ -276,6 +317,7 @@ WORKER = shape(
     {
         **alike(TEXT, "worker", "queue", "host", "version"),
         **alike(WHOLE, "pid", "threads"),
+        "marks": said(SWITCH, "It marks what it changes, for the record; a worker of an earlier release does not."),
         "lease_s": said(NUMBER, "PROCESSING_TIMEOUT_S of the worker: without a beat for so long, it is dead."),
         "types": listed(TEXT),
         "running": listed(shape({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})),
@@ -338,6 +380,21 @@ PACE = shape(
         **alike(WHOLE, "workers", "threads", "busy"),
     }
 )
+TYPE_FIGURES = full(
+    **alike(TEXT, "queue", "type"),
+    waiting=said(WHOLE, "Queued jobs of the type in that queue."),
+    exact=said(
+        SWITCH, "All jobs that wait there were counted; else waiting, growth and oldest come from some of them."
+    ),
+    running=WHOLE,
+    oldest_age_s=said(maybe(NUMBER), "Of the waiting jobs."),
+    growth_per_minute=said({"type": "number"}, "How many more wait than a minute ago, an estimate."),
+    done_per_minute=said(NUMBER, "Attempts that succeeded in the last minute."),
+    failed_per_minute=said(NUMBER, "Attempts that did not, whether or not another follows."),
+    **PERCENTILES,
+    handled=said(SWITCH, "A living worker has a handler for it."),
+    paused=said(SWITCH, "The type is paused in that queue."),
+)
 STATS = full(
     now=TIME,
     version=TEXT,
@@ -347,6 +404,13 @@ STATS = full(
     minutes=listed(MINUTE, description=f"{HOUR} of them over all queues, the oldest first, this one last."),
     queues=listed({"allOf": [ref("Queue"), PACE]}),
     workers=listed(ref("Worker")),
+    types=listed(
+        TYPE_FIGURES,
+        maxItems=ROWS_MOST,
+        description=f"The one that grows most first. Beyond {TYPES_KEPT} types of a queue, {OTHER} is the rest.",
+    ),
+    types_more=said(WHOLE, "How many further types there are."),
+    record=said(SWITCH, "A record is kept: GET /history shows it."),
 )
 BOOKS = full(
     queue=TEXT,

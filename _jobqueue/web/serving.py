@@ -89,9 +89,18 @@ class Channel(HTTPChannel):
     parser_class, task_class, error_task_class = Parser, Served, Refusal
     rest, answer, current_outbuf_count = b"", b"", 0
     since, lingers = 0.0, False  # since when it sends a request, or is sent an answer, or only listened to
+    early = False  # the client has sent more, or left, while a request was served
 
     def readable(self) -> bool:
-        return not (self.requests or self.rest or self.total_outbufs_len or self.will_close or self.close_when_flushed)
+        """Also while a request is served: most clients say nothing until its answer has come, and then the loop need not be
+        woken to listen again."""
+        busy = self.early if self.requests else self.rest
+        return not (busy or self.total_outbufs_len or self.will_close or self.close_when_flushed)
+
+    def handle_read(self) -> None:
+        self.early = bool(self.requests)
+        if not self.early:
+            super().handle_read()
 
     def received(self, data: bytes) -> None:
         if self.lingers:
@@ -117,6 +126,8 @@ class Channel(HTTPChannel):
                 self.socket.shutdown(socket.SHUT_WR)
         elif self.rest:
             self.server.trigger.pull_trigger(self.go_on)
+        elif self.early or self.total_outbufs_len or self.will_close or self.close_when_flushed:
+            self.server.wake()
 
     def go_on(self) -> None:
         """With what came behind a request, once its answer has left."""
@@ -158,6 +169,9 @@ class Listener(TcpWSGIServer):
             super().add_task(channel)
 
     def pull_trigger(self) -> None:
+        """Waitress does so after each answer; `wake` is called where there is something to do."""
+
+    def wake(self) -> None:
         if not self.pulled:  # one wakes the loop for all that was answered before it looks
             self.pulled = self.accepting  # afterwards nobody resets it
             self.trigger.pull_trigger()

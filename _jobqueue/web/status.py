@@ -17,12 +17,12 @@ HEALTH_S = 1.0  # Redis has this long to answer a probe
 def metrics(backend: Backend) -> dict[str, Any] | str:
     jobs = backend.jobs
     if inputs.wants_text():
-        return counts.as_prometheus(jobs.looks(), jobs.server())
+        return counts.as_prometheus(jobs.looks(), backend.overview.types.look(), jobs.server())
     return counts.as_json(jobs.all_books())
 
 
 def stats(backend: Backend) -> dict[str, Any]:
-    return backend.overview.stats()
+    return backend.overview.stats() | {"record": backend.record is not None}
 
 
 def system(backend: Backend) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
+from _jobqueue.by_type import of_each
 from _jobqueue.errors import Unavailable
 from _jobqueue.records import NO_REAPER, REAPER_MISSED_S, Held, __version__
 from _jobqueue.store.leases import Presence
@@ -83,6 +84,7 @@ class Beat:
             "host": socket.gethostname(),
             "pid": self.pid,
             "version": __version__,
+            "marks": True,  # it marks what it changes, for the record; a release before does not
             "threads": self.threads[queue],
             "lease_s": self.shift.lease_ms / 1000,  # a reaper goes by it
             "types": sorted(self.shift.attempts.types),
@@ -128,9 +130,9 @@ class Beat:
         held = [Held(run.job.id, run.job.token, round((run.deadline - now) * 1000), run.changes()) for run in runs]
         return runs, held + waiting
 
-    def _counted(self, queue: str) -> Counter[str]:
+    def _counted(self, queue: str) -> dict[str, Counter[str]]:
         """What the queue's slots have counted since the last beat. A beat that fails loses it: nothing hangs on it."""
-        return sum((slot.take_counts() for slot in self._slots(queue)), Counter[str]())
+        return of_each(slot.take_counts() for slot in self._slots(queue))
 
     def _tell_of_reaper(self, lives: bool) -> None:
         now = time.monotonic()

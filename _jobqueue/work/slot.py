@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
-from _jobqueue.histograms import times
+from _jobqueue.histograms import add_time
 from _jobqueue.records import IN_PLACE, Claimed, Held, Settlement
 from _jobqueue.store.leases import Conversation
 from _jobqueue.work.run import Run
@@ -35,7 +35,8 @@ class Slot:
         self._handed: list[Settlement] = []  # what the beat is to settle, or the slot itself if it comes first
         self._abandoned = False  # another slot or main has taken over; its thread only ends
         self._seen = 0  # the last claim whose jobs it has taken
-        self._counts: Counter[str] = Counter()  # waiting and running times, until the next beat takes them
+        # By type: attempts done and failed, waiting and running times, until the next beat takes them.
+        self._counts: dict[str, Counter[str]] = {}
 
     # -- the slot's own thread
 
@@ -89,9 +90,7 @@ class Slot:
                 return False
             if end:
                 self._ended.append(end)
-            waited = times("wait", run.job.waited_ms) if run.job.waited_ms is not None else ()
-            for name, n in (*waited, *times("run", (time.monotonic() - run.started) * 1000)):
-                self._counts[name] += n
+            self._count(run, end.outcome if end else "lost")
             return True
 
     # -- the watch
@@ -117,6 +116,8 @@ class Slot:
             if self._abandoned or self._running is not run:
                 return None
             self._abandoned = True
+            if run:
+                self._count(run, "failed")
             ends, self._ended = self._ended + self._release(), []
             return ends
 
@@ -132,6 +133,7 @@ class Slot:
             if not self._running:
                 return None
             job = self._running.job
+            self._count(self._running, "failed")
             end = Settlement(job.id, job.token, "failed", IN_PLACE, "interrupted", INTERRUPTED)
             self._handed.append(end)
             return self._running, end
@@ -156,9 +158,9 @@ class Slot:
             waiting = [Held(job.id, job.token, round(timeout_s(job) * 1000)) for job in self._pending]
             return self._running, waiting + [Held(end.id, end.token, lease_ms) for end in self._ended]
 
-    def take_counts(self) -> Counter[str]:
+    def take_counts(self) -> dict[str, Counter[str]]:
         with self._lock:
-            counts, self._counts = self._counts, Counter()
+            counts, self._counts = self._counts, {}
             return counts
 
     @property
@@ -170,6 +172,17 @@ class Slot:
         """Abandoned, its thread has ended, and nothing is left to settle."""
         with self._lock:
             return self._abandoned and self.future.done() and not self._handed
+
+    def _count(self, run: Run, outcome: str) -> None:
+        job_type, waited_ms = run.job.type, run.job.waited_ms
+        counts = self._counts.get(job_type)
+        if counts is None:
+            counts = self._counts[job_type] = Counter()
+        if waited_ms is not None:
+            add_time(counts, "wait", waited_ms)
+        add_time(counts, "run", (time.monotonic() - run.started) * 1000)
+        if outcome in ("done", "failed"):
+            counts[outcome] += 1
 
     def _release(self) -> list[Settlement]:
         """What has not started goes back unharmed."""

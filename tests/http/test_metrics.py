@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import requests
 
+from _jobqueue.by_type import OTHER
 from _jobqueue.histograms import BUCKETS_MS
+from _jobqueue.loading import load_handlers
 from _jobqueue.records import ENDED, FAILURES
+from _jobqueue.web.by_type import LABELS_MOST
 from jobqueue import JobQueue
 from tests.harness import Server, System, eventually
 from tests.played import Worker
@@ -63,6 +66,10 @@ def text(system: System) -> str:
 
 def families(system: System) -> dict[str, Any]:
     return {family.name: family for family in parser.text_string_to_metric_families(text(system))}
+
+
+def odd_handlers() -> set[str]:
+    return set(load_handlers("tests.odd_handlers"))
 
 
 def value(system: System, name: str, **labels: str) -> float:
@@ -149,6 +156,15 @@ def test_prometheus_reads_it_and_finds_the_same_numbers(small_run: System) -> No
         ("jobqueue_worker_threads_busy", {"queue": "default"}, 0),
         ("jobqueue_wait_seconds_count", {"queue": "default"}, 7),
         ("jobqueue_run_seconds_count", {"queue": "default"}, 9),
+        ("jobqueue_type_attempts_total", {"queue": "default", "type": "say", "outcome": "done"}, 5),
+        ("jobqueue_type_attempts_total", {"queue": "default", "type": "fail", "outcome": "failed"}, 4),
+        ("jobqueue_type_wait_seconds_count", {"queue": "default", "type": "fail"}, 2),
+        ("jobqueue_type_run_seconds_count", {"queue": "default", "type": "fail"}, 4),
+        ("jobqueue_type_waiting", {"queue": "idle", "type": "echo"}, 3),
+        ("jobqueue_type_running", {"queue": "default", "type": "say"}, 0),
+        ("jobqueue_type_handled", {"queue": "default", "type": "say"}, 1),
+        ("jobqueue_type_handled", {"queue": "idle", "type": "echo"}, 0),
+        ("jobqueue_type_paused", {"queue": "idle", "type": "echo"}, 0),
     ]:
         assert value(small_run, name, **labels) == expected, (name, labels)
     assert value(small_run, "jobqueue_oldest_queued_seconds", queue="idle") > 0
@@ -206,7 +222,7 @@ def text_of(url: str) -> list[str]:
 
 
 def test_labels_are_few_whatever_handlers_raise_and_clients_send(small_run: System) -> None:
-    allowed = {"queue", "outcome", "reason", "status", "le"}
+    allowed = {"queue", "outcome", "reason", "status", "le", "type"}
     seen: dict[str, set[str]] = {}
     for family in families(small_run).values():
         for sample in family.samples:
@@ -214,6 +230,9 @@ def test_labels_are_few_whatever_handlers_raise_and_clients_send(small_run: Syst
                 seen.setdefault(label, set()).add(text)
     assert seen.keys() == allowed
     assert seen["queue"] == {"default", "idle"} and seen["reason"] == set(FAILURES)
+    assert {"say", "fail", "echo"} <= seen["type"] <= {*odd_handlers(), OTHER, "echo"} and len(
+        seen["type"]
+    ) <= LABELS_MOST
     assert seen["outcome"] == set(ENDED) and len(seen["le"]) == len(BUCKETS_MS) + 1
 
 

@@ -17,12 +17,12 @@ import pytest
 import api
 from _jobqueue.config import Config
 from _jobqueue.logs import Log
-from _jobqueue.web import dialects, routes
+from _jobqueue.web import dialects, routes, schedules
 from _jobqueue.web.openapi import description
 from jobqueue import JobQueue
 from tests.harness import ROOT, System, eventually
 
-METHODS = {"get", "post", "delete"}
+METHODS = {"get", "post", "put", "delete"}
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +173,6 @@ def test_thousands_of_odd_calls_find_nothing_that_is_not_described(system: Syste
 
 
 def test_it_is_plain_json_without_what_only_python_knows() -> None:
-    rooms = [routes, dialects]
+    rooms = [routes, schedules, dialects]
     described = description([route for room in rooms for route in room.ROUTES], routes.TAGS)
     assert json.loads(json.dumps(described, allow_nan=False)) == described

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from _jobqueue.keys import new_key
+from _jobqueue.schedules import Schedule
 from _jobqueue.store.ids import new_id
 from jobqueue import JobQueue, NewJob
 from tests.harness import ROOT, System, eventually
@@ -22,7 +23,7 @@ from tests.pages.screenshots import age
 from tests.played import Worker, now_ms
 
 STATIC = ROOT / "_jobqueue/web/static"
-VIEWS = ["", "jobs", "dead", "queues", "workers", "create", "system"]
+VIEWS = ["", "jobs", "dead", "queues", "types", "schedules", "workers", "create", "system"]
 LIVE = "document.querySelector('#pulse')?.textContent === 'live'"
 TEXT = "document.querySelector('main').innerText"
 ROWS = "document.querySelectorAll('main tbody tr').length"
@@ -97,6 +98,44 @@ def test_a_newcomer_submits_a_sample_and_sees_it_finish(whole: System, tab: Brow
     assert whole.get("/jobs?status=done").json()["total"] == 1
     tab.press("g", "o")
     tab.see("document.querySelector('a.tile .done')?.closest('a').innerText", "done\n1")
+
+
+def test_a_schedule_is_made_with_a_preview_run_paused_and_changed(whole: System, tab: Browser) -> None:
+    show(tab, whole, "schedules")
+    says(tab, "No schedules")
+    button(tab, "New schedule", "main")
+    shown = "document.querySelectorAll('dialog ol li').length"
+    tab.click("dialog input[aria-label=Queue]")
+    tab.write("reports")
+    tab.click("dialog input[aria-label=Name]")
+    tab.write("nightly")
+    tab.run("document.querySelector('dialog textarea').select()")
+    tab.write('{"every_s": 0.1}')
+    tab.see("document.querySelector('dialog .wrong').innerText", lambda text: "every_s must be" in text)
+    tab.run("document.querySelector('dialog textarea').select()")
+    tab.write('{"every_s": 7200, "timezone": "America/New_York", "type": "noop"}')
+    tab.see(shown, lambda n: n == 6)
+    assert whole.get("/schedules").json()["total"] == 0
+    button(tab, "Save", "dialog")
+    says(tab, "nightly", "reports", "Every 2 hours", "in 1 h 59 min")
+    button(tab, "Pause", "main")
+    says(tab, "paused", "Resume")
+    button(tab, "Resume", "main")
+    button(tab, "Edit", "main")
+    tab.see("document.querySelector('dialog textarea')?.value.includes('America/New_York')")
+    tab.run("document.querySelector('dialog textarea').select()")
+    tab.write('{"every_s": 60, "type": "noop", "payload": 5}')
+    button(tab, "Save", "dialog")
+    says(tab, "Every minute")
+    button(tab, "Run now", "main")
+    says(tab, "noop", "reports")
+    (job,) = whole.get("/jobs").json()["jobs"]
+    assert (job["schedule"], job["payload"]) == ("nightly", 5)
+    show(tab, whole, "schedules")
+    says(tab, "fired", "queued")
+    button(tab, "Delete", "main")
+    button(tab, "Delete it", "dialog")
+    says(tab, "No schedules")
 
 
 def test_a_payload_is_checked_while_it_is_typed(whole: System, tab: Browser) -> None:
@@ -433,6 +472,84 @@ def test_all_that_is_wrong_is_shown_each_thing_once(whole: System, tab: Browser)
     assert tab.run(lines) == seen == [each["text"] for each in whole.get("/stats").json()["health"]]
 
 
+TYPES = "[...document.querySelectorAll('main tbody tr strong')].map(each => each.innerText)"
+
+
+@pytest.fixture
+def growing(system: System) -> System:
+    """Nobody handles image, of which 60 have just come; 5 of mail waited before."""
+    system.api()
+    jobs = JobQueue(system.url)
+    ids = [each.job.id for each in jobs.submit_many([NewJob("mail") for _ in range(5)]) if each.job]
+    for job_id in ids:
+        system.server.client.hset(f"jq:{{default}}:job:{job_id}", "created", now_ms(system.server) - 600_000)
+    jobs.submit_many([NewJob("image", n) for n in range(60)])
+    Worker(jobs).handles("mail", "idle")
+    return system
+
+
+def test_the_type_that_makes_a_queue_grow_is_named_and_stands_first(growing: System, tab: Browser) -> None:
+    show(tab, growing, "types")
+    told = says(tab, "grows most")
+    assert re.match(r"image in the queue default grows most, by \d+ a minute: no living worker handles it\.", told)
+    assert tab.run(TYPES) == ["image", "mail"]
+    assert tab.run("document.querySelector('tr [data-label=Waiting]').innerText") == "60"
+    tab.run("[...document.querySelectorAll('main a')].find(each => each.innerText === 'Show 1 idle type').click()")
+    tab.see(TYPES, ["image", "mail", "idle"])
+
+
+def test_types_are_sorted_by_any_column_and_the_address_keeps_it(growing: System, tab: Browser) -> None:
+    show(tab, growing, "types")
+    tab.see(TYPES, ["image", "mail"])
+    assert tab.run("document.querySelector('[aria-sort]').innerText") == "Growth a minute"
+    button(tab, "Oldest", "thead")
+    tab.see(TYPES, ["mail", "image"])
+    assert tab.run("document.querySelector('[aria-sort]').ariaSort") == "descending"
+    tab.call("Page.reload")
+    tab.see(f"{LIVE} && {TYPES}", ["mail", "image"])
+    button(tab, "Oldest", "thead")
+    tab.see(TYPES, ["image", "mail"])
+    assert tab.run("[document.querySelector('[aria-sort]').ariaSort, location.hash]") == [
+        "ascending",
+        "#/types?sort=-oldest",
+    ]
+    show(tab, growing, "types", width=360)
+    tab.see(TYPES, ["image", "mail"])
+    choose = "(select => { select.value = 'oldest'; select.dispatchEvent(new Event('change')) })(document.querySelector('.sorting select'))"
+    assert tab.run("document.querySelector('.sorting').offsetHeight") > 0
+    tab.run(choose)
+    tab.see(TYPES, ["mail", "image"])
+
+
+def test_a_type_is_paused_and_resumed_from_its_row(growing: System, tab: Browser) -> None:
+    show(tab, growing, "types")
+    for does, paused in (("Pause", ["image"]), ("Resume", [])):
+        tab.click(f"button[aria-label='{does} image in default']")
+        eventually(lambda: growing.get("/queues").json()["queues"][0]["paused_types"], equals=paused)
+        tab.see(
+            f"document.querySelector('tr').closest('table').innerText.includes('paused') === {str(bool(paused)).lower()}"
+        )
+
+
+def test_a_queue_that_grows_leads_to_its_types(growing: System, tab: Browser) -> None:
+    JobQueue(growing.url).submit_many([NewJob("report", queue="shop") for _ in range(90)])
+    show(tab, growing, "types")
+    tab.see(TYPES, ["report", "image", "mail"])
+    show(tab, growing, "queues")
+    tab.click("tr[data-key=default] a.late")
+    tab.see(TYPES, ["image", "mail"])
+    assert tab.run("location.hash") == "#/types?queue=default"
+    tab.run("[...document.querySelectorAll('main a')].find(each => each.innerText === 'Show all queues').click()")
+    tab.see(TYPES, ["report", "image", "mail"])
+
+
+def test_a_long_queue_says_that_its_figures_are_estimates(system: System, tab: Browser) -> None:
+    system.api()
+    JobQueue(system.url).submit_many([NewJob("mail", n) for n in range(1200)])
+    show(tab, system, "types")
+    says(tab, "estimated from some of its jobs", "≈ 1,200")
+
+
 def test_two_children_with_one_key_are_a_mistake_but_both_are_shown(api: System, tab: Browser) -> None:
     show(tab, api)
     script = """(async () => {
@@ -585,6 +702,9 @@ def lively(api: System) -> System:
     api.submit(2, delay_s=1000, priority=9)
     dead_letters(api, 3, "SomethingWentWrongSomewhereError")
     api.post("/queues/another-queue-with-a-long-name/pause")
+    weekly = Schedule.of_json({"every_s": 604800, "type": "a.type.with-a-very-long-name.that_does_not_end"})
+    JobQueue(api.url).schedules.put("another-queue-with-a-long-name", "a-schedule-with-a-long-name.too", weekly)
+    api.post("/queues/another-queue-with-a-long-name/schedules/a-schedule-with-a-long-name.too/run")
     return api
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +72,10 @@ OTHERS = {
     "api_keys": f"me:read:{'0' * 64}",
     "queues": "a=3,b=1",
     "simulated_failures": "0",
+    "api_one_core": "0",
+    "history_url": "sqlite:///here.db",
+    "history_detail": "all",
+    "history_payloads": "0",
 }
 
 
@@ -107,7 +112,8 @@ def test_what_is_in_effect_can_be_sent_as_json() -> None:
 
 
 def test_secrets_are_not_in_what_is_printed_of_the_settings() -> None:
-    config = Config.from_environment({"REDIS_URL": f"redis://:{SECRET}@h", "API_KEYS": f"me:read:{'ab' * 32}"})
+    urls = {"REDIS_URL": f"redis://:{SECRET}@h", "HISTORY_URL": f"postgresql://me:{SECRET}@h/jobs"}
+    config = Config.from_environment(urls | {"API_KEYS": f"me:read:{'ab' * 32}"})
     for shown in (repr(config), str(config.in_effect())):
         assert SECRET not in shown and "abab" not in shown and str(b"\xab\xab") not in shown
     wrong = refusal({"API_KEYS": f"me:read:{'ab' * 32},you:write:{'cd' * 32}"})
@@ -150,6 +156,10 @@ def test_settings_do_not_change() -> None:
         ("result_ttl_s", ["0", "59"]),
         ("failed_ttl_s", ["-1", "1d"]),
         ("durability", ["none", "FAST"]),
+        ("history_url", ["none", "sqlite:here.db", "mysql://host/name"]),
+        ("history_detail", ["none"]),
+        ("history_ttl_days", ["-1", "1d"]),
+        ("history_hold_max", ["0", "999"]),
         ("log_format", ["xml"]),
         ("log_jobs", ["none"]),
         ("simulated_failures", ["2", "true"]),
@@ -159,7 +169,7 @@ def test_bad_value_is_refused_by_the_name_of_its_source(name: str, bad: list[str
     for text in bad:
         for source, said in ((name.upper(), refusal({name.upper(): text})), (flag_of(name), refusal({}, {name: text}))):
             assert said.startswith(source)
-            assert name == "redis_url" or repr(text) in said
+            assert name.endswith("_url") or repr(text) in said
 
 
 def test_mistake_on_the_command_line_ends_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,17 +188,23 @@ def test_mistake_in_the_environment_ends_the_program_whose_setting_it_is(
             Config.parse(program, "", (), arguments=[])
         said = "API_PORT is 'tcp://10.0.0.1:8000': must be a whole number from 1 to 65535"
         assert said in capsys.readouterr().err
-    for program in ("worker", "reaper", "jobqueue"):
+    for program in ("worker", "reaper", "history", "jobqueue"):
         assert Config.parse(program, "", (), arguments=[])[0].api_port == 8000
 
 
-WRONG = {"api": "API_THREADS", "worker": "WORKER_THREADS", "reaper": "REAPER_INTERVAL_S"}
+WRONG = {
+    "api": "API_THREADS",
+    "worker": "WORKER_THREADS",
+    "reaper": "REAPER_INTERVAL_S",
+    "history": "HISTORY_TTL_DAYS",
+}
 
 
 @pytest.mark.parametrize("program", WRONG)
-def test_a_program_starts_over_the_wrong_settings_of_others(system: System, program: str) -> None:
+def test_a_program_starts_over_the_wrong_settings_of_others(system: System, program: str, tmp_path: Path) -> None:
     flags = ["--port", str(free_port())] if program == "api" else []
-    others = {variable: "none" for owner, variable in WRONG.items() if owner != program}
+    record = {"HISTORY_URL": f"sqlite:///{tmp_path}/history.db"}
+    others = record | {variable: "none" for owner, variable in WRONG.items() if owner != program}
     running = system.start(f"{program}.py", *flags, **others)
     running.says("listening" if program == "api" else "starting")
     assert running.stop() == 0 and "none" not in running.log

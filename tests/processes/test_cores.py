@@ -67,7 +67,7 @@ def test_where_no_core_can_be_chosen_nothing_is_done(machine: Machine, monkeypat
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < (os.cpu_count() or 1), reason="cores were chosen for the tests")
 def test_an_api_of_two_processes_keeps_each_on_its_core(system: System) -> None:
-    program = system.start("api.py", "--port", str(free_port()), "--processes", "2", API_ONE_CORE="1")
+    program = system.start("api.py", "--port", str(free_port()), "--processes", "2")
     eventually(lambda: program.log.count("listening"), equals=2, within_s=30)
     with open(f"/proc/{program.pid}/task/{program.pid}/children") as file:
         chosen = [os.sched_getaffinity(int(child)) for child in file.read().split()]

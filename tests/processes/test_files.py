@@ -16,10 +16,11 @@ import pytest
 from _jobqueue.config import Config, settings_of
 from tests.harness import ROOT
 
-PROGRAMS = ("api", "worker", "reaper")
+PROGRAMS = ("api", "worker", "reaper", "history")
 SETTINGS = {setting.name.upper(): setting for setting in settings_of()}
-# docker-compose.yml sets these itself; the two ports are where it publishes.
-FIXED, PUBLISHED = {"REDIS_URL", "API_HOST", "API_PORT", "API_INSECURE"}, {"API_PORT", "REDIS_PORT"}
+# docker-compose.yml sets these itself; the two ports are where it publishes, the password is its own.
+FIXED = {"REDIS_URL", "HISTORY_URL", "API_HOST", "API_PORT", "API_INSECURE"}
+PUBLISHED = {"API_PORT", "REDIS_PORT", "POSTGRES_PASSWORD"}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,7 @@ def test_the_settings_that_compose_fixes_are_valid(compose: dict[str, Any]) -> N
         given = compose["services"][program]["environment"]
         config = Config.from_environment({name: value for name, value in given.items() if value is not None})
         assert config.redis_url == "redis://redis:6379/0"
+        assert config.history_url.endswith("@postgres:5432/jobqueue")
     api = compose["services"]["api"]
     assert api["environment"]["API_HOST"] == "0.0.0.0"
     assert api["ports"] == [f"127.0.0.1:${{API_PORT:-8000}}:{api['environment']['API_PORT']}"]
@@ -120,7 +122,7 @@ def test_a_worker_is_given_more_time_to_stop_than_it_takes(compose: dict[str, An
 def test_every_service_tells_whether_it_is_well(compose: dict[str, Any]) -> None:
     services = compose["services"]
     assert all(service["healthcheck"]["test"][0] == "CMD" for service in services.values())
-    for program in ("worker", "reaper"):
+    for program in ("worker", "reaper", "history"):
         assert services[program]["healthcheck"]["test"] == ["CMD", "python", f"{program}.py", "--check"]
 
 
@@ -199,9 +201,10 @@ def test_a_worker_takes_no_name_from_its_users_but_jobqueue() -> None:
 # ---------------------------------------------------------------------------------------------------- requirements
 
 
-def test_requirements_hold_five_pinned_packages() -> None:
+def test_requirements_hold_six_pinned_packages() -> None:
     lines = (ROOT / "requirements.txt").read_text().split()
-    assert [re.split(r"[\[=]", line)[0] for line in lines] == ["redis", "bottle", "waitress", "pytest", "requests"]
+    packages = ["redis", "bottle", "waitress", "cronsim", "pytest", "requests"]
+    assert [re.split(r"[\[=]", line)[0] for line in lines] == packages
     for name in ("requirements.txt", "requirements-dev.txt", "requirements-embedded.txt"):
         for line in (ROOT / name).read_text().splitlines():
             assert not line or line.startswith(("#", "-r ")) or "==" in line, line

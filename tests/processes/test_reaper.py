@@ -159,6 +159,13 @@ class FakeQueue:
     def recovery(self) -> FakeQueue:
         return self
 
+    @property
+    def schedules(self) -> FakeQueue:
+        return self
+
+    def first_due(self, queues: list[str]) -> dict[str, int]:
+        return {}
+
     def transaction(self, queue: str) -> FakeTransaction:
         return FakeTransaction(self.reaped)
 

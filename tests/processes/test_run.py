@@ -55,7 +55,7 @@ class Run:
         found = {}
         for pid, parent, stat, command in rows:
             if int(parent) == self.program.pid and not stat.startswith("Z"):
-                name = re.search(r"(api|worker|reaper)\.py|redis-server|valkey-server|while read", command)
+                name = re.search(r"(api|worker|reaper|history)\.py|redis-server|valkey-server|while read", command)
                 found[name[1] or name[0] if name else command] = int(pid)
         return found
 
@@ -149,7 +149,7 @@ def test_the_first_job_after_the_welcome_finds_a_worker_and_a_reaper(start: Star
     one = start().ready()
     answer = requests.post(f"{one.api_url}/jobs", json={"payload": 1}, timeout=10).json()
     assert "warning" not in answer
-    assert one.children.keys() - {"while read"} >= {"api", "worker", "reaper"}
+    assert one.children.keys() - {"while read"} >= {"api", "worker", "reaper", "history"}
 
 
 def test_ctrl_c_lets_a_job_finish_and_stops_everything_in_order(start: Start) -> None:
@@ -158,7 +158,15 @@ def test_ctrl_c_lets_a_job_finish_and_stops_everything_in_order(start: Start) ->
     eventually(lambda: one.job(job_id)["status"], equals="processing")
     assert one.interrupt() == 0
     assert alive(one.children) == {}
-    said = ["stopping", "api stopped", f"done job={job_id}", "worker stopped", "reaper stopped", "\nstopped"]
+    said = [
+        "stopping",
+        "api stopped",
+        f"done job={job_id}",
+        "worker stopped",
+        "reaper stopped",
+        "history stopped",
+        "\nstopped",
+    ]
     places = [one.log.find(words) for words in said]
     assert -1 not in places and places == sorted(places), places
 

@@ -151,10 +151,10 @@ def test_a_worker_whose_terminal_closes_lets_its_jobs_finish(
     assert queue.get(job_id).status == "done" and "held\n" in (folder / "out").read_text()
 
 
-@pytest.mark.parametrize("program", ["api", "reaper"])
-def test_the_others_end_in_order_too(system: System, program: str) -> None:
+@pytest.mark.parametrize("program", ["api", "reaper", "history"])
+def test_the_others_end_in_order_too(system: System, program: str, tmp_path: Path) -> None:
     flags = ["--port", str(free_port())] if program == "api" else []
-    running = system.start(f"{program}.py", *flags)
+    running = system.start(f"{program}.py", *flags, HISTORY_URL=f"sqlite:///{tmp_path}/history.db")
     running.says("listening" if program == "api" else "starting")
     running.signal(signal.SIGHUP)
     assert running.exits() == 0 and "stopped" in running.log

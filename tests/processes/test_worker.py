@@ -320,7 +320,8 @@ def test_a_running_job_that_is_cancelled_stops_at_its_next_check(odd, queue, gat
     gate.held(1)
     assert queue.cancel(job.id) == "asked"
     ended = ends(queue, job.id, "cancelled")
-    assert (ended.attempts, ended.result, ended.errors) == (1, None, [])
+    assert (ended.attempts, ended.result) == (1, None)
+    assert [(error["kind"], error["attempt"]) for error in ended.errors] == [("cancelled", 1)]
 
 
 # -------------------------------------------------------------------------------------------------- how attempts fail

@@ -115,6 +115,12 @@ def needs(script: str) -> list[str]:
     return first.removeprefix("-- needs: ").split() if first.startswith("-- needs: ") else []
 
 
+def called(script: str) -> list[str]:
+    """Scripts that stand in front of this one as functions, with their parts."""
+    line = re.search(r"^-- calls: (.+)$", FILES[f"{script}.lua"], re.MULTILINE)
+    return line[1].split() if line else []
+
+
 def test_calls_are_found_with_their_arguments() -> None:
     assert len(list(calls())) > 150
     code = "call('HSET', key('job:' .. id), 'status', f(a, { b }), ...)"
@@ -128,8 +134,23 @@ def test_status_of_an_ended_job_is_written_in_one_place() -> None:
 
 
 def test_indexes_of_ended_jobs_are_written_in_one_place() -> None:
-    elsewhere = {"queue", "held", "lane:", "lanes", "scheduled", "leases", "workers", "kits", "kit:", "tag:", "kind:"}
+    elsewhere = {
+        "queue",
+        "held",
+        "lane:",
+        "lanes",
+        "scheduled",
+        "leases",
+        "workers",
+        "kits",
+        "kit:",
+        "tag:",
+        "kind:",
+        "counted",
+        "schedules",
+    }
     elsewhere |= {"blocked", "then:", "ends", "stuck"}
+    elsewhere |= {"unsaved"}  # of the record, which no transition reads
     added = [call for call in calls() if call.command == "ZADD" and call.key not in elsewhere]
     assert found(*added) == INDEX_WRITES.keys()
 
@@ -140,7 +161,9 @@ def test_jobs_leave_processing_in_one_place() -> None:
 
 
 def test_no_other_command_could_end_a_job() -> None:
-    assert {call.command for call in calls()} & set(UNSEEN.split()) == {"HSETNX"}
+    assert {call.command for call in calls()} & set(UNSEEN.split()) == {"HSETNX", "RENAME"}
+    renamed = [(call.file, *call.arguments[1:]) for call in calls() if call.command == "RENAME"]
+    assert renamed == [("parts/erase.lua", "key('job:' .. id)", "key('gone:' .. id)")]
     set_once = {(call.key, call.arguments[2]) for call in calls() if call.command == "HSETNX"}
     assert set_once == {("slots", "slot"), ("job:", "'cancel'")}
     assert all(call.arguments[0].startswith("'") or call.file == "page.lua" for call in calls()), "computed commands"
@@ -176,6 +199,14 @@ def test_script_names_the_parts_that_it_needs_and_no_other(script: str) -> None:
                 assert not defined_in(text) & uses(PARTS[part]), f"{part} needs {other} before it"
     for part in PARTS.keys() - parts:
         assert not defined_in(PARTS[part]) & used - defined_in(FILES[f"{script}.lua"]), f"needs {part}"
+
+
+def test_script_that_stands_in_another_brings_its_parts() -> None:
+    assert {script: called(script) for script in SCRIPTS if called(script)} == {"fire": ["submit"]}
+    text = Script("fire").text
+    for part in {*needs("submit"), *needs("fire")}:
+        assert text.count(PARTS[part]) == 1
+    assert text.count("\nlocal function submit(ARGV)\n" + FILES["submit.lua"] + "end\n") == 1
 
 
 def test_every_part_is_needed() -> None:

@@ -353,3 +353,15 @@ def test_job_to_be_cancelled_is_cancelled_when_its_slot_drops_it(lost: bool, que
     assert queue.cancel(job.id) == "asked"
     worker.exchange(want=0)
     assert queue.get(job.id).status == "cancelled"
+
+
+def test_a_cancelled_attempt_leaves_a_record_and_counts_as_no_error(queue: JobQueue, worker: Worker) -> None:
+    job = queue.submit(max_attempts=3)
+    worker.claim()
+    worker.end("cancelled")
+    queue.retry(job.id)
+    worker.claim()
+    worker.end("failed")
+    assert [(error["kind"], error["attempt"]) for error in queue.get(job.id).errors] == [("cancelled", 1), ("Boom", 1)]
+    totals = queue.books("default").totals
+    assert (totals["cancelled"], totals["errors:error"]) == (1, 1)

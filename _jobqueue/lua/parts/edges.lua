@@ -6,9 +6,9 @@
 -- In a job's `also` a c stands for children, a p for parents.
 
 -- Tells the children of the jobs of `owed`, which stand in `ends`, what these are now: what has run again owes nothing. `finish`
--- is `ended`; whom it ends joins `owed`. One call tells TELL_MOST children. Returns {queued = something waits in the queue since,
--- left = somebody is still to be told}.
-local function tell_children(owed, now, finish)
+-- is `ended`; whom it ends joins `owed`; whose status changes joins the set `changed`. One call tells TELL_MOST children. Returns
+-- {queued = something waits in the queue since, left = somebody is still to be told}.
+local function tell_children(owed, now, finish, changed)
   local TELL_MOST, WANTS_END, ERRORS_KEPT = 250, 2 ^ 50, 100
   local call = redis.call -- no local of the file is used here: a call that tells nobody pays nothing for it
   local function key(name) return KEYS[1] .. name end
@@ -19,6 +19,7 @@ local function tell_children(owed, now, finish)
   local function release(job)
     local due = tonumber(job.delay)
     if due and string.byte(job.delay) == 43 then due = now + due end
+    changed[job.id] = true
     call('ZREM', key('blocked'), job.id)
     if due and due > now then
       call('HSET', key('job:' .. job.id), 'status', 'scheduled', 'due', digits(due))
@@ -35,6 +36,7 @@ local function tell_children(owed, now, finish)
     local number = (tonumber(job.errors) or 0) + 1
     local head = table.concat({ now_text, job.attempts or '0', 'parent_gone', '-', '-' }, ' ')
     if number > ERRORS_KEPT then call('HDEL', key('job:' .. job.id), 'error:' .. (number - ERRORS_KEPT)) end
+    changed[job.id] = true
     call('ZREM', key('blocked'), job.id)
     finish(job, 'cancelled', now_text, 'errors', digits(number), 'error:' .. number,
       head .. '\n' .. 'it waits for the job ' .. parent .. ', which ' .. why)
@@ -72,8 +74,8 @@ local function tell_children(owed, now, finish)
   -- Tells the children of one job. Returns whether all of them have been told.
   local function walk(id)
     local border, status = '(' .. digits(WANTS_END), call('HGET', key('job:' .. id), 'status')
-    local mark = call('ZSCORE', key('ends'), id) or '0'
-    if status == 'done' or not status and mark == '-1' then return each(id, '(0', '+inf', 'satisfied') end
+    local so_far = call('ZSCORE', key('ends'), id) or '0'
+    if status == 'done' or not status and so_far == '-1' then return each(id, '(0', '+inf', 'satisfied') end
     if not status then return each(id, border, '+inf', 'satisfied') and each(id, '(0', border, 'gone') end
     if status == 'failed' then
       local over = each(id, border, '+inf', 'satisfied')
@@ -81,7 +83,7 @@ local function tell_children(owed, now, finish)
       return over
     end
     if status ~= 'cancelled' then return true end
-    return each(id, border, '+inf', 'satisfied') and each(id, '(' .. mark, border, 'cancelled')
+    return each(id, border, '+inf', 'satisfied') and each(id, '(' .. so_far, border, 'cancelled')
   end
 
   local at = 1

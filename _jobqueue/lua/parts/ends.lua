@@ -24,9 +24,10 @@ local function ended(job, status, now_text, ...)
   return status
 end
 
--- To be called once, after the last end. Returns what tell_children says, nil when nobody was to be told.
-local function write_ends(now)
-  local told = OWED and tell_children(OWED, now, ended)
+-- To be called once, after the last end. `changed`: a set, id -> true, that gets the children whose status changes. Returns what
+-- tell_children says, nil when nobody was to be told.
+local function write_ends(now, changed)
+  local told = OWED and tell_children(OWED, now, ended, changed)
   for status, list in pairs(ENDS) do
     call('ZADD', key(status), unpack(list))
     count(status, #list / 2, now)

@@ -7,15 +7,29 @@ local function traces_of(id)
 end
 
 -- Deletes a job's hash and all other traces but its entry in its status's index, which the caller has removed. Its idempotency
--- key lives as long as the last of its jobs, and at least IDEMPOTENCY_MS. Its children are told by write_ends.
-local function erase(id, job, now)
+-- key lives as long as the last of its jobs, and at least IDEMPOTENCY_MS. Its children are told by write_ends. `gone`: nil, or
+-- what the record has still to learn of it, from the hash gone:<id>: 'trimmed', all that there was; 'deleted', that it was
+-- deleted, and nothing of what it held.
+local function erase(id, job, now, gone)
   if job.also and string.find(job.also, 'c', 1, true) then
     call('ZADD', key('ends'), job.status == 'done' and -1 or 0, id)
     OWED = OWED or {}
     OWED[#OWED + 1] = id
   end
   if job.also and string.find(job.also, 'p', 1, true) then call('DEL', key('after:' .. id)) end
-  call('DEL', key('job:' .. id))
+  if gone == 'trimmed' then
+    call('RENAME', key('job:' .. id), key('gone:' .. id))
+  elseif gone then
+    local names = { 'status', 'type', 'score', 'attempts', 'created', 'due', 'started', 'finished', 'token', 'tags' }
+    local shell = { 'deleted', digits(now) }
+    for i, value in ipairs(call('HMGET', key('job:' .. id), unpack(names))) do
+      if value then shell[#shell + 1], shell[#shell + 2] = names[i], value end
+    end
+    call('DEL', key('job:' .. id), key('gone:' .. id))
+    call('HSET', key('gone:' .. id), unpack(shell))
+  else
+    call('DEL', key('job:' .. id))
+  end
   if job.kind then unfile(job.kind, id) end
   for tag in string.gmatch(job.tags or '', '%S+') do call('ZREM', key('tag:' .. tag), id) end
   if job.unique and call('GET', key('unique:' .. job.unique)) == id then call('DEL', key('unique:' .. job.unique)) end

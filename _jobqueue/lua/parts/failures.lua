@@ -5,8 +5,8 @@ local IN_PLACE = -1 -- a delay in ms: none, and the job keeps its place
 -- Gives each job of `jobs` whose status is still 'processing', and which has left it, its next status; sets it in job.status.
 -- A job with a `failure` = {delay, kind, message, fields} has failed: it waits for its next attempt or becomes a dead letter, as
 -- its numbers max_attempts, backoff_ms, max_backoff_ms and jitter decide. delay: ms, or IN_PLACE, BACKOFF, AGAIN (the backoff, but
--- this was no error), NEVER (no further attempt); fields: fields and values for its hash, or nil. A job without a failure never
--- started: it keeps its place, and the attempt does not count.
+-- this was no error), NEVER (no further attempt); fields: fields and values for its hash, or nil; cancelled: true for an attempt
+-- that stopped because it was asked to. A job without a failure never started: it keeps its place, and the attempt does not count.
 -- A job that was asked to cancel is cancelled in either case.
 -- The inner functions are made only when this one is called: most calls of a script need none.
 local function retry_or_bury(jobs, now)
@@ -56,6 +56,7 @@ local function retry_or_bury(jobs, now)
 
   local function fail(job, failure)
     local attempts, delay, fields = tonumber(job.attempts) or 0, failure.delay, record_of(job, failure)
+    if failure.cancelled then return ended(job, 'cancelled', now_text, unpack(fields)) end
     tally('errors:' .. (REASONS[failure.kind] and failure.kind or 'error'))
     if job.cancel then return ended(job, 'cancelled', now_text, unpack(fields)) end
     if delay == NEVER or attempts >= job.max_attempts then

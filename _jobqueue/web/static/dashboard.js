@@ -7,11 +7,15 @@ import { h, show } from './dom.js';
 import { drawHealth, tell } from './health.js';
 import { job } from './job.js';
 import { jobs } from './jobs.js';
+import { history as past } from './history.js';
 import { listenToKeys } from './keys.js';
 import { overview } from './overview.js';
 import { loading, query } from './parts.js';
 import { queues } from './queues.js';
+import { schedules } from './schedules.js';
+import { search as searched } from './search.js';
 import { system } from './system.js';
+import { types } from './types.js';
 import { age, clock, number } from './words.js';
 import { workers } from './workers.js';
 
@@ -25,10 +29,14 @@ const VIEWS = {
   '': ['Overview', overview],
   jobs: ['Jobs', jobs],
   dead: ['Dead letters', dead],
+  history: ['History', past],
   queues: ['Queues', queues],
+  types: ['Types', types],
+  schedules: ['Schedules', schedules],
   workers: ['Workers', workers],
   create: ['Create', create],
   system: ['System', system],
+  search: ['Found', searched],
 };
 const TITLES = Object.fromEntries(Object.entries(VIEWS).map(([name, [title]]) => [name, title]));
 
@@ -99,7 +107,7 @@ function nameThePage(title) {
 
 // Scroll and focus are as they were left, or at the beginning.
 function placeInView(isSame) {
-  document.querySelector('nav [aria-current]').scrollIntoView({ inline: 'center' });
+  document.querySelector('nav [aria-current]')?.scrollIntoView({ inline: 'center' });
   scrollTo(0, isSame ? (view.scroll ?? 0) : 0);
   if (isSame && view.focus?.isConnected) {
     view.focus.focus({ preventScroll: true });
@@ -130,7 +138,9 @@ function drawNavigation() {
       TITLES[name],
       counts[name] > 0 && h(`span.count.${name}`, number(counts[name])),
     );
-  show(document.querySelector('nav'), Object.keys(VIEWS).map(entry));
+  const isShown = { search: false, history: app.stats?.record || view.name === 'history' };
+  const names = Object.keys(VIEWS).filter((name) => isShown[name] ?? true);
+  show(document.querySelector('nav'), names.map(entry));
 }
 
 // What fields for a type or a queue propose.
@@ -254,7 +264,7 @@ document.addEventListener('visibilitychange', () => {
 // --- controls
 
 listenToKeys({
-  titles: TITLES,
+  titles: Object.fromEntries(Object.entries(TITLES).filter(([name]) => name !== 'search')),
   search,
   go: app.go,
   act: (action, id) => view.act?.(action, id),
@@ -276,7 +286,7 @@ search.form.onsubmit = (event) => {
   const isId = /^[0-9a-f-]{36}$/i.test(text);
   search.value = '';
   search.blur();
-  app.go(isId ? `#/jobs/${text.toLowerCase()}` : `#/jobs?${query({ type: text })}`);
+  app.go(isId ? `#/jobs/${text.toLowerCase()}` : `#/search?${query({ q: text })}`);
 };
 
 document.querySelector('.skip').onclick = (event) => {

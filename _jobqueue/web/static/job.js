@@ -26,7 +26,7 @@ export function job(app, id) {
   const path = `/jobs/${encodeURIComponent(id)}`;
 
   async function act(action) {
-    if (!FROM[action].includes(found?.job.status)) {
+    if (!FROM[action].includes(found?.job.status) || (found.job.source && action !== 'delete')) {
       return;
     }
     if (CONFIRMATIONS[action] && !(await isWanted(action))) {
@@ -87,7 +87,8 @@ export function job(app, id) {
     const { type, queue, priority, payload } = job;
     const command = curl({ type, queue, priority, payload });
     function does(action, title, how = () => act(action)) {
-      return FROM[action].includes(job.status) && button(title, how, action, { key: title });
+      const isPossible = FROM[action].includes(job.status) && (!job.source || action === 'delete');
+      return isPossible && button(title, how, action, { key: title });
     }
     return h(
       'p.actions',

@@ -4,13 +4,10 @@ import { bulk, verb } from './bulk.js';
 import { toast } from './dialogs.js';
 import { h } from './dom.js';
 import {
-  bar,
-  breakable,
   button,
   empty,
   icon,
   input,
-  isolated,
   jobLink,
   link,
   loading,
@@ -18,14 +15,14 @@ import {
   short,
   status,
 } from './parts.js';
-import { FROM, reason, STATUSES } from './statuses.js';
-import { between, inQueues, number, plural, when } from './words.js';
+import { detail, preview } from './rows.js';
+import { FROM, STATUSES } from './statuses.js';
+import { inQueues, number, when } from './words.js';
 
 const FILTERS = ['status', 'type', 'queue', 'tag', 'kind'];
 const COLUMNS = ['Status', 'Job', 'What happens', 'Queue', 'Attempts', 'When'];
 const NUMBERS_FROM = 4; // the column from which on numbers stand
 const PAGE = 50;
-const PREVIEW = 160; // characters of a payload
 const USUAL_PRIORITY = 5;
 
 export function jobs(app) {
@@ -119,13 +116,28 @@ export function jobs(app) {
   }
 
   function list() {
-    const next = nextPage();
+    const next = nextPage() ?? older();
     if (!data.jobs.length) {
       const title = data.said ?? (next ? 'None among those looked at' : 'No jobs here');
       return empty(title, next || h('a', { href: '#/jobs' }, 'Show all'));
     }
     const table = h('table.jobs', { label: 'Jobs' }, head(), h('tbody', data.jobs.map(row)));
     return [h('section.panel', { key: 'list' }, table), pages(next)];
+  }
+
+  // Behind the last page the record goes on, where one is kept.
+  function older() {
+    if (!app.stats?.record) {
+      return null;
+    }
+    const last = data.jobs.at(-1);
+    const isByEnd = last?.finished_at && !params.tag && (params.status || params.kind);
+    const until = isByEnd ? last.finished_at : params.tag && last?.created_at;
+    return h(
+      'a',
+      { href: link('history', { ...params, cursor: '', from: '', until }) },
+      'Older, in the record',
+    );
   }
 
   function nextPage() {
@@ -292,39 +304,4 @@ function nameOfJobs(ids, chosen) {
 
 function checkbox(label, checked, onclick) {
   return h('td.check', h('label', h('input', { type: 'checkbox', label, checked, onclick })));
-}
-
-function preview({ tags, payload, payload_preview }) {
-  return h(
-    'div.preview',
-    tags.map((tag) => h('span.tag', tag)),
-    h('code', isolated((payload_preview ?? JSON.stringify(payload)).slice(0, PREVIEW))),
-  );
-}
-
-function detail(job) {
-  const { status: now, errors, progress, started_at, finished_at, run_at, position } = job;
-  const failure = errors.length > 0 && breakable(reason(errors.at(-1)));
-  const after = failure && [' · ', failure];
-  switch (now) {
-    case 'processing':
-      return [
-        progress && bar(progress.fraction, 1, 'Progress'),
-        progress?.note || 'running',
-        ' · ',
-        when(started_at, 'since'),
-      ];
-    case 'scheduled':
-      return [failure ? 'again ' : 'due ', when(run_at), after];
-    case 'queued':
-      return [position && `position ${number(position)}`, after];
-    case 'blocked':
-      return `waits for ${plural(job.blocked_by, 'job')}`;
-    case 'failed':
-      return failure;
-    case 'done':
-      return `ran ${between(started_at, finished_at)}`;
-    default:
-      return null;
-  }
 }

@@ -11,6 +11,7 @@ const HELP = {
   'r c Delete': 'retry, cancel, delete what is selected or shown',
   Esc: 'close, clear the selection, or go back',
 };
+const LETTERS = { schedules: 't' }; // of views, where it is not the first of the title
 const SECOND_KEY_MS = 1500; // between g and the letter of a view
 
 const focusedRow = () => document.activeElement.closest('tr[data-key]');
@@ -31,7 +32,7 @@ function pickRow({ shiftKey }) {
 // `leave` steps back out of what is selected or shown.
 export function listenToKeys({ titles, search, go, act, leave }) {
   let wentAt = 0; // when g was pressed
-  const letterOf = (name) => titles[name][0].toLowerCase();
+  const letterOf = (name) => LETTERS[name] ?? titles[name][0].toLowerCase();
   const actOnRow = (action) => act(action, focusedRow()?.dataset.key);
 
   function help() {

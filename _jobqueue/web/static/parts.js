@@ -78,11 +78,19 @@ export function facts(rows, kind = 'facts') {
 export const empty = (title, ...more) => h('section.empty', { key: title }, h('h2', title), more);
 export const loading = () => h('p.empty', 'Loading…');
 
-// A row is its key and its cells; # marks a column of numbers.
-export function table(label, heads, rows, kind = 'cards') {
+// A row is its key and its cells; # marks a column of numbers. `sorting`: names of the first columns,
+// the one that is `sorted` by (with - before it: the other way), and sortBy(name).
+export function table(label, heads, rows, kind = 'cards', sorting = { names: [] }) {
   const names = heads.map((head) => head.replace('#', ''));
   const kindOf = (at) => (heads[at] === names[at] ? '' : '.n');
-  const head = (name, at) => h(`th${kindOf(at)}`, { scope: 'col' }, name);
+  const head = (name, at) =>
+    h(
+      `th${kindOf(at)}`,
+      { scope: 'col', 'aria-sort': turnOf(sorting, at) },
+      at < sorting.names.length
+        ? button(name, () => sorting.sortBy(sorting.names[at]), 'head')
+        : name,
+    );
   const cell = (content, at) =>
     at
       ? h(`td${kindOf(at)}`, { 'data-label': names[at] }, h('div', content))
@@ -94,4 +102,11 @@ export function table(label, heads, rows, kind = 'cards') {
     h('thead', h('tr', names.map(head))),
     h('tbody', rows.map(row)),
   );
+}
+
+function turnOf({ names, sorted }, at) {
+  if (!names[at] || sorted.replace('-', '') !== names[at]) {
+    return null;
+  }
+  return sorted === names[at] ? 'descending' : 'ascending';
 }

@@ -66,12 +66,13 @@ function oldest({ oldest_age_s }) {
   return h(oldest_age_s > LATE_S ? 'b.late' : 'span', span(oldest_age_s * 1000));
 }
 
-function drainedIn({ jobs, drain_s, growth_per_minute }) {
+function drainedIn({ queue, jobs, drain_s, growth_per_minute }) {
   if (!jobs.queued) {
     return 'empty';
   }
   if (growth_per_minute >= 1) {
-    return h('span.late', `grows by ${number(growth_per_minute)} a minute`);
+    const text = `grows by ${number(growth_per_minute)} a minute`;
+    return h('a.late', { href: link('types', { queue }) }, text);
   }
   return drain_s === null ? 'not at this rate' : span(drain_s * 1000);
 }

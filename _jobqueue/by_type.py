@@ -1,0 +1,60 @@
+"""Counters of job types, as workers tell them and as Redis keeps them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+TYPES_KEPT = 200  # of a queue, as in lua/parts/by_type.lua; further ones are counted together
+OTHER = "other"
+
+Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The queued jobs of a type: how many, how many of them came lately, since when the oldest one waits."""
+
+    jobs: float
+    came: float
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ByType:
+    """What there is to know of a queue's types at one instant."""
+
+    now_ms: int
+    lately_ms: int  # since when a job came lately: the beginning of the minute before this one
+    exact: bool  # all that waits was counted; else it is an estimate
+    waiting: dict[str, Waiting]
+    ever: dict[str, Counts]  # its counter ``since``: when the type was first counted
+    minutes: dict[int, dict[str, Counts]]  # minutes since the epoch -> type -> counters
+
+
+def text_of(counts: Counts) -> str:
+    """Counters as the scripts read and keep them."""
+    return json.dumps(counts, separators=(",", ":"))
+
+
+def counts_of(text: bytes) -> Counts:
+    return {name: int(n) for name, n in json.loads(text).items()}
+
+
+def of_each(rows: Iterable[Mapping[str, Counts]]) -> dict[str, Counter[str]]:
+    """Counters of some slots by type as those of TYPES_KEPT types at most: the first, and the rest."""
+    by_type: dict[str, Counter[str]] = {}
+    for row in rows:
+        for job_type, counts in row.items():
+            kept = job_type in by_type or len(by_type) < TYPES_KEPT - 1
+            by_type.setdefault(job_type if kept else OTHER, Counter()).update(counts)
+    return by_type
+
+
+def summed(rows: Iterable[Counts]) -> Counter[str]:
+    total = Counter[str]()
+    for row in rows:
+        total.update(row)
+    return total

@@ -1,0 +1,39 @@
+"""What waits of each type, and what was counted of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from _jobqueue.by_type import ByType, Counts, Waiting, counts_of
+from _jobqueue.store.registry import Registry
+from _jobqueue.store.rows import pairs_of
+from _jobqueue.store.store import Store
+
+LOOKS = 500  # jobs of a queue that one script looks at; all of them are counted while there are no more
+LOOKS_OF_ALL, LOOKS_LEAST = 4000, 20  # of many queues together, and of each
+
+
+def look_by_type(store: Store, registry: Registry, minutes: int) -> dict[str, ByType]:
+    """The types of all queues, with the counters of the last ``minutes``, this one included."""
+    queues = registry.queues()
+    looks = max(LOOKS_LEAST, min(LOOKS, LOOKS_OF_ALL // max(1, len(queues))))
+    answers = store.run_all("by_type", dict.fromkeys(queues, (looks, minutes)))
+    return {queue: _by_type_of(answer) for queue, answer in answers.items()}
+
+
+def _by_type_of(answer: Sequence[Any]) -> ByType:
+    now, lately, exact, waiting, ever, minutes = answer
+    this = int(now) // 60_000
+    return ByType(
+        int(now),
+        int(lately),
+        bool(exact),
+        {name.decode(): Waiting(float(n), float(came), int(since)) for name, n, came, since in waiting},
+        _counts_of(ever),
+        {this - ago: _counts_of(row) for ago, row in enumerate(minutes)},
+    )
+
+
+def _counts_of(flat: Sequence[bytes]) -> dict[str, Counts]:
+    return {name.decode(): counts_of(text) for name, text in pairs_of(flat).items()}

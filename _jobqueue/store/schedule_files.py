@@ -1,0 +1,70 @@
+"""A queue's schedules as a JSON file: {"queue": name, "schedules": {name: what a PUT of it takes}}."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from _jobqueue.errors import Invalid, pointer_to
+from _jobqueue.records import MAX_PAYLOAD_BYTES
+from _jobqueue.schedules import MAX_SCHEDULES, Planned, Schedule, check_name, job_members
+from _jobqueue.store.schedules import Schedules
+from _jobqueue.strict_json import encode_json, parse_json
+
+
+def apply(schedules: Schedules, text: bytes, say: Callable[[str], None], *, dry_run: bool = False) -> int:
+    """Make a queue's set of schedules equal a file's. Says what becomes of each; returns how many change. Invalid, before
+    anything has changed, for a file that is wrong anywhere. Repeating it changes nothing."""
+    queue, wanted = _read(text)
+    there = set(schedules.names(queue))
+    changes = 0
+    for name, schedule in wanted.items():
+        planned = schedules.put(queue, name, schedule, dry_run=True)[0]
+        before = schedules.get(queue, name) if name in there else None
+        what = "stays" if _is_same(before, planned) else "changes" if before else "is new"
+        changes += what != "stays"
+        if what != "stays" and not dry_run:
+            planned = schedules.put(queue, name, schedule)[0]
+        next_time = "paused" if planned.paused else f"next {(planned.next_times(1) or ['never'])[0]}"
+        say(f"{queue}/{name} {what}: {planned.in_words()}; {next_time}")
+    for name in sorted(there - wanted.keys()):
+        if not dry_run:
+            schedules.delete(queue, name)
+        say(f"{queue}/{name} is deleted: the file does not have it")
+    return changes + len(there - wanted.keys())
+
+
+def _read(text: bytes) -> tuple[str, dict[str, Schedule]]:
+    """The queue, and its schedules by name. Invalid, with all problems."""
+    found = parse_json(text)
+    if not isinstance(found, dict) or found.keys() != {"queue", "schedules"}:
+        raise Invalid([("", 'must be {"queue": name, "schedules": {name: ...}} and nothing else')])
+    queue, rows = found["queue"], found["schedules"]
+    if not isinstance(queue, str) or not isinstance(rows, dict) or len(rows) > MAX_SCHEDULES:
+        raise Invalid([("", f"queue must be a name, and schedules an object with at most {MAX_SCHEDULES}")])
+    check_name(queue, "/queue")
+    wanted, problems = dict[str, Schedule](), list[tuple[str, str]]()
+    for name, members in rows.items():
+        at = f"/schedules{pointer_to(name)}"
+        try:
+            check_name(name, "")
+            wanted[name] = _checked(members)
+        except Invalid as error:
+            problems += [(f"{at}{pointer}", detail) for pointer, detail in error.problems]
+    if problems:
+        raise Invalid(problems)
+    return queue, wanted
+
+
+def _checked(members: Any) -> Schedule:
+    schedule = Schedule.of_json(members)
+    encode_json(schedule.job.payload, MAX_PAYLOAD_BYTES, "/payload")
+    return schedule
+
+
+def _is_same(before: Planned | None, after: Planned) -> bool:
+    return before is not None and _told(before) == _told(after)
+
+
+def _told(planned: Planned) -> tuple[dict[str, Any], bytes]:
+    return planned.schedule.rule() | job_members(planned.schedule.job), planned.payload

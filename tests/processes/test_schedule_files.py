@@ -1,0 +1,55 @@
+"""python jobqueue.py schedules apply FILE: a queue's set of schedules equals the file's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from jobqueue import JobQueue
+from tests.harness import ROOT, Server
+from tests.played import snapshot
+
+
+def apply(server: Server, tmp_path: Path, file: Any, *flags: str) -> subprocess.CompletedProcess[str]:
+    path = tmp_path / "schedules.json"
+    path.write_text(file if isinstance(file, str) else json.dumps(file))
+    command = [sys.executable, "jobqueue.py", "schedules", "apply", str(path), "--redis-url", server.url, *flags]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_set_of_a_queue_becomes_that_of_the_file(server: Server, queue: JobQueue, tmp_path: Path) -> None:
+    one, two = {"every_s": 60, "type": "a", "payload": {"n": 1}}, {"every_s": 3600, "tags": ["t"]}
+    dry = apply(server, tmp_path, {"queue": "q", "schedules": {"one": one, "two": two}}, "--dry-run")
+    assert (dry.returncode, queue.queues()) == (0, []), dry.stderr
+    assert "q/one is new: Every minute; next 20" in dry.stdout and "2 changes, if this were no dry run" in dry.stdout
+    assert apply(server, tmp_path, {"queue": "q", "schedules": {"one": one, "two": two}}).returncode == 0
+    queue.schedules.pause("q", "two")
+    before = snapshot(server)
+    again = apply(server, tmp_path, {"queue": "q", "schedules": {"one": one, "two": two}})
+    assert again.stdout.splitlines()[-1] == "0 changes" and "q/two stays: Every hour; paused" in again.stdout
+    assert snapshot(server) == before
+    last = apply(server, tmp_path, {"queue": "q", "schedules": {"one": one | {"payload": {"n": 2}}, "three": two}})
+    assert [line.split(":")[0] for line in last.stdout.splitlines()] == [
+        "q/one changes",
+        "q/three is new",
+        "q/two is deleted",
+        "3 changes",
+    ]
+    assert queue.schedules.names("q") == ["one", "three"]
+    assert queue.schedules.get("q", "one").payload == b'{"n":2}'
+
+
+def test_file_that_is_wrong_anywhere_changes_nothing(server: Server, queue: JobQueue, tmp_path: Path) -> None:
+    good = {"every_s": 60}
+    bad = apply(server, tmp_path, {"queue": "q", "schedules": {"good": good, "bad": {"every_s": 0}, "no name": good}})
+    assert bad.returncode == 1 and bad.stdout == ""
+    assert [line.partition(": ")[2].split()[0] for line in bad.stderr.splitlines()] == [
+        "/schedules/bad/every_s",
+        "/schedules/no",
+    ]
+    for text in ("{", "[]", '{"queue": 1, "schedules": {}}', '{"queue": "q"}'):
+        assert apply(server, tmp_path, text).returncode == 1
+    assert queue.queues() == []

@@ -1,0 +1,338 @@
+"""Marks for the record: each transition leaves exactly its own, and none where no record was ever kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from _jobqueue.records import BACKOFF, IN_PLACE, NEVER, Held, Settlement
+from jobqueue import Conflict, Filter, JobQueue, NewJob
+from tests.harness import Server
+from tests.played import UNHANDLED_MS, Q, Worker, now_ms, passes, tick
+from tests.queue.marking import HOLD, Scene, kept
+
+
+@pytest.fixture
+def scene(jobs: JobQueue, server: Server, hand: Worker) -> Scene:
+    return kept(jobs, server, hand)
+
+
+# ------------------------------------------------------------------------------------------------ each transition
+
+# Each prepares what the record knows, changes something, and returns the ids that must then be marked.
+
+
+def submitted(s: Scene) -> set[str]:
+    return {job.id for job in s.submit(3)}
+
+
+def submitted_for_later(s: Scene) -> set[str]:
+    return {job.id for job in s.submit(delay_s=60)}
+
+
+def submitted_again(s: Scene) -> set[str]:
+    s.jobs.submit(key="k")
+    s.save()
+    s.jobs.submit(key="k")
+    return set()
+
+
+def submitted_beside_one_that_lives(s: Scene) -> set[str]:
+    s.submit(unique_key="u")
+    s.save()
+    new = s.jobs.submit_many([NewJob(unique_key="u"), NewJob()])
+    return {new[1].job.id} if new[1].job else set()
+
+
+def claimed(s: Scene) -> set[str]:
+    s.submit()
+    s.save()
+    s.hand.claim()
+    return set()
+
+
+def parked(s: Scene) -> set[str]:
+    s.submit(type="other")
+    s.save()
+    s.hand.handles("echo").claim()
+    assert s.server.client.zcard(f"{Q}held") == 1
+    return set()
+
+
+def renewed(s: Scene) -> set[str]:
+    [job] = s.run()
+    s.hand.beat(Held(job.id, job.token, 1000, ["progress", "{}"]))
+    return set()
+
+
+def done_and_next_claimed(s: Scene) -> set[str]:
+    [first] = s.run()
+    s.submit()
+    s.save()
+    s.hand.exchange(Settlement(first.id, first.token, "done"), want=1)
+    return {first.id}
+
+
+def settled_again(s: Scene) -> set[str]:
+    [job] = s.run()
+    s.hand.exchange(Settlement(job.id, job.token, "done"), want=1)
+    s.save()
+    s.hand.again()
+    s.hand.settle(Settlement(job.id, job.token, "done"))
+    return set()
+
+
+def refused(s: Scene) -> set[str]:
+    [job] = s.run()
+    assert s.hand.settle(Settlement(job.id, "somebody-1:1", "done")) == [False]
+    return set()
+
+
+def dropped(s: Scene) -> set[str]:
+    jobs = s.run(n=2)
+    s.hand.exchange(want=0)
+    return {job.id for job in jobs}
+
+
+def never_seen(s: Scene) -> set[str]:
+    job = s.submit()[0]
+    s.hand.exchange(want=1, lost=True)
+    s.save()
+    s.hand.exchange(want=0)
+    return {job.id}
+
+
+def promoted(s: Scene) -> set[str]:
+    [job, other] = s.submit(2, delay_s=60)
+    s.save()
+    passes(s.server, "scheduled", job)
+    tick(s.jobs)
+    assert s.jobs.get(other.id).status == "scheduled"
+    return {job.id}
+
+
+def reaped(s: Scene) -> set[str]:
+    [job, _] = s.run(n=2)
+    passes(s.server, "leases", job)
+    tick(s.jobs)
+    return {job.id}
+
+
+def buried_by_reaper(s: Scene) -> set[str]:
+    [job] = s.run(attempts=1)
+    passes(s.server, "leases", job)
+    assert tick(s.jobs) == ["failed"]
+    return {job.id}
+
+
+def nobody_handles(s: Scene) -> set[str]:
+    job = s.submit(type="other")[0]
+    s.save()
+    s.server.client.hset(f"{Q}job:{job.id}", "created", now_ms(s.server) - 2 * UNHANDLED_MS)
+    s.server.client.hset(f"{Q}meta", "untold", 1)
+    tick(s.jobs)
+    assert s.jobs.get(job.id).status == "failed"
+    return {job.id}
+
+
+def cancelled(s: Scene) -> set[str]:
+    job = s.submit()[0]
+    s.save()
+    s.jobs.cancel(job.id)
+    return {job.id}
+
+
+def asked_to_cancel(s: Scene) -> set[str]:
+    [job] = s.run()
+    s.jobs.cancel(job.id)
+    return set()
+
+
+def cancelled_while_running(s: Scene) -> set[str]:
+    [job] = s.run()
+    s.jobs.cancel(job.id)
+    s.hand.settle(Settlement(job.id, job.token, "released"))
+    assert s.jobs.get(job.id).status == "cancelled"
+    return {job.id}
+
+
+def retried(s: Scene) -> set[str]:
+    [letter] = s.settle("failed", NEVER)
+    s.save()
+    s.jobs.retry(letter)
+    return {letter}
+
+
+def retry_refused(s: Scene) -> set[str]:
+    [job] = s.settle("done")
+    s.save()
+    with pytest.raises(Conflict):
+        s.jobs.retry(job)
+    return set()
+
+
+def run_now(s: Scene) -> set[str]:
+    job = s.submit(delay_s=60)[0]
+    s.save()
+    s.jobs.run_now(job.id)
+    s.jobs.run_now(job.id)
+    return {job.id}
+
+
+def deleted(s: Scene) -> set[str]:
+    [job] = s.settle("done")
+    s.save()
+    s.jobs.delete(job)
+    return {job}
+
+
+def delete_refused(s: Scene) -> set[str]:
+    [job] = s.run()
+    with pytest.raises(Conflict):
+        s.jobs.delete(job.id)
+    return set()
+
+
+def deleted_in_bulk(s: Scene) -> set[str]:
+    jobs = s.submit(5)
+    s.save()
+    s.jobs.sweep("delete", Filter("queued"))
+    return {job.id for job in jobs}
+
+
+def trimmed(s: Scene) -> set[str]:
+    s.settle("done")
+    s.save()
+    tick(s.jobs, retention_ms={"done": 0})
+    assert s.jobs.books("default").sizes["done"] == 0
+    return set()
+
+
+def trimmed_before_it_was_written(s: Scene) -> set[str]:
+    jobs = s.settle("done")
+    tick(s.jobs, retention_ms={"done": 0})
+    assert s.jobs.books("default").sizes["done"] == 0
+    return jobs
+
+
+def repaired(s: Scene) -> set[str]:
+    job = s.submit()[0]
+    s.save()
+    s.server.client.zrem(f"{Q}queue", job.id)
+    assert s.jobs.check("default", repair=True)
+    return {job.id}
+
+
+def paused_and_resumed(s: Scene) -> set[str]:
+    s.submit()
+    s.save()
+    for paused in (True, False):
+        s.jobs.pause("default", paused)
+        s.jobs.pause_type("default", "echo", paused)
+    return set()
+
+
+TABLE: dict[str, Callable[[Scene], set[str]]] = {
+    each.__name__: each
+    for each in (
+        *(submitted, submitted_for_later, submitted_again, submitted_beside_one_that_lives, claimed, parked, renewed),
+        *(done_and_next_claimed, settled_again, refused, dropped, never_seen, promoted, reaped, buried_by_reaper),
+        *(nobody_handles, cancelled, asked_to_cancel, cancelled_while_running, retried, retry_refused, run_now),
+        *(deleted, delete_refused, deleted_in_bulk, trimmed, trimmed_before_it_was_written, repaired),
+        paused_and_resumed,
+    )
+}
+SETTLED = {
+    "done": ("done", BACKOFF, 2),
+    "failed, to be tried again": ("failed", BACKOFF, 2),
+    "failed, at once again": ("failed", IN_PLACE, 2),
+    "failed for good": ("failed", NEVER, 2),
+    "failed at its last attempt": ("failed", BACKOFF, 1),
+    "cancelled by its handler": ("cancelled", BACKOFF, 2),
+    "given back": ("released", BACKOFF, 2),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_transition_leaves_exactly_its_marks(name: str, scene: Scene) -> None:
+    assert TABLE[name](scene) == scene.marked().keys()
+
+
+@pytest.mark.parametrize("name", SETTLED)
+def test_a_settlement_leaves_its_mark(name: str, scene: Scene) -> None:
+    assert scene.settle(*SETTLED[name]) == scene.marked().keys()
+
+
+def test_claims_are_marked_where_the_record_wants_them(scene: Scene) -> None:
+    scene.jobs.marks.keep("default", HOLD, claims=True)
+    job = scene.submit()[0]
+    scene.save()
+    claimed = scene.hand.claim()
+    assert scene.marked().keys() == {job.id}
+    scene.hand.end("done", *claimed)
+    scene.jobs.marks.keep("default", HOLD)
+    scene.save()
+    scene.submit()
+    scene.save()
+    scene.hand.claim()
+    assert not scene.marked()
+
+
+# ------------------------------------------------------------------------------------------------- never started
+
+
+@pytest.mark.parametrize("name", [*TABLE, *SETTLED])
+def test_where_no_record_was_ever_kept_nothing_is_marked(
+    name: str, jobs: JobQueue, server: Server, hand: Worker
+) -> None:
+    scene = Scene(jobs, server, hand)
+    if name in TABLE:
+        TABLE[name](scene)
+    else:
+        scene.settle(*SETTLED[name])
+    keys = {key.rpartition("}:")[2].partition(":")[0] for key in server.client.scan_iter()}
+    assert not keys & {"unsaved", "aside", "gone"}
+    assert not {"rev", "rev_claims", "hold", "history"} & server.client.hgetall(f"{Q}meta").keys()
+
+
+def test_where_no_record_was_ever_kept_a_job_costs_the_commands_that_it_always_did(
+    jobs: JobQueue, server: Server, hand: Worker
+) -> None:
+    hand.handles("echo")
+    hand.give("done", 1 if jobs.submit() else 0)
+
+    def commands_of(call: Callable[[], object]) -> str:
+        server.client.config_resetstat()
+        call()
+        stats = server.client.info("commandstats")
+        counts = {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
+        known = counts.keys() - {
+            "info",
+            "eval",
+            "evalsha",
+            "expire",
+            "config|resetstat",
+            "client|setname",
+        }  # of a minute's first counter
+        return " ".join(f"{name}={counts[name]}" for name in sorted(known))
+
+    costs = {"submit": commands_of(jobs.submit)}
+    [claimed] = hand.exchange(want=1)[1]
+    jobs.submit()
+    end = Settlement(claimed.id, claimed.token, "done")
+    costs["exchange"] = commands_of(lambda: hand.exchange(end, want=1))
+    [job] = jobs.page(Filter("processing")).jobs
+    costs["settle"] = commands_of(lambda: hand.settle(Settlement(job.id, hand.call.token, "done")))
+    failed = jobs.submit(max_attempts=1)
+    hand.give("failed")
+    costs["retry"] = commands_of(lambda: jobs.retry(failed.id))
+    assert costs == COSTS
+
+
+COSTS = {  # of the release before, which knows no marks
+    "submit": "exists=1 hincrby=3 hmget=1 hset=1 llen=2 time=1 zadd=1 zrank=1",
+    "exchange": "del=1 hget=1 hincrby=2 hmget=3 hset=3 llen=1 lrange=1 rpush=1 time=1 zadd=2 zrange=1 zrem=2 zscore=1",
+    "settle": "hget=1 hincrby=2 hmget=2 hset=1 llen=2 lrem=1 time=1 zadd=1 zrem=1",
+    "retry": "exists=1 hdel=1 hincrby=3 hmget=2 hset=1 llen=2 srem=1 time=2 zadd=1 zrem=2",
+}

@@ -1,0 +1,1 @@
+"""The record of jobs, on SQLite and on PostgreSQL."""
