@@ -39,7 +39,7 @@ export function detail({
     case 'queued':
       return [position && `position ${number(position)}`, after];
     case 'blocked':
-      return `waits for ${plural(blocked_by, 'job')}`;
+      return blocked_by ? `waits for ${plural(blocked_by, 'job')}` : 'waits for other jobs';
     case 'failed':
       return failure;
     case 'done':
