@@ -95,7 +95,7 @@ def test_what_was_given_up_is_an_error(queue: JobQueue, marks: Marks) -> None:
 
 def metrics(queue: JobQueue) -> dict[str, float]:
     server = {"used_memory_bytes": 1, "maxmemory_bytes": 0}
-    lines = as_prometheus(queue.looks(), server).splitlines()
+    lines = as_prometheus(queue.looks(), {}, server).splitlines()
     return {
         name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))
     }

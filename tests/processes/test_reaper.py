@@ -173,6 +173,7 @@ class FakeQueue:
 class FakeTransaction:
     spared: ClassVar[list[bool]] = []  # whether each tick spared jobs that nobody handles
     unhandled = ()
+    left = False
 
     def __init__(self, reaped: list[Expired]) -> None:
         self.reaped, self.outcomes = reaped, list[str]()
@@ -186,6 +187,8 @@ class FakeTransaction:
 
     def tidy(self, limit: int, unhandled_ms: int, *, spare: bool) -> None:
         FakeTransaction.spared.append(spare)
+
+    def tell(self, edges: int) -> None: ...
 
     def execute(self) -> tuple[list[str], int, int]:
         return self.outcomes, 0, 0
