@@ -105,6 +105,7 @@ def test_a_schedule_is_made_with_a_preview_run_paused_and_changed(whole: System,
     says(tab, "No schedules")
     button(tab, "New schedule", "main")
     shown = "document.querySelectorAll('dialog ol li').length"
+    tab.see(shown, lambda n: n == 6)  # it makes the dialog higher, so the fields stand still only now
     tab.click("dialog input[aria-label=Queue]")
     tab.write("reports")
     tab.click("dialog input[aria-label=Name]")
@@ -115,6 +116,9 @@ def test_a_schedule_is_made_with_a_preview_run_paused_and_changed(whole: System,
     tab.run("document.querySelector('dialog textarea').select()")
     tab.write('{"every_s": 7200, "timezone": "America/New_York", "type": "noop"}')
     tab.see(shown, lambda n: n == 6)
+    tab.see("document.title", lambda _: tab.complaints != [])  # of what was typed first
+    assert all("422" in text for text in tab.complaints)
+    tab.complaints.clear()
     assert whole.get("/schedules").json()["total"] == 0
     button(tab, "Save", "dialog")
     says(tab, "nightly", "reports", "Every 2 hours", "in 1 h 59 min")

@@ -7,15 +7,11 @@ import { h, show } from './dom.js';
 import { drawHealth, tell } from './health.js';
 import { job } from './job.js';
 import { jobs } from './jobs.js';
-import { history as past } from './history.js';
 import { listenToKeys } from './keys.js';
 import { overview } from './overview.js';
 import { loading, query } from './parts.js';
 import { queues } from './queues.js';
-import { schedules } from './schedules.js';
-import { search as searched } from './search.js';
 import { system } from './system.js';
-import { types } from './types.js';
 import { age, clock, number } from './words.js';
 import { workers } from './workers.js';
 
@@ -25,18 +21,19 @@ const LATE_MS = 5000;
 const EVERY = 'jobqueue-every';
 const THEME = 'jobqueue-theme';
 const NEXT_THEME = { auto: 'dark', dark: 'light', light: 'auto' };
+// A view without a function is loaded when it is first shown: the first visit stays light.
 const VIEWS = {
   '': ['Overview', overview],
   jobs: ['Jobs', jobs],
   dead: ['Dead letters', dead],
-  history: ['History', past],
+  history: ['History'],
   queues: ['Queues', queues],
-  types: ['Types', types],
-  schedules: ['Schedules', schedules],
+  types: ['Types'],
+  schedules: ['Schedules'],
   workers: ['Workers', workers],
   create: ['Create', create],
   system: ['System', system],
-  search: ['Found', searched],
+  search: ['Found'],
 };
 const TITLES = Object.fromEntries(Object.entries(VIEWS).map(([name, [title]]) => [name, title]));
 
@@ -68,6 +65,10 @@ function route() {
   const [path, params = ''] = location.hash.replace(/^#\/?/, '').split('?');
   const [first, id] = path.split('/');
   const name = Object.hasOwn(VIEWS, first) ? first : '';
+  if (!VIEWS[name][1]) {
+    load(name);
+    return;
+  }
   const isAnother = view.name !== name || view.id !== id;
   if (isAnother) {
     enter(name, id);
@@ -85,6 +86,17 @@ function route() {
     placeInView(isSame);
   }
   poll(true);
+}
+
+// Its file and its function have the view's name.
+async function load(name) {
+  try {
+    const module = await import(`./${name}.js`);
+    VIEWS[name][1] = module[name];
+    route();
+  } catch (error) {
+    toast(`This view could not be loaded: ${error.message}`);
+  }
 }
 
 function enter(name, id) {

@@ -11,7 +11,7 @@ const TRYING = {
   heading: 'Try the API',
   other: ['/redoc', 'Read the reference'],
 };
-const METHODS = ['get', 'post', 'delete'];
+const METHODS = ['get', 'post', 'put', 'delete'];
 
 const isReading = location.pathname === '/redoc';
 const page = isReading ? READING : TRYING;
