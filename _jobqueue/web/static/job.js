@@ -109,7 +109,8 @@ export function job(app, id) {
     async poll(signal) {
       try {
         found = await call('GET', `${path}/explain`, undefined, signal);
-        flow = await call('GET', `${path}/flow`, undefined, signal);
+        // The record knows no edges.
+        flow = found.job.source ? null : await call('GET', `${path}/flow`, undefined, signal);
       } catch (error) {
         if (error.status !== 404) {
           throw error;
