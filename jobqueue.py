@@ -202,9 +202,8 @@ class JobQueue:
 
     def submit_many(self, jobs: Sequence[NewJob], *, key: str | None = None) -> list[Submitted]:
         """Store jobs; for each queue, all of a chunk (250 jobs, 4 MiB) or none of it. Where some wait for others (1,000 jobs of
-        one queue, 2,000 edges, 2 MiB), all or none. Under a key, ids follow from it: repeating the
-        same call stores what is missing and gives back the rest, as lists show jobs. Errors are told for each job; none is
-        raised."""
+        one queue, 2,000 edges, 2 MiB), all or none. Under a key, ids follow from it: repeating the same call stores what is
+        missing and gives back the rest, as lists show jobs. Errors are told for each job; none is raised."""
         return self._submits.many(jobs, key)
 
     # -- read
@@ -228,8 +227,7 @@ class JobQueue:
         return self._pages.page(wanted or Filter(), limit, offset, cursor)
 
     def parents(self, job_id: str, *, results: bool = True) -> dict[str, Parent]:
-        """What has become of the jobs that a job waits for, or has waited for, by the names that it knows them by, else by their
-        ids, with results up to 64 KiB each (``results``). NotFound for any other id."""
+        """The jobs that a job waits for, or has waited for, by name, else by id, with results up to 64 KiB, or without."""
         return self._flows.parents(job_id, results)
 
     def flow(self, job_id: str) -> Flow:
@@ -400,9 +398,8 @@ class JobQueue:
         formats.check(self.store, self._registry.queues())
 
     def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int, int]:
-        """Bring a queue's data to the format of the release before: parked jobs go back into the queue. Returns how many did,
-        how many workers of this release still serve it and would park them again, and how many jobs are blocked, which that
-        release does not know."""
+        """Bring a queue's data to the format of the release before: parked jobs go back into the queue. Returns how many did, how
+        many workers of this release still serve it and would park them again, and how many jobs are blocked."""
         return formats.migrate(self.store, queue, most)
 
     def server(self) -> dict[str, Any]:
