@@ -452,7 +452,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"jobqueue.py: {error}", file=sys.stderr)
         return 2
     except Unavailable as error:
-        print(f"cannot {options.command}: {error}", file=sys.stderr)
+        doing = "apply schedules" if options.command == "schedules" else options.command
+        print(f"cannot {doing}: {error}", file=sys.stderr)
         return 2
     for line in wrong:
         print(line + ("  (repaired where possible; check again)" if options.repair else ""))
@@ -473,7 +474,7 @@ def _apply(queue: JobQueue, file: str, dry_run: bool) -> int:
         return 2
     except Invalid as error:
         for pointer, detail in error.problems:
-            print(f"{file}: {pointer or 'it'} {detail}", file=sys.stderr)
+            print(f"{file}: {pointer or 'the file'}: {detail}", file=sys.stderr)
         return 1
     print(("1 change" if changes == 1 else f"{changes} changes") + (", if this were no dry run" if dry_run else ""))
     return 0

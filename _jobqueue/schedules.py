@@ -22,6 +22,7 @@ MAX_ZONE_CHARS = 64
 MAX_WORDS_CHARS = 300
 ALL_MOST = 100  # runs that are made up for
 ON_TIME_MS = 10_000  # above, a run is late
+LOOK_MS = 2_000  # a reaper that is there sees a due time within it: it looks once a second
 HOUR_MS = 3_600_000
 LAST_MS = 7_258_118_400_000  # the year 2200: what is later is a mistake
 NEXT_SHOWN, NEXT_PREVIEWED = 3, 5
@@ -237,21 +238,24 @@ def steps_of(schedule: Schedule, due_ms: int, now_ms: int) -> list[Step]:
     table = schedule.timetable
     times, count = table.over(due_ms, now_ms, ALL_MOST)
     following = table.next(max(times[-1], now_ms))
-    grace_ms = schedule.grace_ms
-    if schedule.missed != "all":
-        if grace_ms is None:
-            grace_ms = _grace_of(schedule.missed, times[-1], following)
-        runs = now_ms - times[-1] <= grace_ms
-        return [Step(due_ms, following, times[-1], runs, count - runs, times[-1] + grace_ms if runs else None)]
+    grace_ms = _grace_of(schedule, times[-1], following)
     kept = [each for each in times if grace_ms is None or now_ms - each <= grace_ms]
+    if schedule.missed != "all" and now_ms - due_ms > LOOK_MS:
+        kept = kept[-1:]  # a reaper was down; where none was, each runs that came between two of its looks
     if not kept:
         return [Step(due_ms, following, times[-1], False, count)]
     nexts = [*kept[1:], following]
     dues = [due_ms, *kept[1:]]
     passed = [count - len(kept)] + [0] * (len(kept) - 1)
-    return [Step(*each[:3], True, each[3]) for each in zip(dues, nexts, kept, passed, strict=True)]
+    untils = [None if grace_ms is None else each + grace_ms for each in kept]
+    return [Step(*each[:3], True, *each[3:]) for each in zip(dues, nexts, kept, passed, untils, strict=True)]
 
 
-def _grace_of(missed: str, due_ms: int, following: int | None) -> int:
+def _grace_of(schedule: Schedule, due_ms: int, following: int | None) -> int | None:
+    """How late a run may be; None for any. Never less than a look: else a reaper that is there would come too late."""
+    if schedule.grace_ms is not None:
+        return max(schedule.grace_ms, LOOK_MS)
+    if schedule.missed == "all":
+        return None
     interval = HOUR_MS if following is None else following - due_ms
-    return min(interval, ON_TIME_MS if missed == "none" else HOUR_MS)
+    return max(LOOK_MS, min(interval, ON_TIME_MS if schedule.missed == "none" else HOUR_MS))

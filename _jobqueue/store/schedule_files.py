@@ -17,21 +17,34 @@ def apply(schedules: Schedules, text: bytes, say: Callable[[str], None], *, dry_
     anything has changed, for a file that is wrong anywhere. Repeating it changes nothing."""
     queue, wanted = _read(text)
     there = set(schedules.names(queue))
-    changes = 0
-    for name, schedule in wanted.items():
-        planned = schedules.put(queue, name, schedule, dry_run=True)[0]
-        before = schedules.get(queue, name) if name in there else None
-        what = "stays" if _is_same(before, planned) else "changes" if before else "is new"
-        changes += what != "stays"
-        if what != "stays" and not dry_run:
-            planned = schedules.put(queue, name, schedule)[0]
-        next_time = "paused" if planned.paused else f"next {(planned.next_times(1) or ['never'])[0]}"
-        say(f"{queue}/{name} {what}: {planned.in_words()}; {next_time}")
-    for name in sorted(there - wanted.keys()):
+    planned = _planned(schedules, queue, wanted)
+    gone = sorted(there - wanted.keys())
+    for name in gone:  # first, for the new ones may need their room
         if not dry_run:
             schedules.delete(queue, name)
         say(f"{queue}/{name} is deleted: the file does not have it")
-    return changes + len(there - wanted.keys())
+    changes = len(gone)
+    for name, schedule in wanted.items():
+        before = schedules.get(queue, name) if name in there else None
+        what = "stays" if _is_same(before, planned[name]) else "changes" if before else "is new"
+        changes += what != "stays"
+        after = planned[name] if what == "stays" or dry_run else schedules.put(queue, name, schedule)[0]
+        next_time = "paused" if after.paused else f"next {(after.next_times(1) or ['never'])[0]}"
+        say(f"{queue}/{name} {what}: {after.in_words()}; {next_time}")
+    return changes
+
+
+def _planned(schedules: Schedules, queue: str, wanted: dict[str, Schedule]) -> dict[str, Planned]:
+    """The schedules as they would be. Invalid, with all that never fire."""
+    planned, problems = dict[str, Planned](), list[tuple[str, str]]()
+    for name, schedule in wanted.items():
+        try:
+            planned[name] = schedules.put(queue, name, schedule, dry_run=True)[0]
+        except Invalid as error:
+            problems += _placed(name, error)
+    if problems:
+        raise Invalid(problems)
+    return planned
 
 
 def _read(text: bytes) -> tuple[str, dict[str, Schedule]]:
@@ -45,15 +58,19 @@ def _read(text: bytes) -> tuple[str, dict[str, Schedule]]:
     check_name(queue, "/queue")
     wanted, problems = dict[str, Schedule](), list[tuple[str, str]]()
     for name, members in rows.items():
-        at = f"/schedules{pointer_to(name)}"
         try:
             check_name(name, "")
             wanted[name] = _checked(members)
         except Invalid as error:
-            problems += [(f"{at}{pointer}", detail) for pointer, detail in error.problems]
+            problems += _placed(name, error)
     if problems:
         raise Invalid(problems)
     return queue, wanted
+
+
+def _placed(name: str, error: Invalid) -> list[tuple[str, str]]:
+    """The problems of one schedule, where they stand in the file."""
+    return [(f"/schedules{pointer_to(name)}{pointer}", detail) for pointer, detail in error.problems]
 
 
 def _checked(members: Any) -> Schedule:

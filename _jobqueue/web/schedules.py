@@ -146,7 +146,7 @@ _RULE: Schema = {
     },
     "grace_s": said(
         {"type": "number", "minimum": 0, "maximum": MAX_GRACE_S},
-        "How late a run may be. By default the smaller of the interval and an hour; with none 10 s, with all any.",
+        "How late a run may be, at least 2 s. By default the smaller of the interval and an hour; with none 10 s, with all any.",
     ),
     "overlap": {
         "enum": list(OVERLAP),

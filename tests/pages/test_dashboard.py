@@ -135,6 +135,7 @@ def test_a_schedule_is_made_with_a_preview_run_paused_and_changed(whole: System,
     says(tab, "noop", "reports")
     (job,) = whole.get("/jobs").json()["jobs"]
     assert (job["schedule"], job["payload"]) == ("nightly", 5)
+    assert tab.see("document.querySelector('dl a[href=\"#/schedules\"]')?.innerText", "nightly")
     show(tab, whole, "schedules")
     says(tab, "fired", "queued")
     button(tab, "Delete", "main")
@@ -709,6 +710,8 @@ def lively(api: System) -> System:
     weekly = Schedule.of_json({"every_s": 604800, "type": "a.type.with-a-very-long-name.that_does_not_end"})
     JobQueue(api.url).schedules.put("another-queue-with-a-long-name", "a-schedule-with-a-long-name.too", weekly)
     api.post("/queues/another-queue-with-a-long-name/schedules/a-schedule-with-a-long-name.too/run")
+    JobQueue(api.url).schedules.put("default", "paused", weekly)
+    api.post("/queues/default/schedules/paused/pause")
     return api
 
 
@@ -775,6 +778,20 @@ def test_names_of_kinds_are_broken_between_words_only(system: System, tab: Brows
             == 1
         )
         assert tab.run("document.querySelector('tr[data-key=SMTPAuthenticationError] strong').offsetHeight") < 30
+
+
+OVERLAPPING = """[...document.querySelectorAll('td[data-label] button')].filter(each =>
+    each.getBoundingClientRect().left < each.closest('td > div').getBoundingClientRect().left - 1
+).map(each => each.ariaLabel)"""
+BROKEN = "[...document.querySelectorAll('.length')].filter(each => each.getClientRects().length > 1).map(each => each.innerText)"
+
+
+@pytest.mark.parametrize("width", [360, 1300])
+def test_buttons_stay_in_their_cells_and_times_on_one_line(lively: System, tab: Browser, width: int) -> None:
+    for view in ("schedules", "types", "queues", "system"):
+        show(tab, lively, view, width=width)
+        tab.see(ROWS, lambda n: n > 0)
+        assert tab.run(f"[{OVERLAPPING}, {BROKEN}]") == [[], []], view
 
 
 def test_every_view_fits_a_phone(lively: System, tab: Browser) -> None:

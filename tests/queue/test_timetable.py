@@ -212,7 +212,8 @@ def hourly(**more: object) -> Schedule:
         (hourly(missed="none"), 10_001, [(False, 0, 1)]),
         (hourly(missed="all"), 2 * HOUR_MS, [(True, 0, 0), (True, 1, 0), (True, 2, 0)]),
         (hourly(missed="all", grace_s=3600), 2 * HOUR_MS, [(True, 1, 1), (True, 2, 0)]),
-        (hourly(missed="all", grace_s=0), 2 * HOUR_MS + 1, [(False, 2, 3)]),
+        (hourly(missed="all", grace_s=0), 2 * HOUR_MS + 2000, [(True, 2, 2)]),  # a reaper looks once a second
+        (hourly(missed="all", grace_s=0), 2 * HOUR_MS + 2001, [(False, 2, 3)]),
     ],
 )
 def test_what_is_done_so_late(schedule: Schedule, late_ms: int, expected: list[tuple[bool, int, int]]) -> None:
@@ -222,6 +223,16 @@ def test_what_is_done_so_late(schedule: Schedule, late_ms: int, expected: list[t
     assert [step.due_ms for step in steps[1:]] == [step.next_ms for step in steps[:-1]]
     last = steps[-1].next_ms
     assert steps[0].due_ms == due_ms and last is not None and due_ms + late_ms < last <= due_ms + late_ms + HOUR_MS
+
+
+@pytest.mark.parametrize(("late_ms", "runs"), [(0, 1), (999, 1), (1000, 2), (2000, 3), (2001, 1), (30_000, 1)])
+@pytest.mark.parametrize("missed", ["one", "none"])
+def test_due_times_between_two_looks_of_a_reaper_all_run(missed: str, late_ms: int, runs: int) -> None:
+    steps = steps_of(Schedule.of_json({"every_s": 1, "missed": missed}), HOUR_MS, HOUR_MS + late_ms)
+    assert [step.runs for step in steps] == [True] * runs
+    assert sum(step.passed for step in steps) == late_ms // 1000 + 1 - runs
+    assert [step.due_ms for step in steps[1:]] == [step.next_ms for step in steps[:-1]]
+    assert steps[-1].next_ms == HOUR_MS + (late_ms // 1000 + 1) * 1000
 
 
 def test_daily_job_is_made_up_for_within_an_hour_and_no_later() -> None:

@@ -9,6 +9,7 @@ import { number, span } from './words.js';
 const TWO_CHARTS = 800; // pixels that two charts beside each other need
 const GAP = 16;
 const FRAME = 34; // the border and padding of a chart's panel
+const LEAST = 120; // of a chart, also in a window that is not laid out
 const HIGH_ERROR_RATE = 0.1;
 
 export function overview(app) {
@@ -32,7 +33,7 @@ export function overview(app) {
 
 function chartWidth() {
   const room = document.getElementById('main').clientWidth;
-  return room >= TWO_CHARTS ? (room - GAP) / 2 - FRAME : room - FRAME;
+  return Math.max(LEAST, (room >= TWO_CHARTS ? (room - GAP) / 2 : room) - FRAME);
 }
 
 function statusTile([name, n]) {

@@ -68,7 +68,7 @@ export function schedules(app) {
 
   function row(each) {
     const { queue, name, counts } = each;
-    const passed = counts.missed + counts.skipped;
+    const passed = ['skipped', 'missed'].filter((what) => counts[what]);
     return [
       `${queue} ${name}`,
       [
@@ -79,7 +79,10 @@ export function schedules(app) {
       ],
       next(each),
       last(each),
-      [number(counts.fired), passed > 0 && h('small', ` ${number(passed)} not`)],
+      [
+        number(counts.fired),
+        passed.map((what) => h('div', h('small', `${number(counts[what])} ${what}`))),
+      ],
       actions(each),
     ];
   }
@@ -128,15 +131,16 @@ function next({ paused, next: times }) {
   if (!times.length) {
     return 'never again';
   }
-  return [when(times[0]), h('small', ` ${inZone(times[0])}`)];
+  return [when(times[0]), ' ', h('small.length', inZone(times[0]))];
 }
 
 function last({ last: was }) {
   if (!was) {
     return '–';
   }
-  const job = was.job_id && [' ', jobLink(was.job_id)];
-  return [was.outcome, ' ', when(was.at), job, was.job_status && [' ', status(was.job_status)]];
+  const job = was.job_id && jobLink(was.job_id);
+  const now = was.job_status && status(was.job_status);
+  return [h('div.length', was.outcome, ' ', when(was.at)), job && h('div', job, now)];
 }
 
 // The clock of the schedule's zone: "2027-01-31 02:30:00 -05:00".
