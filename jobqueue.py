@@ -294,8 +294,7 @@ class JobQueue:
         return self._operations.one("cancel", job_id)
 
     def retry(self, job_id: str, payload: Any = SAME) -> str:
-        """Queue a failed or cancelled job again with fresh attempts, and perhaps another payload: 'retried'. Conflict for any
-        other status."""
+        """Queue a failed or cancelled job again with fresh attempts, perhaps another payload: 'retried'. Else Conflict."""
         return self._operations.retry(job_id, payload)
 
     def run_now(self, job_id: str) -> str:
