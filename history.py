@@ -26,18 +26,20 @@ from _jobqueue.record.database import Record, open_record
 from _jobqueue.record.errors import RecordTooNew, RecordUnavailable, RecordUrlWrong
 from _jobqueue.record.row import Row
 from _jobqueue.records import ENDED
-from _jobqueue.store.unsaved import READ_JOBS, Unsaved
+from _jobqueue.store.unsaved import READ_JOBS, STEP, Standing, Unsaved
 from jobqueue import JobQueue, TooNew, TooOld, Unavailable
 
 STEP_S = 0.5  # between two looks at queues in which nothing more was waiting
 AWAY_S = (0.5, 10.0)  # the first and the longest wait for a database that is away
 BUSY = 4 * READ_JOBS  # while more than so many jobs wait, nothing is compared
 COMPARE_S = 60.0  # between two comparisons, while a worker of the release before makes no marks
+GIVE_UP_STEPS = 200  # at once: above the rate of any queue, also with AWAY_S[1] in between
 EXPIRE_S = 60.0
 EXPIRE_STEPS = 20  # at once, each of a bounded number of jobs
 STOP_S = 5.0  # a step that waits for the database delays a stop no longer
 END_S = 8.0  # nor does anything else, above STOP_S
 UNAVAILABLE = 75
+CHECK_JOBS = 1000  # that `check` reads in one statement, perhaps from all over a disk
 NAMED_MOST = 1000  # lost jobs that `check` names
 URL_MISSING = "--database (HISTORY_URL) must say where the record is, like sqlite:///data/history.db"
 
@@ -147,7 +149,12 @@ class History:
         self.marks.confirm(queue, saved, [(each, why[each.id]) for each in jobs if each.id in why])
 
     def _give_up(self, queue: str) -> None:
-        given_up = self.marks.give_up(queue)
+        given_up = 0
+        for _ in range(GIVE_UP_STEPS):
+            given_up += (some := self.marks.give_up(queue))
+            self.turned()
+            if some < STEP or self.stopping.is_set():
+                break
         if given_up:
             self.log.warning("more waits for the record than it may hold: gave up the oldest", n=given_up, queue=queue)
 
@@ -225,16 +232,18 @@ class Comparison:
             ids = [
                 job_id
                 for job_id, now in standing.items()
-                if now.status and not now.marked and not _agree(now.status, known.get(job_id))
+                if now.status and not now.marked and not _agree(now, *known.get(job_id, (None, None)))
             ]
         if ids:
             self._marked += self._history.marks.mark(self._queue, ids)
         return True
 
 
-def _agree(in_redis: str, in_record: str | None) -> bool:
-    """A claim makes no mark: what runs may be queued in the record."""
-    return in_redis == in_record or (in_redis, in_record) == ("processing", "queued")
+def _agree(in_redis: Standing, status: str | None, at_ms: int | None) -> bool:
+    """A claim makes no mark: what runs may be queued in the record. A job may have ended once more, in the same way."""
+    if in_redis.status != status:
+        return (in_redis.status, status) == ("processing", "queued")
+    return in_redis.at_ms is None or in_redis.at_ms == at_ms
 
 
 # ------------------------------------------------------------------------------------------------------------ commands
@@ -242,17 +251,25 @@ def _agree(in_redis: str, in_record: str | None) -> bool:
 
 def lost(jobs: JobQueue, record: Record) -> Iterator[str]:
     """Sentences on jobs that have not ended as far as the record knows, and that Redis does not have."""
-    for queue in record.queues():
-        after = ""
-        while rows := record.ids(queue, after, READ_JOBS):
-            after = rows[-1][0]
-            open_ = {job_id: rev for job_id, status, rev in rows if status not in ENDED}
-            for job_id, now in jobs.marks.standing(queue, list(open_)).items():
-                if now.status or now.marked:
-                    continue
-                row = record.get(job_id)  # it may have been deleted or trimmed, and written, since it was read
-                if row and row.rev == open_[job_id] and not row.deleted:
-                    yield f"{queue}: job {job_id} is {row.job.status} in the record, and Redis has lost it"
+    after = ""
+    while states := record.states(after, CHECK_JOBS):
+        after = states[-1].id
+        open_: dict[str, dict[str, int]] = {}
+        for state in states:
+            if state.status not in ENDED and not state.deleted:
+                open_.setdefault(state.queue, {})[state.id] = state.rev
+        for queue, revs in sorted(open_.items()):
+            yield from _lost_of(jobs, record, queue, revs)
+
+
+def _lost_of(jobs: JobQueue, record: Record, queue: str, revs: dict[str, int]) -> Iterator[str]:
+    """``revs``: of jobs that were open when the record was read. Each may have been deleted or trimmed, and written, since."""
+    for job_id, now in jobs.marks.standing(queue, list(revs)).items():
+        if now.status or now.marked:
+            continue
+        row = record.get(job_id)
+        if row and row.rev == revs[job_id] and not row.deleted:
+            yield f"{queue}: job {job_id} is {row.job.status} in the record, and Redis has lost it"
 
 
 def check(jobs: JobQueue, record: Record) -> int:
@@ -272,7 +289,10 @@ def stop(jobs: JobQueue) -> int:
     """End the marking. Returns the exit code."""
     for queue in jobs.queues():
         if not jobs.marks.stop(queue):
-            print("history.py: a process of the record lives, and would start again: stop it first", file=sys.stderr)
+            print(
+                "history.py: a process of the record lives, or has ended in the last 15 s, and would start again: stop it first",
+                file=sys.stderr,
+            )
             return 1
     print("no record is kept any more; what was written stays where it is")
     return 0

@@ -102,13 +102,14 @@ class Reaper:
                 continue  # look again: what was lowered has expired
             if time.monotonic() < self.quiet_until:
                 expired = []
-            outcomes, promoted, trimmed = self._recover(queue, expired)
+            outcomes, *moved = self._recover(queue, expired)
             self._say(queue, expired, outcomes)
-            if max(len(expired), promoted, trimmed) < LIMIT and not self.left:
+            if max(len(expired), *moved) < LIMIT and not self.left:
                 return
 
-    def _recover(self, queue: str, expired: list[Expired]) -> tuple[list[str], int, int]:
-        """One pipelined MULTI/EXEC. Returns what became of each expired job, and how many were promoted and trimmed."""
+    def _recover(self, queue: str, expired: list[Expired]) -> tuple[list[str], int, int, int]:
+        """One pipelined MULTI/EXEC. Returns what became of each expired job, how many were promoted and trimmed, and how many
+        marks for the record were given up."""
         transaction = self.recovery.transaction(queue)
         transaction.promote(LIMIT, round(self.lease_s * 1000))
         for status, kept_ms in self.retention_ms.items():
@@ -121,7 +122,7 @@ class Reaper:
         self.left = transaction.left
         for job_id in transaction.unhandled:
             self.log.warning("a dead letter: nobody handles its type", job=job_id, queue=queue)
-        return answer
+        return *answer, transaction.given_up
 
     def _compare_clocks(self, least: float, most: float) -> None:
         """Redis's clock is ahead of ours by ``least`` to ``most`` seconds: it was read between our question and its answer.

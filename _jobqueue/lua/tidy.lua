@@ -4,9 +4,9 @@
 -- too much waits for the record it gives up the oldest.
 -- KEYS  1 prefix
 -- ARGV  1 most parked jobs to look at   2 how long in ms a type may be without a handler   3 1 to make no dead letters now
--- Returns the ids of the new dead letters.
+-- Returns {the ids of the new dead letters, how many marks it has given up}.
 local most, unhandled_ms, spare, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', now_ms()
-local GIVEN_UP_MOST = 500 -- a trim of the same tick leaves fewer hashes
+local GIVEN_UP_MOST = 250 -- a trim of the same tick leaves fewer hashes
 local KIT_KEPT_MS = math.max(86400000, unhandled_ms) -- a frozen worker finds its kit again
 local COUNTED_MS = 86400000 -- for so long the counters of a type that nobody counts are kept
 local TYPES_MOST, TYPES_STEP = 4000, 500
@@ -121,13 +121,14 @@ for i, job in ipairs(dead) do
 end
 write_ends(now, marked)
 pcall(count_by_type, by_type, now)
+local given_up = 0
 if rev then
   mark(rev, now, marked)
-  give_up(hold, now, GIVEN_UP_MOST)
+  given_up = give_up(hold, now, GIVEN_UP_MOST)
 end
 if gates and call('EXISTS', key('held'), key('pauses')) == 0 then
   call('HDEL', key('meta'), 'gates')
   call('DEL', key('lanes'))
 end
 ring()
-return buried
+return { buried, given_up }

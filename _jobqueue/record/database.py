@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from _jobqueue.record import reads, schema, writes
 from _jobqueue.record.connection import Connection, Refused, TooSlow, marks
@@ -14,9 +14,20 @@ from _jobqueue.record.postgres import PostgreSQL
 from _jobqueue.record.row import Row
 from _jobqueue.record.sqlite import SQLite
 from _jobqueue.records import JOB_ID, Filter
+from _jobqueue.rfc3339 import epoch_ms
 
 T = TypeVar("T")
 ERASE_MOST = 1000
+
+
+class State(NamedTuple):
+    """How a job stands in the record."""
+
+    id: str
+    queue: str
+    status: str
+    rev: int
+    deleted: bool
 
 
 def open_record(url: str, *, read_only: bool = False, payloads: bool = True) -> Record:
@@ -56,24 +67,25 @@ class Record:
         rows = self._asked(lambda db: db.all("SELECT rev FROM jobqueue_progress WHERE queue = ?", (queue,)))
         return int(rows[0]["rev"]) if rows else 0
 
-    def ids(self, queue: str, after: str, limit: int) -> list[tuple[str, str, int]]:
-        """Id, status and revision of the next jobs of a queue by id, behind ``after`` ('': from the first). Not of deleted ones."""
-        statement = "SELECT id, status, rev FROM job WHERE id > ? AND queue = ? AND NOT deleted ORDER BY id LIMIT ?"
-        rows = self._asked(lambda db: db.all(statement, (after or reads.FIRST_ID, queue, limit)))
-        return [(str(row["id"]), row["status"], row["rev"]) for row in rows]
+    def states(self, after: str, limit: int) -> list[State]:
+        """How the next jobs by id stand, behind ``after`` ('': from the first). Of any queue: a step stays as long as it is,
+        whatever they are."""
+        statement = "SELECT id, queue, status, rev, deleted FROM job WHERE id > ? ORDER BY id LIMIT ?"
+        rows = self._asked(lambda db: db.all(statement, (after or reads.FIRST_ID, limit)))
+        return [State(str(row["id"]), row["queue"], row["status"], row["rev"], bool(row["deleted"])) for row in rows]
 
-    def queues(self) -> list[str]:
-        """The queues of which it ever held a job."""
-        return [row["queue"] for row in self._asked(lambda db: db.all("SELECT queue FROM jobqueue_progress"))]
-
-    def statuses(self, job_ids: Sequence[str]) -> dict[str, str]:
-        """The statuses of those of some jobs that it holds, 'deleted' where somebody has deleted one."""
-        found: dict[str, str] = {}
-        for at in range(0, len(job_ids), writes.IDS_STEP):
-            ids = job_ids[at : at + writes.IDS_STEP]
-            statement = f"SELECT id, status, deleted FROM job WHERE id IN ({marks(len(ids))})"
+    def statuses(self, job_ids: Sequence[str]) -> dict[str, tuple[str, int | None]]:
+        """The statuses of those of some jobs that it holds, 'deleted' where somebody has deleted one; and when each has ended or,
+        where it has not, is due, in ms."""
+        found: dict[str, tuple[str, int | None]] = {}
+        known = [job_id for job_id in job_ids if JOB_ID.fullmatch(job_id)]  # PostgreSQL refuses to be asked for others
+        for at in range(0, len(known), writes.IDS_STEP):
+            ids = known[at : at + writes.IDS_STEP]
+            columns = "id, status, deleted, coalesce(finished_at, run_at) AS at"
+            statement = f"SELECT {columns} FROM job WHERE id IN ({marks(len(ids))})"
             rows = self._asked(lambda db, statement=statement, ids=ids: db.all(statement, ids))  # type: ignore[misc]
-            found |= {str(row["id"]): "deleted" if row["deleted"] else row["status"] for row in rows}
+            for row in rows:
+                found[str(row["id"])] = "deleted" if row["deleted"] else row["status"], epoch_ms(row["at"])
         return found
 
     def get(self, job_id: str) -> Row | None:

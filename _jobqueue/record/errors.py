@@ -15,6 +15,10 @@ class RecordUnavailable(JobQueueError):
         super().__init__(f"{public}: {detail}" if detail else public)
 
 
+class RecordMissing(RecordUnavailable):
+    """It was never made: there is nothing in it."""
+
+
 class RecordTooNew(JobQueueError):
     """A later release has changed the record's tables. Start that one."""
 

@@ -10,14 +10,15 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from _jobqueue.record.connection import CONNECT_S, READ_S, WRITE_S, Refused, TooSlow, Values
-from _jobqueue.record.errors import RecordUnavailable, RecordUrlWrong
+from _jobqueue.record.errors import RecordMissing, RecordUnavailable, RecordUrlWrong
 from _jobqueue.record.row import to_json
 
 LOCK = 0x6A6F6271  # of PostgreSQL's advisory locks: "jobq"
 WRITER, SCHEMA = 1, 2
 # Classes of SQLSTATE: bad values, broken constraints, what a trigger has raised, what is too large.
 REFUSALS = ("22", "23", "P0", "54")
-CANCELLED = "57014"
+CANCELLED, NO_TABLE = "57014", "42P01"
+KEEPALIVE_S = 10
 _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
@@ -37,14 +38,19 @@ class PostgreSQL:
         if read_only:
             settings += " -c default_transaction_read_only=on"
         with self._told():
+            given = psycopg.conninfo.conninfo_to_dict(url).get("options") or ""
             self._connection = psycopg.connect(
                 url,
                 autocommit=True,
                 row_factory=psycopg.rows.dict_row,
                 connect_timeout=round(CONNECT_S),
                 tcp_user_timeout=3 * limit_ms,
+                # A server that has vanished while it was to answer: else a writer would wait for two hours.
+                keepalives_idle=KEEPALIVE_S,
+                keepalives_interval=KEEPALIVE_S,
+                keepalives_count=3,
                 application_name="jobqueue",
-                options=settings,
+                options=f"{given} {settings}",
             )
 
     def all(self, statement: str, values: Values = ()) -> list[dict[str, Any]]:
@@ -91,13 +97,14 @@ class PostgreSQL:
                 raise TooSlow from error
             if state[:2] in REFUSALS or isinstance(error, psycopg.DataError):
                 raise Refused(str(error).strip().partition("\n")[0]) from error
-            raise RecordUnavailable(_said(state), str(error).strip()) from error
+            kind = RecordMissing if state == NO_TABLE else RecordUnavailable
+            raise kind(_said(state), str(error).strip()) from error
         except (UnicodeEncodeError, OverflowError) as error:
             raise Refused(str(error)) from error
 
 
 def _said(state: str) -> str:
-    if state == "42P01":
+    if state == NO_TABLE:
         return "the record has no tables yet: start history.py"
     if state == "42501":
         return "the record's database does not allow it"

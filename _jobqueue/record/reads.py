@@ -20,7 +20,9 @@ from _jobqueue.rfc3339 import epoch_ms, rfc3339
 LOOK_S = 0.7  # for one page, beside its last step
 FIRST_LOOK, MOST_LOOK = 500, 20_000  # jobs in one step
 FIRST_ID = "00000000-0000-0000-0000-000000000000"
-SHORT_LOOK = 50  # after a step that took too long
+LAST_MS = 253_402_300_799_999  # the end of the year 9999; an offset may lead beyond it
+SHORT_LOOKS = 50, 2  # after a step that took too long: payloads may have 16 MB
+SHORT_PAGES = 10, 1  # the same for jobs as lists show them
 SHOWN_ERRORS, SHOWN_CHARS = 3, 2000  # in lists: the latest errors, and the beginning of each
 ROOM_BYTES = PAGE_BYTES - 2**12
 JSON_COLUMNS = ("payload", "result", "more")
@@ -92,12 +94,24 @@ def find(db: Connection, wanted: Filter, text: str | None, limit: int, cursor: s
     """One page of the jobs that match. ``text`` must stand in the payload, the result or the last error. Invalid for another's
     cursor."""
     ids = _Look(db, wanted, text, cursor).take(limit)
-    rows = listed(db, [job_id for job_id, _ in ids.found])
+    read, rows = _read_in_time(db, [job_id for job_id, _ in ids.found])
     fitting = _fitting(rows)
     if fitting < len(rows):
-        last_id, at = ids.found[[job_id for job_id, _ in ids.found].index(rows[fitting - 1].job.id)]
+        read = [job_id for job_id, _ in ids.found].index(rows[fitting - 1].job.id) + 1
+    if read < len(ids.found):
+        last_id, at = ids.found[read - 1]
         return Found(rows[:fitting], _cursor_at(at, last_id), at)
     return Found(rows, ids.cursor, ids.looked_to_ms)
+
+
+def _read_in_time(db: Connection, ids: Sequence[str]) -> tuple[int, list[Row]]:
+    """As many of the first jobs as can be read in time: how many of the ids, and the jobs."""
+    for most in (len(ids), *SHORT_PAGES):
+        try:
+            return min(most, len(ids)), listed(db, ids[:most])
+        except TooSlow as error:
+            slow = error
+    raise slow
 
 
 def find_ids(db: Connection, wanted: Filter, limit: int, cursor: str | None) -> Ids:
@@ -179,8 +193,7 @@ class _Look:
         until, found = time.monotonic() + LOOK_S, list[tuple[str, int]]()
         size = min(FIRST_LOOK, limit + 1) if not self._rest else FIRST_LOOK
         while True:
-            rows = self._step(size)
-            self._ended = len(rows) < size
+            rows, self._ended = self._step(size)
             for row in rows:
                 if len(found) == limit:
                     self._ended = False
@@ -196,11 +209,15 @@ class _Look:
             return Ids(found, None, None)
         return Ids(found, _cursor_at(*self._place), self._place[0])
 
-    def _step(self, size: int) -> list[dict[str, Any]]:
-        try:
-            return self._rows(size)
-        except TooSlow:
-            return self._rows(SHORT_LOOK)
+    def _step(self, size: int) -> tuple[list[dict[str, Any]], bool]:
+        """The next jobs, fewer than asked for where they take too long, and whether they are the last."""
+        for most in (size, *SHORT_LOOKS):
+            try:
+                rows = self._rows(most)
+                return rows, len(rows) < most
+            except TooSlow as error:
+                slow = error
+        raise slow
 
     def _rows(self, size: int) -> list[dict[str, Any]]:
         where = [self._index, *self._span]
@@ -223,7 +240,7 @@ def _cursor_at(at: int, job_id: str) -> str:
 def _read(cursor: str) -> tuple[int, str]:
     """A time and an id: a place in any list. RFC 3339 ends with the year 9999."""
     parts = _CURSOR.fullmatch(cursor)
-    if not parts or int(parts[1]) >= 253_402_300_800_000:
+    if not parts or int(parts[1]) > LAST_MS:
         raise Invalid([("/cursor", "is not one that this list has given out")])
     return int(parts[1]), parts[2]
 
@@ -243,9 +260,9 @@ def _span(at: str, wanted: Filter) -> list[_Part]:
     """From since on, until until."""
     found = []
     if wanted.since_ms is not None:
-        found.append(_Part(f"{at} >= ?", (rfc3339(wanted.since_ms),)))
+        found.append(_Part(f"{at} >= ?", (rfc3339(min(wanted.since_ms, LAST_MS)),)))
     if wanted.until_ms is not None:
-        found.append(_Part(f"{at} < ?", (rfc3339(wanted.until_ms),)))
+        found.append(_Part(f"{at} < ?", (rfc3339(min(wanted.until_ms, LAST_MS)),)))
     return found
 
 

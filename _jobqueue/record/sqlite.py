@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from _jobqueue.record.connection import READ_S, WRITE_S, Refused, TooSlow, Values
-from _jobqueue.record.errors import RecordUnavailable
+from _jobqueue.record.errors import RecordMissing, RecordUnavailable
 from _jobqueue.record.row import to_json
 
+LOCKED_S = 5.0
 STEPS = 10_000  # of SQLite's machine between two looks at the clock: under a millisecond
 
 
@@ -43,12 +44,24 @@ class SQLite:
             self._connection.set_progress_handler(lambda: time.monotonic() > self._until, STEPS)
             self._until = time.monotonic() + READ_S
         else:
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._to_wal()
             # Once it is committed, nobody writes it again: it must outlive the machine.
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA foreign_keys = 1")
             # What is erased is overwritten; it costs a hundredth of the speed.
             self._connection.execute("PRAGMA secure_delete = 1")
+
+    def _to_wal(self) -> None:
+        """SQLite waits for nobody here: programs that make the file at the same time would be told that it is locked."""
+        until = time.monotonic() + LOCKED_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(0.02)
 
     def all(self, statement: str, values: Values = ()) -> list[dict[str, Any]]:
         with self._told():
@@ -87,14 +100,14 @@ class SQLite:
         except sqlite3.OperationalError as error:
             if "interrupted" in str(error):
                 raise TooSlow from error
-            raise RecordUnavailable(_said(str(error)), f"{self._path}: {error}") from error
+            raise self._unavailable(str(error)) from error
         except (sqlite3.Error, OSError) as error:
             raise RecordUnavailable("the record's file cannot be used", f"{self._path}: {error}") from error
 
-
-def _said(error: str) -> str:
-    if "no such table" in error:
-        return "the record has no tables yet: start history.py"
-    if "unable to open" in error:
-        return "the record's file cannot be opened: history.py makes it"
-    return "the record's file cannot be used"
+    def _unavailable(self, error: str) -> RecordUnavailable:
+        detail = f"{self._path}: {error}"
+        if "no such table" in error:
+            return RecordMissing("the record has no tables yet: start history.py", detail)
+        if "unable to open" in error and not Path(self._path).exists():
+            return RecordMissing("the record's file cannot be opened: history.py makes it", detail)
+        return RecordUnavailable("the record's file cannot be used", detail)

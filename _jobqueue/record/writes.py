@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from _jobqueue.record.connection import Connection, Refused, marks
 from _jobqueue.record.row import ATTEMPT_COLUMNS, COLUMNS, Row, attempts_of, values_of
 from _jobqueue.records import DAY_MS
-from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.rfc3339 import epoch_ms, rfc3339
 
 IDS_STEP = 500  # ids in one statement
 EXPIRE_STEP = 1000  # jobs
+
+
+Attempt = tuple[Any, ...]  # in the order of ATTEMPT_COLUMNS
+
+
+class _There(NamedTuple):
+    """The revision of a job that is there, the number of its last attempt, and when that ended."""
+
+    rev: int
+    last: int
+    last_at: str | None
+
+
+NOTHING = _There(-1, 0, None)
 
 
 def _upsert(table: str, columns: Sequence[str], keys: Sequence[str], where: str = "") -> str:
@@ -61,32 +76,52 @@ def _put_halves(db: Connection, rows: Sequence[Row], payloads: bool, refused: li
 
 def _put(db: Connection, rows: Sequence[Row], payloads: bool) -> None:
     known = _known(db, [row.job.id for row in rows])
-    newer = [row for row in rows if row.rev > known.get(row.job.id, (-1, 0))[0]]
+    newer = [row for row in rows if row.rev > known.get(row.job.id, NOTHING).rev]
     if not newer:
         return
-    db.run_many(PUT_JOB, [values_of(row, db.json, payloads) for row in newer])
+    try:
+        values = [values_of(row, db.json, payloads) for row in newer]
+        told = [(row, attempts_of(row)) for row in newer]
+    except (ArithmeticError, ValueError, TypeError) as error:  # a time that no calendar has
+        raise Refused(f"it cannot be a row: {error}") from error
+    db.run_many(PUT_JOB, values)
     if gone := [row.job.id for row in newer if row.deleted and row.job.id in known]:
         blank_attempts(db, gone)
-    # Earlier attempts are there, and do not change; the last one may have been told of before it had a record.
-    attempts = [each for row in newer for each in attempts_of(row) if each[1] >= known.get(row.job.id, (-1, 0))[1]]
-    if attempts:
-        db.run_many(PUT_ATTEMPT, attempts)
+    _put_attempts(db, told, known)
     new = [row for row in newer if row.job.tags and row.job.id not in known]
     if tags := [(tag, rfc3339(row.job.created_ms), row.job.id) for row in new for tag in dict.fromkeys(row.job.tags)]:
         db.run_many(PUT_TAG, tags)
 
 
-def _known(db: Connection, ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Of those of some jobs that are there, the revision and the number of the last attempt."""
-    found: dict[str, tuple[int, int]] = {}
+def _put_attempts(db: Connection, told: Sequence[tuple[Row, list[Attempt]]], known: dict[str, _There]) -> None:
+    """Earlier attempts are there, and do not change; the last one may have been told of before it had a record. Where the last
+    one is another's, a failover has undone it: all are written, and those that never were are removed."""
+    new, undone = list[Attempt](), list[tuple[str, int]]()
+    for row, attempts in told:
+        there, last = known.get(row.job.id, NOTHING), attempts[-1][1] if attempts else 0
+        same = any(each[1] == there.last and each[9] == there.last_at for each in attempts)
+        new += [each for each in attempts if each[1] >= there.last or not (same or row.deleted)]
+        if last < there.last and not row.deleted:  # of a deleted job no errors are told
+            undone.append((row.job.id, last))
+    if undone:
+        db.run_many("DELETE FROM attempt WHERE job_id = ? AND number > ?", undone)
+    if new:
+        db.run_many(PUT_ATTEMPT, new)
+
+
+def _known(db: Connection, ids: Sequence[str]) -> dict[str, _There]:
+    """Those of some jobs that are there."""
+    found: dict[str, _There] = {}
     for at in range(0, len(ids), IDS_STEP):
         asked = ids[at : at + IDS_STEP]
         rows = db.all(
-            "SELECT id, rev, coalesce((SELECT max(number) FROM attempt WHERE job_id = id), 0) AS last"
-            f" FROM job WHERE id IN ({marks(len(asked))})",
+            "SELECT job.id, job.rev, attempt.number, attempt.finished_at FROM job LEFT JOIN attempt ON attempt.job_id = job.id"
+            " AND attempt.number = (SELECT max(number) FROM attempt AS other WHERE other.job_id = job.id)"
+            f" WHERE job.id IN ({marks(len(asked))})",
             asked,
         )
-        found |= {str(row["id"]): (row["rev"], row["last"]) for row in rows}
+        for row in rows:
+            found[str(row["id"])] = _There(row["rev"], row["number"] or 0, rfc3339(epoch_ms(row["finished_at"])))
     return found
 
 

@@ -37,10 +37,12 @@ class Read(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How Redis knows a job. ``status``: '' when it is not there. ``marked``: the record has still to learn of it."""
+    """How Redis knows a job. ``status``: '' when it is not there. ``marked``: the record has still to learn of it. ``at_ms``: when
+    it has ended, or is due."""
 
     status: str
     marked: bool
+    at_ms: int | None
 
 
 class Marks:
@@ -84,7 +86,7 @@ class Marks:
     def standing(self, queue: str, ids: Sequence[str]) -> dict[str, Standing]:
         """How Redis knows some jobs."""
         rows = [row for step in chunks_of(iter(ids), STEP) for row in self._store.run("standing", queue, step)]
-        return {job_id: Standing(row[0].decode(), bool(row[1])) for job_id, row in zip(ids, rows, strict=True)}
+        return {job_id: _standing(*row) for job_id, row in zip(ids, rows, strict=True)}
 
     def is_leaving(self, queue: str, job_id: str) -> bool:
         """A job was deleted or trimmed, and the record has still to learn of it."""
@@ -116,12 +118,16 @@ def _decoded(ids: Iterable[bytes]) -> list[str]:
     return [job_id.decode(errors="replace") for job_id in ids]
 
 
+def _standing(status: bytes, marked: int, at: bytes) -> Standing:
+    return Standing(status.decode(errors="replace"), bool(marked), int(at) if at.isdigit() else None)
+
+
 def _unsaved(queue: str, row: Sequence[Any]) -> Unsaved:
     job_id, rev, state = row[0].decode(errors="replace"), int(row[1]), row[2]
     if state == b"lost":
         return Unsaved(job_id, rev, None)
     try:
         job = job_of(job_id, queue, row[3], -1, row[4:])
-    except (ValueError, LookupError) as error:  # a hand has written to it
+    except Exception as error:  # a hand has written to it: whatever that raises, it must hold up no other
         return Unsaved(job_id, rev, None, why=f"its hash cannot be read: {error}")
     return Unsaved(job_id, rev, job, deleted=state == b"deleted")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import bottle
 
 from _jobqueue.errors import pointer_to
+from _jobqueue.record.errors import RecordMissing
 from _jobqueue.records import ACT_MOST, ACTIONS, STATUSES, Kind
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web import inputs
@@ -41,9 +43,18 @@ def delete(backend: Backend, job_id: str) -> None:
         backend.jobs.delete(job_id)
     except NotFound:
         remembered(backend, job_id)  # else it is nowhere
-        assert backend.record
-        backend.record.change(lambda record: record.erase_job(job_id))
+        _erase(backend, job_id)
+    else:
+        if backend.record and not backend.jobs.is_leaving(job_id):  # no record is kept now: nobody tells it
+            with suppress(NotFound, RecordMissing):
+                remembered(backend, job_id)
+                _erase(backend, job_id)
     bottle.response.status = 204
+
+
+def _erase(backend: Backend, job_id: str) -> None:
+    assert backend.record
+    backend.record.change(lambda record: record.erase_job(job_id))
 
 
 # --------------------------------------------------------------------------------------------------------- many jobs

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from _jobqueue.logs import Log
 from jobqueue import Conflict, JobQueue, NewJob, NotFound
+from reaper import Reaper
 from tests.harness import Server
-from tests.played import Q, Worker, now_ms, run_script, snapshot, tick, total
+from tests.played import RETENTION_MS, Q, Worker, now_ms, recover, run_script, snapshot, tick, total
 from tests.queue.marking import HOLD, Scene, kept
 
 
@@ -157,6 +159,16 @@ def test_more_than_may_be_held_is_given_up_oldest_first(scene: Scene) -> None:
     assert not scene.server.client.keys(f"{Q}gone:*")
     assert total(scene.jobs, "unrecorded") == 3
     assert scene.jobs.marks.give_up("default") == 0
+
+
+def test_a_tick_gives_up_as_many_as_there_are_in_bounded_steps(scene: Scene) -> None:
+    scene.jobs.marks.keep("default", 5)
+    for _ in range(7):
+        scene.submit(100)
+    recover(scene.jobs, [], 500, RETENTION_MS)
+    assert len(scene.marked()) == 450
+    Reaper(scene.jobs, 10.0, RETENTION_MS, Log("reaper")).tick()
+    assert len(scene.marked()) == 5
 
 
 def test_many_jobs_are_read_in_steps_of_bytes(scene: Scene) -> None:

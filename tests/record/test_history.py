@@ -361,7 +361,6 @@ def test_above_its_bound_the_oldest_changes_are_given_up_and_found_again_at_a_st
     until_quiet(keeper)
     queue.submit_many([NewJob() for _ in range(1300)])
     keeper._note_away(RecordUnavailable("the record's database cannot be reached"))
-    keeper._note_away(RecordUnavailable("the record's database cannot be reached"))
     assert server.client.zcard(f"{Q}unsaved") == 1000 and total(queue, "unrecorded") == 300
     until_quiet(keeper)
     assert len(in_sql(history_url)) == 1000

@@ -256,3 +256,28 @@ def _timed(call: Callable[[], Any]) -> float:
     began = time.monotonic()
     call()
     return time.monotonic() - began
+
+
+def test_a_job_that_is_deleted_while_no_record_is_kept_is_erased_there_too(api: System, record: Record) -> None:
+    job_id = api.submit("secret")
+    kept = JobQueue(api.url).get(job_id)
+    record.write(rows_of(kept))
+    assert requests.delete(f"{api.api_url}/jobs/{job_id}", timeout=30).status_code == 204
+    row = record.get(job_id)
+    assert row and row.deleted and row.job.payload is None
+    assert problem(api.get(f"/jobs/{job_id}")) == (404, "job_not_found")
+
+
+def test_a_job_is_deleted_where_a_record_was_never_made(api: System) -> None:
+    job_id = api.submit("secret")
+    assert requests.delete(f"{api.api_url}/jobs/{job_id}", timeout=30).status_code == 204
+    assert problem(api.get(f"/jobs/{job_id}")) == (503, "record_unavailable")
+
+
+@pytest.mark.parametrize("bound", ["since", "until"])
+def test_a_bound_beyond_the_last_year_is_one_like_any_other(api: System, record: Record, bound: str) -> None:
+    job = a_job()
+    record.write(rows_of(job))
+    for clock in ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00%2B14:00"):
+        shown = ids(api.get(f"/history?{bound}={clock}"))
+        assert shown == ([job.id] if (bound == "since") == clock.startswith("0001") else [])

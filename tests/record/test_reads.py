@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from _jobqueue.errors import Invalid
 from _jobqueue.record import reads
+from _jobqueue.record.connection import Connection, TooSlow
 from _jobqueue.record.database import Record, open_record
 from _jobqueue.record.errors import RecordUnavailable
 from _jobqueue.record.row import Row
@@ -258,3 +260,27 @@ def test_a_page_walks_one_index_and_sorts_no_more_than_jobs_of_one_moment(
         plan = [row["detail"] for row in db.all(f"EXPLAIN QUERY PLAN {statement}", values)]
         assert index in plan[0], plan
         assert not any("USE TEMP B-TREE FOR ORDER BY" in line for line in plan), plan
+
+
+def test_a_page_of_jobs_that_take_too_long_has_fewer_and_none_is_missing(
+    record: Record, reader: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [a_job(n) for n in range(12)]
+    record.write(rows_of(*jobs))
+    step, listed = reads._Look._rows, reads.listed
+
+    def slow_step(look: reads._Look, size: int) -> list[dict[str, Any]]:
+        if size > 2:
+            raise TooSlow
+        return step(look, size)
+
+    def slow_list(db: Connection, ids: Sequence[str]) -> list[Row]:
+        if len(ids) > 1:
+            raise TooSlow
+        return listed(db, ids)
+
+    monkeypatch.setattr(reads._Look, "_rows", slow_step)
+    assert found(reader) == found(reader, limit=3) == [job.id for job in jobs[::-1]]
+    monkeypatch.setattr(reads, "listed", slow_list)
+    assert found(reader) == [job.id for job in jobs[::-1]]
+    assert found(reader, Filter(type="email.send"), text="ada7@") == [jobs[7].id]

@@ -10,6 +10,7 @@ import pytest
 from _jobqueue.record import schema
 from _jobqueue.record.database import Record, open_record
 from _jobqueue.record.errors import RecordTooNew, RecordUnavailable, RecordUrlWrong
+from tests.postgres import Postgres
 from tests.record.rows import a_job, rows_of
 
 
@@ -96,3 +97,15 @@ def test_a_file_that_is_no_database_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(RecordUnavailable):
         record.migrate()
     assert path.read_text().startswith("these are my notes")
+
+
+def test_options_of_the_url_hold_beside_ours(own_postgres: Postgres) -> None:
+    record = open_record(own_postgres.url)
+    record._asked(lambda db: db.run("CREATE SCHEMA jobs"), checked=False)
+    record.close()
+    record = open_record(own_postgres.url + "?options=-csearch_path%3Djobs%20-cstatement_timeout%3D1")
+    record.migrate()
+    query = "SELECT table_schema FROM information_schema.tables WHERE table_name = 'job'"
+    assert record._asked(lambda db: db.all(query)) == [{"table_schema": "jobs"}]
+    assert record._asked(lambda db: db.all("SHOW statement_timeout")) == [{"statement_timeout": "30s"}]
+    record.close()

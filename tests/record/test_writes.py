@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from _jobqueue.record.database import Record, open_record
+from _jobqueue.record.database import Record, State, open_record
 from _jobqueue.record.row import Row
 from tests.record.rows import a_job, an_error, failed, rows_of, waiting
 
@@ -161,16 +162,27 @@ def test_a_job_is_erased_and_its_row_says_so(record: Record) -> None:
     assert record.erase_job(job.id) and not record.erase_job(job.id)
     assert not record.erase_job(a_job().id)
     assert "secret" not in all_text(record)
-    assert record.ids("default", "", 10) == []
+    assert [state.deleted for state in record.states("", 10)] == [True]
 
 
-def test_ids_are_given_page_by_page(record: Record) -> None:
+def test_all_jobs_are_given_page_by_page(record: Record) -> None:
     jobs = [a_job(n, queue="a" if n % 3 else "b") for n in range(30)]
     record.write(rows_of(*jobs))
-    found, after = list[tuple[str, str, int]](), ""
-    while page := record.ids("a", after, 7):
-        found, after = found + page, page[-1][0]
-    assert found == sorted((job.id, "done", n + 1) for n, job in enumerate(jobs) if job.queue == "a")
+    found, after = list[State](), ""
+    while page := record.states(after, 7):
+        found, after = found + page, page[-1].id
+    assert found == sorted(State(job.id, job.queue, "done", n + 1, False) for n, job in enumerate(jobs))
+
+
+def test_a_step_through_all_jobs_follows_an_index_and_sorts_nothing(tmp_path: Path) -> None:
+    record = open_record(f"sqlite:///{tmp_path / 'history.db'}")
+    record.migrate()
+    run, asked = record._connected(False).all, list[str]()
+    record._connection.all = lambda statement, values=(): asked.append(statement) or run(statement, values)  # type: ignore
+    record.states("", 5)
+    [plan] = run("EXPLAIN QUERY PLAN " + asked[0], ("", 5))
+    assert "sqlite_autoindex_job_1 (id>?)" in plan["detail"]
+    record.close()
 
 
 def test_what_ended_long_ago_expires_in_bounded_steps(record: Record) -> None:
@@ -185,3 +197,20 @@ def test_what_ended_long_ago_expires_in_bounded_steps(record: Record) -> None:
     assert {str(row["id"]) for row in rows(record, "SELECT id FROM job")} == {job.id for job in kept}
     assert not rows(record, "SELECT * FROM job_tag") and len(numbers(record)) == 1
     assert record.highest("default") == 9999
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_attempts_that_a_failover_has_undone_make_way_for_those_that_were(record: Record, after: int) -> None:
+    job = waiting(errors=[an_error(1), an_error(2, message="lost"), an_error(3, message="lost")])
+    record.write([Row(job, 1)])
+    again = [an_error(n, at=f"2026-12-24T00:00:0{n}.000Z", message="again") for n in range(2, after + 1)]
+    record.write([Row(replace(job, errors=[an_error(1), *again]), 2)])
+    said = [row["message"] for row in rows(record, "SELECT message FROM attempt ORDER BY number")]
+    assert said == ["no 1", *["again"] * (after - 1)]
+
+
+def test_a_deleted_job_keeps_the_numbers_of_its_attempts(record: Record) -> None:
+    job = failed(errors=[an_error(1), an_error(2)])
+    record.write([Row(job, 1)])
+    record.write([Row(replace(job, errors=[]), 2, deleted=True)])
+    assert numbers(record) == [(1, "failed"), (2, "failed")]
