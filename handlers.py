@@ -6,6 +6,8 @@ A handler gets the job's payload (any JSON value) and a context, and returns its
     ctx.progress(0.3, "…")       shown with the job while it runs
     ctx.log("…")                 a line of the job's log
     ctx.check()                  raises when the job was cancelled, timed out or taken back: call it in long loops
+    ctx.parents()                what has become of the jobs that it waited for
+    ctx.submit("type", payload)  another job, once, however often this one runs
 
 ``raise Fail("…")`` ends the job without a retry, ``raise Retry(after=30)`` chooses the delay; any other exception is
 retried after the backoff, which doubles each time, while attempts are left. A handler may run more than once (a crash, a

@@ -1,11 +1,12 @@
 """The queue: its states, its keys in Redis, its promises; what users import.
 
     submit ─┬─> queued ──claim──> processing ──finish ok──────────────> done
-            └─> scheduled ─promote─┘ ^  │ ├──error, attempts left─> scheduled (backoff)
-                                     │  │ └──error, none left─────> failed ──retry──> queued
+            ├─> scheduled ─promote─┘ ^  │ ├──error, attempts left─> scheduled (backoff)
+            └─> blocked (below)      │  │ └──error, none left─────> failed ──retry──> queued
                                      │  └──lease ran out: reap ────> queued, or failed when attempts are spent
                                      └──release (drain, give back)
-    queued, scheduled, processing ──cancel──> cancelled
+    blocked ──the jobs that it waits for have ended──> queued or scheduled; one is cancelled or gone ──> cancelled
+    queued, scheduled, blocked, processing ──cancel──> cancelled
 
 Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each queue):
 
@@ -17,6 +18,11 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     pauses             set     types that are paused
     strange            set     types that were submitted while no worker had published them, and have jobs that wait
     scheduled          zset    id -> due time
+    blocked            zset    ids that wait for other jobs -> since when
+    then:<id>          zset    jobs that wait for a job, or have waited -> the edge, see lua/parts/edges.lua
+    after:<id>         list    jobs that a job waits for, or has waited for; the first four stand in its hash
+    ends               zset    jobs whose children have not all been told what has become of them
+    stuck              zset    dead letters for which children wait -> since when
     leases             zset    ids in processing -> when the lease ends
     done failed cancelled zset id -> when it ended; failed is the dead-letter queue
     bell:<kit>         list    at most one wake token for the workers of a kit: "look at the queue"
@@ -46,7 +52,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
                                bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
                                far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
-                               (until when a worker without a kit lived), planned (the last revision of a schedule), rev (the last
+                               (until when a worker without a kit lived), tells (last tick of a reaper that tells children),
+                               looked (how far one has looked at edges), planned (the last revision of a schedule), rev (the last
                                revision, while a record is kept), rev_claims (1: claims have one too), hold (most marks), history
                                (when the record's process was last heard of, and what it said of its database)
 
@@ -91,11 +98,13 @@ from _jobqueue.records import (
     Acted,
     Books,
     Filter,
+    Flow,
     Hit,
     Job,
     Kind,
     Look,
     Page,
+    Parent,
     Policy,
     Submitted,
     __version__,
@@ -104,7 +113,9 @@ from _jobqueue.redis_version import too_old
 from _jobqueue.store import formats, ready
 from _jobqueue.store.by_type import look_by_type
 from _jobqueue.store.checker import Checker
+from _jobqueue.store.children import Children
 from _jobqueue.store.durability import Durability
+from _jobqueue.store.flows import Flows
 from _jobqueue.store.leases import Conversation, Presence
 from _jobqueue.store.link import Link
 from _jobqueue.store.operations import Operations
@@ -171,6 +182,8 @@ class JobQueue:
         self._searches = Searches(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
+        self.children = Children(self.store, self._registry, self._submits)  # what running jobs submit
+        self._flows = Flows(self.store, self._registry)
         self._operations = Operations(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
@@ -188,9 +201,9 @@ class JobQueue:
         return self._submits.one(job, key)
 
     def submit_many(self, jobs: Sequence[NewJob], *, key: str | None = None) -> list[Submitted]:
-        """Store jobs; for each queue, all of a chunk (250 jobs, 4 MiB) or none of it. Under a key, ids follow from it: repeating the
-        same call stores what is missing and gives back the rest, as lists show jobs. Errors are told for each job; none is
-        raised."""
+        """Store jobs; for each queue, all of a chunk (250 jobs, 4 MiB) or none of it. Where some wait for others (1,000 jobs of
+        one queue, 2,000 edges, 2 MiB), all or none. Under a key, ids follow from it: repeating the same call stores what is
+        missing and gives back the rest, as lists show jobs. Errors are told for each job; none is raised."""
         return self._submits.many(jobs, key)
 
     # -- read
@@ -212,6 +225,14 @@ class JobQueue:
         """One page of the jobs that match: what runs, what waits in its order, then what ended, newest first; of a tag, all
         newest first. ``cursor`` continues a page and stays valid while jobs come and go. Invalid for another's cursor."""
         return self._pages.page(wanted or Filter(), limit, offset, cursor)
+
+    def parents(self, job_id: str, *, results: bool = True) -> dict[str, Parent]:
+        """The jobs that a job waits for, or has waited for, by name, else by id, with results up to 64 KiB, or without."""
+        return self._flows.parents(job_id, results)
+
+    def flow(self, job_id: str) -> Flow:
+        """The workflow that a job is part of: the nearest 1,000 jobs. NotFound for any other id."""
+        return self._flows.flow(job_id)
 
     def search(self, text: str) -> list[Hit]:
         """What that very text names in the queues: jobs by id, unique key or idempotency key; a tag, a kind, a queue, a type."""
@@ -273,8 +294,7 @@ class JobQueue:
         return self._operations.one("cancel", job_id)
 
     def retry(self, job_id: str, payload: Any = SAME) -> str:
-        """Queue a failed or cancelled job again with fresh attempts, and perhaps another payload: 'retried'. Conflict for any
-        other status."""
+        """Queue a failed or cancelled job again with fresh attempts, perhaps another payload: 'retried'. Else Conflict."""
         return self._operations.retry(job_id, payload)
 
     def run_now(self, job_id: str) -> str:
@@ -376,9 +396,9 @@ class JobQueue:
         """TooNew for data of a later release."""
         formats.check(self.store, self._registry.queues())
 
-    def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int]:
-        """Bring a queue's data to the format of the release before: parked jobs go back into the queue. Returns how many did, and
-        how many workers of this release still serve it and would park them again."""
+    def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int, int]:
+        """Bring a queue's data to the format of the release before: parked jobs go back into the queue. Returns how many did, how
+        many workers of this release still serve it and would park them again, and how many jobs are blocked."""
         return formats.migrate(self.store, queue, most)
 
     def server(self) -> dict[str, Any]:
@@ -460,14 +480,16 @@ def _apply(queue: JobQueue, file: str, dry_run: bool) -> int:
 
 
 def _migrate(queue: JobQueue, names: Iterable[str]) -> int:
-    """0 when the release before can go on; 1 while workers of this one would park jobs again."""
+    """0 when the release before can go on; 1 while workers of this one would park jobs again, or jobs are blocked."""
     living = 0
     for name in names:
-        moved, workers = queue.migrate(name)
-        living += workers
+        moved, workers, blocked = queue.migrate(name)
+        living += workers + blocked
         print(f"{name}: {moved} parked jobs are back in the queue")
         if workers:
             print(f"{name}: workers of this release still serve it and park jobs again: stop them and repeat this")
+        if blocked:
+            print(f"{name}: {blocked} jobs wait for others: let them end or cancel them, and repeat this")
     return 1 if living else 0
 
 

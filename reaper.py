@@ -1,10 +1,10 @@
 """The reaper: a process that takes back what nobody holds any more. Any number may run at once.
 
 Once a second: fire schedules that are due. Then for every queue: promote jobs that are due, reap expired leases, lower the
-leases of workers whose beat has stopped, trim what is past its retention, look after kits and parked jobs, ring. It reads
-first, then applies compare-and-set scripts in one MULTI/EXEC, so whatever changed in between is left alone. One thread
-ticks; SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or after STOP_S when Redis does not answer: whatever
-it does may stop anywhere.
+leases of workers whose beat has stopped, trim what is past its retention, look after kits and parked jobs, tell children what
+they wait for, ring. It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so whatever changed in between is
+left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or after STOP_S when Redis does
+not answer: whatever it does may stop anywhere.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Reaper:
         self.redis_ahead_s: float | None = None
         self.quiet_until = 0.0
         self.queues: list[str] = []
+        self.left = False  # children of the queue at hand are still to be told
         self.stopping = threading.Event()
         self.turned: Callable[[], None] = lambda: None  # called all the time
 
@@ -103,7 +104,7 @@ class Reaper:
                 expired = []
             outcomes, *moved = self._recover(queue, expired)
             self._say(queue, expired, outcomes)
-            if max(len(expired), *moved) < LIMIT:
+            if max(len(expired), *moved) < LIMIT and not self.left:
                 return
 
     def _recover(self, queue: str, expired: list[Expired]) -> tuple[list[str], int, int, int]:
@@ -116,7 +117,9 @@ class Reaper:
         transaction.reap(expired, LEASE_EXPIRED)
         quiet = time.monotonic() < max(self.quiet_until, self.started + GRACE_S)
         transaction.tidy(LIMIT, self.unhandled_ms, spare=quiet)
+        transaction.tell(LIMIT)
         answer = transaction.execute()
+        self.left = transaction.left
         for job_id in transaction.unhandled:
             self.log.warning("a dead letter: nobody handles its type", job=job_id, queue=queue)
         return *answer, transaction.given_up

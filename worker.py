@@ -35,6 +35,7 @@ from _jobqueue.processes import MISTAKE, Parent, Signals, end, keep_to_one_core
 from _jobqueue.records import Settlement
 from _jobqueue.work.attempts import Attempts
 from _jobqueue.work.beat import Beat
+from _jobqueue.work.family import Family
 from _jobqueue.work.reports import Reports
 from _jobqueue.work.shift import Shift
 from _jobqueue.work.slot import Slot
@@ -318,7 +319,7 @@ def main() -> int:
         return 0
     shift = Shift(
         secrets.token_urlsafe(16),  # 128 random bits: tokens are never used again
-        Attempts(types, jobs.policy, config.max_result_bytes),
+        Attempts(types, jobs.policy, config.max_result_bytes, partial(Family, jobs)),
         Reports(log, config.shares, config.log_jobs == "all"),
         round(config.processing_timeout_s * 1000),
         options.burst,

@@ -21,6 +21,22 @@ class TooManyTypes(Invalid):
     """The queue holds jobs of many types that nobody handles, and takes no further type. Start workers for them."""
 
 
+class OtherQueue(Invalid):
+    """A job waits for one of another queue. A worker takes only the types that it knows: a step needs a type, not a queue."""
+
+
+class ParentGone(Invalid):
+    """A job waits for a cancelled one to be done. Retry that one first."""
+
+
+class NotWithOthers(Invalid):
+    """Nothing is wrong with this job, but with another of its batch, which is stored whole or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.args = ("another job of the batch is wrong, and it is stored whole or not at all",)
+
+
 class NoCron(Invalid):
     """The package that reads cron expressions is not installed. Install cronsim, or use ``every_s``."""
 
@@ -39,6 +55,13 @@ class Conflict(JobQueueError):
     def __init__(self, status: str, detail: str) -> None:
         self.status = status
         super().__init__(detail)
+
+
+class OldProgram(Conflict):
+    """A program of the release before would do harm to what is asked for. Upgrade it, then repeat the call."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("old_worker", detail)
 
 
 class KeyReused(JobQueueError):

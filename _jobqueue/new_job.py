@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -17,6 +18,7 @@ from _jobqueue.records import (
     MAX_ATTEMPTS,
     MAX_DELAY_MS,
     MAX_KEY_CHARS,
+    MAX_PARENTS,
     MAX_PAYLOAD_BYTES,
     MAX_PRIORITY,
     MAX_TAGS,
@@ -26,6 +28,7 @@ from _jobqueue.records import (
     PRIORITIES,
     TAG,
     TAG_RULE,
+    WHEN,
 )
 from _jobqueue.rfc3339 import epoch_ms
 from _jobqueue.strict_json import encode_json
@@ -48,6 +51,11 @@ class NewJob:
     jitter: float | None = None
     unique_key: str | None = None
     tags: Sequence[str] = ()
+    name: str | None = None  # in its workflow
+    after: Sequence[
+        str
+    ] = ()  # ids of jobs that it waits for; in a batch also names of earlier ones, or "*" for all of them
+    when: str = "done"  # or "ended": in whatever way
     _parsed: bool = field(default=False, init=False, repr=False, compare=False)  # parse_json gave the payload
 
     @classmethod
@@ -89,6 +97,8 @@ class NewJob:
             yield "/unique_key", f"must be 1 to {MAX_KEY_CHARS} characters"
         if self.tags != ():
             yield from self._tag_problems()
+        if self.after != () or self.when != "done" or self.name is not None:
+            yield from self._flow_problems()
         if self.max_attempts is not None and not _integer(self.max_attempts, 1, MAX_ATTEMPTS):
             yield "/max_attempts", f"must be a whole number from 1 to {MAX_ATTEMPTS}"
         if self.jitter is not None and not _number(self.jitter, 0, 1):
@@ -104,6 +114,20 @@ class NewJob:
         for number, tag in enumerate(self.tags):
             if not (isinstance(tag, str) and TAG.fullmatch(tag)):
                 yield f"/tags/{number}", TAG_RULE
+
+    def _flow_problems(self) -> Iterator[tuple[str, str]]:
+        if self.name is not None and (not _is_name(self.name) or is_id(self.name)):
+            yield "/name", f"{NAME_RULE}, and no job id"
+        if self.when not in WHEN:
+            yield "/when", f"must be one of {', '.join(WHEN)}"
+        if not isinstance(self.after, (list, tuple)) or len(self.after) > MAX_PARENTS:
+            yield "/after", f"must be a list of at most {MAX_PARENTS:,} jobs"
+            return
+        for number, parent in enumerate(self.after):
+            if not (isinstance(parent, str) and (parent == "*" or _is_name(parent))):
+                yield f"/after/{number}", "must be the id of a job, or in a batch the name of an earlier one"
+        if "*" in self.after and len(self.after) > 1:
+            yield "/after", '"*" stands alone: it names all jobs before this one'
 
     def _time_problems(self) -> Iterator[tuple[str, str]]:
         for name, low, high in (
@@ -143,10 +167,18 @@ class NewJob:
             pairs += ["max_backoff_ms", round(self.max_backoff_s * 1000)]
         if self.jitter is not None:
             pairs += ["jitter", f"{self.jitter:.6f}"]
+        if self.name is not None:
+            pairs += ["name", self.name]
         return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
 
 
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MEMBERS = tuple(each.name for each in fields(NewJob) if each.init)
+
+
+def is_id(text: str) -> bool:
+    """Whether it looks like the id of a job, and so is no name."""
+    return _ID.fullmatch(text) is not None
 
 
 def _is_name(value: Any) -> bool:

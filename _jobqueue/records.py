@@ -13,7 +13,7 @@ from _jobqueue.rfc3339 import rfc3339
 
 __version__ = "0.1.0"
 
-STATUSES = ("queued", "scheduled", "processing", "done", "failed", "cancelled")
+STATUSES = ("queued", "scheduled", "blocked", "processing", "done", "failed", "cancelled")
 ENDED = ("done", "failed", "cancelled")
 INDEX_OF = {status: status for status in STATUSES} | {"queued": "queue", "processing": "leases"}
 PRIORITIES = {"low": 1, "normal": 5, "high": 9}
@@ -30,6 +30,9 @@ TAG_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . : @ = -"
 JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 MAX_KEY_CHARS = 255
 MAX_TAGS = 10
+MAX_PARENTS = 1000  # jobs that one waits for
+MAX_EDGES, MAX_EDGES_BYTES = 2000, 2**21  # of a batch in which jobs wait for others
+WHEN = ("done", "ended")  # what a job may wait for
 MAX_PAYLOAD_BYTES = 2**20
 MAX_MESSAGE_CHARS = 8000
 MAX_KIND_CHARS = 64
@@ -100,6 +103,10 @@ class Job:
     errors: list[dict[str, Any]] = field(default_factory=list)
     first_error: int = 1  # the number of the first of these: older ones are not kept
     tags: list[str] = field(default_factory=list)
+    name: str | None = None  # in its workflow
+    after: list[str] = field(default_factory=list)  # the jobs that it waits for, or has waited for; in lists the first
+    when: str = "done"  # of WHEN: what of these it waits for
+    blocked_by: int = 0  # how many of these are still to end
     # The schedule that has made it, and the due time that it is for; an operator's run has none
     schedule: str | None = None
     scheduled_for_ms: int | None = None
@@ -147,6 +154,8 @@ class Job:
             "position": self.position,
             "worker": self.worker,
             "tags": self.tags,
+            **({"name": self.name} if self.name else {}),
+            **({"after": self.after, "when": self.when, "blocked_by": self.blocked_by} if self.after else {}),
             **({"schedule": self.schedule, "scheduled_for": rfc3339(self.scheduled_for_ms)} if self.schedule else {}),
             **{f"{name}_preview": text for name, text in (self.previews or {}).items()},
             **({"truncated": list(self.truncated)} if self.truncated else {}),
@@ -255,6 +264,38 @@ class Hit(NamedTuple):
     jobs: int | None = None
 
 
+GONE = "gone"  # the status of a parent that is not there any more
+
+
+class Parent(NamedTuple):
+    """A job that another waits for, or has waited for. ``name``: as that one knows it, or ''. ``cut``: its result is too long to
+    be told here."""
+
+    job_id: str
+    name: str
+    status: str
+    result: Any
+    error: str | None
+    cut: bool
+
+
+class Step(NamedTuple):
+    """A job of a workflow."""
+
+    job_id: str
+    name: str | None
+    type: str
+    status: str
+    after: list[str]
+
+
+class Flow(NamedTuple):
+    """Jobs that are tied by edges. ``truncated``: there are more."""
+
+    jobs: list[Step]
+    truncated: bool
+
+
 class Page(NamedTuple):
     """Some of the jobs that match, at most PAGE_BYTES as JSON; what is large of each is cut. ``total`` is None where only a scan
     could tell; ``cursor`` is None at the end."""
@@ -286,8 +327,8 @@ class Action:
 
 ACTIONS = {
     "retry": Action(("failed", "cancelled"), ("retried",)),
-    "cancel": Action(("processing", "queued", "scheduled"), ("cancelled", "asked")),
-    "delete": Action(("queued", "scheduled", "failed", "cancelled", "done"), ("deleted",)),
+    "cancel": Action(("processing", "queued", "scheduled", "blocked"), ("cancelled", "asked")),
+    "delete": Action(("queued", "scheduled", "blocked", "failed", "cancelled", "done"), ("deleted",)),
     "run": Action(("scheduled",), ("queued",)),
 }
 
@@ -337,6 +378,7 @@ class Books:
     problems: int | None
     reaper_lease_ms: int | None  # PROCESSING_TIMEOUT_S of the reaper that ticked last
     paused_types: list[str]
+    stuck: list[str]  # some dead letters for which blocked jobs wait
     record: Backlog | None = None  # None: no record is kept
 
     @property

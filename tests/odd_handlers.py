@@ -14,7 +14,7 @@ from pathlib import Path
 
 import redis
 
-from jobqueue import Fail, JobQueue, Retry, handler
+from jobqueue import Fail, JobQueue, NewJob, Retry, handler
 
 
 @handler("hold", timeout=60)
@@ -53,6 +53,37 @@ def tell(payload, ctx):
 @handler("say")
 def say(payload, ctx):
     return payload
+
+
+@handler("split", max_attempts=2, backoff=0)
+def split(payload, ctx):
+    """Make a job for each number and one for their sum; and some that are alike. The first attempt then fails."""
+    *_, last = ctx.submit_many([*(NewJob("double", n, name=f"n{n}") for n in payload), NewJob("sum", after=["*"])])
+    alike = [ctx.submit("say", "x", key=key).id for key in ("", "", "k")]
+    if ctx.attempt == 1:
+        raise RuntimeError("once more")
+    return [last.id, *alike]
+
+
+@handler("double")
+def double(payload, ctx):
+    return 2 * payload
+
+
+@handler("long")
+def long(payload, ctx):
+    return "x" * payload
+
+
+@handler("sum")
+def total(payload, ctx):
+    return sum(parent["result"] for parent in ctx.parents().values())
+
+
+@handler("lengths")
+def lengths(payload, ctx):
+    """Of the parents' results, and what else they say."""
+    return {name: [len(parent["result"]), parent["status"], parent["error"]] for name, parent in ctx.parents().items()}
 
 
 @handler("noop")

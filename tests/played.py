@@ -157,6 +157,7 @@ def recover(
         transaction.trim(status, kept_ms, limit)
     transaction.reap(expired, "its lease ran out")
     transaction.tidy(limit, UNHANDLED_MS)
+    transaction.tell(limit)
     return transaction.execute()
 
 

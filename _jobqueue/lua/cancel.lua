@@ -1,21 +1,27 @@
--- needs: prelude ends lanes parked marks
+-- needs: prelude edges ends lanes parked marks
 -- Cancels jobs: at once while they wait, by asking their handlers while they run. A call sent twice gives the same answers.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
--- Returns for each 'cancelled', 'asked', or the status that forbids it ('done', 'failed'); false when there is no such job.
-local now, answers, cancelled = now_ms(), {}, {}
-for i, id in ipairs(ARGV) do answers[i] = call('HGET', key('job:' .. id), 'status') end
+-- Returns for each 'cancelled', 'asked', or the status that forbids it ('done', 'failed'); false when there is no such job. Then
+-- 'left' when children are still to be told (tell.lua).
+local now, answers, also, changed = now_ms(), {}, {}, {}
 for i, id in ipairs(ARGV) do
-  if answers[i] == 'queued' or answers[i] == 'scheduled' then
-    if answers[i] == 'queued' then unqueue(id) else call('ZREM', key('scheduled'), id) end
-    ended({ id = id }, 'cancelled', digits(now))
-    answers[i], cancelled[id] = 'cancelled', true
+  local f = call('HMGET', key('job:' .. id), 'status', 'also')
+  answers[i], also[i] = f[1], f[2]
+end
+for i, id in ipairs(ARGV) do
+  if answers[i] == 'queued' or answers[i] == 'scheduled' or answers[i] == 'blocked' then
+    if answers[i] == 'queued' then unqueue(id) else call('ZREM', key(answers[i]), id) end
+    ended({ id = id, also = also[i] }, 'cancelled', digits(now))
+    answers[i], changed[id] = 'cancelled', true
   elseif answers[i] == 'processing' then
     call('HSETNX', key('job:' .. id), 'cancel', digits(now)) -- since when: asking again changes nothing
     answers[i] = 'asked'
   end
 end
-write_ends(now)
-local rev = next(cancelled) and call('HGET', key('meta'), 'rev')
-if rev then mark(rev, now, cancelled) end
+local told = write_ends(now, changed)
+local rev = next(changed) and call('HGET', key('meta'), 'rev')
+if rev then mark(rev, now, changed) end
+if told and told.queued then ring() end
+if told and told.left then answers[#ARGV + 1] = 'left' end
 return answers

@@ -3,7 +3,7 @@
 -- KEYS  1 prefix
 -- ARGV  for each queue (of one server): prefix, what it answered the last time for these jobs or '', number of ids, ids
 -- Returns for each queue {what it says of the totals, ids of jobs that have ended or are gone ...}.
-local LIVES = { queued = true, scheduled = true, processing = true }
+local LIVES = { queued = true, scheduled = true, blocked = true, processing = true }
 local answers, at = {}, 1
 while ARGV[at] do
   local prefix, seen, n = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])

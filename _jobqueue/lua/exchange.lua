@@ -1,4 +1,4 @@
--- needs: prelude jobs tokens places policy leases kinds ends failures lanes claims marks
+-- needs: prelude jobs tokens places policy leases kinds edges ends failures lanes claims marks
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
 -- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
 -- the same jobs again: (slot, seq) is the token of the claim.
@@ -11,7 +11,8 @@
 --       delay in ms, kind, message, number of field-value pairs to store, field, value ...
 --       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place);
 --       delay, kind, message: of a failed one, see parts/failures.lua
--- Returns {settled, claimed, 1 when it stopped at its bound and there may be more for it, else 0}: settled has 1 or 0 (refused:
+-- Returns {settled, claimed, 1 when it stopped at its bound and there may be more for it, else 0, and 2 more when children are
+-- still to be told of an end (tell.lua)}: settled has 1 or 0 (refused:
 -- the token is no longer the job's) for each attempt; claimed has {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
 -- it ...} for each job.
 -- Returns {} for a seq below the slot's last: the call is a copy that was delayed on its way.
@@ -31,8 +32,8 @@ local function settle()
   for i = 1, tonumber(ARGV[11]) do
     local id, outcome, job = ARGV[at], ARGV[at + OUTCOME], nil
     if outcome == 'done' then
-      local f = call('HMGET', key('job:' .. id), 'status', 'token')
-      job = { id = id, status = f[1], token = f[2], at = at }
+      local f = call('HMGET', key('job:' .. id), 'status', 'token', 'also')
+      job = { id = id, status = f[1], token = f[2], also = f[3], at = at }
     else
       job = job_of(id, call('HGETALL', key('job:' .. id))) or {}
       job.at = at
@@ -75,11 +76,11 @@ end
 
 local settled, mine, requeued = settle()
 if seq == 0 then
-  write_ends(now)
+  local told = write_ends(now, mine)
   local meta = call('HMGET', key('meta'), 'bells', 'gates', 'rev')
   if meta[3] then mark(meta[3], now, mine) end
   ring(meta)
-  return { settled, {}, 0 }
+  return { settled, {}, told and told.left and 2 or 0 }
 end
 local others = {} -- ids in the slot's list that it does not mention
 for _, id in ipairs(call('LRANGE', held_key, 0, -1)) do
@@ -111,7 +112,7 @@ if seq == last then
       rows[#rows + 1] = row_of(id, f, claimed[3])
     end
   end
-  write_ends(now)
+  write_ends(now, mine)
   local rev = next(mine) and call('HGET', key('meta'), 'rev')
   if rev then mark(rev, now, mine) end
   return { settled, rows, call('EXISTS', key('queue')) }
@@ -135,7 +136,7 @@ if #orphans > 0 then
   left_processing(orphans, slot, true)
   retry_or_bury(orphans, now)
 end
-write_ends(now)
+local told = write_ends(now, mine)
 
 -- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
 -- worker, it hits no other job's batch. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
@@ -229,6 +230,6 @@ if meta[4] then -- all that it has moved, with one revision; claims only where t
   mark(meta[4], now, mine)
 end
 call('HSET', key('slots'), slot, ARGV[2])
-requeued = requeued or #orphans > 0
+requeued = requeued or #orphans > 0 or told and told.queued
 if claimed or requeued then ring(meta, not requeued and (ARGV[10] == '' and 'bell' or 'bell:' .. ARGV[10])) end
-return { settled, claimed or {}, more and 1 or 0 }
+return { settled, claimed or {}, (more and 1 or 0) + (told and told.left and 2 or 0) }

@@ -12,6 +12,9 @@ for i = 4, #ARGV do
   if not job then
     rows[#rows + 1] = false
   else
+    if job.more_after then
+      flat[#flat + 1], flat[#flat + 2] = 'after:', table.concat(call('LRANGE', key('after:' .. ARGV[i]), 0, -1), '\n')
+    end
     local ahead = job.status == 'queued' and ahead_of(ARGV[i]) or -1
     rows[#rows + 1] = { flat, ahead, policy_of(job, defaults) }
     for _, text in ipairs(flat) do bytes = bytes + #text end

@@ -3,8 +3,8 @@
 -- KEYS  1 prefix
 -- ARGV  ids
 -- Returns for each {status, token, score, attempts, max_attempts or 0 where its type decides, now, scores in queue, scheduled,
--- leases, done, failed, cancelled, times in its slot's processing list, kind of error under which it stands, scores in held and
--- in the lane of its type}. '' means: not there; '?' is the status of a hash that has none.
+-- blocked, leases, done, failed, cancelled, times in its slot's processing list, kind of error under which it stands, scores in held and
+-- in the lane of its type, how many open edges it has or '' where it never had any}. '' means: not there; '?' is the status of a hash that has none.
 local rows, now = {}, digits(now_ms())
 for i, id in ipairs(ARGV) do
   local job = job_of(id, call('HGETALL', key('job:' .. id))) or { status = '' }
@@ -24,6 +24,7 @@ for i, id in ipairs(ARGV) do
   row[#row + 1] = filed and job.kind or ''
   row[#row + 1] = call('ZSCORE', key('held'), id) or ''
   row[#row + 1] = call('ZSCORE', key('lane:' .. (job.type or DEFAULT_TYPE)), id) or ''
+  row[#row + 1] = job.needs or ''
   rows[i] = row
 end
 return rows

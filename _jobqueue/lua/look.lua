@@ -2,10 +2,11 @@
 -- Reads all counts of a queue at one instant and, when asked, its next jobs, its workers and its last minutes.
 -- KEYS  1 prefix
 -- ARGV  (none for the counts alone)  1 number of the last minutes to read, this one included   2 number of the next jobs
--- Returns {sizes: queued, scheduled, processing, done, failed, cancelled; totals: counter, value ...; how many bells have a token;
+-- Returns {sizes: queued, scheduled, blocked, processing, done, failed, cancelled; totals: counter, value ...; how many bells have a token;
 -- reaper's last tick, or '', and the lease in ms that it goes by, or ''; 1 when paused; the types that are paused; since when the oldest waiting job waits, '' when none does; now;
--- the checker's last verdict: '<when> <number of problems>' or ''; of the record, {} where none is kept: {how many jobs it lacks, since when the one that
--- has waited longest, what its process last said of itself or '', how many it has refused, one of them or '', why}} and, when asked,
+-- the checker's last verdict: '<when> <number of problems>' or ''; some dead letters for which blocked jobs wait; of the record,
+-- {} where none is kept: {how many jobs it lacks, since when the one that has waited longest, what its process last said of itself
+-- or '', how many it has refused, one of them or '', why}} and, when asked,
 -- {types of the next jobs and of those that are parked, some of which nobody handles; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter,
 -- value ...} ...}.
 local sizes, now = {}, now_ms()
@@ -15,15 +16,19 @@ local meta = call('HMGET', key('meta'), 'reaper', 'paused', 'checked', 'reaper_l
   'history')
 local since, rung = waiting_since(now), 0
 for bell in string.gmatch(meta[5] or 'bell', '%S+') do rung = rung + call('LLEN', key(bell)) end
+local stuck, blocked = {}, call('ZCARD', key('blocked')) > 0
+for _, id in ipairs(blocked and call('ZRANGE', key('stuck'), 0, 9) or {}) do -- the reaper's tick drops what is not so any more
+  if call('HGET', key('job:' .. id), 'status') == 'failed' then stuck[#stuck + 1] = id end
+end
 local books = { sizes, call('HGETALL', key('totals')), rung, { meta[1] or '', meta[4] or '' }, meta[2] == '1' and 1 or 0,
-  since and digits(since) or '', digits(now), meta[3] or '', meta[6] and call('SMEMBERS', key('pauses')) or {} }
+  since and digits(since) or '', digits(now), meta[3] or '', meta[6] and call('SMEMBERS', key('pauses')) or {}, stuck }
 if meta[8] then
   local oldest = call('ZRANGEBYSCORE', key('unsaved'), '(0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
   local refused = call('HSCAN', key('aside'), 0, 'COUNT', 1)[2]
-  books[10] = { call('ZCARD', key('unsaved')), oldest and digits(oldest / 1000) or '', meta[9] or '',
+  books[11] = { call('ZCARD', key('unsaved')), oldest and digits(oldest / 1000) or '', meta[9] or '',
     call('HLEN', key('aside')), refused[1] or '', refused[2] or '' }
 else
-  books[10] = {}
+  books[11] = {}
 end
 if not ARGV[1] then return books end
 
@@ -41,5 +46,5 @@ for i = 1, #beats, 2 do
   if info then workers[#workers + 1] = { beats[i], beats[i + 1], info } end
 end
 for i = 1, tonumber(ARGV[1]) do minutes[i] = call('HGETALL', minute_key(now - (i - 1) * 60000)) end
-books[11], books[12], books[13] = types, workers, minutes
+books[12], books[13], books[14] = types, workers, minutes
 return books

@@ -2,7 +2,7 @@
 -- The way back to format 1: puts parked jobs back into the queue, and when none is left takes away what only format 2 has.
 -- KEYS  1 prefix
 -- ARGV  1 most jobs to move
--- Returns {how many ids it has moved, workers that publish a kit and live}.
+-- Returns {how many ids it has moved, workers that publish a kit and live, jobs that are blocked: format 1 has none}.
 local now, most = now_ms(), tonumber(ARGV[1])
 local rows, jobs = call('ZRANGE', key('held'), 0, most - 1, 'WITHSCORES'), {}
 for i = 1, #rows, 2 do
@@ -10,16 +10,16 @@ for i = 1, #rows, 2 do
   jobs[#jobs + 1] = { id = rows[i], score = rows[i + 1], queued = f[1] == 'queued', type = f[2] }
 end
 local kits = call('ZRANGE', key('kits'), 0, -1)
-local workers = workers_alive(now)
+local workers = workers_alive(now, KIT_LIVES_MS)
 
 for _, job in ipairs(jobs) do
   unpark(job.id, job.type)
   if job.queued then call('ZADD', key('queue'), job.score, job.id) end
 end
 if #jobs < most then
-  call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'format')
+  call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'tells', 'looked', 'format')
   for _, kit in ipairs(kits) do call('DEL', key('kit:' .. kit), key('bell:' .. kit)) end
-  call('DEL', key('kits'), key('lanes'), key('pauses'), key('strange'), key('by_type'), key('counted'))
+  call('DEL', key('kits'), key('lanes'), key('pauses'), key('strange'), key('stuck'), key('by_type'), key('counted'))
 end
 ring()
-return { #jobs, workers }
+return { #jobs, workers, call('ZCARD', key('blocked')) }

@@ -1,4 +1,4 @@
--- needs: prelude jobs tokens places policy leases kinds ends failures by_type marks
+-- needs: prelude jobs tokens places policy leases kinds edges ends failures by_type marks
 -- Takes back jobs whose lease ran out: a compare-and-set on (status, token, lease end) for each.
 -- KEYS  1 prefix
 -- ARGV  1-3 default max_attempts, timeout_ms, backoff_ms   4 the error message   then for each: id, token or '', lease end
@@ -38,7 +38,7 @@ for _, job in ipairs(jobs) do
   tally('reaped')
   by_type[#by_type + 1], by_type[#by_type + 2] = job.type or 'echo', '{"failed":1}'
 end
-write_ends(now)
+write_ends(now, reaped)
 pcall(count_by_type, by_type, now)
 local meta = call('HMGET', key('meta'), 'bells', 'gates', 'rev')
 if meta[3] then mark(meta[3], now, reaped) end

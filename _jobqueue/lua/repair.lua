@@ -1,10 +1,10 @@
--- needs: prelude jobs tokens places statuses leases kinds ends lanes parked marks
+-- needs: prelude jobs tokens places statuses leases kinds edges ends lanes parked marks
 -- Puts jobs right: each into the one index that its hash names, with no more attempts than it may make and, while it runs,
 -- once into its slot's list; what is parked goes back into the queue; dead letters under the kind of their last error. Removes ids that have no hash.
 -- KEYS  1 prefix
 -- ARGV  1 1 to make the books balance afterwards   2... ids
 -- Returns how many of the ids are jobs.
-local WHEN = { scheduled = 'due', done = 'finished', failed = 'finished', cancelled = 'finished' }
+local WHEN = { scheduled = 'due', blocked = 'created', done = 'finished', failed = 'finished', cancelled = 'finished' }
 local now, jobs, repaired = now_ms(), 0, {}
 
 local function attempts_of(job) return tonumber(job.attempts or 0) or 0, tonumber(job.max_attempts) or math.huge end
@@ -73,7 +73,7 @@ for i = 2, #ARGV do
     refile(job)
   end
 end
-write_ends(now)
+write_ends(now, repaired)
 if ARGV[1] == '1' then
   local totals = call('HMGET', key('totals'), 'deleted', 'trimmed')
   local sum = (totals[1] or 0) + (totals[2] or 0)

@@ -1,5 +1,6 @@
 -- needs: prelude places unique taken kinds marks
--- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts.
+-- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts. One that
+-- has open edges is blocked again.
 -- A call sent twice with the same request retries once.
 -- KEYS  1 prefix
 -- ARGV  1 name of this request   2 number of ids   3... ids, then another payload, if they shall have one: field, value ...
@@ -8,21 +9,26 @@
 local request, n = ARGV[1], tonumber(ARGV[2])
 local answers, jobs, named, retried = {}, {}, {}, {}
 
--- Queues an ended job again. It has left its index.
+-- Queues an ended job again, or blocks it. It has left its index.
 local function start_anew(job)
+  local now_text, open = digits(now_ms()), tonumber(job.needs or 0) > 0
   local score = place_of(priority_of(job.score), call('HINCRBY', key('meta'), 'seq', 1))
   call('HDEL', key('job:' .. job.id), 'token', 'cancel', 'finished', 'started', 'kind', 'asked')
-  call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request,
-    'due', digits(now_ms()))
+  call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request, 'due', now_text)
   if job.kind then unfile(job.kind, job.id) end
   if job.unique then call('SET', key('unique:' .. job.unique), job.id) end
-  call('ZADD', key('queue'), score, job.id)
+  if open then
+    call('HSET', key('job:' .. job.id), 'status', 'blocked')
+    call('ZADD', key('blocked'), now_text, job.id)
+  else
+    call('ZADD', key('queue'), score, job.id)
+  end
 end
 
 for i = 1, n do
   local id = ARGV[2 + i]
-  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind')
-  local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5] }
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs')
+  local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6] }
   if f[3] == request then
     answers[i] = 'retried'
   elseif job.status ~= 'failed' and job.status ~= 'cancelled' then

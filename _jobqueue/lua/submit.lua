@@ -1,4 +1,4 @@
--- needs: prelude places unique marks
+-- needs: prelude places unique kits flows marks
 -- Stores jobs of one queue, all or none. A call sent twice stores them once.
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
@@ -7,8 +7,12 @@
 --       8 types among them that no worker has published, separated by blanks
 --       then for each job: id, priority 0-9, due, unique key or '', tags, number of field-value pairs, field, value ...
 --       due: '' at once, '+<ms>' from now, or ms since the epoch; tags: separated by blanks
+--       then what jobs wait for, see parts/flows.lua
 -- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the living one that has its
--- unique key and stands for it, or ''}; {'conflict'} when the idempotency key was used for another request;
+-- unique key and stands for it, or ''; where some wait for others, for each job how many these still are};
+-- {'conflict'} when the idempotency key was used for another request;
+-- {'refused', number of a job, number of a reference, 'unknown', 'parent_gone' (it is cancelled) or 'full' (it has too many
+-- children), that id}; {'old', 'worker' or 'reaper'} when one of the release before lives, which tells no children;
 -- {'types'} when the queue holds jobs of too many types that nobody handles;
 -- {'number', the queue's own, or '' where it has none yet} when nothing was looked at because the ids may carry a wrong one.
 local idem, fingerprint, n = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -55,6 +59,16 @@ for i, job in ipairs(starts) do
   if existing[i] == '' then new = new + 1 end
 end
 
+local waits, refused
+if ARGV[at] then -- there are references
+  local reaper = call('HMGET', key('meta'), 'reaper', 'tells')
+  local _, old = workers_alive(now, KIT_LIVES_MS)
+  if old > 0 then return { 'old', 'worker' } end
+  if now - (reaper[1] or 0) < KIT_LIVES_MS and now - (reaper[2] or 0) >= KIT_LIVES_MS then return { 'old', 'reaper' } end
+  waits, refused = read_references(at, starts, existing)
+  if refused then return refused end
+end
+
 if ARGV[8] ~= '' then
   local STRANGE_MOST, strange, known = 1000, {}, call('SCARD', key('strange'))
   for job_type in string.gmatch(ARGV[8], '%S+') do
@@ -76,7 +90,13 @@ for i, job in ipairs(starts) do
     seq = seq + 1
     local score = place_of(ARGV[job + PRIORITY], seq)
     local first, last = job + FIELDS, job + FIELDS + 2 * ARGV[job + PAIRS] - 1
-    if due and due > now then
+    local wait = waits and waits[i]
+    if wait then
+      wait.id, wait.born, wait.due = id, seq, ARGV[job + DUE]
+    end
+    if wait and wait.needs > 0 then
+      call('HSET', keys[i], 'status', 'blocked', 'score', score, 'created', now_text, unpack(ARGV, first, last))
+    elseif due and due > now then
       local at_ms = digits(due)
       call('HSET', keys[i], 'status', 'scheduled', 'score', score, 'created', now_text, 'due', at_ms, unpack(ARGV, first, last))
       scheduled[#scheduled + 1], scheduled[#scheduled + 2] = at_ms, id
@@ -96,6 +116,7 @@ for i, job in ipairs(starts) do
 end
 if #scheduled > 0 then call('ZADD', key('scheduled'), unpack(scheduled)) end
 if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
+if waits then write_edges(waits, now_text) end
 if idem ~= '' then
   call('HSET', key('idem:' .. idem), 'request', fingerprint, 'jobs', new)
   for i, id in ipairs(existing) do
@@ -116,4 +137,6 @@ if n == 1 and #queued > 0 then
   position = call('ZRANK', key('queue'), ARGV[starts[1]])
   if meta[2] then position = position + call('ZCOUNT', key('held'), '-inf', '(' .. queued[1]) end
 end
-return { 'stored', now_text, position, existing }
+local needs = waits and {}
+for i = 1, waits and n or 0 do needs[i] = waits[i] and waits[i].needs or 0 end
+return { 'stored', now_text, position, existing, needs }

@@ -35,7 +35,7 @@ _PLACED = {
         "result",
         "log",
     ),
-    *("position", "truncated", "previews", "durability"),
+    *("position", "blocked_by", "truncated", "previews", "durability"),
 }
 _MORE = [each for each in fields(Job) if each.name not in _PLACED]
 
@@ -84,7 +84,7 @@ def attempts_of(row: Row) -> list[tuple[Any, ...]]:
     record; that of one without a record, the last, follows."""
     job, found = row.job, []
     for number, error in enumerate(job.errors, job.first_error):
-        outcome = "cancelled" if error["kind"] == "cancelled" else "failed"
+        outcome = "cancelled" if error["kind"] in ("cancelled", "parent_gone") else "failed"
         message, traceback = (None, None) if row.deleted else (error["message"], error["traceback"])
         known = (error["kind"], message, traceback, error["worker"], error["started_at"], error["at"])
         found.append((job.id, number, error["attempt"], outcome, *known))

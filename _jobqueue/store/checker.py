@@ -15,6 +15,10 @@ from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.store import Store, chunks_of, prefix_of
 from _jobqueue.store.weather import weather
 
+FIRST_SCORE = 6  # in a row of inspect: that of the first of STATUSES
+BEHIND_SCORES = FIRST_SCORE + len(STATUSES)
+EDGES_STEP = 10  # jobs whose edges, up to a thousand each, one script looks at
+
 
 class Checker:
     """Compares every job of a queue with every index, in steps of SCAN_STEP keys.
@@ -46,6 +50,7 @@ class Checker:
         if missing:
             wrong.append(f"{self.name}: the books do not balance: {missing:+d} submitted jobs are nowhere")
         strays = [*self._stray_lists(repair), *self._stray_kinds(repair), *self._stray_lanes(repair)]
+        strays += self._stray_edges(repair)
         strays += self._stray_marks(repair)
         strays += schedule_problems(self.store, self.name, self.schedules, repair)
         wrong += [f"{self.name}: {problem}" for problem in strays]
@@ -54,6 +59,8 @@ class Checker:
                 iter([*suspects, ""]), self.SCAN_STEP
             ):  # "" ends the last step, which closes the books
                 self.store.run("repair", self.name, [int(ids[-1] == ""), *filter(None, ids)])
+            for ids in chunks_of(iter(suspects), EDGES_STEP):
+                self.store.run("edges", self.name, [1, *ids])
         return wrong
 
     def _ids(self) -> Iterator[str]:
@@ -70,17 +77,26 @@ class Checker:
     def _suspects(self, ids: Iterator[str]) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for chunk in chunks_of(ids, self.SCAN_STEP):
+            waiting: list[str] = []
             for job_id, row in zip(chunk, self.store.run("inspect", self.name, chunk), strict=True):
                 if problems := list(self._problems(job_id, row)):
                     found[job_id] = problems
+                if row[0] == b"blocked" or row[-1] not in (b"", b"0"):
+                    waiting.append(job_id)
+            for some in chunks_of(iter(waiting), EDGES_STEP):
+                for job_id, edges in zip(some, self.store.run("edges", self.name, [0, *some]), strict=True):
+                    if problems := list(_edge_problems(job_id, edges) if edges else ()):
+                        found[job_id] = found.get(job_id, []) + problems
         return found
 
     def _problems(self, job_id: str, row: Sequence[Any]) -> Iterator[str]:
         status, token, score = (part.decode() for part in row[:3])
         attempts, max_attempts, now = int(row[3]), int(row[4]), int(row[5])
-        scores = {name: value for name, value in zip(STATUSES, row[6:12], strict=True) if value != b""}
-        held, kind, shown = row[12], row[13].decode(), f"job {job_id}"
-        parked, in_lane = row[14:16]
+        scores = {
+            name: value for name, value in zip(STATUSES, row[FIRST_SCORE:BEHIND_SCORES], strict=True) if value != b""
+        }
+        held, kind, parked, in_lane, _ = row[BEHIND_SCORES:]
+        kind, shown = kind.decode(), f"job {job_id}"
         indexes = [INDEX_OF[name] for name in scores] + (["held"] if parked else [])
         if not status:
             yield from (f"{shown} is in {index} but has no hash" for index in indexes)
@@ -143,6 +159,29 @@ class Checker:
                 if empty:
                     yield f"the kind of error {kind} has no dead letters"
 
+    def _stray_edges(self, repair: bool) -> Iterator[str]:
+        """Edges of jobs that are gone, which nobody will tell the children of, and lists of parents of such jobs."""
+        with weather:
+            client = self.store.client(self.name)
+            for kind in ("then", "after"):
+                start = len(f"{self.prefix}{kind}:")
+                for key in client.scan_iter(match=f"{self.prefix}{kind}:*", count=self.SCAN_STEP):
+                    job_id = key[start:].decode(errors="replace")
+                    if self._is_told(client, job_id):
+                        continue
+                    time.sleep(self.AGAIN_S)
+                    if not self._is_told(client, job_id):
+                        yield f"the job {job_id} is gone, but {kind}:{job_id} is still there"
+                        if repair and kind == "then":
+                            client.zadd(f"{self.prefix}ends", {job_id: 0})
+                        elif repair:
+                            client.delete(key)
+
+    def _is_told(self, client: Any, job_id: str) -> bool:
+        """Whether it is there, or its children will be told that it is not."""
+        there = client.exists(f"{self.prefix}job:{job_id}")
+        return bool(there or client.zscore(f"{self.prefix}ends", job_id) is not None)
+
     def _stray_lanes(self, repair: bool) -> Iterator[str]:
         """Side lanes whose jobs are not parked, or that stand wrongly among those that are open."""
         with weather:
@@ -182,6 +221,16 @@ class Checker:
     def _marked(self, ids: Sequence[str], repair: bool) -> list[tuple[str, str]]:
         answers = self.store.run("marked", self.name, [int(repair), *ids])
         return [(job_id, wrong.decode()) for job_id, wrong in zip(ids, answers, strict=True) if wrong]
+
+
+def _edge_problems(job_id: str, edges: Sequence[Any]) -> Iterator[str]:
+    needs, open_, lost, forgotten = edges
+    if lost:
+        yield f"job {job_id} has lost {lost} of its edges"
+    elif needs != b"%d" % open_:
+        yield f"job {job_id} has {open_} open edges, but needs says {needs.decode() or 'nothing'}"
+    if forgotten:
+        yield f"job {job_id} waits for {forgotten.decode()}, which has ended, and nobody will tell it"
 
 
 _WRONG_MARKS = {

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
+from _jobqueue.store.flows import Reference, args_of
 from _jobqueue.store.ids import new_id
 
 # No script runs long.
@@ -21,7 +22,8 @@ T = TypeVar("T")
 class Request(NamedTuple):
     """A submit to one queue. ``encoded``: each job's fields. Under a key the ids follow from it, and it must be the same request
     again; ``record`` remembers the whole one, over all queues, where that is a key in the same Redis. ``known``: types that some
-    worker has a handler for, or had."""
+    worker has a handler for, or had. ``references``: what each job waits for; with them it is stored whole or not at all. ``bits``:
+    what each id is made of, where nothing else says it."""
 
     queue: str
     jobs: list[NewJob]
@@ -31,6 +33,8 @@ class Request(NamedTuple):
     record: str = ""
     whole: str = ""
     known: Set[str] = frozenset()
+    references: Sequence[Sequence[Reference]] = ()
+    bits: Sequence[bytes] = ()
 
 
 class Chunk(NamedTuple):
@@ -39,12 +43,17 @@ class Chunk(NamedTuple):
     jobs: list[NewJob]
     ids: list[str]
     args: list[Field]
+    references: Sequence[Sequence[Reference]] = ()
 
 
 def chunks_to_store(request: Request, number: int, *, sure: bool = False, start: int = 0) -> Iterator[Chunk]:
     """A submit to one queue, from its job ``start`` on, cut into scripts. ``number``: the queue's; ``sure``: the registry has
     just said so. Ids follow from a job's place in the request, not from the cut."""
-    queue, jobs, encoded, key, fingerprint, record, whole, known = request
+    queue, jobs, encoded, key, fingerprint, record, whole, known, references, bits = request
+    if references:
+        if not start:
+            yield _whole(request, number, sure)
+        return
     for block in range(0, len(jobs), JOBS_PER_SCRIPT):
         # No header can hold a NUL: nobody's own key.
         block_key = f"{key}\0{block // JOBS_PER_SCRIPT}" if key and block else key
@@ -57,9 +66,22 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
             strange = {job.type for job in jobs[first:end]} - known
             args += (record, whole, " ".join(sorted(strange)) if strange else "")
             for index in range(first, end):
-                ids.append(new_id(number, _bits(queue, block_key, index - block) if block_key else None))
+                own = bits[index] if bits else _bits(queue, block_key, index - block) if block_key else None
+                ids.append(new_id(number, own))
                 _add(args, ids[-1], jobs[index], ["idem", part_key, *encoded[index]] if part_key else encoded[index])
             yield Chunk(jobs[first:end], ids, args)
+
+
+def _whole(request: Request, number: int, sure: bool) -> Chunk:
+    """All jobs of a submit in which some wait for others."""
+    queue, jobs, encoded, key, fingerprint, record, whole, known, references, bits = request
+    strange = " ".join(sorted({job.type for job in jobs} - known))
+    ids: list[str] = []
+    args: list[Field] = [key or "", fingerprint, len(jobs), number, int(sure), record, whole, strange]
+    for index, (job, pairs) in enumerate(zip(jobs, encoded, strict=True)):
+        ids.append(new_id(number, bits[index] if bits else _bits(queue, key, index) if key else None))
+        _add(args, ids[-1], job, ["idem", key, *pairs] if key else pairs)
+    return Chunk(jobs, ids, args + args_of(references, jobs), references)
 
 
 def _parts(encoded: Sequence[Sequence[Field]], block: int) -> Iterator[tuple[int, int]]:

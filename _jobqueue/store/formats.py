@@ -8,6 +8,7 @@ from contextlib import suppress
 from _jobqueue.errors import TooNew, Unavailable
 from _jobqueue.records import FORMAT
 from _jobqueue.store.store import Store, prefix_of
+from _jobqueue.store.weather import weather
 
 MOVED_PER_SCRIPT = 250
 
@@ -24,13 +25,26 @@ def check(store: Store, queues: Iterable[str]) -> None:
                 )
 
 
-def migrate(store: Store, queue: str, most: int) -> tuple[int, int]:
-    """Puts up to ``most`` parked jobs back into the queue, and takes what only this release knows. Returns how many, and how many
-    workers of this release serve the queue."""
+def migrate(store: Store, queue: str, most: int) -> tuple[int, int, int]:
+    """Puts up to ``most`` parked jobs back into the queue, and takes what only this release knows, but not the edges while jobs
+    are blocked. Returns how many, how many workers of this release serve the queue, and how many jobs are blocked."""
     moved = 0
     while moved < most:
-        n, workers = store.run("migrate", queue, [MOVED_PER_SCRIPT])
+        n, workers, blocked = store.run("migrate", queue, [MOVED_PER_SCRIPT])
         moved += n
         if n < MOVED_PER_SCRIPT:
             break
-    return moved, workers
+    if not blocked:
+        _forget_edges(store, queue)
+    return moved, workers, blocked
+
+
+def _forget_edges(store: Store, queue: str) -> None:
+    """Nobody waits for anybody: what is left of edges tells only of what was."""
+    prefix = prefix_of(queue)
+    with weather:
+        client = store.client(queue)
+        client.delete(f"{prefix}ends")
+        for kind in ("then", "after"):
+            for key in client.scan_iter(match=f"{prefix}{kind}:*", count=500):
+                client.delete(key)

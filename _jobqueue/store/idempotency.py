@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from _jobqueue.errors import KeyReused, Unavailable
-from _jobqueue.new_job import NewJob
-from _jobqueue.pieces import Field, in_one
+from _jobqueue.pieces import in_one
 from _jobqueue.records import DAY_MS, Submitted
 from _jobqueue.store.chunks import Request
 from _jobqueue.store.registry import Registry
@@ -70,7 +69,7 @@ def record_of(key: str) -> str:
 
 
 def _under_key(parts: Sequence[Request], order: Sequence[str], key: str, record: str) -> list[Request]:
-    prints = [_fingerprint(part.jobs, part.encoded) for part in parts]
+    prints = [_fingerprint(part) for part in parts]
     names = order if len(parts) > 1 else order[:1]
     whole = hashlib.sha256("\0".join([*names, *prints]).encode()).hexdigest()[:32]
     return [
@@ -79,10 +78,11 @@ def _under_key(parts: Sequence[Request], order: Sequence[str], key: str, record:
     ]
 
 
-def _fingerprint(jobs: Sequence[NewJob], encoded: Sequence[Sequence[Field]]) -> str:
+def _fingerprint(request: Request) -> str:
     digest = hashlib.sha256()
-    for job, pairs in zip(jobs, encoded, strict=True):
-        for part in (job.priority, job.due(), job.unique_key or "", " ".join(job.tags), *in_one(pairs)):
+    for job, pairs in zip(request.jobs, request.encoded, strict=True):
+        waits = (job.when, *job.after) if job.after else ()
+        for part in (job.priority, job.due(), job.unique_key or "", " ".join(job.tags), *in_one(pairs), *waits):
             raw = part if isinstance(part, bytes) else str(part).encode()
             digest.update(b"%d:%s" % (len(raw), raw))
     return digest.hexdigest()[:32]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from _jobqueue.by_type import Counts, summed, text_of
@@ -16,6 +17,7 @@ from _jobqueue.store.link import Link
 from _jobqueue.tokens import make_token
 
 FEW = 4  # settlements that are not measured
+TELL_STEPS = 8  # scripts that tell children of an end, before the slot goes on
 
 
 class Conversation:
@@ -46,8 +48,17 @@ class Conversation:
         answer = self.link.run("exchange", self._prefix, self._args(want, 0, last))
         if not answer:
             raise Unavailable("a newer claim of this slot has been made")
-        self.seen, self.more = self.seq, bool(answer[2])
+        self.seen, self.more = self.seq, bool(answer[2] & 1)
+        if answer[2] & 2:
+            self._tell_children()
         return accepted + [bool(each) for each in answer[0]], self._claimed(answer)
+
+    def _tell_children(self) -> None:
+        """A job that ended has many children: what is left after some steps is for the reaper."""
+        with suppress(Unavailable):
+            for _ in range(TELL_STEPS):
+                if not self.link.run("tell", self._prefix, [0]):
+                    break
 
     def wait_and_claim(self, want: int, alive_ms: int) -> list[Claimed]:
         """Wait in BLMOVE for the bell and claim in one trip; [] when it did not ring, or somebody else was quicker. Redis claims

@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from _jobqueue.errors import Conflict, NotFound
+from _jobqueue.errors import Conflict, NotFound, OldProgram, Unavailable
 from _jobqueue.pieces import pieces
 from _jobqueue.records import ACTIONS, BEAT_LOST_MS, MAX_PAYLOAD_BYTES, SAME, Acted
 from _jobqueue.store.ids import queue_number_of
@@ -17,6 +18,7 @@ from _jobqueue.store.store import Store, chunks_of, prefix_of
 from _jobqueue.strict_json import encode_json
 
 ACT_STEP = 200  # jobs that one script operates on
+TELL_STEPS = 100  # scripts that tell children what has become of those that they wait for, for one call
 
 
 class Operations:
@@ -118,9 +120,19 @@ class Operations:
         if queue not in self._registry.queues():
             raise NotFound(f"there is no queue {queue}")
         if not self._store.run("pause_type", queue, [job_type, int(paused)]):
-            raise Conflict("old_worker", f"a worker of the release before serves the queue {queue}: upgrade it first")
+            raise OldProgram(f"a worker of the release before serves the queue {queue}: upgrade it first")
 
     def _answers(self, action: str, queue: str, ids: Sequence[str], changes: Args = ()) -> list[str | None]:
         """What the action's script says of each job."""
         args = [secrets.token_urlsafe(12), len(ids), *ids, *changes] if action == "retry" else ids
-        return [answer.decode() if answer else None for answer in self._store.run(action, queue, args)]
+        answers = self._store.run(action, queue, args)
+        if len(answers) > len(ids):
+            self._tell_children(queue)
+        return [answer.decode() if answer else None for answer in answers[: len(ids)]]
+
+    def _tell_children(self, queue: str) -> None:
+        """What is left of it is for the reaper."""
+        with suppress(Unavailable):
+            for _ in range(TELL_STEPS):
+                if not self._store.run("tell", queue, [0]):
+                    break

@@ -28,8 +28,8 @@ ROW_BYTES, MOST_ESCAPED = 1500, 12
 
 LOWEST, HIGHEST = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"  # of ids
 
-LISTED = ("processing", "queued", "scheduled", "failed", "cancelled", "done")
-NEXT_FIRST = (INDEX_OF["processing"], INDEX_OF["queued"], INDEX_OF["scheduled"])
+LISTED = ("processing", "queued", "scheduled", "blocked", "failed", "cancelled", "done")
+NEXT_FIRST = (INDEX_OF["processing"], INDEX_OF["queued"], INDEX_OF["scheduled"], INDEX_OF["blocked"])
 
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 

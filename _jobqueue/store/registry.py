@@ -77,6 +77,11 @@ class Registry:
         """The queue that a job id belongs to. NotFound when there is none."""
         return self.find(job_id, lambda queue: queue)
 
+    def is_elsewhere(self, job_id: str, queue: str) -> bool:
+        """Whether an id leads to another queue."""
+        names = self.by_number().get(queue_number_of(job_id), [])
+        return bool(names) and queue not in names
+
     def find(self, job_id: str, ask: Callable[[str], T | None]) -> T:
         """What ``ask`` says of a job in the queue that its id leads to. NotFound where that is None, also by the registry as
         it is now."""

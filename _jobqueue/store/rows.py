@@ -23,6 +23,8 @@ from _jobqueue.records import (
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 
+BOOKS = 11  # parts of what lua/look.lua answers that are always there
+
 
 def pairs_of(flat: Sequence[Any]) -> dict[Any, Any]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
@@ -64,11 +66,24 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         errors=[error_of(fields[name]) for name in failures],
         first_error=int(failures[0][6:]) if failures else 1,
         tags=fields.get(b"tags", b"").decode().split(),
+        name=fields[b"name"].decode() if b"name" in fields else None,
+        after=_after(fields, cut) if b"after" in fields else [],
+        when=fields.get(b"when", b"done").decode(),
+        blocked_by=number(b"needs") or 0,
         schedule=fields[b"schedule"].decode() if b"schedule" in fields else None,
         scheduled_for_ms=number(b"scheduled_for"),
         truncated=tuple(cut),
         previews=_previews(fields, cut),
     )
+
+
+def _after(fields: dict[bytes, bytes], cut: list[str]) -> list[str]:
+    """The jobs that it waits for. The first stand in its hash, the rest is told of one job alone."""
+    first = [fields[name] for name in (b"after", b"after.1", b"after.2", b"after.3") if name in fields]
+    rest = fields.get(b"after:", b"").split(b"\n") if b"after:" in fields else []
+    if b"more_after" in fields and not rest:
+        cut.append("after")
+    return [text.split()[0].decode() for text in (*first, *rest)]
 
 
 def _previews(fields: dict[bytes, bytes], cut: Sequence[str]) -> dict[str, str] | None:
@@ -86,7 +101,7 @@ def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | No
 
 
 def books_of(answer: Sequence[Any]) -> Books:
-    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, record = answer
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, stuck, record = answer
     checked_ms, problems = map(int, checked.split()) if checked else (None, None)
     return Books(
         dict(zip(STATUSES, sizes, strict=True)),
@@ -100,6 +115,7 @@ def books_of(answer: Sequence[Any]) -> Books:
         problems,
         int(lease or 0) or None,
         sorted(name.decode() for name in paused_types),
+        [job_id.decode() for job_id in stuck],
         _backlog_of(record) if record else None,
     )
 
@@ -121,7 +137,7 @@ def _backlog_of(row: Sequence[Any]) -> Backlog:
 
 
 def look_of(answer: Sequence[Any]) -> Look:
-    books, (types, workers, rows) = books_of(answer[:10]), answer[10:]
+    books, (types, workers, rows) = books_of(answer[:BOOKS]), answer[BOOKS:]
     last = books.now_ms // 60_000
     return Look(
         books,

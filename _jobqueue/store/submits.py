@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from _jobqueue.errors import Invalid, JobQueueError, KeyReused, NotFound, TooManyTypes, Unavailable
+from _jobqueue.errors import (
+    Invalid,
+    JobQueueError,
+    KeyReused,
+    NotFound,
+    NotWithOthers,
+    OtherQueue,
+    TooManyTypes,
+    Unavailable,
+)
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
+from _jobqueue.store import flows
 from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.idempotency import REUSED, Idempotency
@@ -33,7 +43,10 @@ class Submits:
         """Store one job. Raises what ``Submitted.error`` would hold."""
         _check_key(key)
         queue = self._queue_of(job)
-        [request], created = self._keys.remember([Request(queue, [job], [job.fields()])], [queue], key)
+        request = Request(queue, [job], [job.fields()])
+        if job.after:
+            request = _with_references(request)
+        [request], created = self._keys.remember([request], [queue], key)
         (submitted,) = self._to_queue(request)
         self._keys.forget_unused(request, created, [submitted])
         if submitted.error:
@@ -43,6 +56,8 @@ class Submits:
     def many(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
         """Store jobs; for each queue, all of a chunk or none of it. Errors are told for each job; none is raised."""
         _check_key(key)
+        if any(job.after for job in jobs):
+            return self._many_whole(jobs, key)
         answers: dict[int, Submitted] = {}
         encoded: dict[int, list[Field]] = {}
         by_queue: dict[str, list[int]] = {}
@@ -56,6 +71,70 @@ class Submits:
         if encoded:
             self._store_all(jobs, encoded, by_queue, key, answers)
         return [answers[index] for index in range(len(jobs))]
+
+    def requests(self, jobs: Sequence[NewJob]) -> list[tuple[Request, list[int]]]:
+        """What is to be stored in each queue, and the places of these jobs. Raises the first thing that is wrong."""
+        if any(job.after for job in jobs):
+            request = self._whole_request(jobs)
+            if isinstance(request, list):
+                raise next(each.error for each in request if each.error and not isinstance(each.error, NotWithOthers))
+            return [(request, list(range(len(jobs))))]
+        by_queue: dict[str, list[int]] = {}
+        for place, job in enumerate(jobs):
+            by_queue.setdefault(self._queue_of(job), []).append(place)
+        encoded = [job.fields() for job in jobs]
+        return [
+            (Request(queue, [jobs[place] for place in places], [encoded[place] for place in places]), places)
+            for queue, places in by_queue.items()
+        ]
+
+    def store(self, request: Request) -> list[Submitted]:
+        """Store the jobs of one queue. Errors are told for each job."""
+        return self._to_queue(request)
+
+    def found(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Those of some jobs that are there."""
+        return self._found(queue, job_ids)
+
+    def _many_whole(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
+        """The same for jobs some of which wait for others: all are stored, or none."""
+        try:
+            request = self._whole_request(jobs)
+            if isinstance(request, list):
+                return request
+            [request], created = self._keys.remember([request], [request.queue], key)
+        except JobQueueError as error:
+            return [Submitted(None, error=error)] * len(jobs)
+        stored = self._to_queue(request)
+        self._keys.forget_unused(request, created, stored)
+        return stored
+
+    def _whole_request(self, jobs: Sequence[NewJob]) -> Request | list[Submitted]:
+        """What is to be stored, or what is wrong with it."""
+        wrong: dict[int, Invalid] = {}
+        encoded: list[list[Field]] = []
+        queues = [self._queue_of(job) for job in jobs]
+        for index, job in enumerate(jobs):
+            try:
+                encoded.append(job.fields())
+            except Invalid as error:
+                encoded.append([])
+                wrong[index] = error
+            if queues[index] != queues[0]:
+                wrong[index] = OtherQueue(
+                    [("/queue", f"the jobs of a batch with `after` go to one queue, here {queues[0]}")]
+                )
+        references, problems = flows.references_of(jobs)
+        wrong |= {index: Invalid(found) for index, found in problems.items()}
+        large = flows.too_large(encoded)
+        if large is not None:
+            wrong.setdefault(
+                large,
+                Invalid([("/payload", "with this job the batch is larger than 2 MiB, and `after` needs it whole")]),
+            )
+        if wrong:
+            return [Submitted(None, error=wrong.get(index) or NotWithOthers()) for index in range(len(jobs))]
+        return Request(queues[0], list(jobs), encoded, references=references)
 
     def _queue_of(self, job: NewJob) -> str:
         return job.queue or self._registry.queue_for(job.type)
@@ -124,24 +203,29 @@ class Submits:
             raise TooManyTypes(
                 [("/type", f"the queue {queue} holds jobs of many types that nobody handles, and takes no further one")]
             )
+        if answer[0] == b"refused":
+            return flows.refused(answer, queue, self._registry, len(chunk.jobs))
+        if answer[0] == b"old":
+            raise flows.old_program(queue, answer[1].decode())
         if answer[0] == b"conflict":
             raise KeyReused(REUSED)
         # Replayed without a key: the script was sent twice because the first answer was lost.
         stored, now, ahead = answer[0] == b"stored", int(answer[1]), int(answer[2])
         stand_ins = [existing.decode() for existing in answer[3]]
-        if stored and not any(stand_ins):
+        if stored and not any(stand_ins) and not chunk.references:
             return [
                 Submitted(_fresh(queue, job_id, job, (now, ahead), published.get(job.type, self._policy)))
                 for job_id, job in zip(chunk.ids, chunk.jobs, strict=True)
             ]
         replayed = keyed and not stored
         found = self._found(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
-        return [
+        results = [
             Submitted(_fresh(queue, job_id, job, (now, ahead), published.get(job.type, self._policy)))
             if stored and not other
             else _found(other or job_id, found, replayed, bool(other))
             for job_id, job, other in zip(chunk.ids, chunk.jobs, stand_ins, strict=True)
         ]
+        return _waiting(results, chunk, stand_ins, answer[4]) if stored and chunk.references else results
 
     def _found(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
         """Those of some jobs that are there: one whole, several as lists show them. A thousand may stand for one of a MiB."""
@@ -161,6 +245,32 @@ class Submits:
             else each
             for each in results
         ]
+
+
+def _with_references(request: Request) -> Request:
+    """A single job that waits for others. Invalid where it names one."""
+    references, problems = flows.references_of(request.jobs)
+    if problems:
+        raise Invalid(problems[0])
+    return request._replace(references=references)
+
+
+def _waiting(
+    results: Sequence[Submitted], chunk: Chunk, stand_ins: Sequence[str], needs: Sequence[int]
+) -> list[Submitted]:
+    """With what the new ones wait for. ``needs``: how many of these have not ended."""
+    ids = [other or own for own, other in zip(chunk.ids, stand_ins, strict=True)]
+    waiting = []
+    rows = zip(results, chunk.jobs, chunk.references, needs, stand_ins, strict=True)
+    for result, new, found, open_, other in rows:
+        if found and not other and result.job:
+            after = dict.fromkeys(ids[ref.parent] if isinstance(ref.parent, int) else ref.parent for ref in found)
+            job = replace(result.job, after=list(after), blocked_by=int(open_), when=new.when)
+            if open_:
+                job = replace(job, status="blocked", run_at_ms=None, position=None)
+            result = result._replace(job=job)
+        waiting.append(result)
+    return waiting
 
 
 def _check_key(key: str | None) -> None:
@@ -195,4 +305,5 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
         run_at_ms=due_ms if waits else None,
         position=ahead + 1 if ahead >= 0 else None,
         tags=list(dict.fromkeys(job.tags)),
+        name=job.name,
     )

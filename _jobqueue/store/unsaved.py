@@ -12,7 +12,7 @@ from _jobqueue.store.store import Store, chunks_of, prefix_of
 READ_JOBS = 500  # that one script reads
 READ_BYTES = 8 * 2**20
 STEP = 250  # marks that one script of any other kind touches
-HELD_IN = ("queue", "held", "scheduled", "leases", "done", "failed", "cancelled")
+HELD_IN = ("queue", "held", "scheduled", "blocked", "leases", "done", "failed", "cancelled")
 
 
 class Unsaved(NamedTuple):

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from _jobqueue.records import DEFAULT_QUEUE, ENDED, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Books, Look, Warned
+from _jobqueue.records import (
+    DEFAULT_QUEUE,
+    ENDED,
+    GONE,
+    MAX_QUEUES,
+    NO_REAPER,
+    REAPER_MISSED_S,
+    Books,
+    Look,
+    Parent,
+    Warned,
+)
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web import backlog
 from _jobqueue.web.rates import crew, last, pace_of_work, types_of
@@ -16,6 +27,7 @@ from jobqueue import Job, JobQueue, NewJob, Unavailable
 # What a job may wait for, or what became of it.
 EXPLANATIONS = (
     *("ready", "waiting", "paused", "no_worker", "no_handler", "delayed", "backoff", "no_reaper"),
+    *("blocked", "parent_failed", "parent_cancelled"),
     *("running", "done", "failed", "cancelled", "remembered"),
 )
 
@@ -41,6 +53,7 @@ LEVELS = {
     "schedule_late": "warning",
     "schedules_missed": "warning",
     "old_job": "warning",
+    "blocked": "warning",
     "dead_letters": "warning",
     "paused": "warning",
     "record_away": "warning",
@@ -154,6 +167,13 @@ def _problems(queue: str, look: Look) -> Iterator[Finding]:
                 f"are busy: start more workers (python worker.py --queues {queue}), or see what keeps these",
                 queue,
             )
+    if books.stuck:
+        more = f" and {len(books.stuck) - 1} more" if len(books.stuck) > 1 else ""
+        yield Finding(
+            "blocked",
+            f"queue {queue}: jobs wait for the dead letter {books.stuck[0]}{more}: retry it, and they go on; or cancel them",
+            queue,
+        )
     for worker, info in look.workers.items():
         if not look.lives(worker):
             yield Finding(
@@ -300,6 +320,30 @@ def _scheduled(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     return "backoff", f"{failed} Attempt {job.attempts + 1} is due at {when}."
 
 
+def what_blocks(job: Job, parents: Sequence[Parent], misses_reaper: bool) -> tuple[str, str]:
+    """The same of a blocked job. ``parents``: all that it waits for, or has waited for."""
+    satisfied = ("done", GONE) if job.when == "done" else ("done", "failed", "cancelled", GONE)
+    open_ = [parent for parent in parents if parent.status not in satisfied]
+    for status, code, advice in (
+        ("failed", "parent_failed", "which is a dead letter. Retry that one, and this one goes on"),
+        ("cancelled", "parent_cancelled", "which was cancelled. Retry that one too"),
+    ):
+        for parent in open_:
+            if parent.status == status:
+                return code, f"It waits for {_name_of(parent)}, {advice}."
+    if not open_:
+        return (
+            "blocked",
+            f"All that it has waited for has ended: it goes on at once{f', but {NO_REAPER}' if misses_reaper else ''}.",
+        )
+    others = f"{len(open_)} of {len(parents)} jobs, among them " if len(parents) > 1 else ""
+    return "blocked", f"It waits for {others}{_name_of(open_[0])}, which is {open_[0].status}."
+
+
+def _name_of(parent: Parent) -> str:
+    return f"the job {parent.job_id}" + (f" ({parent.name})" if parent.name else "")
+
+
 def _processing(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     since = _span(look.books.now_ms - (job.started_ms or look.books.now_ms))
     progress = job.progress or {}
@@ -347,7 +391,8 @@ def _failed(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
 def _cancelled(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     ago = _span(look.books.now_ms - (job.finished_ms or look.books.now_ms))
     how = f"in its attempt {job.attempts}" if job.attempts else "before it ran"
-    return "cancelled", f"It was cancelled {how}, {ago} ago."
+    why = job.errors[-1]["message"] if job.errors and job.errors[-1]["kind"] == "parent_gone" else ""
+    return "cancelled", f"It was cancelled {how}, {ago} ago{f': {why}' if why else ''}."
 
 
 _EXPLAIN = {

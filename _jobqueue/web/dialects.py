@@ -19,7 +19,13 @@ from _jobqueue.web.openapi import Route
 from _jobqueue.web.schemas import ANYTHING, TEXT, shape
 from jobqueue import Invalid, Job, NewJob, NotFound
 
-STATUS_WORDS = {"queued": "pending", "scheduled": "pending", "done": "completed", "cancelled": "failed"}
+STATUS_WORDS = {
+    "queued": "pending",
+    "scheduled": "pending",
+    "blocked": "pending",
+    "done": "completed",
+    "cancelled": "failed",
+}
 PRIORITY_WORDS = {number: word for word, number in PRIORITIES.items()}
 ADDRESS = re.compile(r"[^@\x00-\x20]{1,64}@[^@.\x00-\x20]+(\.[^@.\x00-\x20]+)+")
 

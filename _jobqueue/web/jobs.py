@@ -8,6 +8,7 @@ from typing import Any
 
 import bottle
 
+from _jobqueue.errors import OtherQueue, ParentGone
 from _jobqueue.records import ENDED, JOB_ID, STATUSES, Warned
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
@@ -56,6 +57,9 @@ def submit_batch(backend: Backend) -> dict[str, Any]:
     207; an error when none is there."""
     rows = [_checked(row) for row in inputs.rows(backend.config.max_batch_bytes)]
     good = [row for row in rows if isinstance(row, NewJob)]
+    if len(good) < len(rows) and any(row.after for row in good):  # stored whole or not at all
+        wrong = [_placed(Submitted(None, error=row), at) for at, row in enumerate(rows) if not isinstance(row, NewJob)]
+        raise _in_one([each.error for each in wrong if each.error])
     stored = iter(backend.jobs.submit_many(good, key=inputs.idempotency_key()))
     answers = [next(stored) if isinstance(row, NewJob) else Submitted(None, error=row) for row in rows]
     answers = [_placed(answer, index) for index, answer in enumerate(answers)]
@@ -81,7 +85,8 @@ def _placed(answer: Submitted, index: int) -> Submitted:
     if not isinstance(answer.error, Invalid):
         return answer
     problems = [(f"/jobs/{index}{pointer}", detail) for pointer, detail in answer.error.problems]
-    return Submitted(None, error=Invalid(problems))
+    kind = type(answer.error) if isinstance(answer.error, (OtherQueue, ParentGone)) else Invalid
+    return Submitted(None, error=kind(problems))
 
 
 def _in_one(errors: Sequence[JobQueueError]) -> JobQueueError:
@@ -89,7 +94,9 @@ def _in_one(errors: Sequence[JobQueueError]) -> JobQueueError:
     invalid = [error for error in errors if isinstance(error, Invalid)]
     if len(invalid) < len(errors):
         return next(error for error in errors if not isinstance(error, Invalid))
-    return Invalid([problem for error in invalid for problem in error.problems])
+    kinds = {type(error) for error in invalid if error.problems}
+    kind = kinds.pop() if len(kinds) == 1 else Invalid
+    return kind([problem for error in invalid for problem in error.problems])
 
 
 def _result(answer: Submitted) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import bottle
 
-from _jobqueue.errors import NoCron
+from _jobqueue.errors import NoCron, OldProgram, OtherQueue, ParentGone
 from _jobqueue.record.errors import RecordTooNew, RecordUnavailable
 from _jobqueue.web.security import Refused
 from jobqueue import Conflict, Invalid, KeyReused, NotFound, TooManyTypes, Unavailable
@@ -18,9 +18,12 @@ from jobqueue import Conflict, Invalid, KeyReused, NotFound, TooManyTypes, Unava
 HTTP = {
     NoCron: (422, "no_cron"),
     TooManyTypes: (422, "too_many_types"),
+    OtherQueue: (422, "other_queue"),
+    ParentGone: (422, "parent_gone"),
     Invalid: (422, "invalid_request"),
     KeyReused: (422, "idempotency_key_reused"),
     NotFound: (404, "job_not_found"),
+    OldProgram: (409, "old_worker"),
     Conflict: (409, "wrong_status"),
     Unavailable: (503, "redis_unavailable"),
     RecordUnavailable: (503, "record_unavailable"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _jobqueue.records import ACT_MOST, REQUEUE_MOST
-from _jobqueue.web import jobs, operations, queues, status
+from _jobqueue.web import flows, jobs, operations, queues, status
 from _jobqueue.web.inputs import MAX_BATCH_JOBS
 from _jobqueue.web.openapi import ANYBODY, OUR_HOSTS, Route
 from _jobqueue.web.schemas import (
@@ -11,8 +11,10 @@ from _jobqueue.web.schemas import (
     ANYTHING,
     BATCH,
     BULK,
+    FLOW,
     KINDS,
     METRICS,
+    PARENTS,
     QUEUES,
     REQUEUED,
     RESULTS,
@@ -35,9 +37,9 @@ EXPLANATION, VERDICT, STATS, SYSTEM = ref("Explanation"), ref("Verdict"), ref("S
 # fmt: off
 ROUTES = (
     Route("POST", "/jobs", "submit", "Jobs", "submit", "Submit a job",
-          {201: JOB, 200: JOB, 202: JOB}, jobs.submit, ("key",), NEW_JOB, also=(404,)),
+          {201: JOB, 200: JOB, 202: JOB}, jobs.submit, ("key",), NEW_JOB, also=(404, 409)),
     Route("POST", "/jobs/batch", "submit", "Jobs", "submitBatch", f"Submit up to {MAX_BATCH_JOBS:,} jobs; also one a line, as application/x-ndjson",
-          {201: RESULTS, 200: RESULTS, 202: RESULTS, 207: RESULTS}, jobs.submit_batch, ("key",), BATCH, also=(404,)),
+          {201: RESULTS, 200: RESULTS, 202: RESULTS, 207: RESULTS}, jobs.submit_batch, ("key",), BATCH, also=(404, 409)),
     Route("POST", "/jobs/bulk", "admin", "Jobs", "bulk", f"Retry, cancel, delete or run now up to {ACT_MOST:,} jobs, by their ids or a filter",
           {200: ACTED}, operations.bulk, (), BULK),
     Route("GET", "/jobs", "read", "Jobs", "list", "List jobs",
@@ -46,6 +48,10 @@ ROUTES = (
           {200: JOB}, jobs.get, ("wait_s",)),
     Route("GET", "/jobs/<job_id>/explain", "read", "Jobs", "explain", "Say why a job is not running yet, or what happened to it",
           {200: EXPLANATION}, jobs.explain),
+    Route("GET", "/jobs/<job_id>/parents", "read", "Jobs", "parents", "See what has become of the jobs that it waits for",
+          {200: PARENTS}, flows.parents),
+    Route("GET", "/jobs/<job_id>/flow", "read", "Jobs", "flow", "See the workflow that it is part of",
+          {200: FLOW}, flows.flow),
     Route("DELETE", "/jobs/<job_id>", "admin", "Jobs", "delete", "Forget a job that does not run",
           {204: None}, operations.delete, also=(409,)),
     Route("POST", "/jobs/<job_id>/retry", "admin", "Jobs", "retry", "Run a failed or cancelled job again, with fresh attempts",

@@ -9,6 +9,7 @@ import bottle
 from _jobqueue.records import NAME
 from _jobqueue.schedules import (
     COUNTS,
+    JOB_MEMBERS,
     MAX_CRON_CHARS,
     MAX_EVERY_S,
     MAX_GRACE_S,
@@ -127,7 +128,7 @@ def _place_of(cursor: str | None) -> tuple[str, str]:
 
 # ------------------------------------------------------------------------------------------------------- description
 
-_JOB = {name: each for name, each in NEW_JOB["properties"].items() if name not in ("queue", "delay_s", "run_at")}
+_JOB = {name: each for name, each in NEW_JOB["properties"].items() if name in JOB_MEMBERS}
 _RULE: Schema = {
     "cron": said(
         {"type": "string", "minLength": 1, "maxLength": MAX_CRON_CHARS, "format": "cron"},

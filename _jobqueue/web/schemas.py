@@ -15,9 +15,11 @@ from _jobqueue.records import (
     DEFAULT_TYPE,
     DURABILITIES,
     FAILURES,
+    GONE,
     MAX_ATTEMPTS,
     MAX_DELAY_MS,
     MAX_KEY_CHARS,
+    MAX_PARENTS,
     MAX_PRIORITY,
     MAX_TAGS,
     MIN_TIMEOUT_MS,
@@ -25,6 +27,7 @@ from _jobqueue.records import (
     PRIORITIES,
     STATUSES,
     TAG,
+    WHEN,
 )
 from _jobqueue.web.by_type import ROWS_MOST
 from _jobqueue.web.diagnosis import EXPLANATIONS, LEVELS, MAX_FINDINGS
@@ -108,6 +111,18 @@ NEW_JOB = shape(
             "While a job of the queue with this key has not ended, submitting another gives that one back.",
         ),
         "tags": listed({"type": "string", "pattern": f"^{TAG.pattern}$"}, maxItems=MAX_TAGS),
+        "name": said(WORD, "What later jobs of the batch call it in `after`."),
+        "after": listed(
+            {"type": "string", "pattern": rf"^({NAME.pattern}|\*)$"},
+            maxItems=MAX_PARENTS,
+            description="It waits for these: ids of jobs of its queue; in a batch also names of jobs before it, or * for all of "
+            "them. A batch in which jobs wait is stored whole or not at all.",
+        ),
+        "when": {
+            "enum": list(WHEN),
+            "default": WHEN[0],
+            "description": "Until they are done, or have ended in any way.",
+        },
     },
     (),
     additionalProperties=False,
@@ -144,7 +159,7 @@ JOB = shape(
         ),
         "result_preview": said(TEXT, "The same of a result."),
         "truncated": said(
-            listed({"enum": ["payload", "result", "errors", "log"]}),
+            listed({"enum": ["payload", "result", "errors", "log", "after"]}),
             "In lists: what is cut; of errors and log the latest are there. The job itself shows all.",
         ),
         **alike(WHOLE, "attempts", "max_attempts"),
@@ -163,6 +178,10 @@ JOB = shape(
         "position": said(maybe(INTEGER), "Its place in the queue, 1 is next."),
         "worker": maybe(TEXT),
         "tags": listed(TEXT),
+        "name": said(TEXT, "In its workflow."),
+        "after": said(listed(TEXT), "The jobs that it waits for, or has waited for."),
+        "when": {"enum": list(WHEN)},
+        "blocked_by": said(WHOLE, "How many of them it still waits for."),
         "schedule": said(TEXT, "Of a job that a schedule has made: its name."),
         "scheduled_for": said(maybe(TIME), "The due time that it is for; null for an operator's run."),
         "durability": said(
@@ -183,6 +202,23 @@ PAGE = full(
     jobs=listed(ref("Job")),
     total=said(maybe(INTEGER), "All that match; null where only a scan could tell."),
     next_cursor=said(maybe(TEXT), "Continues the list, while jobs come and go; null at the end."),
+)
+PARENT = shape(
+    {
+        "job_id": TEXT,
+        "status": {"enum": [*STATUSES, GONE]},
+        "result": {"description": "null where it is too long: then truncated says so."},
+        "error": said(maybe(TEXT), "Its last failure's message."),
+        "truncated": listed({"enum": ["result"]}),
+    },
+    ("job_id", "status", "result", "error"),
+)
+PARENTS: Schema = {"type": "object", "additionalProperties": PARENT, "description": "By name, else by id."}
+FLOW = full(
+    jobs=said(
+        listed(full(job_id=TEXT, name=maybe(TEXT), type=TEXT, status=STATUS, after=listed(TEXT))), "The nearest first."
+    ),
+    truncated=said(SWITCH, "There are more."),
 )
 HISTORY_PAGE = full(
     jobs=listed(ref("Job")),

@@ -15,6 +15,7 @@ from _jobqueue.kits import kit_of
 from _jobqueue.logs import running
 from _jobqueue.pieces import result_fields
 from _jobqueue.records import BACKOFF, NEVER, Claimed, Policy, Settlement
+from _jobqueue.work.family import Family
 from _jobqueue.work.run import Context, Interrupted, Run, TimedOut, exact
 
 MAX_TRACEBACK_CHARS = 5000
@@ -26,7 +27,15 @@ _UNAWAITED = "it is a coroutine; run it in the handler, with asyncio.run(...)"
 class Attempts:
     """The job types that a worker knows, and how it makes an attempt at a job."""
 
-    def __init__(self, types: dict[str, JobType], default: Policy, max_result_bytes: int) -> None:
+    def __init__(
+        self,
+        types: dict[str, JobType],
+        default: Policy,
+        max_result_bytes: int,
+        family: Callable[[str], Family] | None = None,
+    ) -> None:
+        """``family``: how handlers reach the relatives of their jobs."""
+        self._family = family
         self.types, self._default, self._max_result_bytes = types, default, max_result_bytes
         self.policies = {name: _policy(job_type, default) for name, job_type in types.items()}
         self.kit = kit_of(self.policies)
@@ -67,7 +76,9 @@ class Attempts:
         try:
             try:
                 try:
-                    result = self.types[run.job.type].function(_from_json(run.job.payload.decode()), Context(run))
+                    result = self.types[run.job.type].function(
+                        _from_json(run.job.payload.decode()), Context(run, self._family)
+                    )
                 finally:
                     if run.is_in_forked_child():
                         os._exit(0)  # a child that the handler forked; it may wait for ever for a lock held at the fork

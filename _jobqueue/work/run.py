@@ -8,10 +8,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from _jobqueue.records import Claimed
+from _jobqueue.new_job import NewJob
+from _jobqueue.records import Claimed, Job
+from _jobqueue.work.family import Family
 
 LOG_LINES, LOG_LINE_CHARS = 100, 200
 
@@ -114,9 +116,11 @@ class Run:
 class Context:
     """What a handler can ask and tell about its job. Only the handler holds it, so it dies before the attempt ends."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, family: Callable[[str], Family] | None = None) -> None:
+        """``family``: how to reach the relatives of a job, where there is a queue."""
         self.job_id, self.attempt = run.job.id, run.job.attempt
-        self._run = run
+        self._run, self._reach = run, family
+        self._known: Family | None = None
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Show how far the job is, 0 to 1. Stored with the next beat."""
@@ -125,6 +129,27 @@ class Context:
     def log(self, text: str) -> None:
         """Add a line to the job's log (the last 100 are kept). Stored with the next beat."""
         self._run.add_line(" ".join(exact(text).splitlines())[:LOG_LINE_CHARS])
+
+    def parents(self) -> dict[str, Any]:
+        """What has become of the jobs that this one waited for: by name, or else by id, each with ``job_id``, ``status``,
+        ``result`` and ``error``."""
+        return dict(self._family().parents())
+
+    def submit(self, type: str, payload: Any = None, *, key: str = "", **options: Any) -> Job:
+        """Submit a job, once: the same call of a later attempt gives the same job. ``key`` tells those apart that have the same
+        type and payload, else their order does. ``options`` are those of NewJob."""
+        return self._family().submit([NewJob(type, payload, **options)], key)[0]
+
+    def submit_many(self, jobs: Sequence[NewJob], *, key: str = "") -> list[Job]:
+        """The same for several, which may wait for each other."""
+        return self._family().submit(jobs, key)
+
+    def _family(self) -> Family:
+        if self._known is None:
+            if self._reach is None:
+                raise RuntimeError("there is no queue here")
+            self._known = self._reach(self.job_id)
+        return self._known
 
     def check(self) -> None:
         """Raise when the job was cancelled, has timed out or was taken back; return at once otherwise."""

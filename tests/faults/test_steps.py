@@ -29,7 +29,7 @@ from tests.faults.scene import (
     without_greetings,
 )
 from tests.harness import eventually
-from tests.played import Worker
+from tests.played import Worker, tick
 
 pytestmark = pytest.mark.long(10)
 
@@ -160,6 +160,50 @@ def test_f3_a_connection_cut_at_any_step_costs_nothing(stage: Stage, fails: int,
     play_all(row, cases, make, partial(cut, fails=fails))
 
 
+# ------------------------------------------------------------------------------- a job that others wait for (F63)
+
+
+CHILDREN = 400  # more than the script that ends their parent tells, and no more than the next one does
+ENDING = ["exchange 3", "tell 1", "BLMOVE 2", "exchange 4"]
+
+
+def life_of_a_parent(scene: Scene) -> Job:
+    """A worker runs a job that many wait for. Nobody handles these: each is queued once, and stays there."""
+    scene.worker()
+    scene.reaches("extend idle")
+    job = scene.submit()
+    scene.jobs.submit_many([NewJob("nobody", queue=scene.queue, after=[job.id]) for _ in range(CHILDREN)])
+    scene.reaches("extend running")
+    scene.gate.touch()
+    if scene.case.step is None:
+        scene.reaches("exchange 4")
+    scene.has_struck()
+    return job
+
+
+def released(scene: Scene) -> None:
+    """Whoever dies, all children are told by the next tick or two, each once."""
+    job = life_of_a_parent(scene)
+    if scene.kill:
+        scene.worker()
+    scene.ends(job)
+    eventually(lambda: scene.jobs.books(scene.queue).sizes["blocked"], equals=0)
+    books = scene.jobs.books(scene.queue)
+    assert (books.sizes["queued"], books.sizes["done"], books.missing) == (CHILDREN, 1, 0)
+    eventually(lambda: scene.redis.exists(f"jq:{{{scene.queue}}}:ends"), equals=0)
+    assert scene.jobs.check(scene.queue) == []
+
+
+@pytest.mark.parametrize("kill", [True, False], ids=["killed", "cut"])
+def test_f63_children_are_told_whoever_dies_in_which_step_of_an_end(kill: bool, stage: Stage) -> None:
+    stage.forge.start("reaper", "--interval", "0.1", PROCESSING_TIMEOUT_S=LEASE_S if kill else "10")
+    make = partial(Scene, stage, name_of=of_a_worker, kill=kill)
+    steps = record(make, life_of_a_parent)
+    assert [step for step in steps if step in ENDING] == ENDING
+    row = f"F63, {'kill -9' if kill else 'a cut'} at each message of the end of a job that {CHILDREN} wait for"
+    play_all(row, cases_of(ENDING), make, released)
+
+
 # ------------------------------------------------------------------------------------------------------------- the API
 
 
@@ -232,6 +276,7 @@ TICK = [
     "trim 3",
     "reap 1",
     "tidy 1",
+    "tell 1",
     "EXEC 1",
 ]
 
@@ -429,6 +474,19 @@ def dead_letters(jobs: JobQueue, queue: str) -> str:
     return max(failed_job(jobs, queue) for _ in range(3))
 
 
+def parent(jobs: JobQueue, queue: str) -> str:
+    job = jobs.submit(queue=queue)
+    jobs.submit_many([NewJob(queue=queue, after=[job.id]) for _ in range(CHILDREN)])
+    return job.id
+
+
+def cancelled_chain(jobs: JobQueue, queue: str) -> str:
+    rows = jobs.submit_many([NewJob(queue=queue, name=f"n{n}", after=[f"n{n - 1}"] if n else []) for n in range(3)])
+    first, *_ = [row.job.id for row in rows if row.job]
+    jobs.cancel(first)
+    return first
+
+
 def nothing(jobs: JobQueue, queue: str) -> str:
     return ""
 
@@ -442,6 +500,23 @@ CALLS: dict[str, Call] = {
     "submit under a key": (nothing, lambda jobs, queue, job_id: jobs.submit(queue=queue, key=queue, tags=["a"]).status),
     "submit a unique job": (nothing, lambda jobs, queue, job_id: jobs.submit(queue=queue, unique_key="u").status),
     "submit many": (nothing, lambda jobs, queue, job_id: len(jobs.submit_many([NewJob(queue=queue)] * 300, key=queue))),
+    "submit what waits for a job": (
+        waiting_job,
+        lambda jobs, queue, job_id: jobs.submit(queue=queue, after=[job_id]).blocked_by,
+    ),
+    "submit a workflow": (
+        nothing,
+        lambda jobs, queue, job_id: [
+            row.job and row.job.blocked_by
+            for row in jobs.submit_many([NewJob(queue=queue, after=["*"] if n else []) for n in range(5)], key=queue)
+        ],
+    ),
+    "cancel a parent of many": (parent, lambda jobs, queue, job_id: jobs.cancel(job_id)),
+    "delete a parent of many": (parent, lambda jobs, queue, job_id: jobs.delete(job_id)),
+    "retry a workflow": (
+        cancelled_chain,
+        lambda jobs, queue, job_id: jobs.sweep("retry", Filter(queue=queue, status="cancelled"))[:3],
+    ),
     "cancel what waits": (waiting_job, lambda jobs, queue, job_id: jobs.cancel(job_id)),
     "cancel what runs": (running_job, lambda jobs, queue, job_id: jobs.cancel(job_id)),
     "retry": (failed_job, lambda jobs, queue, job_id: jobs.retry(job_id)),
@@ -457,10 +532,11 @@ CALLS: dict[str, Call] = {
 
 
 def call(scene: Scene, of: Call) -> None:
-    """What it answers, and what is then there."""
+    """What it answers, and what is there after a reaper's tick."""
     prepare, act = of
     job_id = prepare(scene.jobs, scene.queue)
     scene.answer = act(JobQueue(scene.proxy.url), scene.queue, job_id)
+    tick(scene.jobs, scene.queue)
     books = scene.jobs.books(scene.queue)
     scene.end = books.sizes, books.totals, books.paused, books.missing
 

@@ -176,3 +176,18 @@ def test_type_is_not_paused_while_a_worker_of_the_release_before_would_not_obey(
     assert answer.json()["paused_types"] == ["noted"]
     site.system.post("/queues/default/types/noted/resume")
     site.ends(queue)
+
+
+def test_nothing_waits_for_a_job_while_a_program_of_the_release_before_would_tell_nobody(
+    site: Site, queue: JobQueue
+) -> None:
+    site.starts("api", "new")
+    site.system.api_url = site.url
+    parent = site.system.submit({}, type="noted")
+    for kind in ("worker", "reaper"):
+        refused = site.system.post("/jobs", {"type": "noted", "payload": {}, "after": [parent]})
+        assert (refused.status_code, refused.json()["code"]) == (409, "old_worker")
+        site.starts(kind, "new")
+    child = site.system.submit({}, type="noted", after=[parent])
+    site.system.ends(child)
+    site.ends(queue)

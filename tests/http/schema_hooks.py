@@ -16,6 +16,7 @@ from _jobqueue.records import ENDED
 from _jobqueue.rfc3339 import epoch_ms
 
 KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
+PARENT = re.compile(r"[A-Za-z0-9_.-]{1,64}|\*")
 NOW = datetime.now(timezone.utc)
 
 # Jobs may be planned for the next 365 days.
@@ -43,13 +44,25 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
     if isinstance(key, str) and 0 < len(key) <= 255 and KEY.fullmatch(key):
         case.headers["Idempotency-Key"] = secrets.token_hex(8)
     wait_s = (case.query or {}).get("wait_s")
-    if isinstance(wait_s, (int, float)) and 0.1 < wait_s <= 20:
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(wait_s)) and 0.1 < float(str(wait_s)) <= 20:  # some come as text
         case.query["wait_s"] = 0.1  # nobody here waits that long
     if case.path in ("/jobs", "/dlq"):
         _without_times_where_there_are_none(case)
     body = case.body if isinstance(case.body, dict) else {}
     for job in (body, *(body["jobs"] if isinstance(body.get("jobs"), list) else ())):
         _without_whole_floats(job)
+        _waiting_for_nobody(job)
+
+
+def _waiting_for_nobody(job: Any) -> None:
+    """No job that is named here is there to be waited for."""
+    after = job.get("after") if isinstance(job, dict) else None
+    if (
+        isinstance(after, list)
+        and len(after) <= 1000
+        and all(isinstance(e, str) and PARENT.fullmatch(e) for e in after)
+    ):
+        job["after"] = []
 
 
 def _without_times_where_there_are_none(case: Any) -> None:

@@ -168,7 +168,7 @@ def test_filters_stand_in_the_address_and_a_reload_keeps_them(whole: System, tab
     tab.write("even")
     tab.press("Enter")
     tab.see(ROWS, 3)
-    tab.click(".chips a:nth-child(5)")
+    tab.click(".chips a[href*=done]")
     tab.see(ROWS, 2)
     assert tab.run("location.hash") == "#/jobs?tag=even&status=done"
     tab.call("Page.reload")
@@ -303,6 +303,34 @@ def test_a_dialog_names_the_queue_and_its_button_says_what_it_does(system: Syste
     button(tab, "Cancel", ".selection")
     told = "Queued jobs with the tag old in the queue shop."
     assert asked(tab) == ("Cancel 60 jobs?", told, "Cancel 60 jobs")
+
+
+def test_a_workflow_is_drawn_and_leads_to_its_jobs(system: System, tab: Browser) -> None:
+    system.api()
+    jobs = JobQueue(system.url)
+    rows = jobs.submit_many([*(NewJob("part", name=f"n{n}") for n in range(3)), NewJob("sum", after=["*"], name="all")])
+    first, *_, last = [row.job.id for row in rows if row.job]
+    show(tab, system, f"jobs/{last}")
+    says(tab, "Workflow", "4 jobs", "It waits for 3 of 3 jobs")
+    picture = (
+        "[...document.querySelectorAll('.flow a')].map(each => each.getAttribute('class') + ' ' + each.textContent)"
+    )
+    assert sum("node blocked" in each for each in tab.see(picture, lambda found: len(found) == 4)) == 1
+    assert tab.run("document.querySelectorAll('.flow path.edge').length") == 3
+    tab.run(f"location.hash = document.querySelector('.flow a[href$=\"{first}\"]').getAttribute('href')")
+    says(tab, "Workflow", first)
+    show(tab, system, "jobs?status=blocked")
+    says(tab, "waits for 3 jobs")
+
+
+def test_a_large_workflow_is_folded_by_type(system: System, tab: Browser) -> None:
+    system.api()
+    jobs = JobQueue(system.url)
+    rows = jobs.submit_many([*(NewJob("part") for _ in range(100)), NewJob("sum", after=["*"])])
+    assert rows[100].job
+    show(tab, system, f"jobs/{rows[100].job.id}")
+    says(tab, "Workflow", "101 jobs", "100 × part")
+    assert tab.run("document.querySelectorAll('.flow a').length") == 2
 
 
 def test_rows_stay_the_same_elements_while_they_change(whole: System, tab: Browser) -> None:

@@ -172,7 +172,7 @@ class FakeQueue:
 
 class FakeTransaction:
     spared: ClassVar[list[bool]] = []  # whether each tick spared jobs that nobody handles
-    unhandled, given_up = (), 0
+    unhandled, given_up, left = (), 0, False
 
     def __init__(self, reaped: list[Expired]) -> None:
         self.reaped, self.outcomes = reaped, list[str]()
@@ -186,6 +186,8 @@ class FakeTransaction:
 
     def tidy(self, limit: int, unhandled_ms: int, *, spare: bool) -> None:
         FakeTransaction.spared.append(spare)
+
+    def tell(self, edges: int) -> None: ...
 
     def execute(self) -> tuple[list[str], int, int]:
         return self.outcomes, 0, 0

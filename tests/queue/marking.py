@@ -23,6 +23,10 @@ class Scene:
     def submit(self, n: int = 1, **options: object) -> list[Job]:
         return [each.job for each in self.jobs.submit_many([NewJob(**options) for _ in range(n)]) if each.job]  # type: ignore[arg-type]
 
+    def flow(self, *jobs: NewJob) -> list[str]:
+        """Submit jobs together, some of which wait for others; their ids."""
+        return [each.job.id for each in self.jobs.submit_many(jobs) if each.job]
+
     def marked(self) -> dict[str, int]:
         rows = self.server.client.zrange(f"{Q}unsaved", 0, -1, withscores=True)
         return {job_id: int(rev) for job_id, rev in rows}

@@ -31,6 +31,7 @@ class World:
         self.settle(cancelled, "cancelled")
         self.running: Claimed = running
         self.queue.submit(delay_s=60, max_attempts=2)
+        self.queue.submit(after=[running.id], when="ended", max_attempts=2)
 
     def claim(self, want: int) -> list[Claimed]:
         """By a slot of its own: what it holds is left alone by the next."""
@@ -214,11 +215,35 @@ def damages() -> dict[str, tuple[Callable[[World], Any], str]]:
     def lost_slots(w: World) -> None:
         w.redis.delete(f"{Q}slots")
 
+    @damage("has 1 open edges, but needs says 3")
+    def too_many_needs(w: World) -> None:
+        w.hset(w.one("blocked").id, needs=3)
+
+    @damage("has lost 1 of its edges")
+    def lost_edges(w: World) -> None:
+        w.redis.delete(f"{Q}then:{w.running.id}")
+
+    @damage("which has ended, and nobody will tell it")
+    def parent_that_told_nobody(w: World) -> None:
+        child = w.queue.submit(after=[w.one("done").id])
+        w.redis.zadd(f"{Q}then:{child.after[0]}", {child.id: w.redis.hget(f"{Q}job:{child.id}", "born")})
+        w.hset(child.id, needs=1, status="blocked")
+        w.redis.zrem(f"{Q}queue", child.id)
+        w.redis.zadd(f"{Q}blocked", {child.id: 1})
+
+    @damage("is gone, but then:")
+    def edges_of_nobody(w: World) -> None:
+        w.redis.zadd(f"{Q}then:{new_id(0)}", {w.one("queued").id: 1})
+
+    @damage("is gone, but after:")
+    def parents_of_nobody(w: World) -> None:
+        w.redis.rpush(f"{Q}after:{new_id(0)}", w.one("queued").id)
+
     @damage("the books do not balance: +3 submitted jobs are nowhere")
     def books_with_too_many(w: World) -> None:
         w.redis.hincrby(f"{Q}totals", "submitted", 3)
 
-    @damage("the books do not balance: -7 submitted jobs are nowhere")
+    @damage("the books do not balance: -8 submitted jobs are nowhere")
     def lost_totals(w: World) -> None:
         w.redis.delete(f"{Q}totals")
 
@@ -231,7 +256,7 @@ DAMAGES = {name.replace("_", " "): case for name, case in damages().items()}
 def test_healthy_queue_is_well(world: World) -> None:
     assert world.queue.check("default") == []
     assert world.queue.check("default", repair=True) == []
-    assert world.everything_ends() == dict(zip(STATUSES, [0, 0, 0, 5, 1, 1], strict=True))
+    assert world.everything_ends() == dict(zip(STATUSES, [0, 0, 0, 0, 6, 1, 1], strict=True))
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -244,7 +269,7 @@ def test_damage_is_reported_and_repaired(name: str, world: World) -> None:
     assert world.queue.check("default", repair=True) == wrong
     assert world.queue.check("default") == []
     sizes = world.everything_ends()
-    assert sizes["queued"] == sizes["scheduled"] == sizes["processing"] == 0
+    assert sizes["queued"] == sizes["scheduled"] == sizes["processing"] == sizes["blocked"] == 0
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -262,7 +287,7 @@ def test_repaired_job_that_is_nothing_known_can_be_retried(world: World) -> None
     world.queue.check("default", repair=True)
     assert world.queue.get(job_id).status == "failed"
     assert world.queue.retry(job_id) == "retried"
-    assert world.everything_ends()["done"] == 6
+    assert world.everything_ends()["done"] == 7
 
 
 def test_running_job_without_a_lease_is_left_to_the_reaper(world: World) -> None:
@@ -286,7 +311,7 @@ def test_thousand_damaged_jobs_are_repaired(world: World) -> None:
     world.redis.delete(f"{Q}queue")
     assert len(world.queue.check("default", repair=True)) == 1203
     assert world.queue.check("default") == []
-    assert world.everything_ends()["done"] == 1205
+    assert world.everything_ends()["done"] == 1206
 
 
 def test_attempts_are_not_compared_where_the_type_decides(world: World) -> None:
@@ -330,7 +355,7 @@ def run_check(system: System, *flags: str, **environment: str) -> tuple[int, lis
 def test_command_says_ok_in_one_line(world: World, system: System) -> None:
     world.queue.submit(queue="other")
     code, lines = run_check(system)
-    assert (code, lines) == (0, ["ok: 8 jobs in 2 queues, every invariant holds and the books balance"])
+    assert (code, lines) == (0, ["ok: 9 jobs in 2 queues, every invariant holds and the books balance"])
 
 
 def test_command_is_well_on_an_empty_redis(system: System) -> None:

@@ -327,7 +327,7 @@ MUTANTS = {
     "queue before lanes": ("exchange.lua", "tonumber(waiting[at + 1]) < least", "true"),
     "no bell for what is left": ("exchange.lua", "if claimed or requeued then", "if requeued then"),
     "no bell for what is given back": ("exchange.lua", "not requeued and (", "("),
-    "not alone": ("exchange.lua", "if again or n + 1 == want then break end", "if n + 1 == want then break end"),
+    "not alone": ("exchange.lua", "if again or n + 1 == want or bytes", "if n + 1 == want or bytes"),
     "head not refreshed by a claim": (
         "parts/claims.lua",
         "for job_type in pairs(passed) do refresh_lane(job_type) end",

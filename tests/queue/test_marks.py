@@ -233,6 +233,129 @@ def paused_and_resumed(s: Scene) -> set[str]:
     return set()
 
 
+# Jobs that wait for others. A child's status may change in whichever script ends its parent.
+
+
+def submitted_to_wait(s: Scene) -> set[str]:
+    return set(s.flow(NewJob(name="parent"), NewJob(after=["parent"])))
+
+
+def one_of_two_parents_done(s: Scene) -> set[str]:
+    first, *_ = s.flow(NewJob(), NewJob(), NewJob(after=["*"]))
+    s.save()
+    s.hand.give("done")
+    return {first}
+
+
+def child_released(s: Scene) -> set[str]:
+    family = s.flow(NewJob(), NewJob(after=["*"]))
+    s.save()
+    s.hand.give("done")
+    assert s.jobs.get(family[1]).status == "queued"
+    return set(family)
+
+
+def child_released_for_later(s: Scene) -> set[str]:
+    family = s.flow(NewJob(), NewJob(after=["*"], delay_s=60))
+    [job] = s.hand.claim()
+    s.save()
+    s.hand.exchange(Settlement(job.id, job.token, "done"), want=1)
+    assert s.jobs.get(family[1]).status == "scheduled"
+    return set(family)
+
+
+def child_of_a_dropped_job_released(s: Scene) -> set[str]:
+    family = s.flow(NewJob(max_attempts=1), NewJob("other", after=["*"], when="ended"))
+    s.hand.claim()
+    s.save()
+    s.hand.exchange(want=0)
+    assert s.jobs.get(family[1]).status == "queued"
+    return set(family)
+
+
+def chain_cancelled(s: Scene) -> set[str]:
+    family = s.flow(NewJob(name="a"), NewJob(name="b", after=["a"]), NewJob(after=["b"]))
+    s.save()
+    s.jobs.cancel(family[0])
+    assert s.jobs.get(family[2]).status == "cancelled"
+    return set(family)
+
+
+def parent_deleted(s: Scene) -> set[str]:
+    family = s.flow(NewJob(), NewJob(after=["*"]))
+    s.save()
+    s.jobs.delete(family[0])
+    assert s.jobs.get(family[1]).status == "cancelled"
+    return set(family)
+
+
+def parent_trimmed(s: Scene) -> set[str]:
+    _, child = s.flow(NewJob(), NewJob(after=["*"]))
+    s.hand.give("failed")
+    s.save()
+    tick(s.jobs, retention_ms={"failed": 0})
+    assert (s.jobs.books("default").sizes["failed"], s.jobs.get(child).status) == (0, "cancelled")
+    return {child}
+
+
+def parent_reaped(s: Scene) -> set[str]:
+    family = s.flow(NewJob(max_attempts=1), NewJob(after=["*"], when="ended"))
+    [job] = s.hand.claim()
+    s.save()
+    passes(s.server, "leases", job)
+    assert tick(s.jobs) == ["failed"]
+    assert s.jobs.get(family[1]).status == "queued"
+    return set(family)
+
+
+def nobody_handles_a_parent(s: Scene) -> set[str]:
+    family = s.flow(NewJob("other"), NewJob(after=["*"], when="ended"))
+    s.save()
+    s.server.client.hset(f"{Q}job:{family[0]}", "created", now_ms(s.server) - 2 * UNHANDLED_MS)
+    s.server.client.hset(f"{Q}meta", "untold", 1)
+    tick(s.jobs)
+    assert s.jobs.get(family[1]).status == "queued"
+    return set(family)
+
+
+def told_by_the_reaper(s: Scene) -> set[str]:
+    _, *children = s.flow(NewJob(name="p"), *(NewJob(after=["p"]) for _ in range(300)))
+    s.hand.give("done")
+    later = {child for child in children if s.jobs.get(child).status == "blocked"}
+    assert 0 < len(later) < 300
+    s.save()
+    tick(s.jobs)
+    return later
+
+
+def retried_to_wait(s: Scene) -> set[str]:
+    parent, child = s.flow(NewJob(), NewJob(after=["*"]))
+    s.jobs.cancel(parent)
+    s.save()
+    s.jobs.retry(child)
+    assert s.jobs.get(child).status == "blocked"
+    return {child}
+
+
+def edge_repaired(s: Scene) -> set[str]:
+    parent, child = s.flow(NewJob(), NewJob(after=["*"]))
+    s.save()
+    born = s.server.client.hget(f"{Q}job:{child}", "born")
+    s.server.client.zadd(f"{Q}then:{parent}", {child: -int(born)})
+    s.jobs.store.run("edges", "default", [1, parent, child])
+    assert s.jobs.get(child).status == "queued"
+    return {child}
+
+
+def parent_repaired(s: Scene) -> set[str]:
+    family = s.flow(NewJob(max_attempts=1), NewJob(after=["*"], when="ended"))
+    s.save()
+    s.server.client.hset(f"{Q}job:{family[0]}", "attempts", 1)
+    assert s.jobs.check("default", repair=True)
+    assert [s.jobs.get(job_id).status for job_id in family] == ["failed", "queued"]
+    return set(family)
+
+
 TABLE: dict[str, Callable[[Scene], set[str]]] = {
     each.__name__: each
     for each in (
@@ -240,7 +363,9 @@ TABLE: dict[str, Callable[[Scene], set[str]]] = {
         *(done_and_next_claimed, settled_again, refused, dropped, never_seen, promoted, reaped, buried_by_reaper),
         *(nobody_handles, cancelled, asked_to_cancel, cancelled_while_running, retried, retry_refused, run_now),
         *(deleted, delete_refused, deleted_in_bulk, trimmed, trimmed_before_it_was_written, repaired),
-        paused_and_resumed,
+        *(paused_and_resumed, submitted_to_wait, one_of_two_parents_done, child_released, child_released_for_later),
+        *(child_of_a_dropped_job_released, chain_cancelled, parent_deleted, parent_trimmed, parent_reaped),
+        *(nobody_handles_a_parent, told_by_the_reaper, retried_to_wait, edge_repaired, parent_repaired),
     )
 }
 SETTLED = {

@@ -31,6 +31,7 @@ STATUS_WRITES = {
 INDEX_WRITES = {
     ("parts/ends.lua", "call('ZADD', key(status), unpack(list))"): "writes what `ended` has gathered",
     ("repair.lua", "call('ZADD', key(index), score, job.id)"): "puts an id back into the index that its hash names",
+    ("trim.lua", "call('ZADD', key(index), unpack(read))"): "stays where it stands, to be looked at later",
 }
 REMOVALS = {
     ("parts/leases.lua", "call('ZREM', key('leases'), unpack(ids))"): "`left_processing` itself",
@@ -39,7 +40,8 @@ REMOVALS = {
     ("repair.lua", "call('ZREM', key(index), job.id)"): "the branch before it has the leases",
     ("delete.lua", "call('ZREM', key(INDEX[answers[i]] or 'failed'), id)"): "any status but processing",
     ("retry.lua", "call('ZREM', key(job.status), job.id)"): "failed or cancelled",
-    ("trim.lua", "call('ZREM', key(index), unpack(ids))"): "done, failed or cancelled",
+    ("trim.lua", "call('ZREM', key(index), unpack(gone))"): "done, failed or cancelled",
+    ("cancel.lua", "call('ZREM', key(answers[i]), id)"): "scheduled or blocked",
 }
 # Commands that could move an id past the two that are looked for.
 UNSEEN = "ZINCRBY ZPOPMIN ZPOPMAX BZPOPMIN BZPOPMAX ZMPOP BZMPOP ZRANGESTORE ZUNIONSTORE ZINTERSTORE ZDIFFSTORE "
@@ -127,7 +129,7 @@ def test_calls_are_found_with_their_arguments() -> None:
 
 def test_status_of_an_ended_job_is_written_in_one_place() -> None:
     written = [c for c in calls() if c.command == "HSET" and status_written_by(c)]
-    open_ = {"'queued'", "'scheduled'", "'processing'"}
+    open_ = {"'queued'", "'scheduled'", "'blocked'", "'processing'"}
     assert found(*(call for call in written if status_written_by(call) not in open_)) == STATUS_WRITES.keys()
 
 
@@ -147,6 +149,7 @@ def test_indexes_of_ended_jobs_are_written_in_one_place() -> None:
         "counted",
         "schedules",
     }
+    elsewhere |= {"blocked", "then:", "ends", "stuck"}
     elsewhere |= {"unsaved"}  # of the record, which no transition reads
     added = [call for call in calls() if call.command == "ZADD" and call.key not in elsewhere]
     assert found(*added) == INDEX_WRITES.keys()

@@ -2,12 +2,19 @@
 -- write_ends writes: one ZADD for each status and one increment for each counter, however many jobs have ended.
 
 local ENDS, TALLIES = {}, {} -- status -> score, id ...; counter -> how much to add
+local OWED -- jobs whose children are to be told, see parts/edges.lua
 
 local function tally(name) TALLIES[name] = (TALLIES[name] or 0) + 1 end
 
 -- Ends a job that its caller has taken out of its index. `...`: further fields and values for its hash. Returns the status.
+-- `job` has id and also.
 local function ended(job, status, now_text, ...)
   call('HSET', key('job:' .. job.id), 'status', status, 'finished', now_text, ...)
+  if job.also and string.find(job.also, 'c', 1, true) then
+    call('ZADD', key('ends'), 0, job.id)
+    OWED = OWED or {}
+    OWED[#OWED + 1] = job.id
+  end
   local list = ENDS[status]
   if list then
     list[#list + 1], list[#list + 2] = now_text, job.id
@@ -17,11 +24,14 @@ local function ended(job, status, now_text, ...)
   return status
 end
 
--- To be called once, after the last end.
-local function write_ends(now)
+-- To be called once, after the last end. `changed`: a set, id -> true, that gets the children whose status changes. Returns what
+-- tell_children says, nil when nobody was to be told.
+local function write_ends(now, changed)
+  local told = OWED and tell_children(OWED, now, ended, changed)
   for status, list in pairs(ENDS) do
     call('ZADD', key(status), unpack(list))
     count(status, #list / 2, now)
   end
   for name, n in pairs(TALLIES) do count(name, n, now) end
+  return told
 end

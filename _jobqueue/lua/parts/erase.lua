@@ -2,14 +2,21 @@
 
 -- Returns the job's status and what erase has to know of it; not what may be large.
 local function traces_of(id)
-  local f = call('HMGET', key('job:' .. id), 'status', 'idem', 'created', 'tags', 'unique', 'kind')
-  return { status = f[1], idem = f[2], created = f[3], tags = f[4] or nil, unique = f[5], kind = f[6] }
+  local f = call('HMGET', key('job:' .. id), 'status', 'idem', 'created', 'tags', 'unique', 'kind', 'also')
+  return { status = f[1], idem = f[2], created = f[3], tags = f[4] or nil, unique = f[5], kind = f[6], also = f[7] }
 end
 
 -- Deletes a job's hash and all other traces but its entry in its status's index, which the caller has removed. Its idempotency
--- key lives as long as the last of its jobs, and at least IDEMPOTENCY_MS. `gone`: nil, or what the record has still to learn of
--- it, from the hash gone:<id>: 'trimmed', all that there was; 'deleted', that it was deleted, and nothing of what it held.
+-- key lives as long as the last of its jobs, and at least IDEMPOTENCY_MS. Its children are told by write_ends. `gone`: nil, or
+-- what the record has still to learn of it, from the hash gone:<id>: 'trimmed', all that there was; 'deleted', that it was
+-- deleted, and nothing of what it held.
 local function erase(id, job, now, gone)
+  if job.also and string.find(job.also, 'c', 1, true) then
+    call('ZADD', key('ends'), job.status == 'done' and -1 or 0, id)
+    OWED = OWED or {}
+    OWED[#OWED + 1] = id
+  end
+  if job.also and string.find(job.also, 'p', 1, true) then call('DEL', key('after:' .. id)) end
   if gone == 'trimmed' then
     call('RENAME', key('job:' .. id), key('gone:' .. id))
   elseif gone then

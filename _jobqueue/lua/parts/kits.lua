@@ -3,11 +3,11 @@
 
 local KIT_LIVES_MS = 15000
 
--- Returns how many workers live that publish a kit, and how many that do not.
-local function workers_alive(now)
+-- Returns how many workers live that publish a kit, and how many that do not. `lives_ms`: KIT_LIVES_MS.
+local function workers_alive(now, lives_ms)
   local with, without = 0, 0
-  for _, worker in ipairs(call('ZRANGEBYSCORE', key('workers'), digits(now - KIT_LIVES_MS), '+inf')) do
-    local info = call('GET', key('worker:' .. worker))
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1] .. 'workers', now - lives_ms, '+inf')) do
+    local info = redis.call('GET', KEYS[1] .. 'worker:' .. worker)
     if info and string.find(info, '"kit":', 1, true) then with = with + 1 elseif info then without = without + 1 end
   end
   return with, without

@@ -2,5 +2,5 @@
 
 local function lives(id)
   local status = call('HGET', key('job:' .. id), 'status')
-  return status == 'queued' or status == 'scheduled' or status == 'processing'
+  return status == 'queued' or status == 'scheduled' or status == 'blocked' or status == 'processing'
 end

@@ -2,6 +2,7 @@
 import { call, curl } from './api.js';
 import { agree, copy, dialog, editor } from './dialogs.js';
 import { h } from './dom.js';
+import { flowPanel, waitsFor } from './flow.js';
 import { bar, button, empty, facts, link, loading, panel, pre, short, status } from './parts.js';
 import { FROM, reason } from './statuses.js';
 import { visible } from './visible.js';
@@ -20,6 +21,7 @@ const pretty = (value) => visible(JSON.stringify(value, null, 2));
 
 export function job(app, id) {
   let found = null;
+  let flow = null;
   let missing = false;
   const path = `/jobs/${encodeURIComponent(id)}`;
 
@@ -107,6 +109,8 @@ export function job(app, id) {
     async poll(signal) {
       try {
         found = await call('GET', `${path}/explain`, undefined, signal);
+        // The record knows no edges.
+        flow = found.job.source ? null : await call('GET', `${path}/flow`, undefined, signal);
       } catch (error) {
         if (error.status !== 404) {
           throw error;
@@ -123,6 +127,7 @@ export function job(app, id) {
       return [
         lead(found),
         panel('facts', '', factsOf(job)),
+        flowPanel(flow, job.job_id),
         job.status !== 'done' && job.errors.length > 0 && errorPanel(job.errors.at(-1)),
         panel('steps', 'What happened', h('ol.steps', steps(job))),
         job.log.length > 0 && textPanel('Log', job.log.join('\n')),
@@ -160,6 +165,7 @@ function factsOf(job) {
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
     job.scheduled_for && ['Scheduled for', when(job.scheduled_for)],
     tags.length > 0 && ['Tags', tags],
+    job.after && ['Waits for', waitsFor(job)],
   ]);
 }
 
@@ -211,6 +217,8 @@ function lastStep(job, before, waited) {
       return step(now, job.errors.length ? 'Next attempt' : 'Due', job.run_at);
     case 'queued':
       return step('scheduled', 'Waiting', null, [when(before, 'since')]);
+    case 'blocked':
+      return step('blocked', 'Waiting for others', null, [when(before, 'since')]);
     default:
       return null;
   }

@@ -6,6 +6,7 @@ const RING = 'M8 2.5a5.5 5.5 0 1 0 .01 0z';
 const SHAPES = {
   queued: RING,
   scheduled: `${RING}M8 5v3.2l2.2 1.3`,
+  blocked: 'M5 7.5V5.2a3 3 0 0 1 6 0v2.3M3.8 7.5h8.4v5.8H3.8z',
   processing: 'M5 3.2l7 4.8-7 4.8z',
   done: 'M3 8.5l3.2 3.2L13 4.8',
   failed: 'M4 4l8 8M12 4l-8 8',

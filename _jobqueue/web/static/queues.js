@@ -43,13 +43,14 @@ function cells(each) {
   const { queue, jobs, busy, threads, submitted_per_minute, done_per_minute } = each;
   const name = h('a', { href: link('jobs', { queue }) }, h('strong', breakable(queue)));
   const later = jobs.scheduled > 0 && h('small', ` +${number(jobs.scheduled)} later`);
+  const blocked = jobs.blocked > 0 && h('small', ` +${number(jobs.blocked)} blocked`);
   const deadLetters = jobs.failed
     ? h('a', { href: link('dead', { queue }) }, number(jobs.failed))
     : '0';
   return [
     queue,
     [name, each.paused && status('paused')],
-    [number(jobs.queued), later],
+    [number(jobs.queued), later, blocked],
     `${number(busy)} of ${number(threads)}`,
     oldest(each),
     `${number(submitted_per_minute)} / ${number(done_per_minute)}`,

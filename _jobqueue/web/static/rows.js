@@ -2,7 +2,7 @@
 import { h } from './dom.js';
 import { bar, breakable, isolated } from './parts.js';
 import { reason } from './statuses.js';
-import { between, number, when } from './words.js';
+import { between, number, plural, when } from './words.js';
 
 const PREVIEW = 160; // characters of a payload
 
@@ -22,6 +22,7 @@ export function detail({
   finished_at,
   run_at,
   position,
+  blocked_by,
 }) {
   const failure = errors.length > 0 && breakable(reason(errors.at(-1)));
   const after = failure && [' · ', failure];
@@ -37,6 +38,8 @@ export function detail({
       return [failure ? 'again ' : 'due ', when(run_at), after];
     case 'queued':
       return [position && `position ${number(position)}`, after];
+    case 'blocked':
+      return blocked_by ? `waits for ${plural(blocked_by, 'job')}` : 'waits for other jobs';
     case 'failed':
       return failure;
     case 'done':

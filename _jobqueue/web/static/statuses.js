@@ -1,11 +1,19 @@
 // What a job can be, what can be done with it then, and why it has failed.
-export const STATUSES = ['queued', 'scheduled', 'processing', 'done', 'failed', 'cancelled'];
+export const STATUSES = [
+  'queued',
+  'scheduled',
+  'blocked',
+  'processing',
+  'done',
+  'failed',
+  'cancelled',
+];
 
 // For each action the statuses that allow it.
 export const FROM = {
   retry: ['failed', 'cancelled'],
   run: ['scheduled'],
-  cancel: ['queued', 'scheduled', 'processing'],
+  cancel: ['queued', 'scheduled', 'blocked', 'processing'],
   delete: STATUSES.filter((name) => name !== 'processing'),
 };
 

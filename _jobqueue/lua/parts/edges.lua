@@ -1,0 +1,102 @@
+-- Edges: jobs that wait for jobs. then:<parent>, a zset, has one to each child. Its score is the child's `born`, the number of its
+-- submit, which tells it from an earlier job of that id: as it is while the edge is open and wants the parent done, plus 2^50
+-- while it wants it ended, negative once it is closed. A closed one stays: whoever shows a workflow or trims reads it.
+-- `needs` of the child is how many of its edges are open. `ends`, a zset, is the obligation: jobs whose children have not all been
+-- told what has become of them -> up to which child those of a cancelled job were told, or -1 for one that was done and is gone.
+-- In a job's `also` a c stands for children, a p for parents.
+
+-- Tells the children of the jobs of `owed`, which stand in `ends`, what these are now: what has run again owes nothing. `finish`
+-- is `ended`; whom it ends joins `owed`; whose status changes joins the set `changed`. One call tells TELL_MOST children. Returns
+-- {queued = something waits in the queue since, left = somebody is still to be told}.
+local function tell_children(owed, now, finish, changed)
+  local TELL_MOST, WANTS_END, ERRORS_KEPT = 250, 2 ^ 50, 100
+  local call = redis.call -- no local of the file is used here: a call that tells nobody pays nothing for it
+  local function key(name) return KEYS[1] .. name end
+  local function digits(number) return string.format('%.0f', number) end
+  local now_text, budget, told = digits(now), TELL_MOST, { queued = false, left = false }
+
+  -- Its last edge is closed. delay: as a submit says it, see submit.lua.
+  local function release(job)
+    local due = tonumber(job.delay)
+    if due and string.byte(job.delay) == 43 then due = now + due end
+    changed[job.id] = true
+    call('ZREM', key('blocked'), job.id)
+    if due and due > now then
+      call('HSET', key('job:' .. job.id), 'status', 'scheduled', 'due', digits(due))
+      call('ZADD', key('scheduled'), digits(due), job.id)
+    else
+      call('HSET', key('job:' .. job.id), 'status', 'queued', 'due', now_text)
+      call('ZADD', key('queue'), job.score, job.id)
+      told.queued = true
+    end
+  end
+
+  -- What it waits for does not come any more.
+  local function cancel(job, parent, why)
+    local number = (tonumber(job.errors) or 0) + 1
+    local head = table.concat({ now_text, job.attempts or '0', 'parent_gone', '-', '-' }, ' ')
+    if number > ERRORS_KEPT then call('HDEL', key('job:' .. job.id), 'error:' .. (number - ERRORS_KEPT)) end
+    changed[job.id] = true
+    call('ZREM', key('blocked'), job.id)
+    finish(job, 'cancelled', now_text, 'errors', digits(number), 'error:' .. number,
+      head .. '\n' .. 'it waits for the job ' .. parent .. ', which ' .. why)
+  end
+
+  local function child_of(id)
+    local f = call('HMGET', key('job:' .. id), 'status', 'born', 'also', 'score', 'delay', 'errors', 'attempts')
+    return { id = id, status = f[1], born = f[2], also = f[3] or nil, score = f[4], delay = f[5], errors = f[6], attempts = f[7] }
+  end
+
+  -- verdict: 'satisfied'; 'cancelled', which leaves the edge open: both may be retried; 'gone', which closes it.
+  local function tell(parent, child, score, verdict)
+    local born, job, needs = digits(score % WANTS_END), child_of(child), nil
+    budget = budget - 1
+    if job.born ~= born then return call('ZREM', key('then:' .. parent), child) end -- another job of that id, or none
+    if verdict ~= 'cancelled' then
+      call('ZADD', key('then:' .. parent), '-' .. born, child)
+      needs = call('HINCRBY', key('job:' .. child), 'needs', -1)
+    end
+    if job.status ~= 'blocked' then return end
+    if verdict ~= 'satisfied' then return cancel(job, parent, verdict == 'gone' and 'is gone' or 'was cancelled') end
+    if needs <= 0 then release(job) end
+  end
+
+  -- Tells the children whose edges stand between two scores. Returns whether all of them have been told.
+  local function each(parent, low, high, verdict)
+    local rows = call('ZRANGEBYSCORE', key('then:' .. parent), low, high, 'WITHSCORES', 'LIMIT', 0, budget)
+    for i = 1, #rows, 2 do
+      tell(parent, rows[i], tonumber(rows[i + 1]), verdict)
+      if verdict == 'cancelled' then call('ZADD', key('ends'), rows[i + 1], parent) end
+    end
+    return budget > 0
+  end
+
+  -- Tells the children of one job. Returns whether all of them have been told.
+  local function walk(id)
+    local border, status = '(' .. digits(WANTS_END), call('HGET', key('job:' .. id), 'status')
+    local so_far = call('ZSCORE', key('ends'), id) or '0'
+    if status == 'done' or not status and so_far == '-1' then return each(id, '(0', '+inf', 'satisfied') end
+    if not status then return each(id, border, '+inf', 'satisfied') and each(id, '(0', border, 'gone') end
+    if status == 'failed' then
+      local over = each(id, border, '+inf', 'satisfied')
+      if over and call('ZCOUNT', key('then:' .. id), '(0', border) > 0 then call('ZADD', key('stuck'), now_text, id) end
+      return over
+    end
+    if status ~= 'cancelled' then return true end
+    return each(id, border, '+inf', 'satisfied') and each(id, '(' .. so_far, border, 'cancelled')
+  end
+
+  local at = 1
+  while owed[at] and budget > 0 do
+    local id = owed[at]
+    if walk(id) then
+      call('ZREM', key('ends'), id)
+      if call('EXISTS', key('job:' .. id)) == 0 then call('DEL', key('then:' .. id)) end
+    else
+      told.left = true
+    end
+    at = at + 1
+  end
+  told.left = told.left or owed[at] ~= nil
+  return told
+end
