@@ -12,7 +12,17 @@ import pytest
 pytest.register_assert_rewrite("tests.queue.stories", "tests.faults.scene")
 
 # Quick files come first; these come last, the slowest of them first, so that they all end at about the same time.
-SLOW = ("test_worker", "test_model", "test_openapi", "test_dashboard", "test_e2e", "test_run", "test_security")
+SLOW = (
+    *(
+        "test_worker",
+        "test_dashboard_looks",
+        "test_dashboard_in_trouble",
+        "test_dashboard",
+        "test_history",
+        "test_model",
+    ),
+    *("test_reads", "test_openapi", "test_api", "test_json", "test_e2e", "test_run", "test_security"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
