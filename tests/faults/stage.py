@@ -22,7 +22,7 @@ from typing import Any
 import redis
 import requests
 
-from _jobqueue.records import STATUSES
+from _jobqueue.records import ENDED, STATUSES
 from jobqueue import JobQueue, JobQueueError
 from tests.faults.ledger import Ledger, Run, overlap_s
 from tests.faults.proxy import Proxy
@@ -283,7 +283,7 @@ class Stage:
                 sizes = self.queue.books(QUEUE).sizes
             except JobQueueError:
                 return -1
-            return sum(sizes[status] for status in STATUSES[:3])
+            return sum(sizes[status] for status in STATUSES if status not in ENDED)
 
         try:
             eventually(waiting, equals=0, within_s=QUIET_S)

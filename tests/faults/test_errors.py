@@ -230,8 +230,9 @@ def test_a_client_of_the_api_gets_its_answer_or_a_503_for_every_error(stage: Sta
             stored: list[dict[str, Any]] = []
 
             def submit() -> None:
-                body = {"type": "noted", "payload": {"secret": PAYLOAD}, "queue": next(queues)}
-                stored.append(answered("POST", "/jobs", json=body, headers={"Idempotency-Key": name}))
+                queue = next(queues)
+                body = {"type": "noted", "payload": {"secret": PAYLOAD}, "queue": queue}
+                stored.append(answered("POST", "/jobs", json=body, headers={"Idempotency-Key": queue}))
                 assert answered("GET", f"/jobs/{stored[-1]['job_id']}")["status"] == "queued"
 
             lane.until_spent(injection, submit)
