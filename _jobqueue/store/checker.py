@@ -146,18 +146,25 @@ class Checker:
         with weather:
             client = self.store.client(self.name)
             for kind in sorted(name.decode(errors="replace") for name in client.smembers(f"{self.prefix}kinds")):
-                members = client.zscan_iter(f"{self.prefix}kind:{kind}", count=self.SCAN_STEP)
-                chunks = [[], *chunks_of((member.decode(errors="replace") for member, _ in members), self.SCAN_STEP)]
-                found = [self.store.run("strays", self.name, [kind, 0, *chunk]) for chunk in chunks]
-                if not any(empty or strays for empty, strays in found):
-                    continue
-                time.sleep(self.AGAIN_S)
-                for _, strays in found:
-                    empty, still = self.store.run("strays", self.name, [kind, int(repair), *strays])
-                    for stray in still:
-                        yield f"job {stray.decode(errors='replace')} is no dead letter of the kind {kind} but stands there"
+                strays, empty = self._strays_of("strays", "kind", kind, repair)
+                for stray in strays:
+                    yield f"job {stray} is no dead letter of the kind {kind} but stands there"
                 if empty:
                     yield f"the kind of error {kind} has no dead letters"
+
+    def _strays_of(self, script: str, index: str, name: str, repair: bool) -> tuple[list[str], bool]:
+        """What ``script`` finds wrong twice in the index of that name: members of it, and whether the index itself is."""
+        members = self.store.client(self.name).zscan_iter(f"{self.prefix}{index}:{name}", count=self.SCAN_STEP)
+        chunks = [[], *chunks_of((member.decode(errors="replace") for member, _ in members), self.SCAN_STEP)]
+        found = [self.store.run(script, self.name, [name, 0, *chunk]) for chunk in chunks]
+        if not any(wrong or strays for wrong, strays in found):
+            return [], False
+        time.sleep(self.AGAIN_S)
+        still, wrong = list[str](), False
+        for _, strays in found:
+            wrong, again = self.store.run(script, self.name, [name, int(repair), *strays])
+            still += [stray.decode(errors="replace") for stray in again]
+        return still, bool(wrong)
 
     def _stray_edges(self, repair: bool) -> Iterator[str]:
         """Edges of jobs that are gone, which nobody will tell the children of, and lists of parents of such jobs."""
@@ -190,16 +197,9 @@ class Checker:
             types = {key[start:] for key in client.scan_iter(match=f"{self.prefix}lane:*", count=self.SCAN_STEP)}
             types |= {name for name, _ in client.zscan_iter(f"{self.prefix}lanes", count=self.SCAN_STEP)}
             for name in sorted(job_type.decode(errors="replace") for job_type in types):
-                members = client.zscan_iter(f"{self.prefix}lane:{name}", count=self.SCAN_STEP)
-                chunks = [[], *chunks_of((member.decode(errors="replace") for member, _ in members), self.SCAN_STEP)]
-                found = [self.store.run("lane", self.name, [name, 0, *chunk]) for chunk in chunks]
-                if not any(wrong or strays for wrong, strays in found):
-                    continue
-                time.sleep(self.AGAIN_S)
-                for _, strays in found:
-                    wrong, still = self.store.run("lane", self.name, [name, int(repair), *strays])
-                    for stray in still:
-                        yield f"job {stray.decode(errors='replace')} is not parked but stands in the lane {name}"
+                strays, wrong = self._strays_of("lane", "lane", name, repair)
+                for stray in strays:
+                    yield f"job {stray} is not parked but stands in the lane {name}"
                 if wrong:
                     yield f"the lane {name} is not among those that are open at its first job's place"
 

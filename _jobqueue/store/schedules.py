@@ -61,8 +61,7 @@ class Schedules:
             found = _there(queue, name, found)
             if found.paused == paused:
                 return None
-            due_ms = None if paused else found.schedule.timetable.next(max(now_ms, found.last_due_ms or 0))
-            return replace(found, due_ms=due_ms), ["paused", "1" if paused else ""]
+            return _aligned(found, paused, now_ms)
 
         self._change(queue, name, change)
         return self.get(queue, name)
@@ -74,8 +73,7 @@ class Schedules:
             found = _there(queue, name, found)
             if found.paused == (found.due_ms is None):
                 return None
-            due_ms = None if found.paused else found.schedule.timetable.next(max(now_ms, found.last_due_ms or 0))
-            return replace(found, due_ms=due_ms), ["paused", "1" if found.paused else ""]
+            return _aligned(found, found.paused, now_ms)
 
         self._change(queue, name, change)
 
@@ -226,6 +224,12 @@ def _there(queue: str, name: str, found: Planned | None) -> Planned:
     if found is None:
         raise NotFound(f"there is no schedule {name} of the queue {queue}")
     return found
+
+
+def _aligned(found: Planned, paused: bool, now_ms: int) -> tuple[Planned, list[Field]]:
+    """The schedule with the due time that its rule gives from now on, or none; and what its hash then holds."""
+    due_ms = None if paused else found.schedule.timetable.next(max(now_ms, found.last_due_ms or 0))
+    return replace(found, due_ms=due_ms), ["paused", "1" if paused else ""]
 
 
 def _replaced(queue: str, name: str, schedule: Schedule, found: Planned | None, now_ms: int) -> Planned:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,9 +27,8 @@ from _jobqueue.store.reads import Reads
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store
 
-NUMBERED_MOST = (
-    5  # times that one submit learns its queue's number: Redis has just lost its data, or got back older ones
-)
+# times that one submit learns its queue's number: Redis has just lost its data, or got back older ones
+NUMBERED_MOST = 5
 
 
 class Submits:
@@ -47,7 +46,7 @@ class Submits:
         if job.after:
             request = _with_references(request)
         [request], created = self._keys.remember([request], [queue], key)
-        (submitted,) = self._to_queue(request)
+        (submitted,) = self.store(request)
         self._keys.forget_unused(request, created, [submitted])
         if submitted.error:
             raise submitted.error
@@ -82,19 +81,8 @@ class Submits:
         by_queue: dict[str, list[int]] = {}
         for place, job in enumerate(jobs):
             by_queue.setdefault(self._queue_of(job), []).append(place)
-        encoded = [job.fields() for job in jobs]
-        return [
-            (Request(queue, [jobs[place] for place in places], [encoded[place] for place in places]), places)
-            for queue, places in by_queue.items()
-        ]
-
-    def store(self, request: Request) -> list[Submitted]:
-        """Store the jobs of one queue. Errors are told for each job."""
-        return self._to_queue(request)
-
-    def found(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
-        """Those of some jobs that are there."""
-        return self._found(queue, job_ids)
+        encoded = dict(enumerate(job.fields() for job in jobs))
+        return list(zip(_requests(jobs, encoded, by_queue), by_queue.values(), strict=True))
 
     def _many_whole(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
         """The same for jobs some of which wait for others: all are stored, or none."""
@@ -105,7 +93,7 @@ class Submits:
             [request], created = self._keys.remember([request], [request.queue], key)
         except JobQueueError as error:
             return [Submitted(None, error=error)] * len(jobs)
-        stored = self._to_queue(request)
+        stored = self.store(request)
         self._keys.forget_unused(request, created, stored)
         return stored
 
@@ -147,10 +135,7 @@ class Submits:
         key: str | None,
         answers: dict[int, Submitted],
     ) -> None:
-        parts = [
-            Request(queue, [jobs[i] for i in indexes], [encoded[i] for i in indexes])
-            for queue, indexes in by_queue.items()
-        ]
+        parts = _requests(jobs, encoded, by_queue)
         stop: JobQueueError | None = None
         try:
             parts, created = self._keys.remember(parts, [self._queue_of(jobs[index]) for index in encoded], key)
@@ -158,13 +143,13 @@ class Submits:
             stop, created = error, False
         for part, indexes in zip(parts, by_queue.values(), strict=True):
             # One timeout is enough: a batch may name as many queues as it has jobs. And another request stores nothing.
-            stored = [Submitted(None, error=stop)] * len(indexes) if stop else self._to_queue(part)
+            stored = [Submitted(None, error=stop)] * len(indexes) if stop else self.store(part)
             if isinstance(stored[-1].error, (Unavailable, KeyReused)):
                 stop = stored[-1].error
             answers.update(zip(indexes, stored, strict=True))
         self._keys.forget_unused(parts[0], created, list(answers.values()))
 
-    def _to_queue(self, request: Request) -> list[Submitted]:
+    def store(self, request: Request) -> list[Submitted]:
         """Store the jobs of one queue, chunk by chunk: the next is made ready while Redis stores one. An error of a chunk stops
         those behind it."""
         queue, stored = request.queue, list[Submitted]()
@@ -218,7 +203,7 @@ class Submits:
                 for job_id, job in zip(chunk.ids, chunk.jobs, strict=True)
             ]
         replayed = keyed and not stored
-        found = self._found(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
+        found = self.found(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
         results = [
             Submitted(_fresh(queue, job_id, job, (now, ahead), published.get(job.type, self._policy)))
             if stored and not other
@@ -227,7 +212,7 @@ class Submits:
         ]
         return _waiting(results, chunk, stand_ins, answer[4]) if stored and chunk.references else results
 
-    def _found(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
+    def found(self, queue: str, job_ids: Sequence[str]) -> dict[str, Job]:
         """Those of some jobs that are there: one whole, several as lists show them. A thousand may stand for one of a MiB."""
         if len(job_ids) == 1:
             return self._reads.many(queue, job_ids)
@@ -245,6 +230,16 @@ class Submits:
             else each
             for each in results
         ]
+
+
+def _requests(
+    jobs: Sequence[NewJob], encoded: Mapping[int, list[Field]], by_queue: Mapping[str, Sequence[int]]
+) -> list[Request]:
+    """One for each queue, of the jobs at these places."""
+    return [
+        Request(queue, [jobs[place] for place in places], [encoded[place] for place in places])
+        for queue, places in by_queue.items()
+    ]
 
 
 def _with_references(request: Request) -> Request:
