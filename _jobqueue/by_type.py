@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from _jobqueue.histograms import Counts
+
 TYPES_KEPT = 200  # of a queue, as in lua/parts/by_type.lua; further ones are counted together
 OTHER = "other"
-
-Counts = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

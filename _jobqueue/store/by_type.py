@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from _jobqueue.by_type import ByType, Counts, Waiting, counts_of
+from _jobqueue.by_type import ByType, Waiting, counts_of
+from _jobqueue.histograms import Counts
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import pairs_of
 from _jobqueue.store.store import Store

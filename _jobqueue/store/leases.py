@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from _jobqueue.by_type import Counts, summed, text_of
+from _jobqueue.by_type import summed, text_of
 from _jobqueue.errors import Unavailable
+from _jobqueue.histograms import Counts
 from _jobqueue.kits import ANY_TYPE, kit_of, policy_text
 from _jobqueue.pieces import Field
 from _jobqueue.records import DEFAULT_TYPE, FORMAT, REAPER_LOST_MS, Claimed, Held, Policy, Settlement

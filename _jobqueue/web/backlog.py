@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from _jobqueue.records import HISTORY_LOST_MS, Backlog, Look, Warned
 from _jobqueue.web.rates import last
+from _jobqueue.web.samples import Family
 
 BEHIND_MS = 60_000
 
@@ -45,8 +46,8 @@ def warnings(looks: Mapping[str, Look], span: Callable[[float], str]) -> Iterato
             )
 
 
-def families(looks: Mapping[str, Look]) -> Iterator[tuple[str, str, str, list[tuple[dict[str, str], float]]]]:
-    """Families of metrics: name, kind, help, samples. None where no record is kept."""
+def families(looks: Mapping[str, Look]) -> Iterator[Family]:
+    """None where no record is kept."""
     kept = {queue: (look, look.books.record) for queue, look in looks.items() if look.books.record}
     if not kept:
         return

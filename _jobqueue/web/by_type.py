@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from _jobqueue.by_type import OTHER, ByType, Counts, Waiting, summed
-from _jobqueue.histograms import BUCKETS_MS
+from _jobqueue.by_type import OTHER, ByType, Waiting, summed
+from _jobqueue.histograms import BUCKETS_MS, Counts
 from _jobqueue.records import Look
-from _jobqueue.web.rates import WINDOW, percentiles, types_of
+from _jobqueue.web.rates import WINDOW, paces, percentiles, types_of
+from _jobqueue.web.samples import Family, histogram
 from jobqueue import JobQueue
 
 KEPT_S = 1.0  # for whoever else looks
@@ -20,8 +21,6 @@ LABELS_MOST = 100  # types of all queues that have a label of their own
 NOTHING = Waiting(0, 0, 0)
 
 Row = dict[str, Any]
-Sample = tuple[dict[str, str], float]
-Family = tuple[str, str, str, list[Sample]]
 
 
 class Types:
@@ -53,7 +52,7 @@ def _rows(queue: str, look: Look, found: ByType) -> Iterator[Row]:
     for name in {*handled, *paused, *running, *counted, *found.waiting}:
         waiting = found.waiting.get(name, NOTHING)
         minutes = {minute: types.get(name, {}) for minute, types in found.minutes.items()}
-        done, failed = (_pace(minutes, name, found.now_ms) for name in ("done", "failed"))
+        done, failed = paces(minutes, found.now_ms, "done", "failed")
         yield {
             "queue": queue,
             "type": name,
@@ -68,13 +67,6 @@ def _rows(queue: str, look: Look, found: ByType) -> Iterator[Row]:
             "handled": name in handled,
             "paused": name in paused,
         }
-
-
-def _pace(minutes: Mapping[int, Counts], name: str, now_ms: int) -> float:
-    """How much a counter has grown in the last minute, as rates.paces says it of a queue."""
-    this, passed_ms = divmod(now_ms, 60_000)
-    before = minutes.get(this - 1, {}).get(name, 0) * (1 - passed_ms / 60_000)
-    return minutes.get(this, {}).get(name, 0) + before
 
 
 def _growth(waiting: Waiting, minutes: Mapping[int, Counts], found: ByType) -> float:
@@ -159,13 +151,3 @@ def _counters(counts: Mapping[tuple[str, str], Counter[str]]) -> Iterator[Family
 
 def _labels(place: tuple[str, str]) -> dict[str, str]:
     return {"queue": place[0], "type": place[1]}
-
-
-def histogram(labels: dict[str, str], counts: Counts, kind: str) -> Iterable[Sample]:
-    seen = 0
-    for bound in (*BUCKETS_MS, "inf"):
-        seen += counts.get(f"{kind}:{bound}", 0)
-        edge = "+Inf" if isinstance(bound, str) else f"{bound / 1000:g}"
-        yield {"suffix": "_bucket", **labels, "le": edge}, seen
-    yield {"suffix": "_sum", **labels}, counts.get(f"{kind}:sum", 0) / 1000
-    yield {"suffix": "_count", **labels}, seen

@@ -8,10 +8,10 @@ from typing import Any
 from _jobqueue.by_type import ByType
 from _jobqueue.records import ENDED, FAILURES, Books, Look
 from _jobqueue.web import backlog
-from _jobqueue.web.by_type import families, histogram
+from _jobqueue.web.by_type import families
+from _jobqueue.web.samples import Family, Sample, histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-Sample = tuple[dict[str, str], float]
 SCHEDULES = {
     "fired": "Due times of schedules that made a job.",
     "late": "Those of them that came over 10 s late.",
@@ -59,7 +59,7 @@ def as_prometheus(looks: dict[str, Look], types: dict[str, ByType], server: dict
     return "\n".join(lines) + "\n"
 
 
-def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[tuple[str, str, str, list[Sample]]]:
+def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[Family]:
     queues = {queue: look.books for queue, look in looks.items()}
 
     def total(name: str) -> list[Sample]:
@@ -103,7 +103,7 @@ def _age_s(books: Books) -> float:
     return (books.oldest_age_ms or 0) / 1000
 
 
-def _workers(looks: dict[str, Look]) -> Iterator[tuple[str, str, str, list[Sample]]]:
+def _workers(looks: dict[str, Look]) -> Iterator[Family]:
     workers = {queue: look.living() for queue, look in looks.items()}
     yield "workers", "gauge", "Living workers.", [({"queue": q}, len(w)) for q, w in workers.items()]
     threads = [({"queue": q}, sum(each["threads"] for each in w)) for q, w in workers.items()]

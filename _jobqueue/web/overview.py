@@ -148,7 +148,10 @@ def queue_row(queue: str, books: Books) -> dict[str, Any]:
 
 def _queue_with_rates(queue: str, look: Look) -> dict[str, Any]:
     books, (workers, threads, busy) = look.books, crew(look)
-    (done, failed, submitted), waiting = paces(look, "done", "failed", "submitted"), books.sizes["queued"]
+    (done, failed, submitted), waiting = (
+        paces(look.minutes, books.now_ms, "done", "failed", "submitted"),
+        books.sizes["queued"],
+    )
     pace = pace_of_work(look)
     drain_s = round(60 * waiting / pace, 1) if pace and not books.paused else None
     return queue_row(queue, books) | {

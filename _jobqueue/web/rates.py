@@ -6,14 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from _jobqueue.histograms import BUCKETS_MS
+from _jobqueue.histograms import BUCKETS_MS, Counts
 from _jobqueue.records import Look
 from _jobqueue.rfc3339 import rfc3339
 
 WINDOW = 6  # minutes that rates are taken over: five whole ones and this one
 SHARES = (50, 95)  # percentiles that are shown
-
-Counts = Mapping[str, int]
 
 
 def by_minute(looks: dict[str, Look]) -> dict[int, Counts]:
@@ -84,17 +82,17 @@ def rates(minutes: Mapping[int, Counts], now_ms: int) -> dict[str, Any]:
     }
 
 
-def paces(look: Look, *names: str) -> list[float]:
-    """How much each counter of the queue has grown in the last minute: by all of this one, and by that part of the one before
-    which is within."""
-    this, passed_ms = divmod(look.books.now_ms, 60_000)
-    now, before, share = look.minutes.get(this, {}), look.minutes.get(this - 1, {}), 1 - passed_ms / 60_000
+def paces(minutes: Mapping[int, Counts], now_ms: int, *names: str) -> list[float]:
+    """How much each counter has grown in the last minute: by all of this one, and by that part of the one before which is
+    within."""
+    this, passed_ms = divmod(now_ms, 60_000)
+    now, before, share = minutes.get(this, {}), minutes.get(this - 1, {}), 1 - passed_ms / 60_000
     return [now.get(name, 0) + share * before.get(name, 0) for name in names]
 
 
 def pace_of_work(look: Look) -> float:
     """How many jobs of the queue end in a minute: in the last one, else (its jobs may take long) in the last few."""
-    if recent := sum(paces(look, "done", "failed")):
+    if recent := sum(paces(look.minutes, look.books.now_ms, "done", "failed")):
         return recent
     minutes = last(look.minutes)
     ended = sum(counts.get(name, 0) for counts in minutes.values() for name in ("done", "failed"))
