@@ -1,7 +1,7 @@
 // The record: jobs that the queue may have forgotten, with filters and a search for a text.
 import { call } from './api.js';
 import { h } from './dom.js';
-import { empty, input, jobLink, link, loading, query, short, status } from './parts.js';
+import { empty, filters, jobLink, link, loading, query, short, status } from './parts.js';
 import { detail, preview } from './rows.js';
 import { STATUSES } from './statuses.js';
 import { number, when } from './words.js';
@@ -17,14 +17,8 @@ export function history(app) {
   let data = null;
 
   const to = (changes) => link('history', { ...params, cursor: '', from: '', ...changes });
-  const inputs = ['type', 'queue', 'tag', 'kind', 'text'].map((name) => {
-    const onchange = (event) => app.go(to({ [name]: event.target.value.trim() }));
-    return input({ name, list: `known-${name}`, onchange });
-  });
-  const filters = h(
-    'div.filters',
-    { key: 'filters' },
-    inputs.map((each) => h('label', each.name, each)),
+  const [inputs, fields] = filters(['type', 'queue', 'tag', 'kind', 'text'], (changes) =>
+    app.go(to(changes)),
   );
 
   function chips() {
@@ -95,7 +89,7 @@ export function history(app) {
       return [
         h('p.source', { key: 'source' }, 'From the record in SQL, newest first.'),
         chips(),
-        filters,
+        fields,
         data ? list() : loading(),
       ];
     },

@@ -6,8 +6,8 @@ import { h } from './dom.js';
 import {
   button,
   empty,
+  filters,
   icon,
-  input,
   jobLink,
   link,
   loading,
@@ -33,15 +33,7 @@ export function jobs(app) {
   const picked = new Map(); // id -> the job as it was then
 
   const to = (changes) => link('jobs', { ...params, cursor: '', from: '', ...changes });
-  const inputs = ['type', 'queue', 'tag'].map((name) => {
-    const onchange = (event) => app.go(to({ [name]: event.target.value.trim() }));
-    return input({ name, list: `known-${name}`, onchange });
-  });
-  const filters = h(
-    'div.filters',
-    { key: 'filters' },
-    inputs.map((each) => h('label', each.name, each)),
-  );
+  const [inputs, fields] = filters(['type', 'queue', 'tag'], (changes) => app.go(to(changes)));
 
   function pick(on, chosen) {
     for (const job of chosen) {
@@ -263,7 +255,7 @@ export function jobs(app) {
       }
     },
     draw() {
-      return [statusChips(), filters, data ? list() : loading(), selection()];
+      return [statusChips(), fields, data ? list() : loading(), selection()];
     },
   };
   return view;

@@ -63,6 +63,16 @@ export function jobLink(id, type) {
   return h('a', { href: `#/jobs/${id}` }, type && h('strong', type), code);
 }
 
+// Inputs of a list's filters, each named after what it filters by; chosen(changes) is called with a new value.
+export function filters(names, chosen) {
+  const inputs = names.map((name) => {
+    const onchange = (event) => chosen({ [name]: event.target.value.trim() });
+    return input({ name, list: `known-${name}`, onchange });
+  });
+  const labels = inputs.map((each) => h('label', each.name, each));
+  return [inputs, h('div.filters', { key: 'filters' }, labels)];
+}
+
 // --- panels and tables
 
 export function panel(key, title, ...inside) {
