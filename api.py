@@ -310,8 +310,12 @@ def main() -> int:
         return MISTAKE
     except Unavailable as error:
         log.warning(f"serving without Redis: {error}; requests get 503 until it is back")
+    return _serve(config, Api(config, jobs, probe, log), signals, log)
+
+
+def _serve(config: Config, api: Api, signals: Signals, log: Log) -> int:
+    """Until a signal. Returns the exit code."""
     at = f"[{config.api_host}]:{config.api_port}" if ":" in config.api_host else f"{config.api_host}:{config.api_port}"
-    api = Api(config, jobs, probe, log)
 
     def listen(application: Front, **settings: Any) -> Server:
         server = Server(log, Ending(signals, api.backend.waiters.stop), application, **settings)
