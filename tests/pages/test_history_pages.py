@@ -11,24 +11,11 @@ from _jobqueue.record.database import Record, open_record
 from _jobqueue.record.row import Row
 from jobqueue import JobQueue
 from tests.harness import System
-from tests.pages.browser import Browser, browser
+from tests.pages.browser import Browser
+from tests.pages.dashboard import TEXT, says, show
 from tests.record.rows import a_job, an_error, failed, rows_of
 
-LIVE = "document.querySelector('#pulse')?.textContent === 'live'"
-TEXT = "document.querySelector('main').innerText"
 NAV = "document.querySelector('nav').innerText"
-
-
-@pytest.fixture(scope="module")
-def browsing() -> Iterator[Browser]:
-    with browser() as opened:
-        yield opened
-
-
-@pytest.fixture
-def tab(browsing: Browser) -> Iterator[Browser]:
-    yield browsing
-    assert browsing.complaints == []
 
 
 @pytest.fixture
@@ -43,14 +30,6 @@ def record(tmp_path: Path) -> Iterator[Record]:
 def whole(system: System, record: Record, tmp_path: Path) -> System:
     system.api(HISTORY_URL=f"sqlite:///{tmp_path / 'history.db'}")
     return system
-
-
-def show(tab: Browser, system: System, view: str) -> None:
-    tab.open(f"{system.api_url}/#/{view}", until=LIVE)
-
-
-def says(tab: Browser, *words: str) -> str:
-    return str(tab.see(TEXT, lambda text: text and all(word in text for word in words), 20.0))
 
 
 def follow(tab: Browser, text: str) -> None:

@@ -23,8 +23,8 @@ from _jobqueue.store.scripts import Script
 from jobqueue import Conflict, JobQueue, KeyReused, NewJob, NotFound, Unavailable
 from tests.faults.proxy import Proxy
 from tests.played import LEASE_MS, Call, Q, Worker, recover, run_script
+from tests.queue.changed_scripts import CLOCK
 
-CLOCK = "jq:test:now"
 KEPT_MS = {"done": 60_000, "cancelled": 60_000, "failed": 120_000}
 OLD_CALLS = 20
 

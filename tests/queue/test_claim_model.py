@@ -15,12 +15,10 @@ from typing import Any
 import pytest
 
 from _jobqueue.records import BACKOFF, IN_PLACE, NEVER, Settlement
-from _jobqueue.store.checker import Checker
-from _jobqueue.store.scripts import Script
 from jobqueue import JobQueue, NewJob
 from tests.harness import Server
-from tests.played import DAY_MS, LEASE_MS, Q, Worker, recover
-from tests.queue.test_model import CLOCK, scripts
+from tests.played import LEASE_MS, Q, Worker, recover
+from tests.queue.changed_scripts import CLOCK, change
 
 KITS = (("a", "b", "c", "d"), ("a", "b"), ("b", "c"), ("d",))
 TYPES = "abcd"
@@ -281,24 +279,10 @@ def tell(server: Server, seed: int, moves: int, steps: int = 300) -> Counter[str
     return story.seen
 
 
-@pytest.fixture
-def lua(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> Path:
-    folder = scripts(tmp_path)
-    monkeypatch.setattr(Script, "folder", folder)
-    monkeypatch.setattr(Checker, "AGAIN_S", 0)
-    monkeypatch.setattr(Checker, "LATE_MS", 10 * DAY_MS)
-    server.client.script_flush()
-    return folder
-
-
 def bound(lua: Path, moves: int) -> None:
-    text = (lua / "exchange.lua").read_text()
-    assert text.count("local MOVES = 250") == 1
-    (lua / "exchange.lua").write_text(text.replace("local MOVES = 250", f"local MOVES = {moves}"))
+    change(lua, "exchange.lua", "local MOVES = 250", f"local MOVES = {moves}")
     for part in ("claims", "prelude") if moves == FEW_MOVES else ():
-        text = (lua / f"parts/{part}.lua").read_text()
-        assert text.count("local LOOK = 8") == 1
-        (lua / f"parts/{part}.lua").write_text(text.replace("local LOOK = 8", "local LOOK = 1"))
+        change(lua, f"parts/{part}.lua", "local LOOK = 8", "local LOOK = 1")
 
 
 @pytest.mark.parametrize("moves", [250, FEW_MOVES])
@@ -353,9 +337,7 @@ MUTANTS = {
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_broken_claim_is_caught(mutant: str, lua: Path, server: Server) -> None:
     script, line, broken = MUTANTS[mutant]
-    text = (lua / script).read_text()
-    assert text.count(line) == 1, f"{script} has changed: find the new place of this line"
-    (lua / script).write_text(text.replace(line, broken))
+    change(lua, script, line, broken)
     moves = FEW_MOVES if "few" in mutant else 250
     bound(lua, moves)
     with pytest.raises(AssertionError):

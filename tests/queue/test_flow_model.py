@@ -9,7 +9,7 @@ import os
 import random
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +18,11 @@ import pytest
 
 from _jobqueue.errors import NotWithOthers, ParentGone
 from _jobqueue.records import BACKOFF, IN_PLACE, NEVER, STATUSES, Settlement, Submitted
-from _jobqueue.store.checker import Checker
 from _jobqueue.store.link import Link
-from _jobqueue.store.scripts import Script
 from jobqueue import Invalid, JobQueue, NewJob, Unavailable
 from tests.harness import Server
-from tests.played import DAY_MS, LEASE_MS, Q, Worker, recover
-from tests.queue.test_model import CLOCK, scripts
+from tests.played import LEASE_MS, Q, Worker, recover
+from tests.queue.changed_scripts import CLOCK, change
 
 STORIES, SEED = int(os.environ.get("FLOW_STORIES", "30")), int(os.environ.get("FLOW_SEED", "1"))
 STEP = 250  # children that one script tells
@@ -421,25 +419,12 @@ def tell(server: Server, seed: int, monkeypatch: pytest.MonkeyPatch, steps: int 
     return story.counts
 
 
-@pytest.fixture
-def lua(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> Iterator[Path]:
-    folder = scripts(tmp_path)
-    monkeypatch.setattr(Script, "folder", folder)
-    monkeypatch.setattr(Checker, "AGAIN_S", 0)
-    monkeypatch.setattr(Checker, "LATE_MS", 10 * DAY_MS)
-    server.client.script_flush()
-    yield folder
-    server.client.script_flush()
-
-
 def bound(lua: Path, step: int) -> None:
     for script, constant in (
         ("parts/edges.lua", "TELL_MOST, WANTS_END, ERRORS_KEPT = 250"),
         ("tell.lua", "TOLD_MOST, WANTS_END = 250"),
     ):
-        text = (lua / script).read_text()
-        assert text.count(constant) == 1
-        (lua / script).write_text(text.replace(constant, constant.replace("250", str(step))))
+        change(lua, script, constant, constant.replace("250", str(step)))
 
 
 @pytest.mark.parametrize("step", [STEP, FEW])
@@ -485,9 +470,7 @@ MUTANTS = {
 def test_broken_script_is_caught(name: str, lua: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     bound(lua, FEW)
     script, line, broken = MUTANTS[name]
-    text = (lua / script).read_text()
-    assert text.count(line) == 1, f"{script} has changed: find the new place of this line"
-    (lua / script).write_text(text.replace(line, broken))
+    change(lua, script, line, broken)
     with pytest.raises(AssertionError):
         for seed in range(60):
             tell(server, seed, monkeypatch)

@@ -13,7 +13,7 @@ import requests
 from _jobqueue.record.database import Record, open_record
 from _jobqueue.record.row import Row
 from _jobqueue.rfc3339 import rfc3339
-from jobqueue import JobQueue
+from jobqueue import Job, JobQueue
 from tests.answers import invalid
 from tests.harness import System, eventually
 from tests.played import Worker
@@ -216,7 +216,9 @@ def test_tables_of_a_later_release_are_503_and_say_so(api: System, record: Recor
     assert problem(answer) == (503, "record_unavailable") and "later release" in answer.json()["detail"]
 
 
-def test_a_postgresql_that_is_stopped_is_503_until_it_is_back(system: System, own_postgres: Postgres) -> None:
+@pytest.fixture
+def kept(system: System, own_postgres: Postgres) -> Job:
+    """A job that only the record in PostgreSQL has, and an API that reads there."""
     job = a_job()
     record = open_record(own_postgres.url)
     record.migrate()
@@ -224,32 +226,33 @@ def test_a_postgresql_that_is_stopped_is_503_until_it_is_back(system: System, ow
     record.close()
     system.api(HISTORY_URL=own_postgres.url)
     assert system.job(job.id)["source"] == "history"
+    return job
+
+
+def test_a_postgresql_that_is_stopped_is_503_until_it_is_back(
+    system: System, own_postgres: Postgres, kept: Job
+) -> None:
     own_postgres.stop()
-    assert problem(system.get(f"/jobs/{job.id}")) == (503, "record_unavailable")
-    assert problem(system.get(f"/jobs/{job.id}")) == (503, "record_unavailable")
+    assert problem(system.get(f"/jobs/{kept.id}")) == (503, "record_unavailable")
+    assert problem(system.get(f"/jobs/{kept.id}")) == (503, "record_unavailable")
     own_postgres.start()
-    eventually(lambda: system.get(f"/jobs/{job.id}").status_code, equals=200)
+    eventually(lambda: system.get(f"/jobs/{kept.id}").status_code, equals=200)
 
 
-def test_a_frozen_postgresql_delays_nobody_who_does_not_ask_it(system: System, own_postgres: Postgres) -> None:
-    job = a_job()
-    record = open_record(own_postgres.url)
-    record.migrate()
-    record.write(rows_of(job))
-    record.close()
-    system.api(HISTORY_URL=own_postgres.url)
-    assert system.job(job.id)["source"] == "history"
+def test_a_frozen_postgresql_delays_nobody_who_does_not_ask_it(
+    system: System, own_postgres: Postgres, kept: Job
+) -> None:
     own_postgres.freeze()
     with ThreadPoolExecutor(40) as pool:
         began = time.monotonic()
-        asked = [pool.submit(system.get, f"/jobs/{job.id}") for _ in range(40)]
+        asked = [pool.submit(system.get, f"/jobs/{kept.id}") for _ in range(40)]
         waits = [_timed(lambda: system.get("/livez").status_code) for _ in range(20)]
         waits += [_timed(lambda: system.submit()) for _ in range(5)]
         assert {problem(each.result()) for each in asked} == {(503, "record_unavailable")}
         assert time.monotonic() - began < 20
     assert max(waits) < 5
     own_postgres.freeze(False)
-    eventually(lambda: system.get(f"/jobs/{job.id}").status_code, equals=200)
+    eventually(lambda: system.get(f"/jobs/{kept.id}").status_code, equals=200)
 
 
 def _timed(call: Callable[[], Any]) -> float:
