@@ -11,7 +11,8 @@
 Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each queue):
 
     job:<id>           hash    the job: the truth. No TTL: the reaper trims it together with its index entry
-    queue              zset    queued ids by (9 - priority) * 2^43 + seq: strict priority, FIFO inside
+    queue              zset    queued ids by (9 - priority) * 2^43 + seq: strict priority, FIFO inside; or by turns of fair keys
+    turns rounds       zset, hash  <priority>:<fair key> -> its last place, priority -> the last one claimed; lua/parts/fair.lua
     held               zset    queued ids that are parked: a worker that met them may not run them; scored as in queue
     lane:<type>        zset    the same ids, for each type
     lanes              zset    type -> first score of its lane, while the type is not paused
@@ -55,7 +56,9 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
                                (until when a worker without a kit lived), tells (last tick of a reaper that tells children),
                                looked (how far one has looked at edges), planned (the last revision of a schedule), rev (the last
                                revision, while a record is kept), rev_claims (1: claims have one too), hold (most marks), history
-                               (when the record's process was last heard of, and what it said of its database)
+                               (when the record's process was last heard of, and what it said of its database), fair (1 while
+                               keys take turns), max_queued (how many jobs may wait)
+    reserved           hash    room that is kept for the rest of a batch
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
@@ -81,6 +84,7 @@ from _jobqueue.errors import (
     JobQueueError,
     KeyReused,
     NotFound,
+    QueueFull,
     TooManyTypes,
     TooNew,
     TooOld,
@@ -111,6 +115,7 @@ from _jobqueue.records import (
 )
 from _jobqueue.redis_version import too_old
 from _jobqueue.store import formats, ready
+from _jobqueue.store.admission import Admission
 from _jobqueue.store.by_type import look_by_type
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.children import Children
@@ -146,6 +151,7 @@ __all__ = [
     "NotFound",
     "Page",
     "Policy",
+    "QueueFull",
     "Retry",
     "Submitted",
     "TooManyTypes",
@@ -185,6 +191,7 @@ class JobQueue:
         self.children = Children(self.store, self._registry, self._submits)  # what running jobs submit
         self._flows = Flows(self.store, self._registry)
         self._operations = Operations(self.store, self._registry)
+        self._admission = Admission(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
         self.marks = Marks(self.store)  # what a process of the record calls
@@ -334,6 +341,10 @@ class JobQueue:
         """Stop a queue from giving out jobs of a type, or let it go on. NotFound for a queue that was never used; Conflict while
         a worker of the release before serves it."""
         self._operations.pause_type(queue, type, paused)
+
+    def limit_waiting(self, queue: str, max_queued: int | None) -> None:
+        """Refuse submits (QueueFull) while so many jobs of the queue are queued, scheduled or blocked; None: never."""
+        self._admission.limit(queue, max_queued)
 
     def delete_queue(self, queue: str) -> None:
         """Forget a queue and its counters. Conflict while it holds jobs. One that is used again is a new one."""

@@ -64,6 +64,14 @@ class OldProgram(Conflict):
         super().__init__("old_worker", detail)
 
 
+class QueueFull(JobQueueError):
+    """As many jobs wait in the queue as its ``max_queued`` allows; nothing was stored. Repeat it after ``retry_after_s``."""
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(detail)
+
+
 class KeyReused(JobQueueError):
     """The idempotency key was used with another request. Choose a new key, or repeat the first request exactly."""
 

@@ -1,4 +1,4 @@
--- needs: prelude jobs tokens places policy leases kinds edges ends failures lanes claims marks
+-- needs: prelude jobs tokens places policy leases kinds fair edges ends failures lanes claims passed marks
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
 -- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
 -- the same jobs again: (slot, seq) is the token of the claim.
@@ -222,8 +222,9 @@ local function claim(meta)
   return rows, more
 end
 
-local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused', 'rev', 'rev_claims')
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused', 'rev', 'rev_claims', 'fair')
 local claimed, more = claim(meta)
+if meta[6] and claimed and claimed[1] then pass_rounds(claimed, priority_of) end
 if meta[4] then -- all that it has moved, with one revision; claims only where the record wants them too
   for _, job in ipairs(orphans) do mine[job.id] = true end
   for _, row in ipairs(meta[5] and claimed or {}) do mine[row[1]] = true end

@@ -138,6 +138,7 @@ def queue_row(queue: str, books: Books) -> dict[str, Any]:
         "queue": queue,
         "paused": books.paused,
         "paused_types": books.paused_types,
+        "max_queued": books.max_queued,
         "jobs": books.sizes,
         "totals": {name: n for name, n in books.totals.items() if ":" not in name},
         "oldest_queued_at": rfc3339(books.waits_since_ms),

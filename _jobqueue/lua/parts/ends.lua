@@ -27,7 +27,7 @@ end
 -- To be called once, after the last end. `changed`: a set, id -> true, that gets the children whose status changes. Returns what
 -- tell_children says, nil when nobody was to be told.
 local function write_ends(now, changed)
-  local told = OWED and tell_children(OWED, now, ended, changed)
+  local told = OWED and tell_children(OWED, now, ended, changed, turn_of)
   for status, list in pairs(ENDS) do
     call('ZADD', key(status), unpack(list))
     count(status, #list / 2, now)
