@@ -12,7 +12,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
 
     job:<id>           hash    the job: the truth. No TTL: the reaper trims it together with its index entry
     queue              zset    queued ids by (9 - priority) * 2^43 + seq: strict priority, FIFO inside; or by turns of fair keys
-    turns rounds       zset, hash  <priority>:<fair key> -> its last place, priority -> the last one claimed; lua/parts/fair.lua
+    turns              zset    <priority> <fair key> -> its last place, while keys take turns: lua/parts/fair.lua
+    rounds             hash    priority -> the greatest place that was claimed there
     held               zset    queued ids that are parked: a worker that met them may not run them; scored as in queue
     lane:<type>        zset    the same ids, for each type
     lanes              zset    type -> first score of its lane, while the type is not paused
@@ -114,7 +115,7 @@ from _jobqueue.records import (
     __version__,
 )
 from _jobqueue.redis_version import too_old
-from _jobqueue.store import formats, ready
+from _jobqueue.store import formats, ready, turns
 from _jobqueue.store.admission import Admission
 from _jobqueue.store.by_type import look_by_type
 from _jobqueue.store.checker import Checker
@@ -218,6 +219,10 @@ class JobQueue:
     def get(self, job_id: str) -> Job:
         """The job. NotFound for any other id."""
         return self._reads.one(job_id)
+
+    def turns_before(self, job: Job) -> tuple[int, int] | None:
+        """How many jobs before a queued one of its priority have its fair key, and how many have not; None above a thousand."""
+        return turns.before(self.store, job.queue, job.id)
 
     def is_leaving(self, job_id: str) -> bool:
         """It was deleted or trimmed, and the record has still to learn of it."""

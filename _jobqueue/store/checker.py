@@ -13,6 +13,7 @@ from _jobqueue.store.rows import books_of
 from _jobqueue.store.schedule_checks import schedule_problems
 from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.store import Store, chunks_of, prefix_of
+from _jobqueue.store.turns import turn_problems
 from _jobqueue.store.weather import weather
 
 FIRST_SCORE = 6  # in a row of inspect: that of the first of STATUSES
@@ -53,6 +54,7 @@ class Checker:
         strays += self._stray_edges(repair)
         strays += self._stray_marks(repair)
         strays += schedule_problems(self.store, self.name, self.schedules, repair)
+        strays += turn_problems(self.store, self.name, repair)
         wrong += [f"{self.name}: {problem}" for problem in strays]
         if repair and (suspects or missing):
             for ids in chunks_of(

@@ -15,6 +15,7 @@ import jobqueue
 from _jobqueue.config import Config
 from _jobqueue.records import STATUSES, Books, Look
 from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.web import turns
 from _jobqueue.web.by_type import ROWS_MOST, Types, rows_of
 from _jobqueue.web.diagnosis import Patience, explanation, health, what_blocks
 from _jobqueue.web.rates import WINDOW, by_minute, crew, last, minute_row, pace_of_work, paces, rates
@@ -71,6 +72,7 @@ class Overview:
             code, text = what_blocks(job, list(self.jobs.parents(job_id, results=False).values()), misses_reaper)
         else:
             code, text = explanation(job, look, misses_reaper)
+            text += turns.sentence(self.jobs, job) if code == "waiting" else ""
         return {"code": code, "explanation": text, "job": job.as_dict()}
 
     def system(self, config: Config) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,8 +41,8 @@ def are_due(server: Server, ids: Sequence[str]) -> None:
 
 
 def is_off(server: Server) -> bool:
-    left = {f"{Q}turns", f"{Q}rounds"} & set(server.client.keys(f"{Q}*"))
-    return not left and server.client.hget(f"{Q}meta", "fair") is None
+    rounds = [name for name in server.client.hkeys(f"{Q}rounds") if not name.endswith(" was")]
+    return not rounds and not server.client.exists(f"{Q}turns") and server.client.hget(f"{Q}meta", "fair") is None
 
 
 def test_one_job_of_each_key_a_round(queue: JobQueue, worker: Worker) -> None:
@@ -211,3 +212,50 @@ def test_deleted_queue_leaves_nothing(queue: JobQueue, server: Server) -> None:
     queue.act_on("delete", submit(queue, "a", 3))
     queue.delete_queue("default")
     assert server.client.keys(f"{Q}*") == []
+
+
+def test_turns_that_were_are_not_taken_twice(queue: JobQueue, worker: Worker, other: Worker) -> None:
+    """What comes back at its place after the turns have ended stands before what its key submits then."""
+    [first] = submit(queue, "a")
+    other.claim(), submit(queue, None, 3), runs(worker, 1)
+    tick(queue), other.end("failed", delay_ms=0), tick(queue)
+    [second] = submit(queue, "a")
+    assert worker.give("done") == [first]
+    assert second in worker.give("done", 2)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (["HDEL", "meta", "fair"], "fair keys take turns by halves"),
+        (["DEL", "turns"], "fair keys take turns by halves"),
+        (["ZADD", "turns", 4 * 2**43 + 1, "5 z"], "entry of the fair key z at priority 5 is kept though it is idle"),
+        (["ZREM", "turns", "5 a"], "waits for a turn that its fair key does not have"),
+        (["ZREM", "turns", "5 "], "waits for a turn that its fair key does not have"),
+        (["HSET", "meta", "seq", 3], "stands behind the number of the last submit"),
+    ],
+)
+def test_checker_finds_damaged_turns_and_repairs_them(
+    damage: list[Any], said: str, queue: JobQueue, worker: Worker, server: Server
+) -> None:
+    submit(queue, "a", 5), submit(queue, None, 5), submit(queue, "b", 5)
+    runs(worker, 7), tick(queue)
+    assert queue.check("default") == []
+    server.client.execute_command(damage[0], f"{Q}{damage[1]}", *damage[2:])
+    found = queue.check("default")
+    assert found and all(said in sentence for sentence in found)
+    queue.check("default", repair=True)
+    assert queue.check("default") == []
+    submit(queue, "a", 2), submit(queue, "c", 2)
+    assert Counter(runs(worker, 12)).keys() == {"a", "b", "c", "null"}
+    assert queue.page(limit=50).jobs and worker.claim() == []
+
+
+def test_nothing_is_dropped_while_it_is_ahead(queue: JobQueue, worker: Worker, server: Server) -> None:
+    submit(queue, "a", 3)
+    for n in range(3):
+        tick(queue)
+        assert server.client.zscore(f"{Q}turns", "5 a") is not None, n
+        worker.give("done")
+    tick(queue)
+    assert is_off(server)

@@ -1,7 +1,8 @@
 -- Fairness: within a priority, jobs of different fair keys take turns. A job's place (see places.lua) is then not the number of
 -- its submit but a round, in which each key has one job at most. Jobs without a key have the key '' together.
 -- `turns`, a zset: '<priority> <key>' -> the last place that the key was given, while that is ahead. `rounds`, a hash: priority ->
--- the greatest place that was claimed. `fair` of meta is 1 while a key other than '' is ahead; else both are not there.
+-- the greatest place that was claimed. `fair` of meta is 1 while a key other than '' is ahead; else `turns` is not there, and
+-- '<priority> was' in `rounds` says how far its rounds had come: jobs of keys that come back at their places are not ahead.
 
 -- Returns the place of a job that may run for the first time: the next round, behind the last one claimed and the last one of its
 -- key, of those in which jobs wait; else a new round. New rounds come behind all others, so nobody gets between a job and its
@@ -32,8 +33,8 @@ local function turn_of(fair, old, fair_key, number)
   end
   local round = fair.rounds[priority] or tonumber(call('HGET', KEY .. 'rounds', priority))
   if not round then -- the first turn here: what waits was queued without turns, and has the common key
-    local last = last_of_all()
-    round = last and first_behind(bottom) - 1 or tonumber(place_of(priority, number - 1))
+    local last, was = last_of_all(), call('HGET', KEY .. 'rounds', priority .. ' was') or 0
+    round = math.max(was, last and first_behind(bottom) - 1 or place_of(priority, number - 1))
     call('HSET', KEY .. 'rounds', priority, digits(round))
     if last then call('ZADD', KEYS[1] .. 'turns', digits(last), priority .. ' ') end
   end
