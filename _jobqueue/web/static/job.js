@@ -164,6 +164,7 @@ function factsOf(job) {
     job.run_at && ['Due', when(job.run_at)],
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
     job.scheduled_for && ['Scheduled for', when(job.scheduled_for)],
+    job.fair_key && ['Fair key', job.fair_key],
     tags.length > 0 && ['Tags', tags],
     job.after && ['Waits for', waitsFor(job)],
   ]);
