@@ -47,7 +47,8 @@ class Able(NamedTuple):
     key: str
     since: int
     order: int
-    place: int  # by which those are told apart of which nobody knows who was first
+    place: int
+    by_turn: bool  # else keys take no turns, and its place is that of its submit
     in_debt: bool  # jobs of its key were cancelled, and it pays for their turns
 
 
@@ -114,6 +115,7 @@ class Story:
         if script == "exchange" and answer and answer[1]:
             self.claimed([row[0].decode() for row in answer[1]], jobs)
         self.events += 1
+        self.on = bool(self.redis.hget(f"{Q}meta", "fair"))
         for job_id, job in jobs.items():
             before = self.jobs.get(job_id)
             if job["status"] == "queued" and not job["started"] and (before is None or before["status"] != "queued"):
@@ -134,7 +136,7 @@ class Story:
         key, priority = job["fair_key"] or "", _priority(job)
         order = self.names.index(job_id) if job_id in self.names else int(job["due"] or 0)
         in_debt = (priority, key) in self.debts
-        self.able[priority][job_id] = Able(job_id, key, self.events, order, int(job["score"]), in_debt)
+        self.able[priority][job_id] = Able(job_id, key, self.events, order, int(job["score"]), self.on, in_debt)
 
     def claimed(self, ids: Sequence[str], jobs: dict[str, dict[str, str]]) -> None:
         """Whether it was the turn of each."""
@@ -144,12 +146,14 @@ class Story:
             able = by_id.pop(job_id, None)
             if able is None:
                 continue  # it has run before, and came back to its place
+            for other in by_id.values():
+                if other.key == able.key and other.by_turn and able.by_turn:
+                    earlier = (other.since, other.order) < (able.since, able.order)
+                    assert not earlier, f"{job_id} of {able.key or 'no key'} came before {other.job_id}"
             for other in self.next_of_each_key(by_id).values():
                 if self.jobs[other.job_id]["type"] not in self.claims_for or job["type"] == RARE:
                     continue
                 if other.key == able.key:
-                    earlier = (other.since, other.order) < (able.since, able.order)
-                    assert not earlier, f"{job_id} of {able.key or 'no key'} came before {other.job_id}"
                     continue
                 self.passed[other.job_id, other.since, able.key] += 1
                 self.judged += 1
@@ -160,7 +164,7 @@ class Story:
     def next_of_each_key(self, by_id: dict[str, Able]) -> dict[str, Able]:
         first: dict[str, Able] = {}
         for able in by_id.values():
-            first[able.key] = min(first.get(able.key, able), able, key=lambda each: each[2:5])
+            first[able.key] = min(first.get(able.key, able), able, key=lambda each: each.place)
         return first
 
     def agrees(self) -> None:
