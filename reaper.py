@@ -89,6 +89,7 @@ class Reaper:
                 self._tick_queue(queue)
             except Unavailable as error:
                 away = error
+        away = self.jobs.tags.tick(self.queues, self.stopping) or away
         if away:
             raise away
 
