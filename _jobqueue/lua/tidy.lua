@@ -4,7 +4,7 @@
 -- too much waits for the record it gives up the oldest.
 -- KEYS  1 prefix
 -- ARGV  1 most parked jobs to look at   2 how long in ms a type may be without a handler   3 1 to make no dead letters now
--- Returns {the ids of the new dead letters, how many marks it has given up}.
+-- Returns {the ids of the new dead letters, how many marks it has given up, a tag that is to be counted anew or ''}.
 local most, unhandled_ms, spare, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', now_ms()
 local GIVEN_UP_MOST = 250 -- a trim of the same tick leaves fewer hashes
 local KIT_KEPT_MS = math.max(86400000, unhandled_ms) -- a frozen worker finds its kit again
@@ -131,4 +131,4 @@ if gates and call('EXISTS', key('held'), key('pauses')) == 0 then
   call('DEL', key('lanes'))
 end
 ring()
-return { buried, given_up }
+return { buried, given_up, call('SRANDMEMBER', key('recounts')) or '' }

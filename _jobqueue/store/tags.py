@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from _jobqueue.errors import Unavailable
 from _jobqueue.pieces import Field
 from _jobqueue.records import STATUSES, Filter
 from _jobqueue.store.recounts import Walk, recount
@@ -98,27 +96,9 @@ class Tags:
 
     # -- recounts
 
-    def tick(self, queues: Sequence[str], stopping: threading.Event) -> Unavailable | None:
-        """A reaper's part: go on with one tag of each queue that somebody has asked for and that is not counted yet. Returns the
-        error of a queue that was out of reach."""
-        away: Unavailable | None = None
-        if not queues:
-            return None
-        try:
-            asked = self._store.ask_all("SRANDMEMBER", {queue: f"{prefix_of(queue)}recounts" for queue in queues})
-        except Unavailable as error:
-            return error
-        for queue, tag in asked.items():
-            if stopping.is_set():
-                break
-            try:
-                if tag is not None:
-                    self._go_on(queue, tag.decode())
-            except Unavailable as error:
-                away = error
-        return away
-
-    def _go_on(self, queue: str, tag: str) -> None:
+    def go_on(self, queue: str, tag: str) -> None:
+        """A reaper's part: some more steps for a tag that somebody has asked for and that is not counted yet, or for the one that it
+        has begun with."""
         walk = self._walks.pop(queue, None) or Walk(self._store, queue, tag)
         row = self._rows(walk.tag, [queue])[queue]
         if self._store.now_ms(queue) - row.old_ms < OLD_MS:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import random
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from _jobqueue.logs import Log
 from _jobqueue.records import IN_PLACE
 from _jobqueue.schedules import Schedule
 from _jobqueue.store import recounts, tags
 from _jobqueue.tally import COUNTED, Wait
 from jobqueue import Filter, JobQueue, NewJob
+from reaper import Reaper
 from tests.harness import Server
-from tests.played import DAY_MS, UNHANDLED_MS, Q, Worker, ids, now_ms, passes, tick
+from tests.played import DAY_MS, RETENTION_MS, UNHANDLED_MS, Q, Worker, ids, now_ms, passes, tick
 from tests.queue.tagging import assert_counted, counted, living, programs_before, there
 
 pytestmark = pytest.mark.usefixtures("in_the_end_all_is_well")
@@ -275,6 +276,7 @@ def test_a_large_tag_from_before_is_counted_by_the_reaper(
     monkeypatch.setattr(recounts, "STEP", 3)
     monkeypatch.setattr(tags, "READ_STEPS", 1)
     monkeypatch.setattr(tags, "TICK_STEPS", 2)
+    monkeypatch.setattr(tags, "OLD_MS", 0)
     jobs = [answer.job for answer in queue.submit_many([NewJob(tags=T) for _ in range(20)])]
     forget_the_counts(server)
     assert queue.tags.tally("t").exact is False
@@ -283,8 +285,9 @@ def test_a_large_tag_from_before_is_counted_by_the_reaper(
     queue.cancel(jobs[0].id)  # one that has been counted
     assert jobs[19]
     queue.cancel(jobs[19].id)  # one that has not
+    reaper = Reaper(queue, 10, RETENTION_MS, Log("reaper"))
     for _ in range(4):
-        assert queue.tags.tick(["default"], threading.Event()) is None
+        reaper.tick()
     tally = queue.tags.tally("t")
     assert (tally.exact, tally.jobs["queued"], tally.jobs["cancelled"]) == (True, 18, 2)
     assert not server.client.exists(f"{Q}recounts")
@@ -296,7 +299,7 @@ def test_counts_are_not_exact_while_an_old_worker_lives(queue: JobQueue, server:
     server.client.hset(f"{Q}meta", "untold", now_ms(server) + 1000)
     assert queue.tags.tally("t").exact is False
     assert server.client.smembers(f"{Q}recounts") == {"t"}
-    assert queue.tags.tick(["default"], threading.Event()) is None
+    Reaper(queue, 10, RETENTION_MS, Log("reaper")).tick()
     assert server.client.smembers(f"{Q}recounts") == {"t"}
     server.client.hset(f"{Q}meta", "untold", now_ms(server) - 100)
     assert queue.tags.tally("t").exact is True
@@ -333,9 +336,10 @@ def test_programs_of_both_releases_side_by_side(
             case "look":
                 queue.tags.tally("t")
     server.client.hset(f"{Q}meta", "untold", now_ms(server))
+    reaper = Reaper(queue, 10, RETENTION_MS, Log("reaper"))
     for _ in range(20):
         exact = [queue.tags.tally(tag).exact for tag in "tu"]
-        queue.tags.tick(["default"], threading.Event())
+        reaper.tick()
     assert exact == [True, True]
     assert living(counted(server.client)) == there(server.client)
     assert queue.check("default") == []
