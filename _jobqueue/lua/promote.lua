@@ -1,4 +1,4 @@
--- needs: prelude places waiting fair idle marks
+-- needs: prelude places waiting fair idle tags marks
 -- Moves due jobs from `scheduled` to `queue`, at the place assigned on submit; while fair keys take turns, one that has not run yet
 -- gets its turn now.
 -- KEYS  1 prefix
@@ -9,8 +9,11 @@ local now = now_ms()
 local ids = call('ZRANGEBYSCORE', key('scheduled'), '-inf', digits(now), 'LIMIT', 0, ARGV[1])
 local due = {}
 for _, id in ipairs(ids) do
-  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'fair_key', 'started')
-  if f[1] == 'scheduled' and f[2] then due[#due + 1] = { id, f[2], f[3], new = not f[4] } end
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'tallied', 'fair_key', 'started')
+  if f[1] == 'scheduled' and f[2] then
+    due[#due + 1] = { id, f[2], f[4], new = not f[5] }
+    if f[3] then TAGGED[id] = true end
+  end
 end
 if #ids > 0 then call('ZREM', key('scheduled'), unpack(ids)) end
 local meta, queued, promoted = call('HMGET', key('meta'), 'bells', 'gates', 'rev', 'fair'), {}, {}
@@ -25,6 +28,7 @@ for _, d in ipairs(due) do
   queued[#queued + 1], queued[#queued + 2], promoted[d[1]] = d[2], d[1], true
 end
 if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
+if next(TAGGED) then pcall(count_tags, TAGGED, now) end
 call('HDEL', key('meta'), 'reaper') -- a first write that a full Redis allows
 call('HSET', key('meta'), 'reaper', digits(now), 'reaper_lease', ARGV[2], 'tells', digits(now))
 if fair.on then drop_idle(place_of) end

@@ -1,15 +1,16 @@
--- needs: prelude places fair marks
+-- needs: prelude places fair tags marks
 -- Makes scheduled jobs due now. A call sent twice finds them queued.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
 -- Returns for each 'queued', or the status that forbids it; false when there is no such job.
 local answers, jobs, moved, now = {}, {}, {}, now_ms()
 for i, id in ipairs(ARGV) do
-  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'fair_key', 'started')
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'tallied', 'fair_key', 'started')
   answers[i] = f[1]
   if f[1] == 'scheduled' then
     answers[i] = 'queued'
-    jobs[#jobs + 1] = { id, f[2], f[3], new = not f[4] }
+    jobs[#jobs + 1] = { id, f[2], f[4], new = not f[5] }
+    if f[3] then TAGGED[id] = true end
   end
 end
 local meta = #jobs > 0 and call('HMGET', key('meta'), 'bells', 'gates', 'rev', 'fair')
@@ -24,6 +25,7 @@ for _, job in ipairs(jobs) do
   moved[job[1]] = true
 end
 if #jobs > 0 then
+  if next(TAGGED) then pcall(count_tags, TAGGED, now) end
   if meta[3] then mark(meta[3], now, moved) end
   ring(meta)
 end
