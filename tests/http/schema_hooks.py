@@ -14,6 +14,7 @@ from hypothesis import strategies
 
 from _jobqueue.records import ENDED
 from _jobqueue.rfc3339 import epoch_ms
+from jobqueue import Invalid, NewJob
 
 KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
 PARENT = re.compile(r"[A-Za-z0-9_.-]{1,64}|\*")
@@ -52,6 +53,22 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
     for job in (body, *(body["jobs"] if isinstance(body.get("jobs"), list) else ())):
         _without_whole_floats(job)
         _waiting_for_nobody(job)
+    if isinstance(body.get("jobs"), list):
+        _wrong_ones_alone(body)
+
+
+def _wrong_ones_alone(body: Any) -> None:
+    """Of a batch in which some jobs are wrong, the others are stored: 207 is no refusal. What is wrong must be refused."""
+    wrong = [job for job in body["jobs"] if _is_wrong(job)]
+    body["jobs"] = wrong or body["jobs"]
+
+
+def _is_wrong(job: Any) -> bool:
+    try:
+        NewJob.of_json(job)
+    except Invalid:
+        return True
+    return False
 
 
 def _waiting_for_nobody(job: Any) -> None:
