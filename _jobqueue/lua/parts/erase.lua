@@ -16,7 +16,11 @@ local function erase(id, job, now, gone)
     OWED = OWED or {}
     OWED[#OWED + 1] = id
   end
-  if job.also and string.find(job.also, 'p', 1, true) then call('DEL', key('after:' .. id)) end
+  if job.also and string.find(job.also, 'p', 1, true) then
+    local more = gone == 'trimmed' and call('LRANGE', key('after:' .. id), 0, -1) or {}
+    if #more > 0 then call('HSET', key('job:' .. id), 'after:', table.concat(more, '\n')) end
+    call('DEL', key('after:' .. id))
+  end
   if gone == 'trimmed' then
     call('RENAME', key('job:' .. id), key('gone:' .. id))
   elseif gone then
