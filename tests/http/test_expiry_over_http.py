@@ -23,7 +23,8 @@ def test_the_time_is_taken_shown_and_explained(system: System, jobs: JobQueue, s
     said = system.get(f"/jobs/{job['job_id']}/explain").json()
     assert said["code"] == "cancelled" and "it had not started within 60 s" in said["explanation"]
     assert (said["job"]["errors"][0]["kind"], said["job"]["expires_at"]) == ("expired", None)
-    assert 'jobqueue_jobs_expired_total{queue="default"} 1' in system.get("/metrics").text
+    metrics = requests.get(f"{system.api_url}/metrics", headers={"Accept": "text/plain"}, timeout=30).text
+    assert 'jobqueue_jobs_expired_total{queue="default"} 1' in metrics
 
 
 def test_a_blocked_job_tells_that_its_time_is_still_to_come(system: System, jobs: JobQueue) -> None:
