@@ -1,12 +1,12 @@
 """The queue: its states, its keys in Redis, its promises; what users import.
 
     submit ─┬─> queued ──claim──> processing ──finish ok──────────────> done
-            ├─> scheduled ─promote─┘ ^  │ ├──error, attempts left─> scheduled (backoff)
+            ├─> scheduled ─promote─┘ ^  │ ├──error, attempts left─> scheduled (backoff); snooze ─> scheduled
             └─> blocked (below)      │  │ └──error, none left─────> failed ──retry──> queued
                                      │  └──lease ran out: reap ────> queued, or failed when attempts are spent
                                      └──release (drain, give back)
     blocked ──the jobs that it waits for have ended──> queued or scheduled; one is cancelled or gone ──> cancelled
-    queued, scheduled, blocked, processing ──cancel──> cancelled
+    queued, scheduled, blocked, processing ──cancel──> cancelled; queued, scheduled ──not started in time──> cancelled
 
 Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each queue):
 
@@ -18,6 +18,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     pauses             set     types that are paused
     strange            set     types that were submitted while no worker had published them, and have jobs that wait
     scheduled          zset    id -> due time
+    expires            zset    ids that have not started -> until when they may, where that is bounded
     blocked            zset    ids that wait for other jobs -> since when
     then:<id>          zset    jobs that wait for a job, or have waited -> the edge, see lua/parts/edges.lua
     after:<id>         list    jobs that a job waits for, or has waited for; the first four stand in its hash
@@ -52,17 +53,15 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
                                bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
-                               far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
-                               (until when a worker without a kit lived), tells (last tick of a reaper that tells children),
-                               looked (how far one has looked at edges), planned (the last revision of a schedule), rev (the last
-                               revision, while a record is kept), rev_claims (1: claims have one too), hold (most marks), history
-                               (when the record's process was last heard of, and what it said of its database)
+                               far the reaper has looked at what waits), unhandled (types that nobody handles), untold (until
+                               when a worker without a kit lived), tells (last tick of a reaper that tells children), looked
+                               (how far one has looked at edges), planned (a schedule's last revision), expires (1: see there),
+                               rev (last revision for the record), rev_claims (1: claims too), hold (most marks), history (its)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
 what was asked under an idempotency key, over all queues, for a day; ``jq:rate:<client>``, list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
-
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
 ``_jobqueue/lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: whoever
 no longer holds it is refused. Success is recorded at most once.
@@ -87,7 +86,7 @@ from _jobqueue.errors import (
     TooOld,
     Unavailable,
 )
-from _jobqueue.job_types import Fail, Retry, handler
+from _jobqueue.job_types import Fail, Retry, Snooze, handler
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
     ACT_MOST,
@@ -149,6 +148,7 @@ __all__ = [
     "Page",
     "Policy",
     "Retry",
+    "Snooze",
     "Submitted",
     "TooManyTypes",
     "TooNew",
