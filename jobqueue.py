@@ -42,7 +42,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
-    tally:<tag>        hash    how many of them have which status; the set recounts has tags that are to be counted anew
+    tally:<tag>        hash    how many of them have which status, see lua/parts/tags.lua
+    recounts           set     tags that are to be counted anew
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
     unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
@@ -341,8 +342,7 @@ class JobQueue:
         self._operations.delete_queue(queue)
 
     def admit(self, client: str, limit: int, window_ms: int) -> tuple[bool, int, int]:
-        """Count a client's request against its limit. Returns whether it is within it, how many are left, and ms until
-        there is room for another."""
+        """Count a client's request against its limit. Returns whether it is within it, how many are left, ms until more fit."""
         answer = self.store.run_at(f"jq:rate:{client}", "rate", [limit, window_ms])
         return bool(answer[0]), int(answer[1]), int(answer[2])
 
