@@ -105,7 +105,7 @@ class Ledger:
 
     def parents(self, job_id: str) -> dict[str, Parent]:
         with self.lock:
-            found = {}
+            found: dict[str, Parent] = {}
             for parent_id, name in self.find(job_id).parents:
                 parent = self.job(parent_id)
                 error = None if parent.status == "done" or not parent.errors else parent.errors[-1]["message"]
