@@ -342,7 +342,8 @@ def _between_hooks(work: Callable[[], int], loop: EventLoop, log: Log) -> int:
     if hooks.any_is_async(hooks.HOOKS):
         loop.start()
     try:
-        hooks.start(hooks.HOOKS, loop.run)
+        with liveness.Life("worker", log).throughout():  # it may load a model for minutes
+            hooks.start(hooks.HOOKS, loop.run)
     except hooks.HookFailed as error:
         log.failure(str(error), error)
         return 1

@@ -121,6 +121,11 @@ class Job:
         """Its handler was asked to stop."""
         return self.cancel_requested_ms is not None
 
+    @property
+    def error(self) -> str | None:
+        """The message of the last error, unless it was done in the end."""
+        return self.errors[-1]["message"] if self.errors and self.status != "done" else None
+
     def listed(self) -> Job:
         """A new job as lists show it."""
         text = _to_json(self.payload).encode()
@@ -141,7 +146,7 @@ class Job:
             "result": self.result,
             "attempts": self.attempts,
             "max_attempts": self.max_attempts,
-            "error": self.errors[-1]["message"] if self.errors and self.status != "done" else None,
+            "error": self.error,
             "errors": self.errors,
             "progress": self.progress,
             "log": self.log,
