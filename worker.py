@@ -339,8 +339,6 @@ def _work(worker: Worker) -> int:
 
 def _between_hooks(work: Callable[[], int], loop: EventLoop, log: Log) -> int:
     """The exit code: of the work, or 1 when something that is to be done once at its start or its end goes wrong."""
-    if hooks.any_is_async(hooks.HOOKS):
-        loop.start()
     try:
         with liveness.Life("worker", log).throughout():  # it may load a model for minutes
             hooks.start(hooks.HOOKS, loop.run)

@@ -73,10 +73,6 @@ def stop(hooks: Iterable[Hook], finish: Callable[[Coroutine[Any, Any, Any]], Any
     return failed
 
 
-def any_is_async(hooks: Iterable[Hook]) -> bool:
-    return any(inspect.iscoroutinefunction(hook.function) for hook in hooks)
-
-
 def _call(hook: Hook, finish: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
     try:
         value = hook.function()

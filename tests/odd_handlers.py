@@ -444,6 +444,12 @@ async def block_loop(payload, ctx):
     time.sleep(payload)
 
 
+@handler("close.loop")
+async def close_loop(payload, ctx):
+    """As a daemonising library does: the loop's own files are gone."""
+    asyncio.get_running_loop().call_later(0.1, os.close, asyncio.get_running_loop()._selector.fileno())
+
+
 @handler("meet", timeout=20)
 async def meet(payload, ctx):
     """Goes on when as many have come as the payload says: only side by side."""

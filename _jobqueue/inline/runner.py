@@ -64,8 +64,6 @@ class Inline:
         self._running: Run | None = None
         self._draining = False
         self._outside: Token[Submits | None] | None = None
-        if hooks.any_is_async(its_hooks):
-            self._loop.start()
         hooks.start(its_hooks, self._loop.run)
 
     # -- submit

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import os
 import threading
 from collections.abc import Coroutine
@@ -34,7 +35,8 @@ class EventLoop:
     def run(self, coroutine: Coroutine[Any, Any, Any], run: Run | None = None) -> Any:
         """What a coroutine returns, or raises. It is cancelled when the attempt that it belongs to is to stop: then this raises
         what ``run.check`` does."""
-        assert self._loop, "it has been started"
+        self.start()
+        assert self._loop
         task = _Task(self._loop, coroutine)
         try:
             task.begin()
@@ -67,8 +69,11 @@ class EventLoop:
         while not self._closing:
             try:
                 loop.run_forever()
-            except BaseException:  # sys.exit() in a task: that task has it as its end
+            except (SystemExit, KeyboardInterrupt):  # of a task, which has it as its end
                 pass
+            except BaseException:  # somebody has closed its files: its jobs time out, and the watch ends the worker
+                logging.getLogger("worker").exception("the event loop cannot go on")
+                return
         with suppress(Exception):
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()

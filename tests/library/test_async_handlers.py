@@ -110,3 +110,14 @@ def test_a_worker_that_is_told_to_stop_lets_it_finish(odd: Callable[..., Program
     eventually(lambda: queue.get(job.id).status, equals="processing")
     assert worker.stop() == 0
     assert queue.get(job.id).status == "done"
+
+
+def test_a_loop_whose_files_are_closed_ends_the_worker_and_does_not_spin(
+    odd: Callable[..., Program], queue: JobQueue
+) -> None:
+    worker = odd("--threads", "2")
+    assert ended(queue, queue.submit("close.loop")).status == "done"
+    worker.says("the event loop cannot go on")
+    job = queue.submit("await", 0, timeout_s=0.3, max_attempts=1)
+    assert worker.exits() == 1
+    assert kinds(queue.get(job.id)) == ["timeout"]
