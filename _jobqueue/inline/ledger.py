@@ -154,6 +154,8 @@ class Ledger:
         kept = self.kept[job_id] = self._living[job_id] = Kept(job_id, queue, {}, unique=job.unique_key)
         score = (MAX_PRIORITY - int(job.priority)) * PRIORITY_STEP + self._seq
         kept.set("status", "queued", "score", score, "created", now, "delay", job.due(), *fields)
+        if (expires_s := getattr(job, "expires_s", None)) is not None:
+            kept.set("expires_ms", round(expires_s * 1000))
         if job.tags:
             kept.set("tags", " ".join(dict.fromkeys(job.tags)))
         if parents:
@@ -177,6 +179,8 @@ class Ledger:
         """It is free to run, now or after its delay."""
         said, now = kept.hash.get(b"delay", b"").decode(), self.now()
         due = now + int(said) if said.startswith("+") else int(said or 0)
+        if b"expires_ms" in kept.hash:  # it starts in time: here nothing waits
+            kept.set("expires", now + kept.number(b"expires_ms"))
         if due > now:
             kept.set("status", "scheduled", "due", due)
         else:
