@@ -334,6 +334,10 @@ def main() -> int:
 def _work(worker: Worker) -> int:
     shift = worker.shift
     worker.log("ready", worker=shift.worker, types=sorted(shift.attempts.types), queues=worker.threads)
+    if elsewhere := {name: queue for name, queue in shift.attempts.routes.items() if queue not in worker.threads}:
+        worker.log.warning(
+            "jobs of these types go to queues that this worker does not serve (--queues)", types=elsewhere
+        )
     return worker.run()
 
 
