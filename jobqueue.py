@@ -73,9 +73,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from _jobqueue.by_type import ByType
+from _jobqueue.context import Context
 from _jobqueue.errors import (
     Conflict,
     Invalid,
@@ -87,6 +88,8 @@ from _jobqueue.errors import (
     TooOld,
     Unavailable,
 )
+from _jobqueue.hooks import on_start, on_stop
+from _jobqueue.inline import inline
 from _jobqueue.job_types import Fail, Retry, Snooze, handler
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
@@ -134,9 +137,15 @@ from _jobqueue.store.tags import Tags
 from _jobqueue.store.unsaved import Marks
 from _jobqueue.store.waits import Waits
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from _jobqueue.submitting import JobOptions
+
 __all__ = [
     "Acted",
     "Conflict",
+    "Context",
     "Fail",
     "Filter",
     "Invalid",
@@ -157,6 +166,9 @@ __all__ = [
     "Unavailable",
     "__version__",
     "handler",
+    "inline",
+    "on_start",
+    "on_stop",
 ]
 
 
@@ -196,7 +208,9 @@ class JobQueue:
 
     # -- submit
 
-    def submit(self, type: str = DEFAULT_TYPE, payload: Any = None, *, key: str | None = None, **options: Any) -> Job:
+    def submit(
+        self, type: str = DEFAULT_TYPE, payload: Any = None, *, key: str | None = None, **options: Unpack[JobOptions]
+    ) -> Job:
         """Store one job and return it. ``options`` are those of NewJob; ``key`` makes a repeat harmless."""
         return self.submit_one(NewJob(type, payload, **options), key).job  # type: ignore[return-value]
 
@@ -215,6 +229,10 @@ class JobQueue:
     def get(self, job_id: str) -> Job:
         """The job. NotFound for any other id."""
         return self._reads.one(job_id)
+
+    def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
+        """The job, once it has ended. TimeoutError when it has not within ``timeout_s``; NotFound for any other id."""
+        return self._waits.wait(job_id, timeout_s, self.get)
 
     def is_leaving(self, job_id: str) -> bool:
         """It was deleted or trimmed, and the record has still to learn of it."""

@@ -133,6 +133,11 @@ class Job:
         """A handler has begun, since it was submitted or an operator retried it."""
         return self.attempts > 0 or self.snoozes > 0
 
+    @property
+    def error(self) -> str | None:
+        """The message of the last error, unless it was done in the end."""
+        return self.errors[-1]["message"] if self.errors and self.status != "done" else None
+
     def listed(self) -> Job:
         """A new job as lists show it."""
         text = _to_json(self.payload).encode()
@@ -153,7 +158,7 @@ class Job:
             "result": self.result,
             "attempts": self.attempts,
             "max_attempts": self.max_attempts,
-            "error": self.errors[-1]["message"] if self.errors and self.status != "done" else None,
+            "error": self.error,
             "errors": self.errors,
             "progress": self.progress,
             "log": self.log,

@@ -42,7 +42,7 @@ class Children:
         is wrong with one of them."""
         answers: dict[int, Submitted] = {}
         for request, places in self._submits.requests(jobs):
-            bits = [_bits((parent, life, key), pairs, before) for pairs in request.encoded]
+            bits = [bits_of((parent, life, key), pairs, before) for pairs in request.encoded]
             answers |= zip(places, self._store_missing(request._replace(bits=bits)), strict=True)
         return [answers[place] for place in range(len(jobs))]
 
@@ -66,8 +66,8 @@ class Children:
         return [Submitted(found[job_id], replayed=True) if job_id in found else next(stored) for job_id in ids]
 
 
-def _bits(of: Sequence[str], pairs: Sequence[Field], before: Counter[bytes]) -> bytes:
-    """``pairs``: the fields of the new job, its type and payload among them."""
+def bits_of(of: Sequence[str], pairs: Sequence[Field], before: Counter[bytes]) -> bytes:
+    """Of the id of a child. ``pairs``: the fields of the new job, its type and payload among them."""
     named = [part if isinstance(part, bytes) else str(part).encode() for part in (*of, *pairs[:2], *_payload(pairs))]
     digest = hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in named)).digest()
     before[digest] += 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +50,17 @@ def test_the_jobs_that_are_shown_have_the_fields_of_a_job(system: System) -> Non
     fields = system.job(system.submit()).keys()
     shown = [json.loads(line) for line in CALLS.splitlines() if line.startswith('{"job_id"')]
     assert len(shown) == 2 and all(job.keys() == fields for job in shown)
+
+
+def test_what_the_page_on_handlers_shows_is_a_test_that_passes(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.+?)```", (ROOT / "docs/handlers.md").read_text(), re.DOTALL)
+    assert [name for name, _ in blocks] == ["my_jobs.py", "test_my_jobs.py"]
+    for name, text in blocks:
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_jobs.py"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "REDIS_URL": "redis://127.0.0.1:1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout
 
 
 def test_redis_md_has_every_key_and_no_other() -> None:
