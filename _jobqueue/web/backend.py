@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 from _jobqueue.config import Config
 from _jobqueue.web.compression import File
@@ -26,6 +27,8 @@ class Backend:
         self.record = RecordThreads(config.history_url, config.api_threads) if config.history_url else None
         self.checking = threading.Lock()
         self.waiters, self._seen = Waiters(self._ended, config.api_waiters), dict[str, str]()
+        # How a job is told that a call of another system has made; the rooms of those calls add theirs
+        self.words: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
         self.description: File  # of the API: set when all routes are known
 
     def _ended(self, job_ids: Collection[str], anew: bool) -> list[str]:
