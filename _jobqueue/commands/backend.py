@@ -13,6 +13,7 @@ from _jobqueue.errors import (
     TooNew,
     Unavailable,
 )
+from _jobqueue.store.schedule_files import Plans
 
 # Exit codes. The last is that of sysexits.h for what may go well when it is repeated.
 OK, FAILED, USAGE, UNAVAILABLE = 0, 1, 2, 75
@@ -25,6 +26,10 @@ class Backend(Protocol):
 
     where: str  # for people
     named_by: str  # the flag that says where
+
+    @property
+    def plans(self) -> Plans:
+        """Schedules, as a file of them is applied."""
 
     def submit(self, job: Members, key: str | None) -> Members:
         """Store a job; under an idempotency key, once. Its answer may have a ``warning``."""

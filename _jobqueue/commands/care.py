@@ -1,4 +1,4 @@
-"""The verbs that look after the data: check, migrate, and schedules apply. But for the check they need Redis itself."""
+"""The verbs that look after the data: check, migrate, and schedules apply."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add(verbs: Any, actions: Any, common: argparse.ArgumentParser, on_redis: arg
     migrate.add_argument("--queue", action="append", type=name, help="only this queue (again for more)")
     migrate.set_defaults(do=_migrate, doing="migrate")
 
-    file = actions.add_parser("apply", parents=[on_redis], help="make a queue's schedules equal a file's")
+    file = actions.add_parser("apply", parents=[common], help="make a queue's schedules equal a file's")
     file.add_argument("file", help='JSON: {"queue": name, "schedules": {name: ...}}; - for standard input')
     file.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
     file.set_defaults(do=_apply, doing="apply schedules")
@@ -68,12 +68,12 @@ def _migrate(backend: OnRedis, options: argparse.Namespace) -> int:
     return FAILED if living else OK
 
 
-def _apply(backend: OnRedis, options: argparse.Namespace) -> int:
+def _apply(backend: Backend, options: argparse.Namespace) -> int:
     """0 when the file's schedules are the queue's (or would be); 1 for a file that is wrong: nothing has changed."""
     file = options.file
     try:
         text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        changes = apply(backend.jobs.schedules, text, show.say, dry_run=options.dry_run)
+        changes = apply(backend.plans, text, _silent if options.json else show.say, dry_run=options.dry_run)
     except OSError as error:
         show.warn(f"jobqueue.py: {file}: {error.strerror}")
         return USAGE
@@ -82,5 +82,10 @@ def _apply(backend: OnRedis, options: argparse.Namespace) -> int:
             show.warn(f"{file}: {pointer or 'the file'}: {detail}")
         return FAILED
     said = "1 change" if changes == 1 else f"{changes} changes"
-    show.say(said + (", if this were no dry run" if options.dry_run else ""))
+    said += ", if this were no dry run" if options.dry_run else ""
+    show.answer({"changes": changes, "dry_run": options.dry_run}, options.json, said)
     return OK
+
+
+def _silent(line: str) -> None:
+    pass

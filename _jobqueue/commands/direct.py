@@ -22,6 +22,7 @@ class OnRedis:
     def __init__(self, jobs: JobQueue, where: str) -> None:
         """``where``: the address of Redis without its password."""
         self.jobs, self.where = jobs, where
+        self.plans = jobs.schedules
         self._pause = threading.Event()  # never set
 
     def submit(self, job: Members, key: str | None) -> Members:

@@ -27,32 +27,9 @@ NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,15})?")
 
 def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     """``verbs``: the subparsers; ``common``: flags of every verb."""
-    submit = verbs.add_parser("submit", parents=[common], help="submit a job; print its id, or with --wait its end")
-    submit.add_argument("type", metavar="TYPE", help="which handler runs it")
-    _takes_payload(submit, "the payload (default null)")
-    for each in fields(NewJob):
-        if each.name in MEMBERS and each.name not in ("type", "payload"):
-            many, flag = "Sequence" in str(each.type), each.name.replace("_", "-")
-            more = {"action": "append", "help": "again for more"} if many else {"help": f"`{each.name}` of the job"}
-            submit.add_argument(f"--{flag.rstrip('s') if many else flag}", dest=f"job_{each.name}", metavar="X", **more)
-    submit.add_argument("--idempotency-key", metavar="KEY", help="makes it harmless to repeat the command")
-    _waits(submit)
-    submit.set_defaults(do=_submit, doing="submit")
-
-    get = verbs.add_parser("get", parents=[common], help="show a job")
-    _takes_id(get)
-    _waits(get)
-    get.set_defaults(do=_get, doing="show the job")
-
-    many = verbs.add_parser("list", parents=[common], help="list jobs: what runs, what waits, what ended, newest first")
-    many.add_argument("--status", choices=STATUSES)
-    for name in FILTERS:
-        many.add_argument(f"--{name}", help="a time of RFC 3339" if name in ("since", "until") else None)
-    many.add_argument(
-        "--limit", type=_limit, default=20, metavar="N", help=f"up to {LIST_MOST:,} (default %(default)s)"
-    )
-    many.set_defaults(do=_list, doing="list jobs")
-
+    _add_submit(verbs.add_parser("submit", parents=[common], help="submit a job; print its id, or with --wait its end"))
+    _add_get(verbs.add_parser("get", parents=[common], help="show a job"))
+    _add_list(verbs.add_parser("list", parents=[common], help="list jobs: what runs, what waits, what ended last"))
     for action, help in (
         ("retry", "run a failed or cancelled job again, with fresh attempts"),
         ("cancel", "cancel a job, or ask its handler to stop"),
@@ -64,6 +41,36 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
         if action == "retry":
             _takes_payload(verb, "another payload (default: its own)")
         verb.set_defaults(do=_delete if action == "delete" else _act, doing=f"{action} the job", action=action)
+
+
+def _add_submit(submit: argparse.ArgumentParser) -> None:
+    """With a flag for each member of a job."""
+    submit.add_argument("type", metavar="TYPE", help="which handler runs it")
+    _takes_payload(submit, "the payload (default null)")
+    for each in fields(NewJob):
+        if each.name in MEMBERS and each.name not in ("type", "payload"):
+            many, flag = "Sequence" in str(each.type), each.name.replace("_", "-")
+            more = {"action": "append", "help": "again for more"} if many else {"help": f"`{each.name}` of the job"}
+            submit.add_argument(f"--{flag.rstrip('s') if many else flag}", dest=f"job_{each.name}", metavar="X", **more)
+    submit.add_argument("--idempotency-key", metavar="KEY", help="makes it harmless to repeat the command")
+    _waits(submit)
+    submit.set_defaults(do=_submit, doing="submit")
+
+
+def _add_get(get: argparse.ArgumentParser) -> None:
+    _takes_id(get)
+    _waits(get)
+    get.set_defaults(do=_get, doing="show the job")
+
+
+def _add_list(many: argparse.ArgumentParser) -> None:
+    many.add_argument("--status", choices=STATUSES)
+    for name in FILTERS:
+        many.add_argument(f"--{name}", help="a time of RFC 3339" if name in ("since", "until") else None)
+    many.add_argument(
+        "--limit", type=_limit, default=20, metavar="N", help=f"up to {LIST_MOST:,} (default %(default)s)"
+    )
+    many.set_defaults(do=_list, doing="list jobs")
 
 
 def _takes_id(verb: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from _jobqueue.commands.backend import Members, NoAnswer, NoApi, Refused
+from _jobqueue.commands.remote_schedules import RemoteSchedules
 from _jobqueue.errors import Conflict, Invalid, JobQueueError, KeyReused, NotFound
 
 ANSWER_S = 30.0
@@ -34,6 +35,7 @@ class OverHttp:
         self.where = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._opener = urllib.request.build_opener(_NoRedirects)
+        self.plans = RemoteSchedules(self)
 
     def submit(self, job: Members, key: str | None) -> Members:
         return self._call("POST", "/jobs", job, headers={"Idempotency-Key": key} if key else {})
@@ -82,6 +84,10 @@ class OverHttp:
         if action in ("get", "delete"):
             return self._call(action.upper(), path)
         return self._call("POST", f"{path}/{action}")
+
+    def put_schedule(self, queue: str, name: str, body: Members, dry_run: bool) -> Members:
+        path = f"/queues/{_part(queue)}/schedules/{_part(name)}"
+        return self._call("PUT", path, body, query={"dry_run": ""} if dry_run else {})
 
     # -- one request
 

@@ -311,6 +311,28 @@ def test_schedules_are_seen_and_operated(run: Run, redis_jobs: JobQueue, shop: S
     sentence(run("schedules", "get", "idle", "hourly"), 1, "there is no schedule hourly of the queue idle")
 
 
+def test_a_file_of_schedules_is_applied_in_either_way(run: Run, redis_jobs: JobQueue, tmp_path: Any) -> None:
+    def apply(schedules: Any, *flags: str) -> Ran:
+        file = tmp_path / "s.json"
+        file.write_text(json.dumps({"queue": "planned", "schedules": schedules}))
+        return run("schedules", "apply", str(file), *flags)
+
+    one, two = {"every_s": 60, "type": "a", "payload": {"n": 1}, "tags": ["t"]}, {"cron": "30 2 * * *"}
+    dry = apply({"one": one, "two": two}, "--dry-run")
+    assert dry.lines[-1] == "2 changes, if this were no dry run" and redis_jobs.schedules.names("planned") == []
+    first = apply({"one": one, "two": two})
+    assert first.lines[0].startswith("planned/one is new: Every minute; next 20") and first.lines[-1] == "2 changes"
+    redis_jobs.schedules.pause("planned", "one")
+    again = apply({"one": one, "two": two})
+    assert again.lines[-1] == "0 changes" and again.lines[0] == "planned/one stays: Every minute; paused"
+    other = apply({"one": one | {"payload": {"n": 2}}}, "--json")
+    assert other.json == {"changes": 2, "dry_run": False}
+    assert redis_jobs.schedules.get("planned", "one").payload == b'{"n":2}'
+    wrong = apply({"one": {"every_s": 60, "ends_at": "2020-01-01T00:00:00Z"}})
+    assert (wrong.code, wrong.out) == (1, "") and "/schedules/one/ends_at: never fires" in wrong.err
+    assert apply({}).lines == ["planned/one is deleted: the file does not have it", "1 change"]
+
+
 def test_check_says_whether_all_is_well(run: Run, redis_jobs: JobQueue, shop: System) -> None:
     run("submit", "a.type", "--queue", "checked")
     good = run("check", "--queue", "checked")
@@ -346,7 +368,6 @@ def test_check_says_whether_all_is_well(run: Run, redis_jobs: JobQueue, shop: Sy
         ("get", "x", "--url", "http://user:word@127.0.0.1:1"),
         ("get", "x", "--url", "http://127.0.0.1:1", "--key", "two words"),
         ("migrate", "--to", "1", "--url", "http://127.0.0.1:1"),
-        ("schedules", "apply", "f.json", "--url", "http://127.0.0.1:1"),
     ],
 )
 def test_wrong_usage_is_2_and_says_how(anywhere: Run, arguments: tuple[str, ...]) -> None:
