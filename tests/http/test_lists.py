@@ -182,6 +182,7 @@ def test_a_list_knows_its_statuses_and_utf_8(bystander: System) -> None:
     assert bystander.get("/jobs?type=%C3%BC&tag=%00").json()["jobs"] == []
 
 
+@pytest.mark.long(8)
 def test_a_filter_that_matches_nothing_among_20000_jobs_is_answered_soon(system: System, jobs: JobQueue) -> None:
     client = system.server.client
     for _ in range(21):

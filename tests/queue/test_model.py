@@ -24,7 +24,7 @@ from tests.queue.stories import Stories
 
 EXAMPLES = os.environ.get("MODEL_EXAMPLES")
 SETTINGS = settings(
-    max_examples=int(EXAMPLES or 100),
+    max_examples=int(EXAMPLES or 25),
     stateful_step_count=40,
     deadline=None,
     derandomize=not EXAMPLES,
@@ -46,10 +46,12 @@ def machine(lua: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Itera
     Here.proxy.close()
 
 
-def test_no_story_breaks_a_promise(machine: type[Stories]) -> None:
-    run_state_machine_as_test(machine, settings=SETTINGS)
+@pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.long(75))])
+def test_no_story_breaks_a_promise(times: int, machine: type[Stories]) -> None:
+    run_state_machine_as_test(machine, settings=settings(SETTINGS, max_examples=times * SETTINGS.max_examples))
 
 
+@pytest.mark.long(3)
 @pytest.mark.parametrize(
     ("script", "line", "broken"),
     [
