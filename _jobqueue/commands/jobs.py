@@ -50,7 +50,9 @@ def _add_submit(submit: argparse.ArgumentParser) -> None:
     for each in fields(NewJob):
         if each.name in MEMBERS and each.name not in ("type", "payload"):
             many, flag = "Sequence" in str(each.type), each.name.replace("_", "-")
-            more = {"action": "append", "help": "again for more"} if many else {"help": f"`{each.name}` of the job"}
+            more: dict[str, Any] = (
+                {"action": "append", "help": "again for more"} if many else {"help": f"`{each.name}` of the job"}
+            )
             submit.add_argument(f"--{flag.rstrip('s') if many else flag}", dest=f"job_{each.name}", metavar="X", **more)
     submit.add_argument("--idempotency-key", metavar="KEY", help="makes it harmless to repeat the command")
     _waits(submit)
