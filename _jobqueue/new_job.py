@@ -60,9 +60,9 @@ class NewJob:
     ] = ()  # ids of jobs that it waits for; in a batch also names of earlier ones, or "*" for all of them
     when: str = "done"  # or "ended": in whatever way
     # The trace that it belongs to, as W3C Trace Context writes it; what is not of that form is left out
-    traceparent: str | None = field(default=None, metadata=_BESIDE)
-    tracestate: str | None = field(default=None, metadata=_BESIDE)
-    words: str | None = field(default=None, metadata=_BESIDE)  # those of another system, in which HTTP shows it
+    traceparent: str | None = field(default=None, compare=False, metadata=_BESIDE)
+    tracestate: str | None = field(default=None, compare=False, metadata=_BESIDE)
+    words: str | None = field(default=None, compare=False, metadata=_BESIDE)  # those of another system, in which HTTP shows it
     _parsed: bool = field(default=False, init=False, repr=False, compare=False)  # parse_json gave the payload
 
     @classmethod
