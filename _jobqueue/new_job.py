@@ -62,7 +62,9 @@ class NewJob:
     # The trace that it belongs to, as W3C Trace Context writes it; what is not of that form is left out
     traceparent: str | None = field(default=None, compare=False, metadata=_BESIDE)
     tracestate: str | None = field(default=None, compare=False, metadata=_BESIDE)
-    words: str | None = field(default=None, compare=False, metadata=_BESIDE)  # those of another system, in which HTTP shows it
+    words: str | None = field(
+        default=None, compare=False, metadata=_BESIDE
+    )  # those of another system, in which HTTP shows it
     _parsed: bool = field(default=False, init=False, repr=False, compare=False)  # parse_json gave the payload
 
     @classmethod
