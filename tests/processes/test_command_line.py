@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -482,3 +483,13 @@ def test_it_is_the_script_too_and_ends_quietly_when_its_reader_does(shop: System
 
 def test_all_of_ours_ask_for_our_words() -> None:
     assert remote.OURS == {"words": "canonical"}
+
+
+def test_its_page_names_every_verb_and_exit_code(anywhere: Run) -> None:
+    page = (ROOT / "docs/command-line.md").read_text()
+    helped = anywhere("--help").out
+    verbs = re.findall(r"^    (\w+) *(?: \w|$)", helped, re.MULTILINE)
+    assert {"submit", "get", "list", "retry", "cancel", "run", "delete", "pause", "resume", "schedules"} <= set(verbs)
+    for verb in verbs:
+        assert re.search(rf"`{verb}\b", page), verb
+    assert re.findall(r"^\| (\d+) \|", page, re.MULTILINE) == ["0", "1", "2", "75"]
