@@ -72,7 +72,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from _jobqueue.by_type import ByType
@@ -430,85 +429,10 @@ class JobQueue:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python jobqueue.py check``: 0 and one line when all is well, else 1 and a line per violation."""
-    import argparse
+    """The command line: ``python jobqueue.py submit``, ``get``, ``list``, ``check`` and others. Returns the exit code."""
+    from _jobqueue.commands.line import main as run  # it needs what is above
 
-    from _jobqueue.config import Config
-
-    parser = argparse.ArgumentParser(prog="jobqueue.py", description="Look after the queues of a live Redis.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="say whether every invariant holds and the books balance")
-    check.add_argument("--repair", action="store_true", help="put right what can be")
-    check.add_argument("--queue", action="append", help="only this queue (again for more)")
-    check.add_argument("--redis-url", help="default: REDIS_URL")
-    migrate = commands.add_parser("migrate", help="bring the data to the format of another release")
-    migrate.add_argument("--to", type=int, required=True, choices=[1], help="1: of the release before")
-    migrate.add_argument("--queue", action="append", help="only this queue (again for more)")
-    migrate.add_argument("--redis-url", help="default: REDIS_URL")
-    schedules = commands.add_parser("schedules", help="make a queue's schedules equal a file's")
-    schedules.add_argument("action", choices=["apply"])
-    schedules.add_argument("file", help='JSON: {"queue": name, "schedules": {name: ...}}; - for standard input')
-    schedules.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
-    schedules.add_argument("--redis-url", help="default: REDIS_URL")
-    options = parser.parse_args(arguments)
-    try:
-        flags = {"redis_url": options.redis_url} if options.redis_url else {}
-        queue = JobQueue(Config.from_environment(flags=flags, program="jobqueue").redis_url)
-    except ValueError as error:
-        parser.error(str(error))
-    try:
-        formats.check(queue.store, queue.queues())
-        if options.command == "schedules":
-            return _apply(queue, options.file, options.dry_run)
-        names = options.queue or queue.queues()
-        if options.command == "migrate":
-            return _migrate(queue, names)
-        wrong = [line for name in names for line in queue.check(name, repair=options.repair)]
-        sizes = sum(sum(queue.books(name).sizes.values()) for name in names)
-    except TooNew as error:
-        print(f"jobqueue.py: {error}", file=sys.stderr)
-        return 2
-    except Unavailable as error:
-        doing = "apply schedules" if options.command == "schedules" else options.command
-        print(f"cannot {doing}: {error}", file=sys.stderr)
-        return 2
-    for line in wrong:
-        print(line + ("  (repaired where possible; check again)" if options.repair else ""))
-    if not wrong:
-        print(f"ok: {sizes} jobs in {len(names)} queues, every invariant holds and the books balance")
-    return 1 if wrong else 0
-
-
-def _apply(queue: JobQueue, file: str, dry_run: bool) -> int:
-    """0 when the file's schedules are the queue's (or would be); 1 for a file that is wrong: nothing has changed."""
-    from _jobqueue.store.schedule_files import apply
-
-    try:
-        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        changes = apply(queue.schedules, text, print, dry_run=dry_run)
-    except OSError as error:
-        print(f"jobqueue.py: {file}: {error.strerror}", file=sys.stderr)
-        return 2
-    except Invalid as error:
-        for pointer, detail in error.problems:
-            print(f"{file}: {pointer or 'the file'}: {detail}", file=sys.stderr)
-        return 1
-    print(("1 change" if changes == 1 else f"{changes} changes") + (", if this were no dry run" if dry_run else ""))
-    return 0
-
-
-def _migrate(queue: JobQueue, names: Iterable[str]) -> int:
-    """0 when the release before can go on; 1 while workers of this one would park jobs again, or jobs are blocked."""
-    living = 0
-    for name in names:
-        moved, workers, blocked = queue.migrate(name)
-        living += workers + blocked
-        print(f"{name}: {moved} parked jobs are back in the queue")
-        if workers:
-            print(f"{name}: workers of this release still serve it and park jobs again: stop them and repeat this")
-        if blocked:
-            print(f"{name}: {blocked} jobs wait for others: let them end or cancel them, and repeat this")
-    return 1 if living else 0
+    return run(arguments)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from _jobqueue.loading import load_handlers
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Parent, Signals, end, keep_to_one_core
 from _jobqueue.records import Settlement
+from _jobqueue.spans import with_spans
 from _jobqueue.work.attempts import Attempts
 from _jobqueue.work.beat import Beat
 from _jobqueue.work.event_loop import EventLoop
@@ -114,9 +115,10 @@ class Loop:
     def _run_batch(self) -> None:
         """Run jobs one after the other, until one overruns and the watch has given the rest back."""
         attempts, stopping = self.shift.attempts, self.shift.stopping
+        attempt = with_spans(attempts.attempt, self.slot.queue)
         began, ran = time.monotonic(), 0
         while run := self.slot.start(attempts.timeout_s, stopping.is_set()):
-            end = attempts.attempt(run)
+            end = attempt(run)
             ran += 1
             if not self.slot.finish(run, end):
                 self.shift.reports.log("a handler that hung has ended; its result is dropped", job=run.job.id)

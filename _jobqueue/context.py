@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import Claimed, Job
+from _jobqueue.spans import following
 
 if TYPE_CHECKING:  # at run time nobody needs it
     from typing_extensions import Unpack
@@ -47,6 +48,8 @@ class Context:
     def __init__(self, run: Attempt, family: Callable[[str], Relatives] | None = None) -> None:
         """``family``: how to reach the relatives of a job, where there is a queue."""
         self.job_id, self.attempt = run.job.id, run.job.attempt
+        # The trace that the job belongs to, for the headers of calls that it makes; None where it belongs to none
+        self.traceparent, self.tracestate = run.job.traceparent, run.job.tracestate
         self._run, self._reach = run, family
         self._known: Relatives | None = None
 
@@ -70,11 +73,11 @@ class Context:
     def submit(self, type: str, payload: Any = None, *, key: str = "", **options: Unpack[JobOptions]) -> Job:
         """Submit a job, once: the same call of a later attempt gives the same job. ``key`` tells those apart that have the same
         type and payload, else their order does. ``options`` are those of NewJob."""
-        return self._family().submit([NewJob(type, payload, **options)], key)[0]
+        return self.submit_many([NewJob(type, payload, **options)], key=key)[0]
 
     def submit_many(self, jobs: Sequence[NewJob], *, key: str = "") -> list[Job]:
         """The same for several, which may wait for each other."""
-        return self._family().submit(jobs, key)
+        return self._family().submit(following(jobs, self._run.job), key)
 
     def _family(self) -> Relatives:
         if self._known is None:

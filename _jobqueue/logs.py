@@ -39,8 +39,13 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     if "fields" in vars(record):
         return dict(record.fields)  # type: ignore[attr-defined]
     job = running.get()
-    named = {"job": job.id, "type": job.type, "attempt": job.attempt} if job else {}
+    named = {"job": job.id, "type": job.type, "attempt": job.attempt, **trace_of(job)} if job else {}
     return named | {name: value for name, value in vars(record).items() if name not in _USUAL}
+
+
+def trace_of(job: Claimed) -> dict[str, Any]:
+    """The field that a job's log lines have more where it belongs to a trace."""
+    return {"traceparent": job.traceparent} if job.traceparent else {}
 
 
 class _Text(logging.Formatter):

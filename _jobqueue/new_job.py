@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,9 @@ from _jobqueue.records import (
 )
 from _jobqueue.rfc3339 import epoch_ms
 from _jobqueue.strict_json import encode_json
+from _jobqueue.trace_context import packed, parent_of, state_of
+
+_BESIDE = {"beside": True}  # no member of a request's JSON: it tells of who asks, not of what is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,12 @@ class NewJob:
         str
     ] = ()  # ids of jobs that it waits for; in a batch also names of earlier ones, or "*" for all of them
     when: str = "done"  # or "ended": in whatever way
+    # The trace that it belongs to, as W3C Trace Context writes it; what is not of that form is left out
+    traceparent: str | None = field(default=None, compare=False, metadata=_BESIDE)
+    tracestate: str | None = field(default=None, compare=False, metadata=_BESIDE)
+    words: str | None = field(
+        default=None, compare=False, metadata=_BESIDE
+    )  # those of another system, in which HTTP shows it
     _parsed: bool = field(default=False, init=False, repr=False, compare=False)  # parse_json gave the payload
 
     @classmethod
@@ -82,6 +91,10 @@ class NewJob:
             raise Invalid(problems)
         if isinstance(self.priority, str):
             object.__setattr__(self, "priority", PRIORITIES[self.priority])
+        if self.traceparent is not None:
+            traceparent = parent_of(self.traceparent)
+            object.__setattr__(self, "traceparent", traceparent)
+            object.__setattr__(self, "tracestate", state_of(self.tracestate) if traceparent else None)
 
     def _problems(self) -> Iterator[tuple[str, str]]:
         if not _is_name(self.type):
@@ -162,6 +175,17 @@ class NewJob:
         """The same and, where it must start within some time, that one."""
         return self.due() if self.expires_s is None else f"{self.due()}/{round(self.expires_s * 1000)}"
 
+    def traced(self, traceparent: str | None, tracestate: str | None) -> NewJob:
+        """The same job as a part of a trace."""
+        job = replace(self, traceparent=traceparent, tracestate=tracestate)
+        object.__setattr__(job, "_parsed", self._parsed)
+        return job
+
+    def beside(self) -> list[Field]:
+        """What its hash holds besides, and what makes it no other request: field, value ..."""
+        trace: list[Field] = ["trace", packed(self.traceparent, self.tracestate)] if self.traceparent else []
+        return [*trace, "words", self.words] if self.words else trace
+
     def fields(self) -> list[Field]:
         """What its hash holds besides status, score and times: field, value ..."""
         pairs: list[Field] = ["type", self.type]
@@ -181,7 +205,7 @@ class NewJob:
 
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-MEMBERS = tuple(each.name for each in fields(NewJob) if each.init)
+MEMBERS = tuple(each.name for each in fields(NewJob) if each.init and not each.metadata)
 
 
 def is_id(text: str) -> bool:

@@ -117,6 +117,9 @@ class Job:
     # The schedule that has made it, and the due time that it is for; an operator's run has none
     schedule: str | None = None
     scheduled_for_ms: int | None = None
+    traceparent: str | None = None  # the trace that it belongs to
+    tracestate: str | None = None
+    words: str | None = None  # of another system, in which HTTP shows it
     # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
     truncated: Sequence[str] = ()
     previews: Mapping[str, str] | None = None
@@ -180,6 +183,8 @@ class Job:
                 else {}
             ),
             **({"schedule": self.schedule, "scheduled_for": rfc3339(self.scheduled_for_ms)} if self.schedule else {}),
+            **({"traceparent": self.traceparent} if self.traceparent else {}),
+            **({"tracestate": self.tracestate} if self.tracestate else {}),
             **{f"{name}_preview": text for name, text in (self.previews or {}).items()},
             **({"truncated": list(self.truncated)} if self.truncated else {}),
         }
@@ -206,6 +211,8 @@ class Claimed:
     attempt: int
     timeout_ms: int | None
     waited_ms: int | None = None  # from when it could run to this claim; None when it has run before
+    traceparent: str | None = None  # the trace that it belongs to
+    tracestate: str | None = None
 
 
 @dataclass(slots=True)

@@ -14,7 +14,8 @@
 --       delay, kind, message: of a failed one, see parts/failures.lua
 -- Returns {settled, claimed, 1 when it stopped at its bound and there may be more for it, else 0, and 2 more when children are
 -- still to be told of an end (tell.lua)}: settled has 1 or 0 (refused:
--- the token is no longer the job's) for each attempt; claimed has {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
+-- the token is no longer the job's) for each attempt; claimed has {id, type, attempts before this one, timeout_ms or '',
+-- ms it has waited or '' if it ran before (of a job that belongs to a trace, then a blank and that), payload, further pieces of
 -- it ...} for each job.
 -- Returns {} for a seq below the slot's last: the call is a copy that was delayed on its way.
 local slot, seq, defaults = ARGV[1], tonumber(ARGV[2]), { ARGV[6], ARGV[7], ARGV[8] }
@@ -91,7 +92,7 @@ for _, id in ipairs(call('LRANGE', held_key, 0, -1)) do
 end
 
 local function read_job(id)
-  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due', 'tallied',
+  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due', 'tallied', 'trace',
     'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7')
 end
 
@@ -99,9 +100,10 @@ end
 local function row_of(id, f, started)
   local first = not f[3] or f[3] == '0'
   local waited = first and digits(math.max(0, started - (f[7] or f[6] or started))) or ''
-  local last_piece = 8
+  if f[9] then waited = waited .. ' ' .. f[9] end
+  local last_piece = 9
   while f[last_piece + 1] do last_piece = last_piece + 1 end
-  return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', unpack(f, 9, last_piece) }
+  return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', unpack(f, 10, last_piece) }
 end
 
 -- 2. The same claim again: the same jobs, attempts untouched.
@@ -195,7 +197,7 @@ local function claim(meta)
       leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, tonumber(f[4]) or timeout_ms)), id
       if f[8] then TAGGED[id] = true end
       if lane then lanes.take(lane, id) else gone[#gone + 1] = id end
-      bytes = bytes + #(f[5] or '') + #(f[9] or '')
+      bytes = bytes + #(f[5] or '') + #(f[10] or '')
       if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
     elseif queued and not lanes then -- the first job to park: once more from here on, with scores and the lanes
       lanes = lanes_for(kit)

@@ -19,6 +19,7 @@ from _jobqueue.errors import (
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
+from _jobqueue.spans import sending
 from _jobqueue.store import flows
 from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
 from _jobqueue.store.durability import Durability
@@ -40,6 +41,10 @@ class Submits:
 
     def one(self, job: NewJob, key: str | None) -> Submitted:
         """Store one job. Raises what ``Submitted.error`` would hold."""
+        with sending([job]) as sent:
+            return sent.answered([self._one(sent.jobs[0], key)])[0]
+
+    def _one(self, job: NewJob, key: str | None) -> Submitted:
         _check_key(key)
         queue = self._queue_of(job)
         request = Request(queue, [job], [job.fields()])
@@ -54,6 +59,10 @@ class Submits:
 
     def many(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
         """Store jobs; for each queue, all of a chunk or none of it. Errors are told for each job; none is raised."""
+        with sending(jobs) as sent:
+            return sent.answered(self._many(sent.jobs, key))
+
+    def _many(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
         _check_key(key)
         if any(job.after for job in jobs):
             return self._many_whole(jobs, key)
@@ -304,4 +313,7 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
         position=ahead + 1 if ahead >= 0 else None,
         tags=list(dict.fromkeys(job.tags)),
         name=job.name,
+        traceparent=job.traceparent,
+        tracestate=job.tracestate,
+        words=job.words,
     )

@@ -194,6 +194,8 @@ JOB = shape(
         "expires_at": said(maybe(TIME), "The end of that time; null while it is blocked, and once it is cancelled."),
         "schedule": said(TEXT, "Of a job that a schedule has made: its name."),
         "scheduled_for": said(maybe(TIME), "The due time that it is for; null for an operator's run."),
+        "traceparent": said(TEXT, "Of a job that belongs to a trace: the header of its submit, or the span of that."),
+        "tracestate": said(TEXT, "The same."),
         "durability": said(
             {"enum": list(DURABILITIES)}, "In the answer to a submit, where DURABILITY is set: what is confirmed."
         ),
@@ -205,6 +207,15 @@ JOB = shape(
 JOB["properties"] |= {
     "source": said({"enum": ["history"]}, "It is from the record: the queue has forgotten it."),
     "deleted": said(SWITCH, "In the record: somebody has deleted it, so its content is erased."),
+}
+TOLD = {
+    "anyOf": [
+        ref("Job"),
+        said(
+            shape({"id": TEXT, "job_id": TEXT, "status": TEXT}, ("id", "job_id", "status")),
+            "In another system's words.",
+        ),
+    ]
 }
 RESULT = shape({"status": WHOLE, "job": ref("Job"), "error": ref("Problem")}, ("status",))
 RESULTS = shape({"results": listed(ref("Result")), "warnings": listed(TEXT)}, ("results",))

@@ -13,6 +13,7 @@ import pytest
 
 import jobqueue
 from _jobqueue.keys import parse_keys
+from _jobqueue.web import dialects, routes
 from tests.harness import EMBEDDED, ROOT, System
 
 README = (ROOT / "README.md").read_text()
@@ -76,3 +77,19 @@ def test_links_between_documents_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / link.replace("http://localhost:8000/", "docs")).exists(), (page.name, link)
+
+
+def test_what_others_are_told_to_ask_is_there() -> None:
+    """docs/coming-from.md: the services, keys and calls in the column `here`."""
+    lines = (ROOT / "docs/coming-from.md").read_text().splitlines()
+    here = "\n".join(line.split("|")[-2] for line in lines if line.startswith("|"))
+    calls = "\n".join(line for line in lines if "`GET" in line or "`POST" in line)
+    compose = (ROOT / "docker-compose.yml").read_text()
+    for names in re.findall(r"docker compose logs -f (\w+)`, `… (\w+)`", here):
+        assert all(f"\n  {name}:\n" in compose for name in names), names
+    keys = (ROOT / "docs/redis.md").read_text()
+    for key in re.findall(r"jq:\{default\}:(\w+)", here):
+        assert f"`{key}" in keys or f"{key}`" in keys, key
+    described = {(route.method, route.path) for room in (routes, dialects) for route in room.ROUTES}
+    for method, path in re.findall(r"`(GET|POST) (/[\w/<>-]*)", calls):
+        assert (method, path.replace("<id>", "<job_id>")) in described, path

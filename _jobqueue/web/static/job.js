@@ -166,6 +166,7 @@ function factsOf(job) {
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
     job.scheduled_for && ['Scheduled for', when(job.scheduled_for)],
     tags.length > 0 && ['Tags', tags],
+    job.traceparent && ['Trace', h('code', job.traceparent)],
     job.after && ['Waits for', waitsFor(job)],
   ]);
 }
