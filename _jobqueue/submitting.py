@@ -33,6 +33,8 @@ class JobOptions(TypedDict, total=False):
     name: str | None
     after: Sequence[str]
     when: str
+    traceparent: str | None
+    tracestate: str | None
 
 
 class Submits(Protocol):

@@ -34,6 +34,7 @@ from _jobqueue.store.ids import new_id
 from _jobqueue.store.rows import job_of
 from _jobqueue.strict_json import encode_json
 from _jobqueue.tokens import make_token
+from _jobqueue.trace_context import unpacked
 
 HOUR_MS = 3_600_000
 SNOOZES_MOST = 10_000
@@ -153,7 +154,7 @@ class Ledger:
         now = self.now()
         kept = self.kept[job_id] = self._living[job_id] = Kept(job_id, queue, {}, unique=job.unique_key)
         score = (MAX_PRIORITY - int(job.priority)) * PRIORITY_STEP + self._seq
-        kept.set("status", "queued", "score", score, "created", now, "delay", job.due(), *fields)
+        kept.set("status", "queued", "score", score, "created", now, "delay", job.due(), *fields, *job.beside())
         if (expires_s := getattr(job, "expires_s", None)) is not None:
             kept.set("expires_ms", round(expires_s * 1000))
         if job.tags:
@@ -202,7 +203,8 @@ class Ledger:
             attempt, token = kept.number(b"attempts") + 1, make_token("inline-1", self._claims)
             kept.set("status", "processing", "token", token, "started", self.now(), "attempts", attempt)
             timeout = kept.number(b"timeout_ms") or None
-            return Claimed(kept.id, token, kept.type, joined("payload", kept.hash), attempt, timeout)
+            trace = unpacked(kept.hash.get(b"trace", b"").decode())
+            return Claimed(kept.id, token, kept.type, joined("payload", kept.hash), attempt, timeout, None, *trace)
 
     def settle(self, end: Settlement) -> None:
         """What becomes of a job whose attempt has ended so."""

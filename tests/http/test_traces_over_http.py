@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Server, System, eventually
+from tests.harness import ROOT, Server, System, eventually
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 STATE = "congo=t61rcWkgMzE"
@@ -95,10 +95,10 @@ def test_they_are_no_members_of_a_job(traced: System) -> None:
 
 
 def test_with_an_sdk_api_and_worker_make_spans(system: System, tmp_path: Path) -> None:
-    pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is in requirements-dev.txt")
+    pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is in requirements-traces.txt")
     (tmp_path / "sitecustomize.py").write_text(SDK)
     (tmp_path / "traced_jobs.py").write_text(HANDLERS)
-    path = {"PYTHONPATH": str(tmp_path)}
+    path = {"PYTHONPATH": f"{tmp_path}:{ROOT}/.venv/traces"}
     api = system.api(**path)
     worker = system.worker("--handlers", str(tmp_path / "traced_jobs.py"), **path)
     job_id = system.post("/jobs", {"type": "it"}, traceparent=PARENT).json()["job_id"]

@@ -194,10 +194,10 @@ def test_log_lines_of_a_job_name_its_trace(queue: JobQueue, slot: Conversation) 
     queue.submit("it")
     lines = []
     for claimed in slot.exchange(want=2)[1]:
-        running.job = claimed
+        running.set(claimed)
         record = logging.LogRecord("mine", logging.INFO, "", 0, "hello", None, None)
         lines.append(json.loads(_Json().format(record)))
-        running.job = None
+        running.set(None)
     assert [line.get("traceparent") for line in lines] == [PARENT, None]
 
 
@@ -207,7 +207,7 @@ def test_log_lines_of_a_job_name_its_trace(queue: JobQueue, slot: Conversation) 
 @pytest.fixture
 def exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The SDK's in-memory exporter, as a process has it that has chosen an SDK."""
-    trace = pytest.importorskip("opentelemetry.trace", reason="opentelemetry-sdk is in requirements-dev.txt")
+    trace = pytest.importorskip("opentelemetry.trace", reason="opentelemetry-sdk is in requirements-traces.txt")
     sdk = pytest.importorskip("opentelemetry.sdk.trace")
     memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
     export = pytest.importorskip("opentelemetry.sdk.trace.export")
