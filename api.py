@@ -198,7 +198,8 @@ class Front:
     def _log(self, environ: dict[str, Any], began: float) -> None:
         method, status = environ["REQUEST_METHOD"], environ["jobqueue.status"]
         acted = environ.get(ACTED, {})
-        if status < 400 and not acted and (method in ("GET", "HEAD") or not self.log_all):  # people poll
+        polls = method in ("GET", "HEAD") or (method == "POST" and status == 204)  # people, and workers without work
+        if status < 400 and not acted and (polls or not self.log_all):
             return
         reason = {"reason": environ["jobqueue.reason"]} if "jobqueue.reason" in environ else {}
         self.log(

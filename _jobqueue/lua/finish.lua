@@ -22,7 +22,7 @@ local function add_time(kind, ms)
       break
     end
   end
-  counts[kind .. ':' .. bucket], counts[kind .. ':sum'] = 1, math.floor(ms)
+  counts[string.format('%s:%s', kind, bucket)], counts[kind .. ':sum'] = 1, math.floor(ms)
 end
 
 if before[1] == 'processing' and before[2] == token then

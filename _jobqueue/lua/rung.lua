@@ -17,7 +17,7 @@ while ARGV[at] do
     end
     answers[#answers + 1] = work
     if ARGV[1] == '1' then
-      call('ZREM', prefix .. 'kits', '') -- a first write that a full Redis allows
+      call('DEL', prefix .. 'bell:') -- a first write that a full Redis allows
       call('ZADD', prefix .. 'kits', now, kit)
       for i = at + 3, at + 2 + n do call('ZADD', prefix .. 'workers', 'XX', now, ARGV[i]) end
     end
