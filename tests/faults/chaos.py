@@ -7,15 +7,18 @@ import argparse
 import random
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import redis
 
 from tests.faults.proxy import APPLIED, BEFORE, Strike
+from tests.faults.rows_of_http_workers import add_http_workers
 from tests.faults.stage import LEASE_S, Actor, Stage, Verdict
 from tests.harness import Server
 
@@ -135,7 +138,9 @@ def run(seconds: float, seed: int, fsync: str = "always") -> tuple[Verdict, Scen
     Redis syncs each write: with everysec it may keep writes to itself while the disk is busy, and lose them when it is
     killed; here only our own losses count."""
     stage = Stage(seed, server=Server("--appendfsync", fsync))
+    counts = tempfile.NamedTemporaryFile(prefix="jobqueue-http-")
     try:
+        add_http_workers(stage, Path(counts.name))
         scene = Scene(stage)
         stage.producer.start()
         until = time.monotonic() + seconds
@@ -152,6 +157,7 @@ def run(seconds: float, seed: int, fsync: str = "always") -> tuple[Verdict, Scen
         return verdict, scene
     finally:
         stage.close()
+        counts.close()
 
 
 def main() -> int:
