@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -138,9 +139,10 @@ def run(seconds: float, seed: int, fsync: str = "always") -> tuple[Verdict, Scen
     Redis syncs each write: with everysec it may keep writes to itself while the disk is busy, and lose them when it is
     killed; here only our own losses count."""
     stage = Stage(seed, server=Server("--appendfsync", fsync))
-    counts = tempfile.NamedTemporaryFile(prefix="jobqueue-http-")
+    folder = Path(tempfile.mkdtemp(prefix="jobqueue-http-"))
     try:
-        add_http_workers(stage, Path(counts.name))
+        (folder / "counts").touch()
+        add_http_workers(stage, folder / "counts")
         scene = Scene(stage)
         stage.producer.start()
         until = time.monotonic() + seconds
@@ -157,7 +159,7 @@ def run(seconds: float, seed: int, fsync: str = "always") -> tuple[Verdict, Scen
         return verdict, scene
     finally:
         stage.close()
-        counts.close()
+        shutil.rmtree(folder)
 
 
 def main() -> int:
