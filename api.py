@@ -56,6 +56,7 @@ ROOMS = (
     "routes",
     "history",
     "search",
+    "tags",
     "schedules",
     "claims",
     "dialects",

@@ -9,6 +9,8 @@ from collections.abc import Collection
 
 from _jobqueue.config import Config
 from _jobqueue.store.remotes import Waiting
+from _jobqueue.store.tags import Seen
+from _jobqueue.tally import Wait
 from _jobqueue.web.compression import File
 from _jobqueue.web.diagnosis import Advice, Patience
 from _jobqueue.web.overview import Overview
@@ -32,8 +34,9 @@ class Backend:
         # Where no record is kept, what the queue has forgotten is nowhere.
         self.record = RecordThreads(config.history_url, config.api_threads) if config.history_url else None
         self.checking = threading.Lock()
-        self.waiters, self._seen = Waiters[str | Waiting](self._happened, config.api_waiters), dict[str, str]()
-        self._said = 0.0
+        # For the end of a job, by its id, or of a tag's jobs; for work.
+        self.waiters = Waiters[str | Wait | Waiting](self._happened, config.api_waiters)
+        self._seen, self._counted, self._said = dict[str, str](), Seen(), 0.0
         self.description: File  # of the API: set when all routes are known
 
     def bound_to(self, queues: tuple[str, ...]) -> Backend:
@@ -55,15 +58,18 @@ class Backend:
         self.jobs, self.probe = jobs, probe
         self.advice, self.overview = Advice(jobs, patience), Overview(jobs, patience)
 
-    def _happened(self, awaited: Collection[str | Waiting], anew: bool) -> list[str | Waiting]:
-        """For the one thread that looks for all who wait: jobs that have ended, and claims for which there is work."""
+    def _happened(self, awaited: Collection[str | Wait | Waiting], anew: bool) -> list[str | Wait | Waiting]:
+        """For the one thread that looks for all who wait."""
         if anew:
             self._seen.clear()
+            self._counted = Seen()
         job_ids = [each for each in awaited if isinstance(each, str)]
+        tags = [each for each in awaited if isinstance(each, Wait)]
         claims = [each for each in awaited if isinstance(each, Waiting)]
-        happened: list[str | Waiting] = list(self.jobs.ended(job_ids, self._seen)) if job_ids else []
+        over: list[str | Wait | Waiting] = [*self.jobs.ended(job_ids, self._seen)] if job_ids else []
+        over += self.jobs.tags.ended(tags, self._counted) if tags else []
         if claims:
             say = time.monotonic() - self._said > SAY_S
-            happened += self.jobs.remotes.rung(claims, say_that_they_live=say)
+            over += self.jobs.remotes.rung(claims, say_that_they_live=say)
             self._said = time.monotonic() if say else self._said
-        return happened
+        return over

@@ -49,7 +49,7 @@ def shown_in_readme() -> str:
     section = (ROOT / "README.md").read_text().split("## Workers in any language")[1].split("\n## ")[0]
     block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
     assert block and len(block[1].splitlines()) <= 8
-    return block[1]
+    return block[1].replace("API=http://localhost:8000 ", "")
 
 
 def go_built(tmp_path: Path) -> str:
