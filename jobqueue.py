@@ -32,6 +32,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     slots              hash    slot -> sequence number of its last claim
     workers            zset    worker -> last beat
     worker:<worker>    string  what it is and runs, JSON
+    remote:<worker>    hash    of a worker that speaks HTTP: its claims, see lua/parts/remotes.lua; it ends by itself
     kits               zset    kit -> last beat of a worker that has it; a kit is the set of types that a worker handles
     kit:<kit>          zset    its types -> their timeouts in ms
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
@@ -70,8 +71,9 @@ no longer holds it is refused. Success is recorded at most once.
 
 from __future__ import annotations
 
+import copy
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from _jobqueue.by_type import ByType
@@ -114,6 +116,7 @@ from _jobqueue.records import (
 )
 from _jobqueue.redis_version import too_old
 from _jobqueue.store import formats, ready
+from _jobqueue.store.bound import BoundRegistry
 from _jobqueue.store.by_type import look_by_type
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.children import Children
@@ -126,6 +129,7 @@ from _jobqueue.store.pages import Pages
 from _jobqueue.store.reads import Reads
 from _jobqueue.store.recovery import Recovery
 from _jobqueue.store.registry import Registry
+from _jobqueue.store.remotes import Remotes
 from _jobqueue.store.report import report_on
 from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.searches import Searches
@@ -190,7 +194,10 @@ class JobQueue:
         self.policy = defaults or Policy()
         self.store = Store(url, self.policy, timeout_s, retries)
         self._durability = Durability(durability, self.store)
-        self._registry = Registry(self.store, self._durability, queues_max)
+        self._use(Registry(self.store, self._durability, queues_max))
+
+    def _use(self, registry: Registry) -> None:
+        self._registry = registry
         self._reads = Reads(self.store, self._registry)
         self.tags = Tags(self.store, self._registry)
         self._pages = Pages(self.store, self._registry, self._reads, self.tags)
@@ -204,6 +211,13 @@ class JobQueue:
         self.recovery = Recovery(self.store)  # what a reaper calls
         self.marks = Marks(self.store)  # what a process of the record calls
         self.schedules = Schedules(self.store, self._registry)
+        self.remotes = Remotes(self.store, self._registry)  # what workers call that speak HTTP
+
+    def bound_to(self, queues: Collection[str]) -> JobQueue:
+        """The same Redis, as somebody sees it for whom there are no other queues than these."""
+        other = copy.copy(self)
+        other._use(BoundRegistry(self._registry, self.store, queues))
+        return other
 
     # -- submit
 
@@ -309,25 +323,28 @@ class JobQueue:
 
     # -- operate
 
-    def cancel(self, job_id: str) -> str:
-        """Cancel a job: 'cancelled' when it waited, 'asked' when its handler was asked to stop. Conflict when it has ended."""
-        return self._operations.one("cancel", job_id)
+    # ``by``: the operator, for a step of each job; '' for one without a name, None for no step
 
-    def retry(self, job_id: str, payload: Any = SAME) -> str:
+    def cancel(self, job_id: str, *, force: bool = False, by: str | None = None) -> str:
+        """Cancel a job: 'cancelled' when it waited, 'asked' when its handler was asked to stop; with ``force`` that is interrupted
+        as at its timeout: 'stopped'. Conflict when it has ended."""
+        return self._operations.cancel(job_id, force, by)
+
+    def retry(self, job_id: str, payload: Any = SAME, *, by: str | None = None) -> str:
         """Queue a failed or cancelled job again with fresh attempts, perhaps another payload: 'retried'. Else Conflict."""
-        return self._operations.retry(job_id, payload)
+        return self._operations.retry(job_id, payload, by)
 
-    def run_now(self, job_id: str) -> str:
+    def run_now(self, job_id: str, *, by: str | None = None) -> str:
         """Make a scheduled job due now: 'queued'. Conflict for a job that has started or ended."""
-        return self._operations.one("run", job_id)
+        return self._operations.one("run", job_id, by=by)
 
     def delete(self, job_id: str) -> None:
         """Forget a job. Conflict while it is processing."""
         self._operations.delete(job_id)
 
-    def act_on(self, action: str, job_ids: Iterable[str], *, dry_run: bool = False) -> Acted:
+    def act_on(self, action: str, job_ids: Iterable[str], *, dry_run: bool = False, by: str | None = None) -> Acted:
         """Do retry, cancel, delete or run to each of some jobs, or count those that allow it. Repeating is harmless."""
-        return self._operations.act_on(action, job_ids, dry_run)
+        return self._operations.act_on(action, job_ids, dry_run, by)
 
     def sweep(
         self,
@@ -337,14 +354,15 @@ class JobQueue:
         cursor: str | None = None,
         dry_run: bool = False,
         most: int = ACT_MOST,
+        by: str | None = None,
     ) -> Acted:
         """The same to jobs that match, oldest first: to ``most`` (more in a dry run) of those that were there at the first
         call. ``cursor`` continues. Without a status, only the statuses that allow the action count as matching."""
-        return self._sweeps.sweep(action, wanted, cursor, dry_run, most)
+        return self._sweeps.sweep(action, wanted, cursor, dry_run, most, by)
 
-    def requeue_dead(self, queue: str, *, most: int = REQUEUE_MOST) -> tuple[int, int]:
+    def requeue_dead(self, queue: str, *, most: int = REQUEUE_MOST, by: str | None = None) -> tuple[int, int]:
         """Retry the queue's dead letters, oldest first, in bounded steps. Returns how many, and how many are left."""
-        return self._sweeps.requeue_dead(queue, most)
+        return self._sweeps.requeue_dead(queue, most, by)
 
     def pause(self, queue: str, paused: bool = True) -> None:
         """Stop a queue from giving out jobs, or let it go on. NotFound for a queue that was never used."""

@@ -165,7 +165,10 @@ class Reaper:
 
     def _lease_of(self, queue: str, worker: str) -> float:
         if (queue, worker) not in self.leases:
-            self.leases[queue, worker] = self.recovery.lease_s(queue, worker) or self.lease_s
+            lease_s, may_change = self.recovery.lease_s(queue, worker)
+            if may_change:
+                return lease_s or self.lease_s
+            self.leases[queue, worker] = lease_s or self.lease_s
         return self.leases[queue, worker]
 
     def _say(self, queue: str, expired: list[Expired], outcomes: list[str]) -> None:

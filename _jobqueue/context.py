@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from _jobqueue.new_job import NewJob
-from _jobqueue.records import Claimed, Job
+from _jobqueue.records import LOG_LINE_CHARS, Claimed, Job
 from _jobqueue.spans import following
 
 if TYPE_CHECKING:  # at run time nobody needs it
     from typing_extensions import Unpack
 
     from _jobqueue.submitting import JobOptions
-
-LOG_LINE_CHARS = 200
 
 
 class Interrupted(BaseException):

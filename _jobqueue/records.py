@@ -49,6 +49,7 @@ PAGE_BYTES = 2**20  # of a list's answer
 SHOWN_BYTES = 2048  # of a payload or a result in lists, as in lua/rows.lua
 HITS_MOST = 20  # jobs that one search shows
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
+LOG_LINES, LOG_LINE_CHARS = 100, 200  # of a job
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
 HISTORY_LOST_MS = 15_000  # the same for a process of the record
@@ -120,6 +121,7 @@ class Job:
     traceparent: str | None = None  # the trace that it belongs to
     tracestate: str | None = None
     words: str | None = None  # of another system, in which HTTP shows it
+    actions: list[dict[str, Any]] = field(default_factory=list)  # of operators: at, action, by
     # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
     truncated: Sequence[str] = ()
     previews: Mapping[str, str] | None = None
@@ -185,6 +187,7 @@ class Job:
             **({"schedule": self.schedule, "scheduled_for": rfc3339(self.scheduled_for_ms)} if self.schedule else {}),
             **({"traceparent": self.traceparent} if self.traceparent else {}),
             **({"tracestate": self.tracestate} if self.tracestate else {}),
+            **({"actions": self.actions} if self.actions else {}),
             **{f"{name}_preview": text for name, text in (self.previews or {}).items()},
             **({"truncated": list(self.truncated)} if self.truncated else {}),
         }
@@ -438,7 +441,12 @@ class Look:
     minutes: dict[int, dict[str, int]]
 
     def lives(self, worker: str) -> bool:
-        return worker in self.workers and self.books.now_ms - self.workers[worker]["beat_ms"] < BEAT_LOST_MS
+        info = self.workers.get(worker)
+        if not info:
+            return False
+        # One that speaks HTTP is silent while it works, for its lease at most.
+        silent_ms = max(BEAT_LOST_MS, 1000 * info["lease_s"]) if info.get("http") else BEAT_LOST_MS
+        return bool(self.books.now_ms - info["beat_ms"] < silent_ms)
 
     def living(self) -> list[dict[str, Any]]:
         return [info for worker, info in self.workers.items() if self.lives(worker)]

@@ -39,15 +39,20 @@ class Recovery:
         """The slots of a worker."""
         with weather:
             rows = self._store.client(queue).hscan_iter(f"{prefix_of(queue)}slots", match=f"{worker}-*", count=500)
-            return [slot.decode() for slot, _ in rows]
+            slots = [slot.decode() for slot, _ in rows]
+            return [
+                slot for slot in slots if slot.rpartition("-")[0] == worker
+            ]  # not those of one whose name is longer
 
-    def lease_s(self, queue: str, worker: str) -> float | None:
-        """The length of the leases of a worker, as its beat says; None when it says nothing."""
+    def lease_s(self, queue: str, worker: str) -> tuple[float | None, bool]:
+        """The length of the leases of a worker, as its beat says; None when it says nothing. And whether that may change: one
+        that speaks HTTP may ask for longer ones."""
         try:
             info = json.loads(self._store.ask("GET", f"{prefix_of(queue)}worker:{worker}") or b"{}")
-            return float(info["lease_s"])
+            remote = bool(info.get("http"))
+            return float(info["longest_lease_s" if remote else "lease_s"]), remote
         except (ValueError, TypeError, LookupError):  # of another version, or written by a hand
-            return None
+            return None, False
 
     def leave(self, queue: str, worker: str, slots: Iterable[str], beat: bytes = b"") -> bool:
         """Forget a worker whose slots hold nothing (``beat``: only if it has not beaten since)."""

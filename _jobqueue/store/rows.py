@@ -8,6 +8,7 @@ from typing import Any
 
 from _jobqueue.pieces import joined
 from _jobqueue.records import (
+    BEAT_LOST_MS,
     DEFAULT_TYPE,
     ENDED,
     MAX_PRIORITY,
@@ -81,6 +82,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         traceparent=traceparent,
         tracestate=tracestate,
         words=fields[b"words"].decode() if b"words" in fields else None,
+        actions=_actions(fields),
         truncated=tuple(cut),
         previews=_previews(fields, cut),
     )
@@ -93,6 +95,12 @@ def _after(fields: dict[bytes, bytes], cut: list[str]) -> list[str]:
     if b"more_after" in fields and not rest:
         cut.append("after")
     return [text.split()[0].decode() for text in (*first, *rest)]
+
+
+def _actions(fields: dict[bytes, bytes]) -> list[dict[str, Any]]:
+    """What operators did to it, as lua/operate.lua notes it."""
+    rows = (line.split(" ", 3) for line in fields.get(b"acts", b"").decode(errors="replace").splitlines())
+    return [{"at": rfc3339(int(at)), "action": action, "by": by or None} for at, action, _, by in rows]
 
 
 def _previews(fields: dict[bytes, bytes], cut: Sequence[str]) -> dict[str, str] | None:
@@ -148,12 +156,26 @@ def _backlog_of(row: Sequence[Any]) -> Backlog:
 def look_of(answer: Sequence[Any]) -> Look:
     books, (types, workers, rows) = books_of(answer[:BOOKS]), answer[BOOKS:]
     last = books.now_ms // 60_000
+    rows_of_workers = {name.decode(): _worker_of(info, int(beat), books.now_ms) for name, beat, info in workers}
     return Look(
         books,
         [name.decode() for name in types],
-        {name.decode(): json.loads(info) | {"beat_ms": int(beat)} for name, beat, info in workers},
+        {name: info for name, info in rows_of_workers.items() if info},
         {last - ago: {name.decode(): int(n) for name, n in pairs_of(row).items()} for ago, row in enumerate(rows)},
     )
+
+
+def _worker_of(info: bytes, beat_ms: int, now_ms: int) -> dict[str, Any]:
+    """What a worker said of itself. {} of one that speaks HTTP and may have ended: it holds nothing, and says no goodbye."""
+    said: dict[str, Any] = json.loads(info) | {"beat_ms": beat_ms}
+    if not said.get("http"):
+        return said
+    said["lease_s"] = said.pop("longest_lease_s")  # as lua/parts/remotes.lua writes it
+    if not said["running"] and now_ms - beat_ms >= BEAT_LOST_MS:
+        return {}
+    runs = [(run, run.pop("since_ms")) for run in said["running"]]
+    said["running"] = [run | {"for_s": max(0, now_ms - since_ms) / 1000} for run, since_ms in runs]
+    return said
 
 
 def kind_of(row: Sequence[Any]) -> Kind:

@@ -73,7 +73,7 @@ class Submits:
             try:
                 encoded[index] = job.fields()
                 by_queue.setdefault(self._queue_of(job), []).append(index)
-            except (Invalid, Unavailable) as error:
+            except (Invalid, NotFound, Unavailable) as error:
                 encoded.pop(index, None)
                 answers[index] = Submitted(None, error=error)
         if encoded:
@@ -134,7 +134,7 @@ class Submits:
         return Request(queues[0], list(jobs), encoded, references=references)
 
     def _queue_of(self, job: NewJob) -> str:
-        return job.queue or self._registry.queue_for(job.type)
+        return self._registry.open_to_us(job.queue or self._registry.queue_for(job.type))
 
     def _store_all(
         self,

@@ -176,9 +176,10 @@ def _problems(queue: str, look: Look) -> Iterator[Finding]:
         )
     for worker, info in look.workers.items():
         if not look.lives(worker):
+            process = "over HTTP from" if info.get("http") else f"pid {info.get('pid')} on"
             yield Finding(
                 "worker_lost",
-                f"worker {worker} of the queue {queue} (pid {info.get('pid')} on {info.get('host')}) was last heard of {_span(books.now_ms - info['beat_ms'])} ago: "
+                f"worker {worker} of the queue {queue} ({process} {info.get('host')}) was last heard of {_span(books.now_ms - info['beat_ms'])} ago: "
                 "what it ran is taken back when its leases end; see on its host why it has stopped",
                 queue,
                 worker,
@@ -197,7 +198,7 @@ def _settings(queue: str, look: Look, lease_s: float) -> Iterator[Finding]:
     if look.books.reaper_lives and look.books.reaper_lease_ms:
         named.setdefault(look.books.reaper_lease_ms / 1000, "the reaper")
     for worker, info in look.workers.items():
-        if look.lives(worker) and isinstance(info.get("lease_s"), (int, float)):
+        if look.lives(worker) and isinstance(info.get("lease_s"), (int, float)) and not info.get("http"):
             named.setdefault(info["lease_s"], f"worker {worker}")
     if len(named) > 1:
         said = ", ".join(f"{lease:g} for {who}" for lease, who in named.items())
@@ -363,7 +364,7 @@ def _processing(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     if progress.get("fraction") is not None:
         parts.append(f"{progress['fraction']:.0%} done" + (f" ({progress['note']})" if progress.get("note") else ""))
     if job.cancel_asked:
-        parts.append("its handler was asked to stop")
+        parts.append(f"its handler was asked to stop {_span(look.books.now_ms - (job.cancel_requested_ms or 0))} ago")
     if job.worker and not look.lives(job.worker):
         parts.append("but that worker is not heard of any more: the job is taken back when its lease ends")
         if misses_reaper:

@@ -178,7 +178,7 @@ def remembered(backend: Backend, job_id: str) -> Job:
     if backend.record and backend.jobs.is_leaving(job_id):  # first: the record is written before this ceases to be so
         raise NotFound(f"there is no job {job_id}")
     row = backend.record.ask(lambda record: record.get(job_id)) if backend.record and JOB_ID.fullmatch(job_id) else None
-    if row is None or row.deleted:
+    if row is None or row.deleted or not backend.shows(row.job.queue):
         raise NotFound(f"there is no job {job_id}")
     return row.job
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from _jobqueue.keys import ANY_KEY
 from _jobqueue.records import ACT_MOST, REQUEUE_MOST
-from _jobqueue.web import flows, jobs, operations, queues, status
+from _jobqueue.web import flows, jobs, operations, operators, queues, status
 from _jobqueue.web.inputs import MAX_BATCH_JOBS
 from _jobqueue.web.openapi import ANYBODY, OUR_HOSTS, Route
 from _jobqueue.web.schemas import (
@@ -11,6 +12,7 @@ from _jobqueue.web.schemas import (
     ANYTHING,
     BATCH,
     BULK,
+    CANCEL,
     FLOW,
     KINDS,
     METRICS,
@@ -20,6 +22,7 @@ from _jobqueue.web.schemas import (
     RESULTS,
     RETRY,
     TOLD,
+    WHOAMI,
     WORKERS,
     ref,
 )
@@ -59,7 +62,7 @@ ROUTES = (
     Route("POST", "/jobs/<job_id>/retry", "admin", "Jobs", "retry", "Run a failed or cancelled job again, with fresh attempts",
           {200: JOB}, operations.retry, (), RETRY, needs_body=False, also=(409,)),
     Route("POST", "/jobs/<job_id>/cancel", "admin", "Jobs", "cancel", "Cancel a job, or ask its handler to stop",
-          {200: JOB, 202: JOB}, operations.cancel, also=(409,)),
+          {200: JOB, 202: JOB}, operations.cancel, (), CANCEL, needs_body=False, also=(409,)),
     Route("POST", "/jobs/<job_id>/run", "admin", "Jobs", "runNow", "Run a scheduled job now",
           {200: JOB}, operations.run_now, also=(409,)),
     Route("GET", "/dlq", "read", "Dead letters", "deadLetters", "List dead letters",
@@ -86,6 +89,8 @@ ROUTES = (
           {200: VERDICT}, queues.check, also=(409,)),
     Route("GET", "/workers", "read", "Queues and workers", "workers", "See the workers",
           {200: WORKERS}, queues.workers),
+    Route("GET", "/whoami", ANY_KEY, "Health", "whoami", "The name, scope and queues of the key",
+          {200: WHOAMI}, operators.whoami),
     Route("GET", "/metrics", "read", "Health", "metrics", "Counts, as JSON or for Prometheus",
           {200: METRICS}, status.metrics, ("format",)),
     Route("GET", "/stats", "read", "Health", "stats", "What is wrong, rates, queues, workers, types and the last hour in one answer",

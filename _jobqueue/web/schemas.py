@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from _jobqueue.by_type import OTHER, TYPES_KEPT
+from _jobqueue.keys import SCOPES, WORK
 from _jobqueue.records import (
     ACT_MOST,
     ACTIONS,
@@ -192,6 +193,10 @@ JOB = shape(
         "snoozed_at": said(maybe(TIME), "When it last did."),
         "expires_s": said(NUMBER, "Within that time it must start, or is cancelled."),
         "expires_at": said(maybe(TIME), "The end of that time; null while it is blocked, and once it is cancelled."),
+        "actions": said(
+            listed(full(at=TIME, action={"enum": ["cancel", "stop", "retry", "run"]}, by=maybe(TEXT))),
+            "What operators did to it, with the name of their key; the latest 20, not in lists.",
+        ),
         "schedule": said(TEXT, "Of a job that a schedule has made: its name."),
         "scheduled_for": said(maybe(TIME), "The due time that it is for; null for an operator's run."),
         "traceparent": said(TEXT, "Of a job that belongs to a trace: the header of its submit, or the span of that."),
@@ -280,6 +285,20 @@ EXPLANATION = full(
 
 # --------------------------------------------------------------------------------------------------------- operations
 
+CANCEL = shape(
+    {
+        "force": said(
+            {**SWITCH, "default": False},
+            "A running handler is not only asked: it is interrupted, as at its timeout. Of a worker that speaks HTTP the job is taken.",
+        )
+    },
+    additionalProperties=False,
+)
+WHOAMI = full(
+    name=said(maybe(TEXT), "Null where no keys are set."),
+    scope={"enum": [*SCOPES, WORK]},
+    queues=said({"type": ["array", "null"], "items": TEXT}, "Those that there are for it; null for all."),
+)
 RETRY = shape(
     {"payload": {"description": "Another payload for it. Without one it keeps its own."}}, additionalProperties=False
 )
@@ -338,6 +357,7 @@ WORKER = shape(
     {
         **alike(TEXT, "worker", "queue", "host", "version"),
         **alike(WHOLE, "pid", "threads"),
+        "http": said(SWITCH, "True of one that claims over HTTP: it is heard of when it calls."),
         "marks": said(SWITCH, "It marks what it changes, for the record; a worker of an earlier release does not."),
         "lease_s": said(NUMBER, "PROCESSING_TIMEOUT_S of the worker: without a beat for so long, it is dead."),
         "types": listed(TEXT),

@@ -64,6 +64,8 @@ class Attempts:
             running.set(None)
 
     def timed_out(self, run: Run) -> Settlement:
+        if run.forced:
+            return Settlement(run.job.id, run.job.token, "cancelled", fields=run.changes())
         job, policy = run.job, self.policies.get(run.job.type)
         if job.timeout_ms:
             advice = "its timeout_s; submit it with a longer one"

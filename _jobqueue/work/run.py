@@ -12,9 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from _jobqueue.context import Interrupted, TimedOut
-from _jobqueue.records import Claimed
-
-LOG_LINES = 100
+from _jobqueue.records import LOG_LINES, Claimed
 
 T = TypeVar("T")
 _NOTHING: Any = object()
@@ -51,6 +49,7 @@ class Run:
         self.task: Task | None = None  # of a handler that is async
         self.started = time.monotonic()
         self.deadline = self.started + timeout_s
+        self.forced = False  # it ends because an operator stops it
         self._process, self._thread = _pid, threading.get_ident()
         self._lock = threading.Lock()  # guards what follows; no code of a handler runs while it is held
         self._inside = self._thrown = False
@@ -82,13 +81,18 @@ class Run:
         """Whether this is a process that the handler has forked, as far as Python knows."""
         return self._process != _pid
 
+    def stop_now(self) -> None:
+        """An operator stops it: the watch interrupts it as if its time were up."""
+        if not self.forced:
+            self.forced, self.deadline = True, min(self.deadline, time.monotonic())
+
     def interrupt(self) -> bool:
         """Stop the attempt at its timeout, from another thread. False when it was interrupted before, or has ended."""
         with self._lock:
             if self._thrown or not self._inside:
                 return False
             self._thrown = True
-            self.stopped_for = "timeout"
+            self.stopped_for = "cancelled" if self.forced else "timeout"
             _throw(self._thread, TimedOut)
         self._cancel_task()
         return True

@@ -64,7 +64,7 @@ class Watch:
             return
         hung = sum(each.abandoned and not each.future.done() for each in self.shift.slots)
         self._log.warning(
-            "a handler does not yield after its timeout; its thread is lost",
+            f"a handler does not yield {'when it is stopped' if run.forced else 'after its timeout'}; its thread is lost",
             job=run.job.id,
             type=run.job.type,
             lost=hung,
