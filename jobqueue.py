@@ -1,12 +1,12 @@
 """The queue: its states, its keys in Redis, its promises; what users import.
 
     submit ─┬─> queued ──claim──> processing ──finish ok──────────────> done
-            ├─> scheduled ─promote─┘ ^  │ ├──error, attempts left─> scheduled (backoff)
+            ├─> scheduled ─promote─┘ ^  │ ├──error, attempts left─> scheduled (backoff); snooze ─> scheduled
             └─> blocked (below)      │  │ └──error, none left─────> failed ──retry──> queued
                                      │  └──lease ran out: reap ────> queued, or failed when attempts are spent
                                      └──release (drain, give back)
     blocked ──the jobs that it waits for have ended──> queued or scheduled; one is cancelled or gone ──> cancelled
-    queued, scheduled, blocked, processing ──cancel──> cancelled
+    queued, scheduled, blocked, processing ──cancel──> cancelled; queued, scheduled ──not started in time──> cancelled
 
 Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each queue):
 
@@ -18,6 +18,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     pauses             set     types that are paused
     strange            set     types that were submitted while no worker had published them, and have jobs that wait
     scheduled          zset    id -> due time
+    expires            zset    ids that have not started -> until when they may, where that is bounded
     blocked            zset    ids that wait for other jobs -> since when
     then:<id>          zset    jobs that wait for a job, or have waited -> the edge, see lua/parts/edges.lua
     after:<id>         list    jobs that a job waits for, or has waited for; the first four stand in its hash
@@ -41,7 +42,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
-    tally:<tag>        hash    how many of them have which status; the set recounts has tags that are to be counted anew
+    tally:<tag>        hash    how many of them have which status, see lua/parts/tags.lua
+    recounts           set     tags that are to be counted anew
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
     unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
@@ -52,17 +54,15 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
                                bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
-                               far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
-                               (until when a worker without a kit lived), tells (last tick of a reaper that tells children),
-                               looked (how far one has looked at edges), planned (the last revision of a schedule), rev (the last
-                               revision, while a record is kept), rev_claims (1: claims have one too), hold (most marks), history
-                               (when the record's process was last heard of, and what it said of its database)
+                               far the reaper has looked at what waits), unhandled (types that nobody handles), untold (until
+                               when a worker without a kit lived), tells (last tick of a reaper that tells children), looked
+                               (how far one has looked at edges), planned (a schedule's last revision), expires (1: see there),
+                               rev (last revision for the record), rev_claims (1: claims too), hold (most marks), history (its)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
 what was asked under an idempotency key, over all queues, for a day; ``jq:rate:<client>``, list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
-
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
 ``_jobqueue/lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: whoever
 no longer holds it is refused. Success is recorded at most once.
@@ -90,7 +90,7 @@ from _jobqueue.errors import (
 )
 from _jobqueue.hooks import on_start, on_stop
 from _jobqueue.inline import inline
-from _jobqueue.job_types import Fail, Retry, handler
+from _jobqueue.job_types import Fail, Retry, Snooze, handler
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
     ACT_MOST,
@@ -158,6 +158,7 @@ __all__ = [
     "Page",
     "Policy",
     "Retry",
+    "Snooze",
     "Submitted",
     "TooManyTypes",
     "TooNew",
@@ -359,8 +360,7 @@ class JobQueue:
         self._operations.delete_queue(queue)
 
     def admit(self, client: str, limit: int, window_ms: int) -> tuple[bool, int, int]:
-        """Count a client's request against its limit. Returns whether it is within it, how many are left, and ms until
-        there is room for another."""
+        """Count a client's request against its limit. Returns whether it is within it, how many are left, ms until more fit."""
         answer = self.store.run_at(f"jq:rate:{client}", "rate", [limit, window_ms])
         return bool(answer[0]), int(answer[1]), int(answer[2])
 

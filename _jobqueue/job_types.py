@@ -32,13 +32,31 @@ class Retry(Exception):
 
     def delay_ms(self) -> int:
         """``after`` as a settlement takes it. TypeError or ValueError for what is no length of time."""
-        if self.after is None:
-            return AGAIN
-        if not isinstance(self.after, (int, float)) or isinstance(self.after, bool):
-            raise TypeError(f"Retry(after={self.after!r}): after must be a number of seconds")
-        if not self.after <= MAX_DELAY_MS / 1000:  # nor is NaN
-            raise ValueError(f"Retry(after={self.after!r}): after must be at most {MAX_DELAY_MS // 1000} seconds")
-        return int(max(0, round(max(-1.0, self.after) * 1000)))
+        return AGAIN if self.after is None else _delay_ms(f"Retry(after={self.after!r})", self.after)
+
+
+class Snooze(Exception):
+    """Raised by a handler: not now; run the job again ``after`` seconds from now. It is no attempt. The 10,000th time it fails the
+    job instead, so that no job comes back for ever."""
+
+    after: float
+
+    def __init__(self, after: float) -> None:
+        self.after = after
+        super().__init__(f"snoozed for {self.delay_ms() / 1000:g} s")
+
+    def delay_ms(self) -> int:
+        """``after`` as a settlement takes it. TypeError or ValueError for what is no length of time."""
+        return _delay_ms(f"Snooze({self.after!r})", self.after)
+
+
+def _delay_ms(said: str, after: Any) -> int:
+    """A time that has passed is none."""
+    if not isinstance(after, (int, float)) or isinstance(after, bool):
+        raise TypeError(f"{said}: after must be a number of seconds")
+    if not after <= MAX_DELAY_MS / 1000:  # nor is NaN
+        raise ValueError(f"{said}: after must be at most {MAX_DELAY_MS // 1000} seconds")
+    return int(max(0, round(max(-1.0, after) * 1000)))
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class NewJob:
     priority: int | str = DEFAULT_PRIORITY
     delay_s: float | None = None
     run_at: str | datetime | None = None
+    expires_s: float | None = None  # cancelled if it has not started then
     max_attempts: int | None = None
     timeout_s: float | None = None
     backoff_s: float | None = None
@@ -103,7 +104,7 @@ class NewJob:
             yield "/max_attempts", f"must be a whole number from 1 to {MAX_ATTEMPTS}"
         if self.jitter is not None and not _number(self.jitter, 0, 1):
             yield "/jitter", "must be a number from 0 to 1"
-        times = (self.delay_s, self.timeout_s, self.backoff_s, self.max_backoff_s, self.run_at)
+        times = (self.delay_s, self.expires_s, self.timeout_s, self.backoff_s, self.max_backoff_s, self.run_at)
         if times != (None,) * len(times):
             yield from self._time_problems()
 
@@ -132,6 +133,7 @@ class NewJob:
     def _time_problems(self) -> Iterator[tuple[str, str]]:
         for name, low, high in (
             ("delay_s", 0, MAX_DELAY_MS),
+            ("expires_s", 1, MAX_DELAY_MS),
             ("timeout_s", MIN_TIMEOUT_MS, DAY_MS),
             ("backoff_s", 0, DAY_MS),
             ("max_backoff_s", 0, DAY_MS),
@@ -139,6 +141,8 @@ class NewJob:
             value = getattr(self, name)
             if value is not None and not _number(value, low / 1000, high / 1000):
                 yield f"/{name}", f"must be a number of seconds from {low / 1000:g} to {high / 1000:g}"
+        if _number(self.delay_s, 0, MAX_DELAY_MS) and _number(self.expires_s, 0, self.delay_s or 0):
+            yield "/expires_s", "must be longer than delay_s: the time begins with the submit"
         if self.run_at is not None:
             if self.delay_s is not None:
                 yield "/run_at", "give either run_at or delay_s"
@@ -153,6 +157,10 @@ class NewJob:
         if self.run_at is not None:
             return str(epoch_ms(self.run_at))
         return f"+{round(self.delay_s * 1000)}" if self.delay_s else ""
+
+    def times(self) -> str:
+        """The same and, where it must start within some time, that one."""
+        return self.due() if self.expires_s is None else f"{self.due()}/{round(self.expires_s * 1000)}"
 
     def fields(self) -> list[Field]:
         """What its hash holds besides status, score and times: field, value ..."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import redis
 
-from jobqueue import Fail, JobQueue, NewJob, Retry, handler
+from jobqueue import Fail, JobQueue, NewJob, Retry, Snooze, handler
 
 
 @handler("hold", timeout=60)
@@ -282,6 +282,28 @@ def retry_after(payload, ctx):
     if ctx.attempt == 1:
         raise Retry("not yet", after=payload)
     return "now"
+
+
+@handler("snooze", max_attempts=1)
+def snooze(payload, ctx):
+    """Put itself off for so many seconds, until the file ``gate`` exists. With ``hold``, first wait for that file."""
+    if "hold" in payload:
+        hold({"gate": payload["hold"]}, ctx)
+    if not Path(payload["gate"]).exists():
+        ctx.log("not yet")
+        raise Snooze(payload["after"])
+    return ctx.attempt
+
+
+@handler("snooze.twice", max_attempts=1)
+def snooze_twice(payload, ctx):
+    """``payload`` is a file that counts the times."""
+    with open(payload, "a+") as times:
+        times.write("x")
+        times.seek(0)
+        if len(times.read()) < 3:
+            raise Snooze(0.05)
+    return ctx.attempt
 
 
 @handler("fork")

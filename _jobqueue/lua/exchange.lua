@@ -1,4 +1,4 @@
--- needs: prelude jobs tokens places policy leases kinds tags edges ends failures lanes claims marks
+-- needs: prelude expiry jobs tokens places policy leases kinds tags edges ends failures lanes claims marks
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
 -- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
 -- the same jobs again: (slot, seq) is the token of the claim.
@@ -9,7 +9,8 @@
 --       10 its worker's kit, the name of the set of types that it handles; '' for one that takes any type, from `queue` alone
 --       11 number of attempts to settle (its own, or those of a slot that it replaces), then for each: id, token, outcome,
 --       delay in ms, kind, message, number of field-value pairs to store, field, value ...
---       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place);
+--       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place) | snoozed (it is not
+--       counted either, and follows after the delay);
 --       delay, kind, message: of a failed one, see parts/failures.lua
 -- Returns {settled, claimed, 1 when it stopped at its bound and there may be more for it, else 0, and 2 more when children are
 -- still to be told of an end (tell.lua)}: settled has 1 or 0 (refused:
@@ -67,6 +68,8 @@ local function settle()
       elseif outcome == 'cancelled' then -- an attempt that leaves a record, as any other without success
         job.failure = { kind = 'cancelled', message = 'it was asked to stop, and did', cancelled = true }
         job.failure.fields = { unpack(ARGV, first, last_pair) }
+      elseif outcome == 'snoozed' then
+        job.snooze = { delay = tonumber(ARGV[at + DELAY]), fields = { unpack(ARGV, first, last_pair) } }
       end
     end
   end
@@ -140,6 +143,7 @@ local told = write_ends(now, mine, true)
 
 -- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
 -- worker, it hits no other job's batch. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
+local too_late -- jobs that it takes out because they have not started in time
 local function claim(meta)
   local want, lease_ms, alive_ms, kit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9]), ARGV[10]
   local MOVES = 250 -- jobs that one claim parks or drops; at the bound it gives what it has
@@ -150,6 +154,8 @@ local function claim(meta)
   local lanes = meta[2] and lanes_for(kit) -- looked at while something is parked or a type is paused
   if meta[2] and not lanes then return nil end
 
+  -- Whether a job of `expires` stands there whose time is over; mostly a reaper has cancelled it.
+  local late = meta[6] and call('ZRANGEBYSCORE', key('expires'), '-inf', now_text, 'LIMIT', 0, 1)[1]
   local ids, attempts, rows, leases, timeouts, gone, moves, more, bytes = {}, {}, {}, {}, {}, {}, 0, false, 0
   local waiting, from, at, step, all = {}, 0, 1, want + SPARE, false -- the next of the queue, from this rank on
   while true do
@@ -170,6 +176,8 @@ local function claim(meta)
     local f, n = id and read_job(id) or {}, #ids
     local queued, again, job_type = f[1] == 'queued', f[3] and f[3] ~= '0', f[2] or DEFAULT_TYPE
     local timeout_ms = timeouts[job_type]
+    local expired = late and queued and (tonumber(call('ZSCORE', key('expires'), id)) or math.huge) <= now and unstarted(id)
+    if expired then queued = false end
     if queued and timeout_ms == nil then -- false: not for this worker, or not now
       if lanes and call('SISMEMBER', key('pauses'), job_type) == 1 then
         timeout_ms = false
@@ -204,6 +212,10 @@ local function claim(meta)
       elseif id then
         lanes.take(lane, id)
       end
+      if expired then
+        too_late = too_late or {}
+        too_late[#too_late + 1] = expired
+      end
     end
     if not lane then at = at + width end
   end
@@ -213,6 +225,8 @@ local function claim(meta)
     meta[2] = '1'
   end
   if #gone > 0 then call('ZREM', key('queue'), unpack(gone)) end
+  for _, job in ipairs(too_late or {}) do call('ZREM', key('expires'), job.id) end
+  if meta[6] and #ids > 0 then call('ZREM', key('expires'), unpack(ids)) end
   if #ids == 0 then return {}, more end
   local token = make_token(slot, seq)
   for i, id in ipairs(ids) do
@@ -223,8 +237,15 @@ local function claim(meta)
   return rows, more
 end
 
-local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused', 'rev', 'rev_claims')
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused', 'rev', 'rev_claims', 'expires')
 local claimed, more = claim(meta)
+if too_late then
+  ENDS, TALLIES, OWED = {}, {}, nil -- those that ended before are written
+  for _, job in ipairs(too_late) do expire(job, now, ended, mine) end
+  TALLIES.expired = #too_late
+  local heard = write_ends(now, mine, true) or {}
+  told = { queued = told and told.queued or heard.queued, left = told and told.left or heard.left }
+end
 if next(TAGGED) then pcall(count_tags, TAGGED, now) end
 if meta[4] then -- all that it has moved, with one revision; claims only where the record wants them too
   for _, job in ipairs(orphans) do mine[job.id] = true end

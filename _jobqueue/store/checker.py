@@ -9,6 +9,7 @@ from typing import Any
 
 from _jobqueue.errors import Unavailable
 from _jobqueue.records import INDEX_OF, STATUSES
+from _jobqueue.store.expiry_checks import expiry_problems
 from _jobqueue.store.rows import books_of
 from _jobqueue.store.schedule_checks import schedule_problems
 from _jobqueue.store.schedules import Schedules
@@ -53,6 +54,7 @@ class Checker:
         strays = [*self._stray_lists(repair), *self._stray_kinds(repair), *self._stray_lanes(repair)]
         strays += self._stray_edges(repair)
         strays += self._stray_marks(repair)
+        strays += expiry_problems(self.store, self.name, repair, self.LATE_MS, self.AGAIN_S)
         strays += schedule_problems(self.store, self.name, self.schedules, repair)
         wrong += [f"{self.name}: {problem}" for problem in strays]
         if repair and (suspects or missing):

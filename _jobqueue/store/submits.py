@@ -262,7 +262,7 @@ def _waiting(
             after = dict.fromkeys(ids[ref.parent] if isinstance(ref.parent, int) else ref.parent for ref in found)
             job = replace(result.job, after=list(after), blocked_by=int(open_), when=new.when)
             if open_:
-                job = replace(job, status="blocked", run_at_ms=None, position=None)
+                job = replace(job, status="blocked", run_at_ms=None, position=None, expires_at_ms=None)
             result = result._replace(job=job)
         waiting.append(result)
     return waiting
@@ -285,6 +285,7 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
     due = job.due()
     due_ms = now + int(due) if due.startswith("+") else int(due or 0)
     waits = due_ms > now
+    expires_ms = round(job.expires_s * 1000) if job.expires_s else None
     return Job(
         id=job_id,
         status="scheduled" if waits else "queued",
@@ -298,6 +299,8 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
         timeout_ms=round(job.timeout_s * 1000) if job.timeout_s else policy.timeout_ms,
         created_ms=now,
         run_at_ms=due_ms if waits else None,
+        expires_ms=expires_ms,
+        expires_at_ms=now + expires_ms if expires_ms else None,
         position=ahead + 1 if ahead >= 0 else None,
         tags=list(dict.fromkeys(job.tags)),
         name=job.name,

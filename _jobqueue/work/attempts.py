@@ -11,7 +11,7 @@ from typing import Any
 
 from _jobqueue.context import Context, Interrupted, Relatives, TimedOut, exact
 from _jobqueue.errors import Invalid
-from _jobqueue.job_types import Fail, JobType, Retry
+from _jobqueue.job_types import Fail, JobType, Retry, Snooze
 from _jobqueue.kits import kit_of
 from _jobqueue.logs import running
 from _jobqueue.pieces import result_fields
@@ -125,6 +125,8 @@ def _unsuccessful(run: Run, error: BaseException) -> Settlement | None:
         return _failed(run, "Fail", exact(error), NEVER)
     if isinstance(error, Retry):
         return _asked_again(run, error)
+    if isinstance(error, Snooze):
+        return _snoozed(run, error)
     return _error(run, error, NEVER if _could_not_be_called(error) else BACKOFF)
 
 
@@ -134,6 +136,14 @@ def _asked_again(run: Run, error: Retry) -> Settlement:
     except (TypeError, ValueError) as wrong:  # a subclass may have its own way with `after`
         return _error(run, wrong)
     return _failed(run, "Retry", exact(error), delay_ms)
+
+
+def _snoozed(run: Run, error: Snooze) -> Settlement:
+    try:
+        delay_ms = error.delay_ms()
+    except (TypeError, ValueError) as wrong:  # the same
+        return _error(run, wrong)
+    return Settlement(run.job.id, run.job.token, "snoozed", delay_ms, fields=run.changes())
 
 
 def _could_not_be_called(error: BaseException) -> bool:

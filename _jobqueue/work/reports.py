@@ -26,6 +26,9 @@ class Reports:
         elif end.outcome == "failed":
             error = end.message[:500]
             self.log("failed", job=job.id, type=job.type, attempt=job.attempt, ms=ms, kind=end.kind, error=error)
+        elif end.outcome == "snoozed":
+            for_s = end.delay_ms / 1000
+            self.log("snoozed", job=job.id, type=job.type, attempt=job.attempt, ms=ms, for_s=for_s)
         elif end.outcome != "done" or self._successes:
             self.log(end.outcome, job=job.id, type=job.type, attempt=job.attempt, ms=ms)
 

@@ -23,6 +23,7 @@ from jobqueue import (
     NewJob,
     NotFound,
     Retry,
+    Snooze,
     handler,
     inline,
     on_start,
@@ -70,6 +71,21 @@ def test_nothing_waits_but_the_clock_of_the_jobs_goes_on() -> None:
     waited_ms = (failed.started_ms or 0) - failed.created_ms
     assert failed.status == "failed" and waited_ms >= 2 * 3_600_000  # an hour each time: that is the longest
     assert time.monotonic() - began < 5
+
+
+def test_a_snooze_is_no_attempt() -> None:
+    @handler("polls", max_attempts=1)
+    def polls(payload: int, ctx: Context) -> int:
+        times.append(ctx.attempt)
+        if len(times) < payload:
+            raise Snooze(86_400)
+        return len(times)
+
+    times: list[int] = []
+    job = inline(polls).submit("polls", 5)
+    assert (job.status, job.result, job.attempts, job.snoozes, times) == ("done", 5, 1, 4, [1] * 5)
+    never = inline(polls).submit("polls", 10**9)
+    assert (never.status, never.errors[-1]["kind"]) == ("failed", "too_many_snoozes")
 
 
 def test_a_payload_is_what_json_makes_of_it() -> None:
