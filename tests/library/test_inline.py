@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from _jobqueue import hooks
+from _jobqueue.inline import runner
 from jobqueue import (
     Conflict,
     Context,
@@ -205,7 +206,8 @@ def test_a_loop_without_an_end_is_stopped_at_its_timeout() -> None:
     assert (job.status, job.errors[-1]["kind"]) == ("failed", "timeout")
 
 
-def test_a_job_that_submits_itself_for_ever_is_told_of() -> None:
+def test_a_job_that_submits_itself_for_ever_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "ATTEMPTS_MOST", 100)
     with inline(again) as jobs, pytest.raises(RuntimeError, match="does a job submit itself"):
         jobs.submit("again")
 
