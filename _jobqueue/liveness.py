@@ -62,13 +62,12 @@ class Life:
 
     @contextmanager
     def throughout(self) -> Iterator[None]:
-        """Noted as alive all the time, by a thread."""
+        """Noted as alive until the end of the block, by a thread."""
         over = threading.Event()
 
         def go_on() -> None:
-            while not over.is_set():
+            while not over.wait(NOTE_S):
                 self.note()
-                over.wait(NOTE_S)
 
         noting = threading.Thread(target=go_on, daemon=True)
         noting.start()

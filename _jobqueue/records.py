@@ -134,14 +134,14 @@ class Job:
         return self.cancel_requested_ms is not None
 
     @property
-    def has_started(self) -> bool:
-        """A handler has begun, since it was submitted or an operator retried it."""
-        return self.attempts > 0 or self.snoozes > 0
-
-    @property
     def error(self) -> str | None:
         """The message of the last error, unless it was done in the end."""
         return self.errors[-1]["message"] if self.errors and self.status != "done" else None
+
+    @property
+    def has_started(self) -> bool:
+        """A handler has begun, since it was submitted or an operator retried it."""
+        return self.attempts > 0 or self.snoozes > 0
 
     def listed(self) -> Job:
         """A new job as lists show it."""

@@ -23,6 +23,7 @@ class JobOptions(TypedDict, total=False):
     priority: int | str
     delay_s: float | None
     run_at: str | datetime | None
+    expires_s: float | None
     max_attempts: int | None
     timeout_s: float | None
     backoff_s: float | None

@@ -295,6 +295,17 @@ def snooze(payload, ctx):
     return ctx.attempt
 
 
+@handler("snooze.twice", max_attempts=1)
+def snooze_twice(payload, ctx):
+    """``payload`` is a file that counts the times."""
+    with open(payload, "a+") as times:
+        times.write("x")
+        times.seek(0)
+        if len(times.read()) < 3:
+            raise Snooze(0.05)
+    return ctx.attempt
+
+
 @handler("fork")
 def fork(payload, ctx):
     """The child returns as if the job were its own."""

@@ -155,8 +155,8 @@ class Ledger:
         kept = self.kept[job_id] = self._living[job_id] = Kept(job_id, queue, {}, unique=job.unique_key)
         score = (MAX_PRIORITY - int(job.priority)) * PRIORITY_STEP + self._seq
         kept.set("status", "queued", "score", score, "created", now, "delay", job.due(), *fields, *job.beside())
-        if (expires_s := getattr(job, "expires_s", None)) is not None:
-            kept.set("expires_ms", round(expires_s * 1000))
+        if job.expires_s is not None:
+            kept.set("expires_ms", round(job.expires_s * 1000))
         if job.tags:
             kept.set("tags", " ".join(dict.fromkeys(job.tags)))
         if parents:

@@ -42,6 +42,7 @@ def odd(folder: Path) -> dict[str, Case]:
     from tests.odd_handlers import EXCEPTIONS, RESULTS
 
     (folder / "gate").touch()
+    (folder / "times").unlink(missing_ok=True)
     gate = {"gate": str(folder / "gate")}
     once: dict[str, Any] = {"max_attempts": 1}
     brief: dict[str, Any] = {"timeout_s": 0.3, "max_attempts": 1}
@@ -72,6 +73,9 @@ def odd(folder: Path) -> dict[str, Case]:
         "fail": [NewJob("fail", max_attempts=3)],
         "fail.for.good": [NewJob("fail.for.good")],
         "retry.after": [NewJob("retry.after", 0.05)],
+        "snooze": [NewJob("snooze", gate)],
+        "snooze.twice": [NewJob("snooze.twice", str(folder / "times"))],
+        "noop, in time": [NewJob("noop", expires_s=60)],
         "fork": [NewJob("fork")],
         "leave.pool": [NewJob("leave.pool")],
         "submit.in.children": [NewJob("submit.in.children")],

@@ -56,7 +56,7 @@ def test_a_job_is_the_same_inline_and_through_a_worker(
     inline = inline_jobs(module, tmp_path, system.url)
     system.reaper()
     system.worker("--handlers", module, "--threads", "4")
-    submitted = {name: queue.submit_many(case) for name, case in named.items()}
+    submitted = {name: queue.submit_many(case) for name, case in cases(module, tmp_path).items()}
     for name, case in submitted.items():
         ids = [each.job.id for each in case if each.job]
         ended = ("done", "failed") if name != "noop, blocked" else ("done", "failed", "blocked")

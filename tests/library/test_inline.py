@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from _jobqueue import hooks
+from _jobqueue.inline import runner
 from jobqueue import (
     Conflict,
     Context,
@@ -23,6 +24,7 @@ from jobqueue import (
     NewJob,
     NotFound,
     Retry,
+    Snooze,
     handler,
     inline,
     on_start,
@@ -70,6 +72,21 @@ def test_nothing_waits_but_the_clock_of_the_jobs_goes_on() -> None:
     waited_ms = (failed.started_ms or 0) - failed.created_ms
     assert failed.status == "failed" and waited_ms >= 2 * 3_600_000  # an hour each time: that is the longest
     assert time.monotonic() - began < 5
+
+
+def test_a_snooze_is_no_attempt() -> None:
+    @handler("polls", max_attempts=1)
+    def polls(payload: int, ctx: Context) -> int:
+        times.append(ctx.attempt)
+        if len(times) < payload:
+            raise Snooze(86_400)
+        return len(times)
+
+    times: list[int] = []
+    job = inline(polls).submit("polls", 5)
+    assert (job.status, job.result, job.attempts, job.snoozes, times) == ("done", 5, 1, 4, [1] * 5)
+    never = inline(polls).submit("polls", 10**9)
+    assert (never.status, never.errors[-1]["kind"]) == ("failed", "too_many_snoozes")
 
 
 def test_a_payload_is_what_json_makes_of_it() -> None:
@@ -189,7 +206,8 @@ def test_a_loop_without_an_end_is_stopped_at_its_timeout() -> None:
     assert (job.status, job.errors[-1]["kind"]) == ("failed", "timeout")
 
 
-def test_a_job_that_submits_itself_for_ever_is_told_of() -> None:
+def test_a_job_that_submits_itself_for_ever_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "ATTEMPTS_MOST", 100)
     with inline(again) as jobs, pytest.raises(RuntimeError, match="does a job submit itself"):
         jobs.submit("again")
 
