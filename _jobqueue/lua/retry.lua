@@ -1,4 +1,4 @@
--- needs: prelude expiry places unique taken kinds marks
+-- needs: prelude expiry places unique taken kinds tags marks
 -- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts. One that
 -- has open edges is blocked again. One that must start within some time has that time anew, unless it has started before.
 -- A call sent twice with the same request retries once.
@@ -32,10 +32,10 @@ end
 
 for i = 1, n do
   local id = ARGV[2 + i]
-  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs', 'expires_ms', 'attempts',
-    'snoozes')
-  local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6], expires_ms = f[7],
-    has_started = f[9] or (f[8] or '0') ~= '0' }
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs', 'tallied', 'expires_ms',
+    'attempts', 'snoozes')
+  local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6], tallied = f[7],
+    expires_ms = f[8], has_started = f[10] or (f[9] or '0') ~= '0' }
   if f[3] == request then
     answers[i] = 'retried'
   elseif job.status ~= 'failed' and job.status ~= 'cancelled' then
@@ -53,6 +53,7 @@ for _, job in ipairs(jobs) do
   call('ZREM', key(job.status), job.id)
   start_anew(job)
   retried[job.id] = true
+  if job.tallied then TAGGED[job.id] = true end
   if #ARGV > 2 + n then
     for piece = 1, 7 do call('HDEL', key('job:' .. job.id), 'payload.' .. piece) end
     call('HSET', key('job:' .. job.id), unpack(ARGV, 3 + n))
@@ -61,6 +62,7 @@ end
 if #jobs > 0 then
   local now, meta = now_ms(), call('HMGET', key('meta'), 'bells', 'gates', 'rev')
   count('requeued', #jobs, now)
+  if next(TAGGED) then pcall(count_tags, TAGGED, now) end
   if meta[3] then mark(meta[3], now, retried) end
   ring(meta)
 end

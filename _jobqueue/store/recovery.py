@@ -64,6 +64,7 @@ class Transaction:
         self.left = False  # children are still to be told what has become of those that they wait for
         self.expired: list[str] = []  # jobs that have not started in time: now cancelled
         self.looked = 0  # ids that were looked at for it; as many as its limit: there may be more
+        self.vague_tag = ""  # one that somebody has asked for, and that is not counted yet
         self.given_up = 0  # marks for the record that tidy has given up: there may be more
 
     def expire(self, limit: int) -> None:
@@ -103,8 +104,9 @@ class Transaction:
             said[name].append(answer)
         self.looked = sum(looked for looked, *_ in said["expire"])
         self.expired = [job_id.decode() for _, *ids in said["expire"] for job_id in ids]
-        self.unhandled = [job_id.decode() for buried, _ in said["tidy"] for job_id in buried]
-        self.given_up = sum(given_up for _, given_up in said["tidy"])
+        self.unhandled = [job_id.decode() for buried, *_ in said["tidy"] for job_id in buried]
+        self.given_up = sum(given_up for _, given_up, _ in said["tidy"])
+        self.vague_tag = next((tag.decode() for *_, tag in said["tidy"]), "")
         self.left = any(said["tell"])
         outcomes = [outcome.decode() for answer in said["reap"] for outcome in answer]
         return outcomes, sum(said["promote"]), sum(said["trim"])

@@ -29,7 +29,9 @@ def test_each_filter_finds_its_jobs_and_knows_their_number(system: System, jobs:
         ("tag=red", [queued, failed], 2),
         ("tag=green", [], 0),
         ("type=b", [later, failed], None),
-        ("tag=red&status=queued", [queued], None),
+        ("tag=red&status=queued", [queued], 1),
+        ("tag=red&status=done", [], 0),
+        ("tag=red&type=a", [queued], None),
         ("status=queued&type=a&queue=default", [queued], None),
     ]:
         page = listed(system, query)

@@ -172,7 +172,7 @@ class FakeQueue:
 
 class FakeTransaction:
     spared: ClassVar[list[bool]] = []  # whether each tick spared jobs that nobody handles
-    unhandled, given_up, left, expired, looked = (), 0, False, (), 0
+    unhandled, given_up, left, vague_tag, expired, looked = (), 0, False, "", (), 0
 
     def __init__(self, reaped: list[Expired]) -> None:
         self.reaped, self.outcomes = reaped, list[str]()

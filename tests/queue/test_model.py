@@ -61,8 +61,17 @@ def test_no_story_breaks_a_promise(times: int, machine: type[Stories]) -> None:
         ("reap.lua", "if not job or job.status ~= 'processing' then", "if not job then"),
         ("parts/leases.lua", "if refuse_late then", "if false then"),
         ("retry.lua", ", kind = f[5]", ""),
+        ("parts/failures.lua", "if job.tallied then TAGGED[job.id] = true end", ""),
     ],
-    ids=["no fence", "claims twice", "obeys old copies", "reaps any status", "leaves the token", "leaves the kind"],
+    ids=[
+        "no fence",
+        "claims twice",
+        "obeys old copies",
+        "reaps any status",
+        "leaves the token",
+        "leaves the kind",
+        "counts no tags",
+    ],
 )
 def test_broken_script_is_caught(script: str, line: str, broken: str, lua: Path, machine: type[Stories]) -> None:
     change(lua, script, line, broken)

@@ -98,5 +98,6 @@ local function retry_or_bury(jobs, now)
         job.status = job.failure and fail(job, job.failure) or release(job)
       end
     end
+    if job.tallied then TAGGED[job.id] = true end
   end
 end
