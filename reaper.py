@@ -1,10 +1,10 @@
 """The reaper: a process that takes back what nobody holds any more. Any number may run at once.
 
-Once a second: fire schedules that are due. Then for every queue: cancel jobs that have not started in time, promote those that are due, reap expired leases, lower the
-leases of workers whose beat has stopped, trim what is past its retention, look after kits and parked jobs, tell children what
-they wait for, ring. It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so whatever changed in between is
-left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or after STOP_S when Redis does
-not answer: whatever it does may stop anywhere.
+Once a second: fire schedules that are due. Then for every queue: cancel jobs that have not started in time, promote those that are
+due, reap expired leases, lower the leases of workers whose beat has stopped, trim what is past its retention, look after kits and
+parked jobs, tell children what they wait for, ring. It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so
+whatever changed in between is left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or
+after STOP_S when Redis does not answer: whatever it does may stop anywhere.
 """
 
 from __future__ import annotations

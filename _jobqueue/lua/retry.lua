@@ -34,8 +34,8 @@ for i = 1, n do
   local id = ARGV[2 + i]
   local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs', 'tallied', 'expires_ms',
     'attempts', 'snoozes')
-  local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6], tallied = f[7], expires_ms = f[8],
-    has_started = f[10] or (f[9] or '0') ~= '0' }
+  local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6], tallied = f[7],
+    expires_ms = f[8], has_started = f[10] or (f[9] or '0') ~= '0' }
   if f[3] == request then
     answers[i] = 'retried'
   elseif job.status ~= 'failed' and job.status ~= 'cancelled' then

@@ -67,9 +67,9 @@ class Transaction:
         self._calls: list[tuple[str, list[Field]]] = []
         self.unhandled: list[str] = []  # the dead letters that tidy has made
         self.left = False  # children are still to be told what has become of those that they wait for
-        self.vague_tag = ""  # one that somebody has asked for, and that is not counted yet
         self.expired: list[str] = []  # jobs that have not started in time: now cancelled
         self.looked = 0  # ids that were looked at for it; as many as its limit: there may be more
+        self.vague_tag = ""  # one that somebody has asked for, and that is not counted yet
         self.given_up = 0  # marks for the record that tidy has given up: there may be more
 
     def expire(self, limit: int) -> None:

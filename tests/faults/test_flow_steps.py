@@ -61,6 +61,7 @@ def are_told(scene: Scene, status: str) -> None:
 def released(scene: Scene, fails: bool) -> None:
     """Whoever dies, all children are told by the next tick or two."""
     job, status = life_of_a_parent(scene, fails), "failed" if fails else "done"
+    scene.start("reaper", "--interval", "0.1", PROCESSING_TIMEOUT_S=LEASE_S if scene.kill else "10")
     if scene.kill:
         scene.worker()
     eventually(lambda: scene.jobs.get(job.id).status, equals=status, within_s=20)
@@ -70,8 +71,7 @@ def released(scene: Scene, fails: bool) -> None:
 @pytest.mark.parametrize("fails", [False, True], ids=["done", "failed"])
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "cut"])
 def test_f63_children_are_told_whoever_dies_in_which_step_of_an_end(kill: bool, fails: bool, stage: Stage) -> None:
-    stage.forge.start("reaper", "--interval", "0.1", PROCESSING_TIMEOUT_S=LEASE_S if kill else "10")
-    make = partial(Scene, stage, name_of=of_a_worker, kill=kill)
+    make = partial(Scene, stage, name_of=of_a_worker, kill=kill, alone=True)  # a reaper comes when it has struck
     steps = record(make, partial(life_of_a_parent, fails=fails))
     assert [step for step in steps if step in ENDING] == ENDING
     how = f"{'kill -9' if kill else 'a cut'} at each message of the end of a job that {CHILDREN} wait for"

@@ -15,7 +15,8 @@ end
 
 -- Returns a job of `expires` if it waits and has never started; else nil.
 local function unstarted(id)
-  local f = redis.call('HMGET', KEYS[1] .. 'job:' .. id, 'status', 'attempts', 'snoozes', 'expires_ms', 'errors', 'also', 'tallied')
+  local f = redis.call('HMGET', KEYS[1] .. 'job:' .. id, 'status', 'attempts', 'snoozes', 'expires_ms', 'errors', 'also',
+    'tallied')
   if f[1] ~= 'queued' and f[1] ~= 'scheduled' or (f[2] or '0') ~= '0' or f[3] then return nil end
   return { id = id, status = f[1], expires_ms = f[4], errors = f[5], also = f[6] or nil, tallied = f[7] }
 end
