@@ -15,6 +15,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     held               zset    queued ids that are parked: a worker that met them may not run them; scored as in queue
     lane:<type>        zset    the same ids, for each type
     lanes              zset    type -> first score of its lane, while the type is not paused
+    limits, patterns, counting, limited, permits:<name>, starts:<name>, shut, under, group:<type> <name>, groups:<type>,
+    waits:<name>               limits, see lua/parts/limits.lua; lane:<type> <limits>: parked jobs that name some
     pauses             set     types that are paused
     strange            set     types that were submitted while no worker had published them, and have jobs that wait
     scheduled          zset    id -> due time
@@ -50,7 +52,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     schedule:<name>    hash    a schedule: its rule and its job, a revision, what became of it last, counters
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
-                               bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
+                               bells (those that are rung), gates (1 while jobs are parked or a type is paused, 2 while limits are used), swept (how
                                far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
                                (until when a worker without a kit lived), tells (last tick of a reaper that tells children),
                                looked (how far one has looked at edges), planned (the last revision of a schedule), rev (the last
@@ -117,6 +119,7 @@ from _jobqueue.store.children import Children
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.flows import Flows
 from _jobqueue.store.leases import Conversation, Presence
+from _jobqueue.store.limits import Limits
 from _jobqueue.store.link import Link
 from _jobqueue.store.operations import Operations
 from _jobqueue.store.pages import Pages
@@ -189,6 +192,7 @@ class JobQueue:
         self.recovery = Recovery(self.store)  # what a reaper calls
         self.marks = Marks(self.store)  # what a process of the record calls
         self.schedules = Schedules(self.store, self._registry)
+        self.limits = Limits(self.store, self._registry)
 
     # -- submit
 

@@ -1,4 +1,4 @@
--- needs: prelude jobs tokens places policy leases kinds edges ends failures lanes claims marks
+-- needs: prelude jobs tokens places policy lanes limits leases kinds edges ends failures claims limited_claims marks
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
 -- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
 -- the same jobs again: (slot, seq) is the token of the claim.
@@ -25,10 +25,11 @@ local now_text, held_key = digits(now), key('processing:' .. slot)
 -- The four parts stand in the order in which they run. A function is made when the script comes to it: one that a call does not
 -- need, or does not come to, should cost it nothing.
 
--- 1. Settle. Returns 1 or 0 for each attempt, the jobs that this call has settled: id -> true, and whether some did not succeed.
+-- 1. Settle. Returns 1 or 0 for each attempt, the jobs that this call has settled: id -> true, and whether some did not succeed, or
+-- let others start that have waited for a limit.
 local function settle()
   local TOKEN, OUTCOME, DELAY, KIND, MESSAGE, PAIRS, FIELDS = 1, 2, 3, 4, 5, 6, 7 -- from where an attempt starts in ARGV
-  local settled, mine, jobs, unsuccessful, at = {}, {}, {}, false, 12
+  local settled, mine, jobs, unsuccessful, opened, at = {}, {}, {}, false, false, 12
   for i = 1, tonumber(ARGV[11]) do
     local id, outcome, job = ARGV[at], ARGV[at + OUTCOME], nil
     if outcome == 'done' then
@@ -53,7 +54,7 @@ local function settle()
     at = at + FIELDS + 2 * ARGV[at + PAIRS]
   end
 
-  if #jobs > 0 then left_processing(jobs, seq > 0 and slot) else call('LREM', held_key, 0, '') end -- a full Redis allows either
+  if #jobs > 0 then opened = left_processing(jobs, seq > 0 and slot) else call('LREM', held_key, 0, '') end -- a full Redis allows either
   for _, job in ipairs(jobs) do
     at = job.at
     local outcome, first, last_pair = ARGV[at + OUTCOME], at + FIELDS, at + FIELDS - 1 + 2 * ARGV[at + PAIRS]
@@ -71,7 +72,7 @@ local function settle()
     end
   end
   if unsuccessful then retry_or_bury(jobs, now) end
-  return settled, mine, unsuccessful
+  return settled, mine, unsuccessful or opened
 end
 
 local settled, mine, requeued = settle()
@@ -133,7 +134,7 @@ for _, id in ipairs(others) do
 end
 call('DEL', held_key)
 if #orphans > 0 then
-  left_processing(orphans, slot, true)
+  requeued = left_processing(orphans, slot, true) or requeued
   retry_or_bury(orphans, now)
 end
 local told = write_ends(now, mine)
@@ -146,13 +147,23 @@ local function claim(meta)
   local SPARE = 8 -- stale ids that its first look can step over
   local ENOUGH_BYTES = 4194304 -- of payloads in one claim
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
+  local room = meta[2] == '2' and limits_room(refresh_lane) -- the queue uses limits
+  if room and room.open_due(now, MOVES) then requeued = true end
   if want < 1 or not beat or now - beat > alive_ms or meta[3] == '1' then return {}, false end
-  local lanes = meta[2] and lanes_for(kit) -- looked at while something is parked or a type is paused
-  if meta[2] and not lanes then return nil end
+  local lanes = meta[2] and not room and lanes_for(kit) -- looked at while something is parked or a type is paused
+  if meta[2] and not room and not lanes then return nil end
 
   local ids, attempts, rows, leases, timeouts, gone, moves, more, bytes = {}, {}, {}, {}, {}, {}, 0, false, 0
   local waiting, from, at, step, all = {}, 0, 1, want + SPARE, false -- the next of the queue, from this rank on
-  while true do
+  if room then
+    local found = claim_under_limits(room, { now = now, want = want, kit = kit, MOVES = MOVES, SPARE = SPARE,
+      ENOUGH_BYTES = ENOUGH_BYTES, read_job = read_job, row_of = row_of,
+      lease_of = function(timeout_ms) return digits(lease_end(now, lease_ms, timeout_ms)) end,
+      default_timeout_of = function(job_type) return (select(2, policy_of({ type = job_type }, defaults))) end })
+    if not found then return nil end
+    ids, attempts, rows, leases, more = found.ids, found.attempts, found.rows, found.leases, found.more
+  end
+  while not room do
     local width = lanes and 2 or 1
     if at > #waiting and not all then
       local to = from + step - 1

@@ -162,6 +162,7 @@ function factsOf(job) {
     ['Timeout', span(job.timeout_s * 1000)],
     ['Created', when(job.created_at)],
     job.run_at && ['Due', when(job.run_at)],
+    job.limits && ['Limits', job.limits.join(', ')],
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
     job.scheduled_for && ['Scheduled for', when(job.scheduled_for)],
     tags.length > 0 && ['Tags', tags],

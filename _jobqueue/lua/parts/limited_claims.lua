@@ -1,0 +1,116 @@
+-- The claim of a queue that uses limits. It stands beside the other so that queues without limits pay nothing for it.
+
+-- Claims the best jobs that may run now. `claim`: now, want, kit, MOVES, SPARE and ENOUGH_BYTES as in exchange.lua, and from there
+-- read_job, row_of, lease_of, default_timeout_of. Returns ids, attempts, rows and leases as the other claim gathers them, and
+-- whether it stopped at its bound; nil when nobody knows the kit. What it parks it writes at once. A job under a defined limit is the
+-- last: a permit is a handler that runs. It uses no local of the file.
+local function claim_under_limits(room, claim)
+  local LOOK, call = 8, redis.call
+  local now, want, kit = claim.now, claim.want, claim.kit
+  local function key(name) return KEYS[1] .. name end
+  if kit ~= '' and call('EXISTS', key('kit:' .. kit)) == 0 then return nil end
+
+  -- The open type with the best job that waits aside, and that job's score.
+  local function best_aside()
+    if kit == '' then return nil end
+    local heads, types = call('ZRANGE', key('lanes'), 0, LOOK - 1, 'WITHSCORES'), {}
+    for i = 1, #heads, 2 do types[#types + 1] = heads[i] end
+    for i, mine in ipairs(#types > 0 and call('ZMSCORE', key('kit:' .. kit), unpack(types)) or {}) do
+      if mine then return types[i], tonumber(heads[2 * i]) end
+    end
+    if #types < LOOK then return nil end
+    local rest = call('ZINTER', 2, key('lanes'), key('kit:' .. kit), 'WEIGHTS', 1, 0, 'WITHSCORES')
+    return rest[1], tonumber(rest[2])
+  end
+
+  local timeouts = {} -- type -> ms; false: not for this worker, or not now
+  local function timeout_of(job_type)
+    local timeout_ms = timeouts[job_type]
+    if timeout_ms == nil then
+      if call('SISMEMBER', key('pauses'), job_type) == 1 then
+        timeout_ms = false
+      elseif kit ~= '' then
+        timeout_ms = tonumber(call('ZSCORE', key('kit:' .. kit), job_type)) or false
+      else
+        timeout_ms = claim.default_timeout_of(job_type)
+      end
+      timeouts[job_type] = timeout_ms
+    end
+    return timeout_ms
+  end
+
+  local shut = {} -- names that this claim has found shut
+  local function first_shut(names)
+    for i, name in ipairs(names) do
+      if not shut[name] then
+        local at = room.shut_until(name, now, true)
+        shut[name] = at ~= nil
+        if at then room.shut(name, at) end
+      end
+      if shut[name] then return i end
+    end
+  end
+
+  local ids, attempts, rows, leases, gone, also = {}, {}, {}, {}, {}, {}
+  local moves, more, bytes = 0, false, 0
+  local waiting, from, at, step, all = {}, 0, 1, want + claim.SPARE, false
+  local aside, aside_score, stale = nil, nil, true -- the best that waits aside; to be looked for
+  while true do
+    if at > #waiting and not all then
+      waiting = call('ZRANGE', key('queue'), from, from + step - 1, 'WITHSCORES')
+      from, at, all = from + step, 1, #waiting < 2 * step
+    end
+    if stale or room.changed then aside, aside_score = best_aside() end
+    stale, room.changed = false, false
+    local id, score, first = waiting[at], tonumber(waiting[at + 1]), nil
+    if aside and not (id and score < aside_score) then
+      first = room.first_of(aside) or { false, false }
+      id, score = first[1], aside_score
+    end
+    if not id and not first then break end
+
+    local n = #ids
+    local f = id and claim.read_job(id) or {}
+    local named = id and call('HMGET', key('job:' .. id), 'limits', 'also') or {}
+    local queued, again = f[1] == 'queued', f[3] and f[3] ~= '0'
+    local job_type, limits = f[2] or 'echo', named[1]
+    if first then job_type = aside end
+    local timeout_ms, names, closed = queued and timeout_of(job_type), nil, nil
+    if timeout_ms then
+      names = room.names_of(job_type, limits)
+      closed = first_shut(names)
+    end
+    if timeout_ms and not closed then
+      if again and n > 0 then break end
+      ids[n + 1], attempts[n + 1], rows[n + 1] = id, string.format('%.0f', (f[3] or 0) + 1), claim.row_of(id, f, now)
+      leases[2 * n + 1], leases[2 * n + 2] = claim.lease_of(tonumber(f[4]) or timeout_ms), id
+      if first then room.unpark(id, job_type, first[2]) else gone[#gone + 1] = id end
+      bytes = bytes + #(f[5] or '') + #(f[8] or '')
+      local under = room.take(id, names, now)
+      if under and not string.find(named[2] or '', 'l', 1, true) then also[id] = (named[2] or '') .. 'l' end
+      if under or again or n + 1 == want or bytes > claim.ENOUGH_BYTES then break end
+    elseif moves == claim.MOVES then
+      more = true
+      break
+    else
+      moves = moves + 1
+      if not first then
+        gone[#gone + 1] = id
+        if queued then room.park(id, job_type, limits, waiting[at + 1], closed and closed > 1 and names[closed] or nil) end
+      elseif not id then
+        room.mend(job_type)
+      elseif not queued then
+        room.unpark(id, job_type, first[2])
+      elseif closed and closed > 1 then
+        if not first[2] then room.unpark(id, job_type, false) end -- it was parked before the queue had limits
+        room.park(id, job_type, limits, string.format('%.0f', score), names[closed])
+      else
+        room.refresh(job_type)
+      end
+    end
+    if not first then at = at + 2 end
+  end
+  for id, rooms in pairs(also) do call('HSET', key('job:' .. id), 'also', rooms) end
+  if #gone > 0 then call('ZREM', key('queue'), unpack(gone)) end
+  return { ids = ids, attempts = attempts, rows = rows, leases = leases, more = more }
+end
