@@ -15,8 +15,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     held               zset    queued ids that are parked: a worker that met them may not run them; scored as in queue
     lane:<type>        zset    the same ids, for each type
     lanes              zset    type -> first score of its lane, while the type is not paused
-    limits, patterns, counting, limited, permits:<name>, starts:<name>, shut, under, group:<type> <name>, groups:<type>,
-    waits:<name>               limits, see lua/parts/limits.lua; lane:<type> <limits>: parked jobs that name some
+    limits patterns permits:<name> ...  what jobs are limited by, see lua/parts/limits.lua
     pauses             set     types that are paused
     strange            set     types that were submitted while no worker had published them, and have jobs that wait
     scheduled          zset    id -> due time
@@ -335,17 +334,15 @@ class JobQueue:
         self._operations.pause(queue, paused)
 
     def pause_type(self, queue: str, type: str, paused: bool = True) -> None:
-        """Stop a queue from giving out jobs of a type, or let it go on. NotFound for a queue that was never used; Conflict while
-        a worker of the release before serves it."""
+        """The same for the jobs of a type. NotFound as there; Conflict while a worker of the release before serves the queue."""
         self._operations.pause_type(queue, type, paused)
 
     def delete_queue(self, queue: str) -> None:
-        """Forget a queue and its counters. Conflict while it holds jobs. One that is used again is a new one."""
+        """Forget a queue, its counters and limits. Conflict while it holds jobs. One that is used again is a new one."""
         self._operations.delete_queue(queue)
 
     def admit(self, client: str, limit: int, window_ms: int) -> tuple[bool, int, int]:
-        """Count a client's request against its limit. Returns whether it is within it, how many are left, and ms until
-        there is room for another."""
+        """Count a client's request. Returns whether it is within its limit, how many are left, and ms until there is room."""
         answer = self.store.run_at(f"jq:rate:{client}", "rate", [limit, window_ms])
         return bool(answer[0]), int(answer[1]), int(answer[2])
 
@@ -410,8 +407,7 @@ class JobQueue:
         return report_on(self.store.servers, self._durability)
 
     def check(self, queue: str, *, repair: bool = False) -> list[str]:
-        """Sentences on what is wrong in a live queue; [] when every invariant holds. Reads in bounded steps, and notes in the
-        queue that it was checked."""
+        """Sentences on what is wrong in a live queue; [] when every invariant holds. Bounded steps; the queue notes the check."""
         return Checker(self.store, queue, self.schedules).run(repair)
 
 
