@@ -20,7 +20,7 @@ local slot, seq, defaults = ARGV[1], tonumber(ARGV[2]), { ARGV[6], ARGV[7], ARGV
 local last = tonumber(call('HGET', key('slots'), slot) or 0)
 if seq > 0 and seq < last then return {} end
 local now = now_ms()
-local now_text, held_key = digits(now), key('processing:' .. slot)
+local now_text, held_key, room = digits(now), key('processing:' .. slot), nil -- room: parts/limits.lua, where it is needed
 
 -- The four parts stand in the order in which they run. A function is made when the script comes to it: one that a call does not
 -- need, or does not come to, should cost it nothing.
@@ -54,7 +54,7 @@ local function settle()
     at = at + FIELDS + 2 * ARGV[at + PAIRS]
   end
 
-  if #jobs > 0 then opened = left_processing(jobs, seq > 0 and slot) else call('LREM', held_key, 0, '') end -- a full Redis allows either
+  if #jobs > 0 then opened, room = left_processing(jobs, seq > 0 and slot) else call('LREM', held_key, 0, '') end -- a full Redis allows either
   for _, job in ipairs(jobs) do
     at = job.at
     local outcome, first, last_pair = ARGV[at + OUTCOME], at + FIELDS, at + FIELDS - 1 + 2 * ARGV[at + PAIRS]
@@ -147,7 +147,7 @@ local function claim(meta)
   local SPARE = 8 -- stale ids that its first look can step over
   local ENOUGH_BYTES = 4194304 -- of payloads in one claim
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
-  local room = meta[2] == '2' and limits_room(refresh_lane) -- the queue uses limits
+  room = meta[2] == '2' and (room or limits_room(refresh_lane)) -- the queue uses limits
   if room and room.open_due(now, MOVES) then requeued = true end
   if want < 1 or not beat or now - beat > alive_ms or meta[3] == '1' then return {}, false end
   local lanes = meta[2] and not room and lanes_for(kit) -- looked at while something is parked or a type is paused

@@ -58,7 +58,7 @@ def page(backend: Backend, queue: str) -> dict[str, Any]:
     _check(queue)
     given = inputs.query("limit", "cursor")
     most, after = inputs.whole(given, "limit", PAGE, 1, MAX_PAGE), given.get("cursor", "")
-    if after and not (LIMIT.fullmatch(after) or PATTERN.fullmatch(after)):
+    if "cursor" in given and not (LIMIT.fullmatch(after) or PATTERN.fullmatch(after)):
         raise Invalid(NO_CURSOR)
     found = backend.jobs.limits.page(queue, most + 1, after)
     shown = [limited for limited in found[:most] if limited.by]
