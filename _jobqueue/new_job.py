@@ -174,7 +174,7 @@ class NewJob:
         if self.name is not None:
             pairs += ["name", self.name]
         if self.limits:
-            pairs += ["limits", " ".join(dict.fromkeys(self.limits)), "also", "l"]
+            pairs += ["limits", " ".join(dict.fromkeys(self.limits)), "also", "l"]  # one `also` for all rooms
         return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
 
 

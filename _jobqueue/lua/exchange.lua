@@ -88,9 +88,9 @@ for _, id in ipairs(call('LRANGE', held_key, 0, -1)) do
   if id ~= BELL_TOKEN and not mine[id] then others[#others + 1] = id end
 end
 
-local function read_job(id)
+local function read_job(id, ...)
   return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due',
-    'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7')
+    'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7', ...)
 end
 
 -- What a claim answers for a job. `f`: its fields, as read_job gives them.

@@ -39,7 +39,7 @@ for _, name in ipairs(names) do
   end
   if call('ZSCORE', key('shut'), name) then
     local at = room.shut_until(name, now, true)
-    if at then room.shut(name, at) elseif room.open(name) then opened = 1 end
+    if not at then opened = room.open(name) and 1 or opened elseif at < math.huge then room.shut(name, at) end
   end
   local limit = room.definition(name)
   if not limit then call('DEL', key('starts:' .. name)) end

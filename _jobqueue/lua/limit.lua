@@ -14,12 +14,13 @@ if old > 0 then return 'worker' end
 local reaper = call('HMGET', key('meta'), 'reaper', 'tells')
 if now - (reaper[1] or 0) < KIT_LIVES_MS and now - (reaper[2] or 0) >= KIT_LIVES_MS then return 'reaper' end
 local known = call('HEXISTS', key(index), name) == 1
-if not known and call('HLEN', key(index)) >= most then return 'full' end
+if not known and call('HLEN', key(index)) - call('HEXISTS', key(index), ' ') >= most then return 'full' end
 local counts = call('HEXISTS', key('counting'), name) == 1 or not known and call('ZCARD', key('leases')) > 0
 
 call('HDEL', key(index), name) -- a first write that a full Redis allows
 call('HSET', key(index), name, table.concat({ ARGV[2], ARGV[3], ARGV[4], counts and 'c' or '-' }, ' '))
 if counts and not known then call('HSET', key('counting'), name, '0') end
+if index == 'patterns' then call('HSET', key('limits'), ' ', 'patterns') end
 call('ZADD', key('limited'), 0, name)
 call('HSET', key('meta'), 'gates', '2')
 limits_room(refresh_lane).open(name)

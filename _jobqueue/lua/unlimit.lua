@@ -6,6 +6,7 @@
 local name = ARGV[1]
 local was = call('HDEL', key('limits'), name) + call('HDEL', key('patterns'), name)
 call('HDEL', key('counting'), name)
+if call('EXISTS', key('patterns')) == 0 then call('HDEL', key('limits'), ' ') end
 limits_room(refresh_lane).open(name)
 ring()
 return math.min(was, 1)

@@ -62,7 +62,11 @@ def _limited_as_one_may(case: Any, body: Any) -> None:
         if isinstance(holder.get(name), float) and holder[name].is_integer():
             holder[name] = int(holder[name])
     starts = rate.get("starts")
-    if str((case.path_parameters or {}).get("name", "")).endswith(("*", "%2A")) and isinstance(starts, int) and starts > 1000:
+    if (
+        str((case.path_parameters or {}).get("name", "")).endswith(("*", "%2A"))
+        and isinstance(starts, int)
+        and starts > 1000
+    ):
         rate["starts"] = 1000
 
 

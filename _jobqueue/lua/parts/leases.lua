@@ -19,9 +19,9 @@ local function left_processing(jobs, slot, refuse_late)
     local holder = job.token and slot_of(job.token)
     if holder and holder ~= slot then call('LREM', key('processing:' .. holder), 0, job.id) end
     if refuse_late then call('HDEL', key('job:' .. job.id), 'token') end
-    if job.also and string.find(job.also, 'l', 1, true) then
+    for _, name in ipairs(job.also and string.find(job.also, '[ly]') and return_permits(job.id, job.also) or {}) do
       room = room or limits_room(refresh_lane)
-      opened = room.give_back(job.id) or opened
+      opened = room.open(name) or opened
     end
   end
   return opened, room

@@ -2,13 +2,12 @@
 
 -- Claims the best jobs that may run now. `claim`: now, want, kit, MOVES, SPARE and ENOUGH_BYTES as in exchange.lua, and from there
 -- read_job, row_of, lease_of, default_timeout_of. Returns ids, attempts, rows and leases as the other claim gathers them, and
--- whether it stopped at its bound; nil when nobody knows the kit. What it parks it writes at once. A job under a defined limit is the
+-- whether it stopped at its bound; nil when nobody knows the kit. A job under a defined limit is the
 -- last: a permit is a handler that runs. It uses no local of the file.
 local function claim_under_limits(room, claim)
   local LOOK, call = 8, redis.call
   local now, want, kit = claim.now, claim.want, claim.kit
   local function key(name) return KEYS[1] .. name end
-  if kit ~= '' and call('EXISTS', key('kit:' .. kit)) == 0 then return nil end
 
   -- The open type with the best job that waits aside, and that job's score.
   local function best_aside()
@@ -23,6 +22,7 @@ local function claim_under_limits(room, claim)
     return rest[1], tonumber(rest[2])
   end
 
+  local strange = false -- nobody knows the kit any more
   local timeouts = {} -- type -> ms; false: not for this worker, or not now
   local function timeout_of(job_type)
     local timeout_ms = timeouts[job_type]
@@ -31,6 +31,7 @@ local function claim_under_limits(room, claim)
         timeout_ms = false
       elseif kit ~= '' then
         timeout_ms = tonumber(call('ZSCORE', key('kit:' .. kit), job_type)) or false
+        if not timeout_ms and call('EXISTS', key('kit:' .. kit)) == 0 then strange = true end
       else
         timeout_ms = claim.default_timeout_of(job_type)
       end
@@ -43,7 +44,7 @@ local function claim_under_limits(room, claim)
   local function first_shut(names)
     for i, name in ipairs(names) do
       if not shut[name] then
-        local at = room.shut_until(name, now, true)
+        local at = room.shut_until(name, now, true, names)
         shut[name] = at ~= nil
         if at then room.shut(name, at) end
       end
@@ -51,8 +52,16 @@ local function claim_under_limits(room, claim)
     end
   end
 
-  local ids, attempts, rows, leases, gone, also = {}, {}, {}, {}, {}, {}
+  local ids, attempts, rows, leases, gone = {}, {}, {}, {}, {}
   local moves, more, bytes = 0, false, 0
+  local parked = {} -- what is met in the queue is written at the end, lane by lane: this claim takes none of it
+  local function park(id, job_type, limits, score, name)
+    local lane = job_type .. ' ' .. (limits or '') .. '\n' .. (name or '')
+    local to = parked[lane] or { job_type, limits, name, jobs = {} }
+    to.jobs[#to.jobs + 1], to.jobs[#to.jobs + 2] = score, id
+    parked[lane] = to
+  end
+
   local waiting, from, at, step, all = {}, 0, 1, want + claim.SPARE, false
   local aside, aside_score, stale = nil, nil, true -- the best that waits aside; to be looked for
   while true do
@@ -70,12 +79,13 @@ local function claim_under_limits(room, claim)
     if not id and not first then break end
 
     local n = #ids
-    local f = id and claim.read_job(id) or {}
-    local named = id and call('HMGET', key('job:' .. id), 'limits', 'also') or {}
-    local queued, again = f[1] == 'queued', f[3] and f[3] ~= '0'
-    local job_type, limits = f[2] or 'echo', named[1]
+    local f = id and claim.read_job(id, 'limits', 'also') or {}
+    local also = table.remove(f, 16)
+    local limits, queued, again = table.remove(f, 15), f[1] == 'queued', f[3] and f[3] ~= '0'
+    local job_type = f[2] or 'echo'
     if first then job_type = aside end
     local timeout_ms, names, closed = queued and timeout_of(job_type), nil, nil
+    if strange then return nil end
     if timeout_ms then
       names = room.names_of(job_type, limits)
       closed = first_shut(names)
@@ -86,8 +96,8 @@ local function claim_under_limits(room, claim)
       leases[2 * n + 1], leases[2 * n + 2] = claim.lease_of(tonumber(f[4]) or timeout_ms), id
       if first then room.unpark(id, job_type, first[2]) else gone[#gone + 1] = id end
       bytes = bytes + #(f[5] or '') + #(f[8] or '')
-      local under = room.take(id, names, now)
-      if under and not string.find(named[2] or '', 'l', 1, true) then also[id] = (named[2] or '') .. 'l' end
+      local under, rooms = room.take(id, names, now, also)
+      if rooms then call('HSET', key('job:' .. id), 'also', rooms) end
       if under or again or n + 1 == want or bytes > claim.ENOUGH_BYTES then break end
     elseif moves == claim.MOVES then
       more = true
@@ -96,21 +106,21 @@ local function claim_under_limits(room, claim)
       moves = moves + 1
       if not first then
         gone[#gone + 1] = id
-        if queued then room.park(id, job_type, limits, waiting[at + 1], closed and closed > 1 and names[closed] or nil) end
+        if queued then park(id, job_type, limits, waiting[at + 1], closed and closed > 1 and names[closed] or nil) end
       elseif not id then
         room.mend(job_type)
       elseif not queued then
         room.unpark(id, job_type, first[2])
       elseif closed and closed > 1 then
         if not first[2] then room.unpark(id, job_type, false) end -- it was parked before the queue had limits
-        room.park(id, job_type, limits, string.format('%.0f', score), names[closed])
+        room.park({ string.format('%.0f', score), id }, job_type, limits, names[closed])
       else
         room.refresh(job_type)
       end
     end
     if not first then at = at + 2 end
   end
-  for id, rooms in pairs(also) do call('HSET', key('job:' .. id), 'also', rooms) end
   if #gone > 0 then call('ZREM', key('queue'), unpack(gone)) end
+  for _, to in pairs(parked) do room.park(to.jobs, to[1], to[2], to[3]) end
   return { ids = ids, attempts = attempts, rows = rows, leases = leases, more = more }
 end
