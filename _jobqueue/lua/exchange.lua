@@ -148,7 +148,8 @@ local function claim(meta)
   local ENOUGH_BYTES = 4194304 -- of payloads in one claim
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
   room = meta[2] == '2' and (room or limits_room(refresh_lane)) -- the queue uses limits
-  if room and room.open_due(now, MOVES) then requeued = true end
+  local aside = room and call('EXISTS', key('held'), key('shut'), key('pauses')) > 0 -- something may wait aside
+  if aside and room.open_due(now, MOVES) then requeued = true end
   if want < 1 or not beat or now - beat > alive_ms or meta[3] == '1' then return {}, false end
   local lanes = meta[2] and not room and lanes_for(kit) -- looked at while something is parked or a type is paused
   if meta[2] and not room and not lanes then return nil end
@@ -156,10 +157,9 @@ local function claim(meta)
   local ids, attempts, rows, leases, timeouts, gone, moves, more, bytes = {}, {}, {}, {}, {}, {}, 0, false, 0
   local waiting, from, at, step, all = {}, 0, 1, want + SPARE, false -- the next of the queue, from this rank on
   if room then
-    local found = claim_under_limits(room, { now = now, want = want, kit = kit, MOVES = MOVES, SPARE = SPARE,
-      ENOUGH_BYTES = ENOUGH_BYTES, read_job = read_job, row_of = row_of,
-      lease_of = function(timeout_ms) return digits(lease_end(now, lease_ms, timeout_ms)) end,
-      default_timeout_of = function(job_type) return (select(2, policy_of({ type = job_type }, defaults))) end })
+    local found = claim_under_limits(room, { now = now, want = want, kit = kit, aside = aside, MOVES = MOVES, SPARE = SPARE,
+      ENOUGH_BYTES = ENOUGH_BYTES, read_job = read_job, row_of = row_of, lease_end = lease_end, lease_ms = lease_ms,
+      policy_of = policy_of, defaults = defaults })
     if not found then return nil end
     ids, attempts, rows, leases, more = found.ids, found.attempts, found.rows, found.leases, found.more
   end

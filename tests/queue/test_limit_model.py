@@ -255,7 +255,7 @@ def bind(lua: Path, moves: int) -> None:
         lua, "parts/limits.lua", "call('PEXPIRE', key('starts:' .. name), limit.per_ms + 1000)", ""
     )  # by another clock
     if moves == FEW_MOVES:
-        change(lua, "parts/limited_claims.lua", "local LOOK, call = 8", "local LOOK, call = 1")
+        change(lua, "parts/limited_claims.lua", "local LOOK, call, key = 8", "local LOOK, call, key = 1")
 
 
 @pytest.mark.parametrize("moves", [250, FEW_MOVES])
@@ -312,7 +312,7 @@ MUTANTS = {
         "names[2] = name end\n    end\n    return names",
     ),
     "only its own kit hears of room": ("exchange.lua", "unsuccessful or opened", "unsuccessful"),
-    "a claim does not look at the time": ("exchange.lua", "if room and room.open_due(now, MOVES)", "if false"),
+    "a claim does not look at the time": ("exchange.lua", "if aside and room.open_due(now, MOVES)", "if false"),
     "what was parked before has no limits": (
         "parts/limited_claims.lua",
         "if first then job_type = aside end",

@@ -31,6 +31,7 @@ end
 local function limits_room(refresh_lane)
   local call, room, known, patterns = redis.call, { changed = false }, {}, nil
   local function key(name) return KEYS[1] .. name end
+  room.key = key
 
   -- The names that hold a job back: that of its type, then its own. `limits`: separated by blanks, or false.
   function room.names_of(job_type, limits)
@@ -41,8 +42,11 @@ local function limits_room(refresh_lane)
     return names
   end
 
-  -- Learns what limits some names, for room.definition. The exact definition counts, else that of the longest pattern.
-  local function learn(names)
+  -- What limits a name: {max, starts, per_ms, counting, by: the definition's own name}, or false. The exact definition counts, else
+  -- that of the longest pattern. `more`: names that will be asked for.
+  function room.definition(asked, more)
+    if known[asked] ~= nil then return known[asked] end
+    local names = more or { asked }
     for i, text in ipairs(call('HMGET', key('limits'), ' ', unpack(names))) do
       local name, by = names[i - 1], names[i - 1]
       if i == 1 then
@@ -60,12 +64,7 @@ local function limits_room(refresh_lane)
           or false
       end
     end
-  end
-
-  -- What limits a name: {max, starts, per_ms, counting, by: the definition's own name}, or false. `more`: names that will be asked for.
-  function room.definition(name, more)
-    if known[name] == nil then learn(more or { name }) end
-    return known[name]
+    return known[asked]
   end
 
   -- Nil while a name lets somebody in; else when it will, by time, or math.huge. `write`: puts right what a clock that went back
@@ -115,13 +114,6 @@ local function limits_room(refresh_lane)
       end
     end
     return any, rooms ~= (also or '') and rooms or nil
-  end
-
-  -- Opens what time has opened. Returns whether that was something.
-  function room.open_due(now, most)
-    local due = call('ZRANGEBYSCORE', key('shut'), '-inf', string.format('%.0f', now), 'LIMIT', 0, most)
-    for _, name in ipairs(due) do room.open(name) end
-    return #due > 0
   end
 
   -- What only they need whose limits are shut, or somebody waits for.
@@ -232,6 +224,13 @@ local function limits_room(refresh_lane)
         call('HDEL', key('under'), lane)
       end
       if name then room.refresh_group(job_type, name) else room.refresh(job_type) end
+    end
+
+    -- Opens what time has opened. Returns whether that was something.
+    function room.open_due(now, most)
+      local due = call('ZRANGEBYSCORE', key('shut'), '-inf', string.format('%.0f', now), 'LIMIT', 0, most)
+      for _, name in ipairs(due) do room.open(name) end
+      return #due > 0
     end
 
     function room.is_waited_for(name)
