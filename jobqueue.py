@@ -42,6 +42,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
+    tally:<tag>        hash    how many of them have which status; the set recounts has tags that are to be counted anew
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
     unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
@@ -51,12 +52,12 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     schedule:<name>    hash    a schedule: its rule and its job, a revision, what became of it last, counters
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
-                               bells (those that are rung), gates (1 while jobs are parked or a type is paused, 2 while limits are used), swept (how
-                               far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
-                               (until when a worker without a kit lived), tells (last tick of a reaper that tells children),
-                               looked (how far one has looked at edges), planned (the last revision of a schedule), rev (the last
-                               revision, while a record is kept), rev_claims (1: claims have one too), hold (most marks), history
-                               (when the record's process was last heard of, and what it said of its database)
+                               bells (those that are rung), gates (1: something is parked or paused, 2: limits are used), swept (how far the reaper has
+                               looked at what waits), unhandled (some types that nobody handles), untold (until when a worker
+                               without a kit lived), tells (last tick of a reaper that tells children), looked (how far one has
+                               looked at edges), planned (the last revision of a schedule), rev (the last revision, while a
+                               record is kept), rev_claims (1: claims have one too), hold (most marks), history (when the
+                               record's process was last heard of, and what it said of its database)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
@@ -131,6 +132,7 @@ from _jobqueue.store.searches import Searches
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
 from _jobqueue.store.sweeps import Sweeps
+from _jobqueue.store.tags import Tags
 from _jobqueue.store.unsaved import Marks
 from _jobqueue.store.waits import Waits
 
@@ -180,7 +182,8 @@ class JobQueue:
         self._durability = Durability(durability, self.store)
         self._registry = Registry(self.store, self._durability, queues_max)
         self._reads = Reads(self.store, self._registry)
-        self._pages = Pages(self.store, self._registry, self._reads)
+        self.tags = Tags(self.store, self._registry)
+        self._pages = Pages(self.store, self._registry, self._reads, self.tags)
         self._searches = Searches(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
@@ -282,8 +285,7 @@ class JobQueue:
         return self._registry.queue_of(job_id)
 
     def ended(self, job_ids: Iterable[str], seen: dict[str, str]) -> list[str]:
-        """Those of some jobs that have ended or are gone. Give the same ``seen`` to the next call with the same jobs, and an
-        empty one with others: it saves most of the work."""
+        """Those of some jobs that have ended or are gone. ``seen``: the same for the next call with these jobs, else empty."""
         return self._waits.ended(job_ids, seen)
 
     def published(self, queue: str) -> dict[str, Policy]:
@@ -321,8 +323,7 @@ class JobQueue:
         dry_run: bool = False,
         most: int = ACT_MOST,
     ) -> Acted:
-        """The same to jobs that match, oldest first: to ``most`` (more in a dry run) of those that were there at the first
-        call. ``cursor`` continues. Without a status, only the statuses that allow the action count as matching."""
+        """The same to ``most`` jobs that match, oldest first, and were there at the first call. ``cursor`` continues."""
         return self._sweeps.sweep(action, wanted, cursor, dry_run, most)
 
     def requeue_dead(self, queue: str, *, most: int = REQUEUE_MOST) -> tuple[int, int]:
@@ -334,7 +335,7 @@ class JobQueue:
         self._operations.pause(queue, paused)
 
     def pause_type(self, queue: str, type: str, paused: bool = True) -> None:
-        """The same for the jobs of a type. NotFound as there; Conflict while a worker of the release before serves the queue."""
+        """The same for the jobs of a type. Conflict while a worker of the release before serves the queue."""
         self._operations.pause_type(queue, type, paused)
 
     def delete_queue(self, queue: str) -> None:
@@ -398,8 +399,7 @@ class JobQueue:
         formats.check(self.store, self._registry.queues())
 
     def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int, int]:
-        """Bring a queue's data to the format of the release before: parked jobs go back into the queue. Returns how many did, how
-        many workers of this release still serve it and would park them again, and how many jobs are blocked."""
+        """Go back to the format of the release before. Returns how many parked jobs did, workers that would park them, blocked jobs."""
         return formats.migrate(self.store, queue, most)
 
     def server(self) -> dict[str, Any]:
@@ -407,7 +407,7 @@ class JobQueue:
         return report_on(self.store.servers, self._durability)
 
     def check(self, queue: str, *, repair: bool = False) -> list[str]:
-        """Sentences on what is wrong in a live queue; [] when every invariant holds. Bounded steps; the queue notes the check."""
+        """Sentences on what is wrong in a live queue, [] when every invariant holds. The queue notes that it was checked."""
         return Checker(self.store, queue, self.schedules).run(repair)
 
 

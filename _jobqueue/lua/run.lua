@@ -1,15 +1,16 @@
--- needs: prelude marks
+-- needs: prelude tags marks
 -- Makes scheduled jobs due now. A call sent twice finds them queued.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
 -- Returns for each 'queued', or the status that forbids it; false when there is no such job.
 local answers, jobs, moved, now = {}, {}, {}, now_ms()
 for i, id in ipairs(ARGV) do
-  local f = call('HMGET', key('job:' .. id), 'status', 'score')
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'tallied')
   answers[i] = f[1]
   if f[1] == 'scheduled' then
     answers[i] = 'queued'
     jobs[#jobs + 1] = { id, f[2] }
+    if f[3] then TAGGED[id] = true end
   end
 end
 for _, job in ipairs(jobs) do
@@ -19,6 +20,7 @@ for _, job in ipairs(jobs) do
   moved[job[1]] = true
 end
 if #jobs > 0 then
+  if next(TAGGED) then pcall(count_tags, TAGGED, now) end
   local meta = call('HMGET', key('meta'), 'bells', 'gates', 'rev')
   if meta[3] then mark(meta[3], now, moved) end
   ring(meta)

@@ -1,7 +1,7 @@
 -- The claim of a queue that uses limits. It stands beside the other so that queues without limits pay nothing for it.
 
 -- Claims the best jobs that may run now. `claim`: now, want, kit, MOVES, SPARE and ENOUGH_BYTES as in exchange.lua, and from there
--- read_job, row_of, lease_end, lease_ms, policy_of, defaults; aside: false when nothing is parked, shut or paused. Returns ids,
+-- read_job, row_of, lease_end, lease_ms, policy_of, defaults; tagged: gets the ids of those that have tags; aside: false when nothing is parked, shut or paused. Returns ids,
 -- attempts, rows and leases as the other claim gathers them, and whether it stopped at its bound; nil when nobody knows the kit. A job
 -- under a defined limit is the last: a permit is a handler that runs. It uses no local of the file, and makes no functions: each
 -- would cost every claim.
@@ -42,8 +42,8 @@ local function claim_under_limits(room, claim)
 
     local n = #ids
     local f = id and claim.read_job(id, 'limits', 'also') or {}
-    local also = table.remove(f, 16)
-    local limits, queued, again = table.remove(f, 15), f[1] == 'queued', f[3] and f[3] ~= '0'
+    local also = table.remove(f, 17)
+    local limits, queued, again = table.remove(f, 16), f[1] == 'queued', f[3] and f[3] ~= '0'
     local job_type = f[2] or 'echo'
     if first then job_type = aside end
     local timeout_ms, names, closed = timeouts[job_type], nil, nil
@@ -80,7 +80,8 @@ local function claim_under_limits(room, claim)
       leases[2 * n + 1] = string.format('%.0f', claim.lease_end(now, claim.lease_ms, tonumber(f[4]) or timeout_ms))
       leases[2 * n + 2] = id
       if first then room.unpark(id, job_type, first[2]) else gone[#gone + 1] = id end
-      bytes = bytes + #(f[5] or '') + #(f[8] or '')
+      if f[8] then claim.tagged[id] = true end
+      bytes = bytes + #(f[5] or '') + #(f[9] or '')
       local under, rooms = room.take(id, names, now, also)
       if rooms then call('HSET', key('job:' .. id), 'also', rooms) end
       if under or again or n + 1 == want or bytes > claim.ENOUGH_BYTES then break end
