@@ -47,7 +47,7 @@ def permits_of_the_dead(stage: Stage, seconds: float) -> dict[str, Any]:
 
     replaced = repeated(stage, seconds, 0.5, strike)
     found = {each.name: each for each in limits.page(QUEUE)}
-    under = {job_id: name for job_id in stage.producer.acked.values() if (name := _limit_of(stage, job_id))}
+    under = {job_id: name for job_id in list(stage.producer.acked.values()) if (name := _limit_of(stage, job_id))}
     runs = [run for job_id, some in stage.ledger.runs().items() if under.get(job_id) == GATE for run in some]
     claims = sorted(
         int(at)
