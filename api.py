@@ -88,6 +88,7 @@ class Api:
     def _install_rooms(self) -> None:
         rooms = [importlib.import_module(f"_jobqueue.web.{name}") for name in ROOMS]
         routes: list[Route] = [route for room in rooms for route in room.ROUTES]
+        self.backend.words = {name: told for room in rooms for name, told in getattr(room, "WORDS", {}).items()}
         tags = {name: text for room in rooms for name, text in room.TAGS.items()}
         self.backend.description = File("openapi.json", to_json(description(routes, tags)).encode())
         for route in routes:

@@ -152,6 +152,7 @@ def recover(
 ) -> tuple[list[str], int, int]:
     """A reaper's transaction after a look. Returns what became of the expired jobs, and how many were promoted and trimmed."""
     transaction = jobs.recovery.transaction(queue)
+    transaction.expire(limit)
     transaction.promote(limit)
     for status, kept_ms in retention_ms.items():
         transaction.trim(status, kept_ms, limit)

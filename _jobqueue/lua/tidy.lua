@@ -114,6 +114,7 @@ for i, job in ipairs(dead) do
   local message = 'no worker has handled the type ' .. job.type .. ' for ' .. digits(unhandled_ms / 1000) .. ' s'
   local head = table.concat({ now_text, job.attempts, 'no_handler', '-', '-' }, ' ')
   unqueue(job.id)
+  call('ZREM', key('expires'), job.id)
   file_under('no_handler', job.id, now_text)
   ended(job, 'failed', now_text, 'errors', digits(job.errors + 1), 'error:' .. job.errors + 1, head .. '\n' .. message)
   tally('errors:no_handler')

@@ -9,6 +9,7 @@ from typing import Any
 
 from _jobqueue.errors import Unavailable
 from _jobqueue.records import INDEX_OF, STATUSES
+from _jobqueue.store.expiry_checks import expiry_problems
 from _jobqueue.store.limit_checks import limit_problems
 from _jobqueue.store.rows import books_of
 from _jobqueue.store.schedule_checks import schedule_problems
@@ -54,6 +55,7 @@ class Checker:
         strays = [*self._stray_lists(repair), *self._stray_kinds(repair), *self._stray_lanes(repair)]
         strays += self._stray_edges(repair)
         strays += self._stray_marks(repair)
+        strays += expiry_problems(self.store, self.name, repair, self.LATE_MS, self.AGAIN_S)
         strays += schedule_problems(self.store, self.name, self.schedules, repair)
         strays += limit_problems(self.store, self.name, repair)
         wrong += [f"{self.name}: {problem}" for problem in strays]

@@ -113,7 +113,9 @@ def id_under_key(queue: str, number: int, key: str) -> str:
 def _add(args: list[Field], job_id: str, job: NewJob, pairs: list[Field]) -> None:
     """Adds what lua/submit.lua takes for a job."""
     tags = " ".join(dict.fromkeys(job.tags)) if job.tags else ""
-    args += (job_id, int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2)
+    if job.traceparent or job.words:
+        pairs = [*pairs, *job.beside()]
+    args += (job_id, int(job.priority), job.times(), job.unique_key or "", tags, len(pairs) // 2)
     args += pairs
 
 

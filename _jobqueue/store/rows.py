@@ -22,6 +22,7 @@ from _jobqueue.records import (
 )
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
+from _jobqueue.trace_context import unpacked
 
 BOOKS = 11  # parts of what lua/look.lua answers that are always there
 
@@ -43,6 +44,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         cut.remove("result")
     max_attempts, timeout_ms, _ = policy
     failures = error_names(fields)
+    traceparent, tracestate = unpacked(fields[b"trace"].decode()) if b"trace" in fields else (None, None)
     return Job(
         id=job_id,
         status=status,
@@ -71,8 +73,15 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         after=_after(fields, cut) if b"after" in fields else [],
         when=fields.get(b"when", b"done").decode(),
         blocked_by=number(b"needs") or 0,
+        snoozes=number(b"snoozes") or 0,
+        snoozed_ms=number(b"snoozed"),
+        expires_ms=number(b"expires_ms"),
+        expires_at_ms=number(b"expires"),
         schedule=fields[b"schedule"].decode() if b"schedule" in fields else None,
         scheduled_for_ms=number(b"scheduled_for"),
+        traceparent=traceparent,
+        tracestate=tracestate,
+        words=fields[b"words"].decode() if b"words" in fields else None,
         truncated=tuple(cut),
         previews=_previews(fields, cut),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 from _jobqueue.config import Config
 from _jobqueue.store.tags import Seen
@@ -29,6 +30,8 @@ class Backend:
         self.checking = threading.Lock()
         self.waiters = Waiters(self._ended, config.api_waiters)  # for the end of a job, by its id, or of a tag's jobs
         self._seen, self._counted = dict[str, str](), Seen()
+        # How a job is told that a call of another system has made; the rooms of those calls add theirs
+        self.words: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
         self.description: File  # of the API: set when all routes are known
 
     def _ended(self, awaited: Collection[str | Wait], anew: bool) -> list[str | Wait]:

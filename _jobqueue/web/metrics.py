@@ -88,6 +88,8 @@ def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[Family
     yield "attempts_retried_total", "counter", "Attempts that another one follows.", total("retried")
     yield "attempts_reaped_total", "counter", "Attempts taken back because their lease ran out.", total("reaped")
     yield "attempts_released_total", "counter", "Claims given back before the handler started.", total("released")
+    yield "attempts_snoozed_total", "counter", "Runs that their handler has put off.", total("snoozed")
+    yield "jobs_expired_total", "counter", "Jobs cancelled because they had not started in time.", total("expired")
     yield "late_results_refused_total", "counter", "Results of workers that had lost their lease.", total("refused")
     sizes = [({"queue": q, "status": s}, n) for q, b in queues.items() for s, n in b.sizes.items()]
     yield "jobs", "gauge", "Jobs there are, by status.", [*sizes]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jobqueue
 from _jobqueue.records import MAX_KEY_CHARS, TAG
-from _jobqueue.web.jobs import MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
+from _jobqueue.web.jobs import CANONICAL, MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
 from _jobqueue.web.problems import PROBLEM_JSON
 from _jobqueue.web.schemas import CURSOR, JOB_ID, LIMIT_NAME, NAMED, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
 
@@ -70,6 +70,10 @@ def _in_path(name: str, schema: Schema, **more: Any) -> Schema:
     return {"name": name, "in": "path", "required": True, "schema": schema, **more}
 
 
+def _in_header(name: str, description: str) -> Schema:
+    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+
+
 PARAMETERS = {
     "job_id_path": _in_path("job_id", TEXT, example=JOB_ID),
     "queue_path": _in_path("queue", WORD),
@@ -112,6 +116,13 @@ PARAMETERS = {
         {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
         description="Answer when the job has ended, or after that many seconds.",
     ),
+    "words": _in_query(
+        "words",
+        {"enum": [CANONICAL]},
+        description="A job that a call of another system has made is told in its words, where this does not ask for ours.",
+    ),
+    "traceparent": _in_header("traceparent", "The trace that the job belongs to (W3C Trace Context)."),
+    "tracestate": _in_header("tracestate", "The same. What is not of the form of these two is left out."),
     "tag_wait_s": _in_query(
         "wait_s",
         {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},

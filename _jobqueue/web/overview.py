@@ -16,7 +16,7 @@ from _jobqueue.config import Config
 from _jobqueue.records import STATUSES, Books, Look
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web.by_type import ROWS_MOST, Types, rows_of
-from _jobqueue.web.diagnosis import Patience, explanation, health, what_blocks
+from _jobqueue.web.diagnosis import Patience, explanation, health, until_when, what_blocks
 from _jobqueue.web.limited import what_holds_back, with_limits
 from _jobqueue.web.rates import WINDOW, by_minute, crew, last, minute_row, pace_of_work, paces, rates
 from jobqueue import JobQueue
@@ -77,7 +77,7 @@ class Overview:
             shut = self.jobs.limits.why(job.queue, job_id) if code in ("ready", "waiting") else None
             if shut:
                 code, text = "limited", what_holds_back(shut)
-        return {"code": code, "explanation": text, "job": job.as_dict()}
+        return {"code": code, "explanation": text + until_when(job, look.books.now_ms), "job": job.as_dict()}
 
     def system(self, config: Config) -> dict[str, Any]:
         """What it runs on, and how it is set."""

@@ -102,6 +102,12 @@ NEW_JOB = shape(
             "description": "Higher first; low, normal and high are {low}, {normal} and {high}.".format(**PRIORITIES),
         },
         "delay_s": seconds(0, MAX_DELAY_MS, "Run it that much later."),
+        "expires_s": seconds(
+            1,
+            MAX_DELAY_MS,
+            "Cancel it, kind expired, if it has not started by then, wherever it waits. The time begins with the submit; of a job "
+            "that waits for others, with its release. Longer than delay_s.",
+        ),
         "run_at": said(TIME, f"Run it at that time, within {MAX_DELAY_MS // DAY_MS} days. Not together with delay_s."),
         "max_attempts": {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS},
         "timeout_s": seconds(MIN_TIMEOUT_MS, DAY_MS, "One attempt may take that long."),
@@ -190,8 +196,14 @@ JOB = shape(
         "after": said(listed(TEXT), "The jobs that it waits for, or has waited for."),
         "when": {"enum": list(WHEN)},
         "blocked_by": said(WHOLE, "How many of them it still waits for."),
+        "snoozes": said(WHOLE, "How often its handler has put it off, since its submit or an operator's retry."),
+        "snoozed_at": said(maybe(TIME), "When it last did."),
+        "expires_s": said(NUMBER, "Within that time it must start, or is cancelled."),
+        "expires_at": said(maybe(TIME), "The end of that time; null while it is blocked, and once it is cancelled."),
         "schedule": said(TEXT, "Of a job that a schedule has made: its name."),
         "scheduled_for": said(maybe(TIME), "The due time that it is for; null for an operator's run."),
+        "traceparent": said(TEXT, "Of a job that belongs to a trace: the header of its submit, or the span of that."),
+        "tracestate": said(TEXT, "The same."),
         "durability": said(
             {"enum": list(DURABILITIES)}, "In the answer to a submit, where DURABILITY is set: what is confirmed."
         ),
@@ -203,6 +215,15 @@ JOB = shape(
 JOB["properties"] |= {
     "source": said({"enum": ["history"]}, "It is from the record: the queue has forgotten it."),
     "deleted": said(SWITCH, "In the record: somebody has deleted it, so its content is erased."),
+}
+TOLD = {
+    "anyOf": [
+        ref("Job"),
+        said(
+            shape({"id": TEXT, "job_id": TEXT, "status": TEXT}, ("id", "job_id", "status")),
+            "In another system's words.",
+        ),
+    ]
 }
 RESULT = shape({"status": WHOLE, "job": ref("Job"), "error": ref("Problem")}, ("status",))
 RESULTS = shape({"results": listed(ref("Result")), "warnings": listed(TEXT)}, ("results",))

@@ -82,8 +82,14 @@ class Story:
             and job["type"] in types
             and job["type"] not in self.paused
             and job_id not in gone
+            and not self.is_late(job)
         ]
         return sorted(good, key=lambda job_id: float(jobs[job_id]["score"]))
+
+    def is_late(self, job: dict[str, str]) -> bool:
+        """It has not started, and must not any more."""
+        started = job.get("attempts", "0") != "0" or "snoozes" in job
+        return not started and int(job.get("expires", self.now + 1)) <= self.now
 
     def judge(self, jobs: Hashes, worker: Worker, want: int, got: Sequence[str]) -> None:
         again = [job_id for job_id in got if jobs[job_id].get("attempts", "0") != "0"]
@@ -160,6 +166,7 @@ class Story:
                 type=STRANGE if self.random.random() < 0.1 else self.random.choice(TYPES),
                 priority=self.random.choice([1, 5, 5, 9]),
                 delay_s=self.random.choice([None, None, None, None, 3]),
+                expires_s=self.random.choice([None, None, None, 4, 20]),
                 max_attempts=3,
                 backoff_s=1,
             )
@@ -186,7 +193,7 @@ class Story:
 
     def ended(self, worker: Worker) -> list[Settlement]:
         ends = [("done", 0), ("done", 0), ("failed", BACKOFF), ("failed", IN_PLACE), ("failed", NEVER), ("released", 0)]
-        outcomes = [(job, *self.random.choice([*ends, ("cancelled", 0)])) for job in worker.running]
+        outcomes = [(job, *self.random.choice([*ends, ("cancelled", 0), ("snoozed", 500)])) for job in worker.running]
         return [Settlement(job.id, job.token, outcome, delay, "Boom", "boom") for job, outcome, delay in outcomes]
 
     def exchange(self, worker: Worker, ended: Sequence[Settlement], want: int) -> None:
@@ -215,6 +222,8 @@ class Story:
 
     def recover(self, expired: Any) -> None:
         recover(self.queue, expired, 100, {})
+        waiting = [job for job in self.hashes().values() if job["status"] in ("queued", "scheduled")]
+        assert not any(self.is_late(job) for job in waiting), "it waits in vain"
 
     def reaps(self) -> None:
         self.recover(self.queue.recovery.expired("default", 100)[1])
@@ -279,7 +288,7 @@ class Story:
         self.ticks()
         self.look()
         kept = {key.removeprefix(Q).split(":")[0] for key in self.redis.scan_iter(f"{Q}*", 1000)}
-        assert not kept & {"held", "lane", "lanes", "pauses"}
+        assert not kept & {"held", "lane", "lanes", "pauses", "expires"}
         assert self.redis.hget(f"{Q}meta", "gates") is None
 
 
@@ -331,6 +340,9 @@ MUTANTS = {
     "queue before lanes": ("exchange.lua", "tonumber(waiting[at + 1]) < least", "true"),
     "no bell for what is left": ("exchange.lua", "if claimed or requeued then", "if requeued then"),
     "no bell for what is given back": ("exchange.lua", "not requeued and (", "("),
+    "starts too late": ("exchange.lua", "if expired then queued = false end", ""),
+    "given back and never looked at": ("parts/failures.lua", "may_start_until(job.id, job.expires)", ""),
+    "nobody cancels": ("expire.lua", "if #ids == 0 then return { 0 } end", "if true then return { 0 } end"),
     "not alone": ("exchange.lua", "if again or n + 1 == want or bytes", "if n + 1 == want or bytes"),
     "head not refreshed by a claim": (
         "parts/claims.lua",

@@ -1,14 +1,14 @@
 -- The claim of a queue that uses limits. It stands beside the other so that queues without limits pay nothing for it.
 
 -- Claims the best jobs that may run now. `claim`: now, want, kit, MOVES, SPARE and ENOUGH_BYTES as in exchange.lua, and from there
--- read_job, row_of, lease_end, lease_ms, policy_of, defaults; tagged: gets the ids of those that have tags; aside: false when nothing is parked, shut or paused. Returns ids,
--- attempts, rows and leases as the other claim gathers them, and whether it stopped at its bound; nil when nobody knows the kit. A job
+-- read_job, row_of, lease_end, lease_ms, policy_of, defaults; tagged: gets the ids of those that have tags; late: see there; unstarted; aside: false when nothing is parked, shut or paused. Returns ids,
+-- attempts, rows, leases and too_late as the other claim gathers them, and whether it stopped at its bound; nil when nobody knows the kit. A job
 -- under a defined limit is the last: a permit is a handler that runs. It uses no local of the file, and makes no functions: each
 -- would cost every claim.
 local function claim_under_limits(room, claim)
   local LOOK, call, key = 8, redis.call, room.key
   local now, want, kit = claim.now, claim.want, claim.kit
-  local ids, attempts, rows, leases, gone = {}, {}, {}, {}, {}
+  local ids, attempts, rows, leases, gone, too_late = {}, {}, {}, {}, {}, {}
   local moves, more, bytes = 0, false, 0
   local timeouts = {} -- type -> ms; false: not for this worker, or not now
   local shut = {} -- name -> whether this claim has found it shut
@@ -42,10 +42,12 @@ local function claim_under_limits(room, claim)
 
     local n = #ids
     local f = id and claim.read_job(id, 'limits', 'also') or {}
-    local also = table.remove(f, 17)
-    local limits, queued, again = table.remove(f, 16), f[1] == 'queued', f[3] and f[3] ~= '0'
+    local also = table.remove(f, 18)
+    local limits, queued, again = table.remove(f, 17), f[1] == 'queued', f[3] and f[3] ~= '0'
     local job_type = f[2] or 'echo'
     if first then job_type = aside end
+    local expired = claim.late and queued and (tonumber(call('ZSCORE', key('expires'), id)) or math.huge) <= now and claim.unstarted(id)
+    if expired then queued, too_late[#too_late + 1] = false, expired end
     local timeout_ms, names, closed = timeouts[job_type], nil, nil
     if queued and timeout_ms == nil then
       if claim.aside and call('SISMEMBER', key('pauses'), job_type) == 1 then
@@ -81,12 +83,13 @@ local function claim_under_limits(room, claim)
       leases[2 * n + 2] = id
       if first then room.unpark(id, job_type, first[2]) else gone[#gone + 1] = id end
       if f[8] then claim.tagged[id] = true end
-      bytes = bytes + #(f[5] or '') + #(f[9] or '')
+      bytes = bytes + #(f[5] or '') + #(f[10] or '')
       local under, rooms = room.take(id, names, now, also)
       if rooms then call('HSET', key('job:' .. id), 'also', rooms) end
       if under or again or n + 1 == want or bytes > claim.ENOUGH_BYTES then break end
     elseif moves == claim.MOVES then
       more = true
+      if expired then table.remove(too_late) end
       break
     else
       moves = moves + 1
@@ -114,5 +117,5 @@ local function claim_under_limits(room, claim)
   end
   if #gone > 0 then call('ZREM', key('queue'), unpack(gone)) end
   for _, to in pairs(parked) do room.park(to.jobs, to[1], to[2], to[3]) end
-  return { ids = ids, attempts = attempts, rows = rows, leases = leases, more = more }
+  return { ids = ids, attempts = attempts, rows = rows, leases = leases, more = more, too_late = too_late }
 end
