@@ -59,6 +59,7 @@ ROOMS = (
     "tags",
     "schedules",
     "claims",
+    "limits",
     "dialects",
 )
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s

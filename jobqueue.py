@@ -15,6 +15,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     held               zset    queued ids that are parked: a worker that met them may not run them; scored as in queue
     lane:<type>        zset    the same ids, for each type
     lanes              zset    type -> first score of its lane, while the type is not paused
+    limits patterns permits:<name> ...  what jobs are limited by, see lua/parts/limits.lua
     pauses             set     types that are paused
     strange            set     types that were submitted while no worker had published them, and have jobs that wait
     scheduled          zset    id -> due time
@@ -54,7 +55,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     schedule:<name>    hash    a schedule: its rule and its job, a revision, what became of it last, counters
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
-                               bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
+                               bells (those that are rung), gates (1: something is parked or paused, 2: limits), swept (how
                                far the reaper has looked at what waits), unhandled (types that nobody handles), untold (until
                                when a worker without a kit lived), tells (last tick of a reaper that tells children), looked
                                (how far one has looked at edges), planned (a schedule's last revision), expires (1: see there),
@@ -92,6 +93,7 @@ from _jobqueue.errors import (
 from _jobqueue.hooks import on_start, on_stop
 from _jobqueue.inline import inline
 from _jobqueue.job_types import Fail, Retry, Snooze, handler
+from _jobqueue.limits import Limit
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
     ACT_MOST,
@@ -123,6 +125,7 @@ from _jobqueue.store.children import Children
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.flows import Flows
 from _jobqueue.store.leases import Conversation, Presence
+from _jobqueue.store.limits import Limits
 from _jobqueue.store.link import Link
 from _jobqueue.store.operations import Operations
 from _jobqueue.store.pages import Pages
@@ -156,6 +159,7 @@ __all__ = [
     "JobQueue",
     "JobQueueError",
     "KeyReused",
+    "Limit",
     "NewJob",
     "NotFound",
     "Page",
@@ -211,6 +215,7 @@ class JobQueue:
         self.recovery = Recovery(self.store)  # what a reaper calls
         self.marks = Marks(self.store)  # what a process of the record calls
         self.schedules = Schedules(self.store, self._registry)
+        self.limits = Limits(self.store, self._registry)
         self.remotes = Remotes(self.store, self._registry)  # what workers call that speak HTTP
 
     def bound_to(self, queues: Collection[str]) -> JobQueue:
@@ -373,7 +378,7 @@ class JobQueue:
         self._operations.pause_type(queue, type, paused)
 
     def delete_queue(self, queue: str) -> None:
-        """Forget a queue and its counters. Conflict while it holds jobs. One that is used again is a new one."""
+        """Forget a queue, its counters and limits. Conflict while it holds jobs. One that is used again is a new one."""
         self._operations.delete_queue(queue)
 
     def admit(self, client: str, limit: int, window_ms: int) -> tuple[bool, int, int]:
@@ -433,8 +438,7 @@ class JobQueue:
         formats.check(self.store, self._registry.queues())
 
     def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int, int]:
-        """Bring a queue's data to the format of the release before: parked jobs go back into the queue. Returns how many did, how
-        many workers of this release still serve it and would park them again, and how many jobs are blocked."""
+        """Go back to the format of the release before. Returns how many parked jobs did, workers that would park them, blocked jobs."""
         return formats.migrate(self.store, queue, most)
 
     def server(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from _jobqueue.errors import Invalid, pointer_to
+from _jobqueue.limits import named_problems
 from _jobqueue.pieces import Field, pieces
 from _jobqueue.records import (
     DAY_MS,
@@ -55,6 +56,7 @@ class NewJob:
     jitter: float | None = None
     unique_key: str | None = None
     tags: Sequence[str] = ()
+    limits: Sequence[str] = ()  # names; see _jobqueue/limits.py
     name: str | None = None  # in its workflow
     after: Sequence[
         str
@@ -111,6 +113,8 @@ class NewJob:
             yield "/unique_key", f"must be 1 to {MAX_KEY_CHARS} characters"
         if self.tags != ():
             yield from self._tag_problems()
+        if self.limits != ():
+            yield from named_problems(self.limits)
         if self.after != () or self.when != "done" or self.name is not None:
             yield from self._flow_problems()
         if self.max_attempts is not None and not _integer(self.max_attempts, 1, MAX_ATTEMPTS):
@@ -201,6 +205,8 @@ class NewJob:
             pairs += ["jitter", f"{self.jitter:.6f}"]
         if self.name is not None:
             pairs += ["name", self.name]
+        if self.limits:
+            pairs += ["limits", " ".join(dict.fromkeys(self.limits)), "also", "l"]  # one `also` for all rooms
         return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
 
 

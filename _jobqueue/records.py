@@ -107,6 +107,7 @@ class Job:
     errors: list[dict[str, Any]] = field(default_factory=list)
     first_error: int = 1  # the number of the first of these: older ones are not kept
     tags: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)  # the names that it is limited by, beside its type's
     name: str | None = None  # in its workflow
     after: list[str] = field(default_factory=list)  # the jobs that it waits for, or has waited for; in lists the first
     when: str = "done"  # of WHEN: what of these it waits for
@@ -176,6 +177,7 @@ class Job:
             "position": self.position,
             "worker": self.worker,
             "tags": self.tags,
+            **({"limits": self.limits} if self.limits else {}),
             **({"name": self.name} if self.name else {}),
             **({"after": self.after, "when": self.when, "blocked_by": self.blocked_by} if self.after else {}),
             **({"snoozes": self.snoozes, "snoozed_at": rfc3339(self.snoozed_ms)} if self.snoozes else {}),

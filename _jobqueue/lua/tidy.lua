@@ -1,4 +1,4 @@
--- needs: prelude places kinds tags edges ends waiting lanes parked kits by_type marks hold
+-- needs: prelude places kinds tags edges ends waiting lanes limits parked kits by_type marks hold
 -- Looks after kits and parked jobs, a bounded number each time: says which bells are rung, forgets kits and the types that are in
 -- no other, drops ids that are not parked any more, and makes dead letters of jobs whose type nobody has handled for long. Where
 -- too much waits for the record it gives up the oldest.
@@ -127,7 +127,7 @@ if rev then
   mark(rev, now, marked)
   given_up = give_up(hold, now, GIVEN_UP_MOST)
 end
-if gates and call('EXISTS', key('held'), key('pauses')) == 0 then
+if gates and gates ~= '2' and call('EXISTS', key('held'), key('pauses')) == 0 then
   call('HDEL', key('meta'), 'gates')
   call('DEL', key('lanes'))
 end

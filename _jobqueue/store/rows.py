@@ -69,6 +69,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         errors=[error_of(fields[name]) for name in failures],
         first_error=int(failures[0][6:]) if failures else 1,
         tags=fields.get(b"tags", b"").decode().split(),
+        limits=fields.get(b"limits", b"").decode().split(),
         name=fields[b"name"].decode() if b"name" in fields else None,
         after=_after(fields, cut) if b"after" in fields else [],
         when=fields.get(b"when", b"done").decode(),

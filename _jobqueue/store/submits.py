@@ -20,7 +20,7 @@ from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
 from _jobqueue.spans import sending
-from _jobqueue.store import flows
+from _jobqueue.store import flows, limits
 from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.idempotency import REUSED, Idempotency
@@ -200,7 +200,8 @@ class Submits:
         if answer[0] == b"refused":
             return flows.refused(answer, queue, self._registry, len(chunk.jobs))
         if answer[0] == b"old":
-            raise flows.old_program(queue, answer[1].decode())
+            room = flows if chunk.references else limits
+            raise room.old_program(queue, answer[1].decode())
         if answer[0] == b"conflict":
             raise KeyReused(REUSED)
         # Replayed without a key: the script was sent twice because the first answer was lost.
@@ -312,6 +313,7 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
         expires_at_ms=now + expires_ms if expires_ms else None,
         position=ahead + 1 if ahead >= 0 else None,
         tags=list(dict.fromkeys(job.tags)),
+        limits=list(dict.fromkeys(job.limits)),
         name=job.name,
         traceparent=job.traceparent,
         tracestate=job.tracestate,

@@ -27,7 +27,7 @@ from jobqueue import Job, JobQueue, NewJob, Unavailable
 # What a job may wait for, or what became of it.
 EXPLANATIONS = (
     *("ready", "waiting", "paused", "no_worker", "no_handler", "delayed", "backoff", "snoozed", "no_reaper"),
-    *("blocked", "parent_failed", "parent_cancelled"),
+    *("blocked", "parent_failed", "parent_cancelled", "limited"),
     *("running", "done", "failed", "cancelled", "remembered"),
 )
 

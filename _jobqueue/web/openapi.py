@@ -10,7 +10,7 @@ import jobqueue
 from _jobqueue.records import MAX_KEY_CHARS, TAG
 from _jobqueue.web.jobs import CANONICAL, MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
 from _jobqueue.web.problems import PROBLEM_JSON
-from _jobqueue.web.schemas import CURSOR, JOB_ID, NAMED, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
+from _jobqueue.web.schemas import CURSOR, JOB_ID, LIMIT_NAME, NAMED, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
 
 # Instead of the scope that a key needs.
 ANYBODY = "anybody"
@@ -79,6 +79,7 @@ PARAMETERS = {
     "queue_path": _in_path("queue", WORD),
     "job_type_path": _in_path("job_type", WORD),
     "schedule_path": _in_path("schedule", WORD),
+    "name_path": _in_path("name", LIMIT_NAME),
     "tag_path": _in_path("tag", {"type": "string", "pattern": f"^{TAG.pattern}$"}),
     "key": {
         "name": "Idempotency-Key",
@@ -131,6 +132,7 @@ PARAMETERS = {
         "total", {**WHOLE, "maximum": 10**9 - 1}, description="Wait until so many have ended: the rest may still come."
     ),
     "format": _in_query("format", {"enum": ["json", "prometheus"]}),
+    "name": _in_query("cursor", LIMIT_NAME, description="next_cursor of the page before."),
     "place": _in_query("cursor", PLACE, description="next_cursor of the page before."),
     "dry_run": _in_query("dry_run", TEXT, description="Say what it would be, and store nothing.", allowEmptyValue=True),
     "verbose": _in_query("verbose", TEXT, description="Say what was found.", allowEmptyValue=True),

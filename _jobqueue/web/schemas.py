@@ -6,6 +6,7 @@ from typing import Any
 
 from _jobqueue.by_type import OTHER, TYPES_KEPT
 from _jobqueue.keys import SCOPES, WORK
+from _jobqueue.limits import LIMIT, MAX_NAMED, OF_TYPE, PATTERN
 from _jobqueue.records import (
     ACT_MOST,
     ACTIONS,
@@ -84,6 +85,7 @@ CURSOR: Schema = {"type": "string", "format": "cursor"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 WORD: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
 PLACE: Schema = {"type": "string", "pattern": f"^{NAME.pattern}:{NAME.pattern}$"}
+LIMIT_NAME: Schema = {"type": "string", "pattern": f"^({LIMIT.pattern}|{PATTERN.pattern})$"}
 STATUS: Schema = {"enum": list(STATUSES)}
 PRIORITY: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_PRIORITY}
 BY_STATUS = shape(alike(WHOLE, *STATUSES))
@@ -118,6 +120,11 @@ NEW_JOB = shape(
             "While a job of the queue with this key has not ended, submitting another gives that one back.",
         ),
         "tags": listed({"type": "string", "pattern": f"^{TAG.pattern}$"}, maxItems=MAX_TAGS),
+        "limits": listed(
+            {"type": "string", "pattern": f"^(?!{OF_TYPE}){LIMIT.pattern}$"},
+            maxItems=MAX_NAMED,
+            description="It starts only while all of these let it; see the limits of its queue.",
+        ),
         "name": said(WORD, "What later jobs of the batch call it in `after`."),
         "after": listed(
             {"type": "string", "pattern": rf"^({NAME.pattern}|\*)$"},
@@ -185,6 +192,7 @@ JOB = shape(
         "position": said(maybe(INTEGER), "Its place in the queue, 1 is next."),
         "worker": maybe(TEXT),
         "tags": listed(TEXT),
+        "limits": said(listed(TEXT), "The limits that it names."),
         "name": said(TEXT, "In its workflow."),
         "after": said(listed(TEXT), "The jobs that it waits for, or has waited for."),
         "when": {"enum": list(WHEN)},

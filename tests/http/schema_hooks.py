@@ -50,6 +50,7 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
     if case.path in ("/jobs", "/dlq"):
         _without_times_where_there_are_none(case)
     body = case.body if isinstance(case.body, dict) else {}
+    _limited_as_one_may(case, body)
     for job in (body, *(body["jobs"] if isinstance(body.get("jobs"), list) else ())):
         _without_whole_floats(job)
         _waiting_for_nobody(job)
@@ -73,6 +74,21 @@ def _expiring_after_its_delay(job: Any) -> None:
         numbers = [job.get(name) for name in ("expires_s", "delay_s")]
         if all(isinstance(n, (int, float)) and n > 0 for n in numbers) and numbers[0] <= numbers[1]:
             del job["delay_s"]
+
+
+def _limited_as_one_may(case: Any, body: Any) -> None:
+    """JSON Schema takes 5.0 for an integer, and cannot say that a name that ends in * has a lower bound."""
+    rate = body.get("rate") if isinstance(body.get("rate"), dict) else {}
+    for holder, name in ((body, "max_running"), (rate, "starts"), (rate, "per_s")):
+        if isinstance(holder.get(name), float) and holder[name].is_integer():
+            holder[name] = int(holder[name])
+    starts = rate.get("starts")
+    if (
+        str((case.path_parameters or {}).get("name", "")).endswith(("*", "%2A"))
+        and isinstance(starts, int)
+        and starts > 1000
+    ):
+        rate["starts"] = 1000
 
 
 def _waiting_for_nobody(job: Any) -> None:

@@ -175,6 +175,7 @@ function factsOf(job) {
     ['Timeout', span(job.timeout_s * 1000)],
     ['Created', when(job.created_at)],
     job.run_at && ['Due', when(job.run_at)],
+    job.limits && ['Limits', job.limits.join(', ')],
     job.expires_s && ['To start within', timeToStart(job)],
     job.cancel_requested_at && ['Asked to stop', when(job.cancel_requested_at)],
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
