@@ -83,7 +83,15 @@ def _fingerprint(request: Request) -> str:
     for job, pairs in zip(request.jobs, request.encoded, strict=True):
         waits = (job.when, *job.after) if job.after else ()
         turns = ("fair_key", job.fair_key) if job.fair_key else ()
-        for part in (job.priority, job.due(), job.unique_key or "", " ".join(job.tags), *in_one(pairs), *waits, *turns):
+        for part in (
+            job.priority,
+            job.times(),
+            job.unique_key or "",
+            " ".join(job.tags),
+            *in_one(pairs),
+            *waits,
+            *turns,
+        ):
             raw = part if isinstance(part, bytes) else str(part).encode()
             digest.update(b"%d:%s" % (len(raw), raw))
     return digest.hexdigest()[:32]

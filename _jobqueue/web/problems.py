@@ -9,7 +9,7 @@ from typing import Any
 
 import bottle
 
-from _jobqueue.errors import NoCron, OldProgram, OtherQueue, ParentGone
+from _jobqueue.errors import LeaseLost, NameTaken, NoCron, OldProgram, OtherQueue, ParentGone, SeqUsed, TooManyHeld
 from _jobqueue.record.errors import RecordTooNew, RecordUnavailable
 from _jobqueue.web.security import Refused
 from jobqueue import Conflict, Invalid, KeyReused, NotFound, QueueFull, TooManyTypes, Unavailable
@@ -25,6 +25,10 @@ HTTP = {
     QueueFull: (429, "queue_full"),
     NotFound: (404, "job_not_found"),
     OldProgram: (409, "old_worker"),
+    LeaseLost: (409, "lease_lost"),
+    SeqUsed: (409, "seq_used"),
+    NameTaken: (409, "name_taken"),
+    TooManyHeld: (409, "too_many_held"),
     Conflict: (409, "wrong_status"),
     Unavailable: (503, "redis_unavailable"),
     RecordUnavailable: (503, "record_unavailable"),
