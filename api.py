@@ -59,6 +59,7 @@ ROOMS = (
     "tags",
     "schedules",
     "claims",
+    "limits",
     "dialects",
 )
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s
@@ -89,6 +90,7 @@ class Api:
     def _install_rooms(self) -> None:
         rooms = [importlib.import_module(f"_jobqueue.web.{name}") for name in ROOMS]
         routes: list[Route] = [route for room in rooms for route in room.ROUTES]
+        self.backend.words = {name: told for room in rooms for name, told in getattr(room, "WORDS", {}).items()}
         tags = {name: text for room in rooms for name, text in room.TAGS.items()}
         self.backend.description = File("openapi.json", to_json(description(routes, tags)).encode())
         for route in routes:

@@ -24,7 +24,7 @@ PROGRAMS = ("api", "worker", "reaper", "history")
 EVERY = (*PROGRAMS, "jobqueue")
 API, WORKER, REAPER, HISTORY = (("api",), ("worker",), ("reaper",), ("history",))
 
-OTHER_VARIABLES = {"REDIS_HOST", "REDIS_PORT", "API_KEY"}  # the last is of loadtest.py
+OTHER_VARIABLES = {"REDIS_HOST", "REDIS_PORT", "API_KEY", "JOBQUEUE_KEY"}  # the last two are of callers
 LIKE = 0.85  # of 1: how alike two names are when one is a slip of the other
 
 

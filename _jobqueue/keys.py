@@ -65,6 +65,8 @@ def new_key(name: str, scope: str) -> tuple[str, str]:
             f"a key has a name of letters, digits, _ . - and a scope of {scopes}, alone or with queues, like work@email+push"
         )
     key = secrets.token_urlsafe(KEY_BYTES)
+    while key.startswith("-"):  # on a command line it would be taken for a flag
+        key = secrets.token_urlsafe(KEY_BYTES)
     return key, f"{name}:{scope}:{_digest(key).hex()}"
 
 

@@ -1,4 +1,4 @@
--- needs: prelude tokens leases living by_type
+-- needs: prelude tokens lanes limits leases living by_type
 -- A worker's beat for one queue: notes that it lives and renews the leases of the jobs that its slots run.
 -- KEYS  1 prefix
 -- ARGV  1 worker   2 what it is and runs, JSON   3 lease in ms   4 its kit, '' when it has none   5 the format of its data

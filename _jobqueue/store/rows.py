@@ -23,6 +23,7 @@ from _jobqueue.records import (
 )
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
+from _jobqueue.trace_context import unpacked
 
 BOOKS = 11  # parts of what lua/look.lua answers that are always there
 
@@ -44,6 +45,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         cut.remove("result")
     max_attempts, timeout_ms, _ = policy
     failures = error_names(fields)
+    traceparent, tracestate = unpacked(fields[b"trace"].decode()) if b"trace" in fields else (None, None)
     return Job(
         id=job_id,
         status=status,
@@ -67,12 +69,20 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         errors=[error_of(fields[name]) for name in failures],
         first_error=int(failures[0][6:]) if failures else 1,
         tags=fields.get(b"tags", b"").decode().split(),
+        limits=fields.get(b"limits", b"").decode().split(),
         name=fields[b"name"].decode() if b"name" in fields else None,
         after=_after(fields, cut) if b"after" in fields else [],
         when=fields.get(b"when", b"done").decode(),
         blocked_by=number(b"needs") or 0,
+        snoozes=number(b"snoozes") or 0,
+        snoozed_ms=number(b"snoozed"),
+        expires_ms=number(b"expires_ms"),
+        expires_at_ms=number(b"expires"),
         schedule=fields[b"schedule"].decode() if b"schedule" in fields else None,
         scheduled_for_ms=number(b"scheduled_for"),
+        traceparent=traceparent,
+        tracestate=tracestate,
+        words=fields[b"words"].decode() if b"words" in fields else None,
         actions=_actions(fields),
         truncated=tuple(cut),
         previews=_previews(fields, cut),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 from _jobqueue.config import Config
 from _jobqueue.store.remotes import Waiting
@@ -37,6 +38,8 @@ class Backend:
         # For the end of a job, by its id, or of a tag's jobs; for work.
         self.waiters = Waiters[str | Wait | Waiting](self._happened, config.api_waiters)
         self._seen, self._counted, self._said = dict[str, str](), Seen(), 0.0
+        # How a job is told that a call of another system has made; the rooms of those calls add theirs
+        self.words: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
         self.description: File  # of the API: set when all routes are known
 
     def bound_to(self, queues: tuple[str, ...]) -> Backend:

@@ -21,6 +21,7 @@ from _jobqueue.web.schemas import (
     REQUEUED,
     RESULTS,
     RETRY,
+    TOLD,
     WHOAMI,
     WORKERS,
     ref,
@@ -33,6 +34,7 @@ TAGS = {
     "Health": "For probes and monitoring.",
 }
 TIMES = ("since", "until")
+TRACE = ("traceparent", "tracestate")
 LIST = ("limit", "offset", "cursor")
 NEW_JOB, JOB, PAGE, QUEUE = ref("NewJob"), ref("Job"), ref("Page"), ref("Queue")
 EXPLANATION, VERDICT, STATS, SYSTEM = ref("Explanation"), ref("Verdict"), ref("Stats"), ref("System")
@@ -40,15 +42,15 @@ EXPLANATION, VERDICT, STATS, SYSTEM = ref("Explanation"), ref("Verdict"), ref("S
 # fmt: off
 ROUTES = (
     Route("POST", "/jobs", "submit", "Jobs", "submit", "Submit a job",
-          {201: JOB, 200: JOB, 202: JOB}, jobs.submit, ("key",), NEW_JOB, also=(404, 409)),
+          {201: JOB, 200: JOB, 202: JOB}, jobs.submit, ("key", *TRACE), NEW_JOB, also=(404, 409)),
     Route("POST", "/jobs/batch", "submit", "Jobs", "submitBatch", f"Submit up to {MAX_BATCH_JOBS:,} jobs; also one a line, as application/x-ndjson",
-          {201: RESULTS, 200: RESULTS, 202: RESULTS, 207: RESULTS}, jobs.submit_batch, ("key",), BATCH, also=(404, 409)),
+          {201: RESULTS, 200: RESULTS, 202: RESULTS, 207: RESULTS}, jobs.submit_batch, ("key", *TRACE), BATCH, also=(404, 409)),
     Route("POST", "/jobs/bulk", "admin", "Jobs", "bulk", f"Retry, cancel, delete or run now up to {ACT_MOST:,} jobs, by their ids or a filter",
           {200: ACTED}, operations.bulk, (), BULK),
     Route("GET", "/jobs", "read", "Jobs", "list", "List jobs",
           {200: PAGE}, jobs.page, ("status", "type", "queue", "tag", "kind", *TIMES, *LIST)),
     Route("GET", "/jobs/<job_id>", "read", "Jobs", "get", "See a job",
-          {200: JOB}, jobs.get, ("wait_s",)),
+          {200: TOLD}, jobs.get, ("wait_s", "words")),
     Route("GET", "/jobs/<job_id>/explain", "read", "Jobs", "explain", "Say why a job is not running yet, or what happened to it",
           {200: EXPLANATION}, jobs.explain),
     Route("GET", "/jobs/<job_id>/parents", "read", "Jobs", "parents", "See what has become of the jobs that it waits for",

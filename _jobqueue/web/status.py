@@ -18,7 +18,8 @@ HEALTH_S = 1.0  # Redis has this long to answer a probe
 def metrics(backend: Backend) -> dict[str, Any] | str:
     jobs = backend.jobs
     if inputs.wants_text():
-        return counts.as_prometheus(jobs.looks(), backend.overview.types.look(), jobs.server())
+        looks, limited = jobs.looks(), jobs.limits.first_of(jobs.queues())
+        return counts.as_prometheus(looks, backend.overview.types.look(), jobs.server(), limited)
     return counts.as_json(jobs.all_books())
 
 

@@ -72,6 +72,9 @@ class Watch:
         late = self.shift.attempts.timed_out(run)
         self.shift.reports.attempt(run, late)
         self.start_slot(slot.queue, [*ended, late])
+        if run.task and not run.task.heard:
+            self._log.warning("an async handler blocks the event loop: leaving, so that a new worker starts afresh")
+            self.end(1)
         if hung >= self.spare:
             self._log.warning("too many handlers hang: leaving, so that a new worker starts afresh")
             self.end(1)

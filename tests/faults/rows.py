@@ -7,6 +7,7 @@ import re
 from tests.faults import (
     rows_of_data,
     rows_of_http_workers,
+    rows_of_limits,
     rows_of_network,
     rows_of_processes,
     rows_of_redis,
@@ -30,5 +31,6 @@ _ROOMS = (
     rows_of_data,
     rows_of_types,
     rows_of_http_workers,
+    rows_of_limits,
 )  # each adds its rows
 ROWS = {row.name: row for row in sorted(ADDED, key=_number)}

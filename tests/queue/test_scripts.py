@@ -152,7 +152,8 @@ def test_indexes_of_ended_jobs_are_written_in_one_place() -> None:
         "counted",
         "schedules",
     }
-    elsewhere |= {"blocked", "then:", "ends", "stuck"}
+    elsewhere |= {"blocked", "then:", "ends", "stuck", "expires"}
+    elsewhere |= {"limited", "shut", "group:", "groups:"}
     elsewhere |= {"unsaved"}  # of the record, which no transition reads
     added = [call for call in calls() if call.command == "ZADD" and call.key not in elsewhere]
     assert found(*added) == INDEX_WRITES.keys()
@@ -168,7 +169,7 @@ def test_no_other_command_could_end_a_job() -> None:
     renamed = [(call.file, *call.arguments[1:]) for call in calls() if call.command == "RENAME"]
     assert renamed == [("parts/erase.lua", "key('job:' .. id)", "key('gone:' .. id)")]
     set_once = {(call.key, call.arguments[2]) for call in calls() if call.command == "HSETNX"}
-    assert set_once == {("slots", "slot"), ("job:", "'cancel'"), ("types", "ARGV[i]")}
+    assert set_once == {("slots", "slot"), ("job:", "'cancel'"), ("types", "ARGV[i]"), ("meta", "'gates'")}
     assert all(call.arguments[0].startswith("'") or call.file == "page.lua" for call in calls()), "computed commands"
 
 

@@ -6,7 +6,7 @@ import { flowPanel, waitsFor } from './flow.js';
 import { bar, button, empty, facts, link, loading, panel, pre, short, status } from './parts.js';
 import { FROM, reason } from './statuses.js';
 import { visible } from './visible.js';
-import { between, inQueues, span, when } from './words.js';
+import { between, inQueues, number, span, when } from './words.js';
 
 const CONFIRMATIONS = {
   delete: { title: 'Delete this job?', warning: 'It cannot be undone.', ok: 'Delete the job' },
@@ -175,12 +175,19 @@ function factsOf(job) {
     ['Timeout', span(job.timeout_s * 1000)],
     ['Created', when(job.created_at)],
     job.run_at && ['Due', when(job.run_at)],
+    job.limits && ['Limits', job.limits.join(', ')],
+    job.expires_s && ['To start within', timeToStart(job)],
     job.cancel_requested_at && ['Asked to stop', when(job.cancel_requested_at)],
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
     job.scheduled_for && ['Scheduled for', when(job.scheduled_for)],
     tags.length > 0 && ['Tags', tags],
+    job.traceparent && ['Trace', h('code', job.traceparent)],
     job.after && ['Waits for', waitsFor(job)],
   ]);
+}
+
+function timeToStart({ expires_s, expires_at }) {
+  return [span(expires_s * 1000), expires_at && [' · until ', when(expires_at)]];
 }
 
 function errorPanel(error) {
@@ -197,10 +204,17 @@ function textPanel(title, text, ...before) {
 
 // --- what happened
 
+// Kinds of errors of jobs that did not start.
+const NO_ATTEMPT = { expired: 'Not started in time', parent_gone: 'Waited in vain' };
+
 function steps(job) {
   let before = job.created_at;
   const waited = (from) => from >= before && `waited ${between(before, from)} · `;
   const failures = job.errors.map((error) => {
+    if (NO_ATTEMPT[error.kind]) {
+      before = error.at;
+      return step('cancelled', NO_ATTEMPT[error.kind], error.at, h('em', reason(error)));
+    }
     const ran = [waited(error.started_at), 'ran ', between(error.started_at, error.at)];
     before = error.at;
     const more = [ran, by(error.worker), h('em', reason(error))];
@@ -209,7 +223,11 @@ function steps(job) {
       step: step('failed', `Attempt ${error.attempt} failed`, error.at, more),
     };
   });
-  if (job.attempts < 2 && job.run_at > before) {
+  if (job.snoozes) {
+    const earlier = job.errors.filter((error) => error.at <= job.snoozed_at).length;
+    failures.splice(earlier, 0, snoozeStep(job));
+  }
+  if ((job.attempts < 2 || job.snoozes) && job.run_at > before) {
     before = job.run_at; // when it was due, or retried by hand
   }
   const happened = [...failures, ...(job.actions ?? []).map(action)];
@@ -231,6 +249,11 @@ const ACTIONS = {
 function action({ at, action, by }) {
   const [name, title] = ACTIONS[action];
   return { at, step: step(name, `${title} by ${visible(by ?? 'an operator')}`, at) };
+}
+
+function snoozeStep({ snoozes, snoozed_at, worker }) {
+  const times = snoozes === 1 ? 'Snoozed' : `Snoozed ${number(snoozes)} times, last`;
+  return step('scheduled', times, snoozed_at, by(worker));
 }
 
 function lastStep(job, before, waited) {
