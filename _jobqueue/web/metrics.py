@@ -8,7 +8,7 @@ from typing import Any
 from _jobqueue.by_type import ByType
 from _jobqueue.limits import Limited
 from _jobqueue.records import ENDED, FAILURES, Books, Look
-from _jobqueue.web import backlog, limited
+from _jobqueue.web import backlog, fullness, limited
 from _jobqueue.web.by_type import families
 from _jobqueue.web.samples import Family, Sample, histogram
 
@@ -102,6 +102,7 @@ def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[Family
         yield f"schedules_{what}_total", "counter", text, total(f"schedules_{what}")
     yield from _workers(looks)
     yield from backlog.families(looks)
+    yield from fullness.families(looks)
     yield "redis_memory_bytes", "gauge", "Memory that Redis uses.", [({}, server["used_memory_bytes"] or 0)]
     yield (
         "redis_maxmemory_bytes",
