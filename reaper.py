@@ -1,8 +1,8 @@
 """The reaper: a process that takes back what nobody holds any more. Any number may run at once.
 
 Once a second: fire schedules that are due. Then for every queue: cancel jobs that have not started in time, promote those that are
-due, reap expired leases, lower the leases of workers whose beat has stopped, trim what is past its retention, look after kits and
-parked jobs, tell children what they wait for, ring. It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so
+due, reap expired leases, lower the leases of workers whose beat has stopped, trim what is past its retention, look after kits,
+parked jobs and limits, tell children what they wait for, ring. It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so
 whatever changed in between is left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or
 after STOP_S when Redis does not answer: whatever it does may stop anywhere.
 """
@@ -50,7 +50,7 @@ class Reaper:
         self.redis_ahead_s: float | None = None
         self.quiet_until = 0.0
         self.queues: list[str] = []
-        self.left = False  # children of the queue at hand are still to be told
+        self.left = False  # children of the queue at hand are still to be told, or a limit counts
         self.stopping = threading.Event()
         self.turned: Callable[[], None] = lambda: None  # called all the time
 
@@ -117,6 +117,7 @@ class Reaper:
             transaction.trim(status, kept_ms, LIMIT)
         transaction.reap(expired, LEASE_EXPIRED)
         quiet = time.monotonic() < max(self.quiet_until, self.started + GRACE_S)
+        transaction.let_in(LIMIT)
         transaction.tidy(LIMIT, self.unhandled_ms, spare=quiet)
         transaction.tell(LIMIT)
         answer = transaction.execute()
@@ -165,7 +166,10 @@ class Reaper:
 
     def _lease_of(self, queue: str, worker: str) -> float:
         if (queue, worker) not in self.leases:
-            self.leases[queue, worker] = self.recovery.lease_s(queue, worker) or self.lease_s
+            lease_s, may_change = self.recovery.lease_s(queue, worker)
+            if may_change:
+                return lease_s or self.lease_s
+            self.leases[queue, worker] = lease_s or self.lease_s
         return self.leases[queue, worker]
 
     def _say(self, queue: str, expired: list[Expired], outcomes: list[str]) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 from _jobqueue.errors import Invalid
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import AGAIN, MAX_DELAY_MS, NAME
+from _jobqueue.submitting import Mark, Submit
 
 
 class Fail(Exception):
@@ -71,9 +72,7 @@ class JobType:
     jitter: float | None = None
     queue: str | None = None  # of jobs that name none
     place: str = ""  # where its handler is marked
-
-
-F = TypeVar("F", bound=Callable[[Any, Any], Any])
+    is_async: bool = False  # what it returns is to be awaited
 
 
 def handler(
@@ -85,9 +84,10 @@ def handler(
     max_backoff: float | None = None,
     jitter: float | None = None,
     queue: str | None = None,
-) -> Callable[[F], F]:
-    """Mark ``def f(payload, ctx)`` as the handler of a job type; seconds. Several types may share a function. ``queue``: where
-    its jobs go that name no queue; a worker that serves that queue is needed.
+) -> Mark:
+    """Mark ``def f(payload, ctx)``, or an ``async def``, as the handler of a job type; seconds. It gets ``f.submit(payload)``.
+    Several types may share a function; ``submit`` is of the topmost. ``queue``: where its jobs go that name no queue; a worker
+    that serves that queue is needed.
 
     The backoff doubles with each error, up to ``max_backoff`` (an hour); ``jitter``, 0 to 1, is the share of it that is random."""
     place = _place(sys._getframe(1))
@@ -109,10 +109,12 @@ def handler(
         problems = "; ".join(f"{pointer[1:].removesuffix('_s')} {detail}" for pointer, detail in error.problems)
         raise ValueError(f"@handler({name!r}): {problems} ({place})") from None
 
-    def mark(function: F) -> F:
+    def mark(function: Any) -> Any:
         job_type = JobType(options.type, function, timeout, max_attempts, backoff, max_backoff, jitter, queue, place)
         try:  # a new list: functools.wraps copies the old one to the functions of other decorators
-            function.job_types = [*marks_of(function), job_type]  # type: ignore[attr-defined]
+            function.job_types = [*marks_of(function), job_type]
+            if not hasattr(type(function), "submit"):  # an object may have its own
+                function.submit = Submit(name, queue)
         except AttributeError:
             raise ValueError(f"@handler({name!r}): {function!r} cannot be marked; wrap it in a def ({place})") from None
         # Its module remembers it too: it may be hidden behind another decorator, or lose its name to a later function.

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
 from _jobqueue.errors import Invalid, pointer_to
+from _jobqueue.limits import named_problems
 from _jobqueue.pieces import Field, pieces
 from _jobqueue.records import (
     DAY_MS,
     DEFAULT_PRIORITY,
     DEFAULT_TYPE,
+    FAIR_KEY,
+    FAIR_KEY_RULE,
     MAX_ATTEMPTS,
     MAX_DELAY_MS,
     MAX_KEY_CHARS,
@@ -32,6 +35,9 @@ from _jobqueue.records import (
 )
 from _jobqueue.rfc3339 import epoch_ms
 from _jobqueue.strict_json import encode_json
+from _jobqueue.trace_context import packed, parent_of, state_of
+
+_BESIDE = {"beside": True}  # no member of a request's JSON: it tells of who asks, not of what is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,19 @@ class NewJob:
     jitter: float | None = None
     unique_key: str | None = None
     tags: Sequence[str] = ()
+    fair_key: str | None = None  # within a priority, jobs of different keys take turns
+    limits: Sequence[str] = ()  # names; see _jobqueue/limits.py
     name: str | None = None  # in its workflow
     after: Sequence[
         str
     ] = ()  # ids of jobs that it waits for; in a batch also names of earlier ones, or "*" for all of them
     when: str = "done"  # or "ended": in whatever way
+    # The trace that it belongs to, as W3C Trace Context writes it; what is not of that form is left out
+    traceparent: str | None = field(default=None, compare=False, metadata=_BESIDE)
+    tracestate: str | None = field(default=None, compare=False, metadata=_BESIDE)
+    words: str | None = field(
+        default=None, compare=False, metadata=_BESIDE
+    )  # those of another system, in which HTTP shows it
     _parsed: bool = field(default=False, init=False, repr=False, compare=False)  # parse_json gave the payload
 
     @classmethod
@@ -82,6 +96,10 @@ class NewJob:
             raise Invalid(problems)
         if isinstance(self.priority, str):
             object.__setattr__(self, "priority", PRIORITIES[self.priority])
+        if self.traceparent is not None:
+            traceparent = parent_of(self.traceparent)
+            object.__setattr__(self, "traceparent", traceparent)
+            object.__setattr__(self, "tracestate", state_of(self.tracestate) if traceparent else None)
 
     def _problems(self) -> Iterator[tuple[str, str]]:
         if not _is_name(self.type):
@@ -96,8 +114,12 @@ class NewJob:
             isinstance(self.unique_key, str) and 1 <= len(self.unique_key) <= MAX_KEY_CHARS
         ):
             yield "/unique_key", f"must be 1 to {MAX_KEY_CHARS} characters"
+        if self.fair_key is not None and not (isinstance(self.fair_key, str) and FAIR_KEY.fullmatch(self.fair_key)):
+            yield "/fair_key", FAIR_KEY_RULE
         if self.tags != ():
             yield from self._tag_problems()
+        if self.limits != ():
+            yield from named_problems(self.limits)
         if self.after != () or self.when != "done" or self.name is not None:
             yield from self._flow_problems()
         if self.max_attempts is not None and not _integer(self.max_attempts, 1, MAX_ATTEMPTS):
@@ -162,6 +184,17 @@ class NewJob:
         """The same and, where it must start within some time, that one."""
         return self.due() if self.expires_s is None else f"{self.due()}/{round(self.expires_s * 1000)}"
 
+    def traced(self, traceparent: str | None, tracestate: str | None) -> NewJob:
+        """The same job as a part of a trace."""
+        job = replace(self, traceparent=traceparent, tracestate=tracestate)
+        object.__setattr__(job, "_parsed", self._parsed)
+        return job
+
+    def beside(self) -> list[Field]:
+        """What its hash holds besides, and what makes it no other request: field, value ..."""
+        trace: list[Field] = ["trace", packed(self.traceparent, self.tracestate)] if self.traceparent else []
+        return [*trace, "words", self.words] if self.words else trace
+
     def fields(self) -> list[Field]:
         """What its hash holds besides status, score and times: field, value ..."""
         pairs: list[Field] = ["type", self.type]
@@ -177,11 +210,13 @@ class NewJob:
             pairs += ["jitter", f"{self.jitter:.6f}"]
         if self.name is not None:
             pairs += ["name", self.name]
+        if self.limits:
+            pairs += ["limits", " ".join(dict.fromkeys(self.limits)), "also", "l"]  # one `also` for all rooms
         return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
 
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-MEMBERS = tuple(each.name for each in fields(NewJob) if each.init)
+MEMBERS = tuple(each.name for each in fields(NewJob) if each.init and not each.metadata)
 
 
 def is_id(text: str) -> bool:

@@ -35,6 +35,9 @@ MAX_KEY_CHARS = 255
 MAX_TAGS = 10
 MAX_PARENTS = 1000  # jobs that one waits for
 MAX_EDGES, MAX_EDGES_BYTES = 2000, 2**21  # of a batch in which jobs wait for others
+FAIR_KEY = re.compile(r"[A-Za-z0-9_.:@-]{1,64}")
+FAIR_KEY_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . : @ -"
+MAX_MAX_QUEUED = 1_000_000_000
 WHEN = ("done", "ended")  # what a job may wait for
 MAX_PAYLOAD_BYTES = 2**20
 MAX_MESSAGE_CHARS = 8000
@@ -49,6 +52,7 @@ PAGE_BYTES = 2**20  # of a list's answer
 SHOWN_BYTES = 2048  # of a payload or a result in lists, as in lua/rows.lua
 HITS_MOST = 20  # jobs that one search shows
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
+LOG_LINES, LOG_LINE_CHARS = 100, 200  # of a job
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
 HISTORY_LOST_MS = 15_000  # the same for a process of the record
@@ -106,7 +110,9 @@ class Job:
     errors: list[dict[str, Any]] = field(default_factory=list)
     first_error: int = 1  # the number of the first of these: older ones are not kept
     tags: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)  # the names that it is limited by, beside its type's
     name: str | None = None  # in its workflow
+    fair_key: str | None = None  # with whom it shares its turns
     after: list[str] = field(default_factory=list)  # the jobs that it waits for, or has waited for; in lists the first
     when: str = "done"  # of WHEN: what of these it waits for
     blocked_by: int = 0  # how many of these are still to end
@@ -117,6 +123,10 @@ class Job:
     # The schedule that has made it, and the due time that it is for; an operator's run has none
     schedule: str | None = None
     scheduled_for_ms: int | None = None
+    traceparent: str | None = None  # the trace that it belongs to
+    tracestate: str | None = None
+    words: str | None = None  # of another system, in which HTTP shows it
+    actions: list[dict[str, Any]] = field(default_factory=list)  # of operators: at, action, by
     # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
     truncated: Sequence[str] = ()
     previews: Mapping[str, str] | None = None
@@ -127,6 +137,11 @@ class Job:
     def cancel_asked(self) -> bool:
         """Its handler was asked to stop."""
         return self.cancel_requested_ms is not None
+
+    @property
+    def error(self) -> str | None:
+        """The message of the last error, unless it was done in the end."""
+        return self.errors[-1]["message"] if self.errors and self.status != "done" else None
 
     @property
     def has_started(self) -> bool:
@@ -153,7 +168,7 @@ class Job:
             "result": self.result,
             "attempts": self.attempts,
             "max_attempts": self.max_attempts,
-            "error": self.errors[-1]["message"] if self.errors and self.status != "done" else None,
+            "error": self.error,
             "errors": self.errors,
             "progress": self.progress,
             "log": self.log,
@@ -166,7 +181,9 @@ class Job:
             "position": self.position,
             "worker": self.worker,
             "tags": self.tags,
+            **({"limits": self.limits} if self.limits else {}),
             **({"name": self.name} if self.name else {}),
+            **({"fair_key": self.fair_key} if self.fair_key else {}),
             **({"after": self.after, "when": self.when, "blocked_by": self.blocked_by} if self.after else {}),
             **({"snoozes": self.snoozes, "snoozed_at": rfc3339(self.snoozed_ms)} if self.snoozes else {}),
             **(
@@ -175,6 +192,9 @@ class Job:
                 else {}
             ),
             **({"schedule": self.schedule, "scheduled_for": rfc3339(self.scheduled_for_ms)} if self.schedule else {}),
+            **({"traceparent": self.traceparent} if self.traceparent else {}),
+            **({"tracestate": self.tracestate} if self.tracestate else {}),
+            **({"actions": self.actions} if self.actions else {}),
             **{f"{name}_preview": text for name, text in (self.previews or {}).items()},
             **({"truncated": list(self.truncated)} if self.truncated else {}),
         }
@@ -201,6 +221,8 @@ class Claimed:
     attempt: int
     timeout_ms: int | None
     waited_ms: int | None = None  # from when it could run to this claim; None when it has run before
+    traceparent: str | None = None  # the trace that it belongs to
+    tracestate: str | None = None
 
 
 @dataclass(slots=True)
@@ -398,6 +420,7 @@ class Books:
     paused_types: list[str]
     stuck: list[str]  # some dead letters for which blocked jobs wait
     record: Backlog | None = None  # None: no record is kept
+    max_queued: int | None = None  # None: any number of jobs may wait
 
     @property
     def missing(self) -> int:
@@ -405,6 +428,15 @@ class Books:
         totals = self.totals
         gone = totals.get("deleted", 0) + totals.get("trimmed", 0)
         return totals.get("submitted", 0) - gone - sum(self.sizes.values())
+
+    @property
+    def waiting(self) -> int:
+        """Those that count for ``max_queued``."""
+        return self.sizes["queued"] + self.sizes["scheduled"] + self.sizes["blocked"]
+
+    @property
+    def is_full(self) -> bool:
+        return self.max_queued is not None and self.waiting >= self.max_queued
 
     @property
     def reaper_lives(self) -> bool:
@@ -426,7 +458,12 @@ class Look:
     minutes: dict[int, dict[str, int]]
 
     def lives(self, worker: str) -> bool:
-        return worker in self.workers and self.books.now_ms - self.workers[worker]["beat_ms"] < BEAT_LOST_MS
+        info = self.workers.get(worker)
+        if not info:
+            return False
+        # One that speaks HTTP is silent while it works, for its lease at most.
+        silent_ms = max(BEAT_LOST_MS, 1000 * info["lease_s"]) if info.get("http") else BEAT_LOST_MS
+        return bool(self.books.now_ms - info["beat_ms"] < silent_ms)
 
     def living(self) -> list[dict[str, Any]]:
         return [info for worker, info in self.workers.items() if self.lives(worker)]

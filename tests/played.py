@@ -157,6 +157,7 @@ def recover(
     for status, kept_ms in retention_ms.items():
         transaction.trim(status, kept_ms, limit)
     transaction.reap(expired, "its lease ran out")
+    transaction.let_in(limit)
     transaction.tidy(limit, UNHANDLED_MS)
     transaction.tell(limit)
     return transaction.execute()

@@ -1,4 +1,4 @@
--- needs: prelude expiry jobs tokens places policy leases kinds tags edges ends failures lanes claims marks
+-- needs: prelude expiry jobs tokens places policy lanes limits leases kinds fair tags edges ends failures claims limited_claims passed marks
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
 -- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
 -- the same jobs again: (slot, seq) is the token of the claim.
@@ -14,22 +14,24 @@
 --       delay, kind, message: of a failed one, see parts/failures.lua
 -- Returns {settled, claimed, 1 when it stopped at its bound and there may be more for it, else 0, and 2 more when children are
 -- still to be told of an end (tell.lua)}: settled has 1 or 0 (refused:
--- the token is no longer the job's) for each attempt; claimed has {id, type, attempts before this one, timeout_ms or '', ms it has waited or '' if it ran before, payload, further pieces of
+-- the token is no longer the job's) for each attempt; claimed has {id, type, attempts before this one, timeout_ms or '',
+-- ms it has waited or '' if it ran before (of a job that belongs to a trace, then a blank and that), payload, further pieces of
 -- it ...} for each job.
 -- Returns {} for a seq below the slot's last: the call is a copy that was delayed on its way.
 local slot, seq, defaults = ARGV[1], tonumber(ARGV[2]), { ARGV[6], ARGV[7], ARGV[8] }
 local last = tonumber(call('HGET', key('slots'), slot) or 0)
 if seq > 0 and seq < last then return {} end
 local now = now_ms()
-local now_text, held_key = digits(now), key('processing:' .. slot)
+local now_text, held_key, room = digits(now), key('processing:' .. slot), nil -- room: parts/limits.lua, where it is needed
 
 -- The four parts stand in the order in which they run. A function is made when the script comes to it: one that a call does not
 -- need, or does not come to, should cost it nothing.
 
--- 1. Settle. Returns 1 or 0 for each attempt, the jobs that this call has settled: id -> true, and whether some did not succeed.
+-- 1. Settle. Returns 1 or 0 for each attempt, the jobs that this call has settled: id -> true, and whether some did not succeed, or
+-- let others start that have waited for a limit.
 local function settle()
   local TOKEN, OUTCOME, DELAY, KIND, MESSAGE, PAIRS, FIELDS = 1, 2, 3, 4, 5, 6, 7 -- from where an attempt starts in ARGV
-  local settled, mine, jobs, unsuccessful, at = {}, {}, {}, false, 12
+  local settled, mine, jobs, unsuccessful, opened, at = {}, {}, {}, false, false, 12
   for i = 1, tonumber(ARGV[11]) do
     local id, outcome, job = ARGV[at], ARGV[at + OUTCOME], nil
     if outcome == 'done' then
@@ -54,7 +56,7 @@ local function settle()
     at = at + FIELDS + 2 * ARGV[at + PAIRS]
   end
 
-  if #jobs > 0 then left_processing(jobs, seq > 0 and slot) else call('LREM', held_key, 0, '') end -- a full Redis allows either
+  if #jobs > 0 then opened, room = left_processing(jobs, seq > 0 and slot) else call('LREM', held_key, 0, '') end -- a full Redis allows either
   for _, job in ipairs(jobs) do
     at = job.at
     local outcome, first, last_pair = ARGV[at + OUTCOME], at + FIELDS, at + FIELDS - 1 + 2 * ARGV[at + PAIRS]
@@ -74,7 +76,7 @@ local function settle()
     end
   end
   if unsuccessful then retry_or_bury(jobs, now) end
-  return settled, mine, unsuccessful
+  return settled, mine, unsuccessful or opened
 end
 
 local settled, mine, requeued = settle()
@@ -90,18 +92,19 @@ for _, id in ipairs(call('LRANGE', held_key, 0, -1)) do
   if id ~= BELL_TOKEN and not mine[id] then others[#others + 1] = id end
 end
 
-local function read_job(id)
-  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due', 'tallied',
-    'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7')
+local function read_job(id, ...)
+  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due', 'tallied', 'trace',
+    'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7', ...)
 end
 
 -- What a claim answers for a job. `f`: its fields, as read_job gives them.
 local function row_of(id, f, started)
   local first = not f[3] or f[3] == '0'
   local waited = first and digits(math.max(0, started - (f[7] or f[6] or started))) or ''
-  local last_piece = 8
+  if f[9] then waited = waited .. ' ' .. f[9] end
+  local last_piece = 9
   while f[last_piece + 1] do last_piece = last_piece + 1 end
-  return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', unpack(f, 9, last_piece) }
+  return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', unpack(f, 10, last_piece) }
 end
 
 -- 2. The same claim again: the same jobs, attempts untouched.
@@ -136,7 +139,7 @@ for _, id in ipairs(others) do
 end
 call('DEL', held_key)
 if #orphans > 0 then
-  left_processing(orphans, slot, true)
+  requeued = left_processing(orphans, slot, true) or requeued
   retry_or_bury(orphans, now)
 end
 local told = write_ends(now, mine, true)
@@ -150,15 +153,26 @@ local function claim(meta)
   local SPARE = 8 -- stale ids that its first look can step over
   local ENOUGH_BYTES = 4194304 -- of payloads in one claim
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
+  room = meta[2] == '2' and (room or limits_room(refresh_lane)) -- the queue uses limits
+  local aside = room and call('EXISTS', key('held'), key('shut'), key('pauses')) > 0 -- something may wait aside
+  if aside and room.open_due(now, MOVES) then requeued = true end
   if want < 1 or not beat or now - beat > alive_ms or meta[3] == '1' then return {}, false end
-  local lanes = meta[2] and lanes_for(kit) -- looked at while something is parked or a type is paused
-  if meta[2] and not lanes then return nil end
+  local lanes = meta[2] and not room and lanes_for(kit) -- looked at while something is parked or a type is paused
+  if meta[2] and not room and not lanes then return nil end
 
   -- Whether a job of `expires` stands there whose time is over; mostly a reaper has cancelled it.
   local late = meta[6] and call('ZRANGEBYSCORE', key('expires'), '-inf', now_text, 'LIMIT', 0, 1)[1]
   local ids, attempts, rows, leases, timeouts, gone, moves, more, bytes = {}, {}, {}, {}, {}, {}, 0, false, 0
   local waiting, from, at, step, all = {}, 0, 1, want + SPARE, false -- the next of the queue, from this rank on
-  while true do
+  if room then
+    local found = claim_under_limits(room, { now = now, want = want, kit = kit, aside = aside, MOVES = MOVES, SPARE = SPARE,
+      ENOUGH_BYTES = ENOUGH_BYTES, read_job = read_job, row_of = row_of, lease_end = lease_end, lease_ms = lease_ms,
+      policy_of = policy_of, defaults = defaults, tagged = TAGGED, late = late, unstarted = unstarted })
+    if not found then return nil end
+    ids, attempts, rows, leases, more = found.ids, found.attempts, found.rows, found.leases, found.more
+    too_late = found.too_late[1] and found.too_late
+  end
+  while not room do
     local width = lanes and 2 or 1
     if at > #waiting and not all then
       local to = from + step - 1
@@ -195,7 +209,7 @@ local function claim(meta)
       leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, tonumber(f[4]) or timeout_ms)), id
       if f[8] then TAGGED[id] = true end
       if lane then lanes.take(lane, id) else gone[#gone + 1] = id end
-      bytes = bytes + #(f[5] or '') + #(f[9] or '')
+      bytes = bytes + #(f[5] or '') + #(f[10] or '')
       if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
     elseif queued and not lanes then -- the first job to park: once more from here on, with scores and the lanes
       lanes = lanes_for(kit)
@@ -237,8 +251,9 @@ local function claim(meta)
   return rows, more
 end
 
-local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused', 'rev', 'rev_claims', 'expires')
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused', 'rev', 'rev_claims', 'expires', 'fair')
 local claimed, more = claim(meta)
+if meta[7] and claimed and claimed[1] then pass_rounds(claimed, priority_of) end
 if too_late then
   ENDS, TALLIES, OWED = {}, {}, nil -- those that ended before are written
   for _, job in ipairs(too_late) do expire(job, now, ended, mine) end

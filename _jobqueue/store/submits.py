@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,8 @@ from _jobqueue.errors import (
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
-from _jobqueue.store import flows
+from _jobqueue.spans import sending
+from _jobqueue.store import admission, flows, limits
 from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.idempotency import REUSED, Idempotency
@@ -40,6 +42,10 @@ class Submits:
 
     def one(self, job: NewJob, key: str | None) -> Submitted:
         """Store one job. Raises what ``Submitted.error`` would hold."""
+        with sending([job]) as sent:
+            return sent.answered([self._one(sent.jobs[0], key)])[0]
+
+    def _one(self, job: NewJob, key: str | None) -> Submitted:
         _check_key(key)
         queue = self._queue_of(job)
         request = Request(queue, [job], [job.fields()])
@@ -54,6 +60,10 @@ class Submits:
 
     def many(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
         """Store jobs; for each queue, all of a chunk or none of it. Errors are told for each job; none is raised."""
+        with sending(jobs) as sent:
+            return sent.answered(self._many(sent.jobs, key))
+
+    def _many(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
         _check_key(key)
         if any(job.after for job in jobs):
             return self._many_whole(jobs, key)
@@ -64,7 +74,7 @@ class Submits:
             try:
                 encoded[index] = job.fields()
                 by_queue.setdefault(self._queue_of(job), []).append(index)
-            except (Invalid, Unavailable) as error:
+            except (Invalid, NotFound, Unavailable) as error:
                 encoded.pop(index, None)
                 answers[index] = Submitted(None, error=error)
         if encoded:
@@ -125,7 +135,7 @@ class Submits:
         return Request(queues[0], list(jobs), encoded, references=references)
 
     def _queue_of(self, job: NewJob) -> str:
-        return job.queue or self._registry.queue_for(job.type)
+        return self._registry.open_to_us(job.queue or self._registry.queue_for(job.type))
 
     def _store_all(
         self,
@@ -156,7 +166,8 @@ class Submits:
         try:
             number, sure = self._registry.register(queue)
             published = self._registry.published(queue)  # before the script: it must not fail after the jobs are stored
-            request = request._replace(known=published.keys())
+            name = secrets.token_urlsafe(9) if len(request.jobs) > 1 else ""
+            request = request._replace(known=published.keys(), name=name)
             for _ in range(NUMBERED_MOST):
                 own = self._store_chunks(request, (number, sure), published, stored)
                 if own is None:
@@ -188,10 +199,13 @@ class Submits:
             raise TooManyTypes(
                 [("/type", f"the queue {queue} holds jobs of many types that nobody handles, and takes no further one")]
             )
+        if answer[0] == b"full":
+            raise admission.refused(queue, answer)
         if answer[0] == b"refused":
             return flows.refused(answer, queue, self._registry, len(chunk.jobs))
         if answer[0] == b"old":
-            raise flows.old_program(queue, answer[1].decode())
+            room = flows if chunk.references else limits
+            raise room.old_program(queue, answer[1].decode())
         if answer[0] == b"conflict":
             raise KeyReused(REUSED)
         # Replayed without a key: the script was sent twice because the first answer was lost.
@@ -303,5 +317,10 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
         expires_at_ms=now + expires_ms if expires_ms else None,
         position=ahead + 1 if ahead >= 0 else None,
         tags=list(dict.fromkeys(job.tags)),
+        limits=list(dict.fromkeys(job.limits)),
         name=job.name,
+        fair_key=job.fair_key,
+        traceparent=job.traceparent,
+        tracestate=job.tracestate,
+        words=job.words,
     )

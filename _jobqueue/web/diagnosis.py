@@ -20,14 +20,14 @@ from _jobqueue.records import (
     Warned,
 )
 from _jobqueue.rfc3339 import epoch_ms, rfc3339
-from _jobqueue.web import backlog
+from _jobqueue.web import backlog, fullness
 from _jobqueue.web.rates import crew, last, pace_of_work, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
 
 # What a job may wait for, or what became of it.
 EXPLANATIONS = (
     *("ready", "waiting", "paused", "no_worker", "no_handler", "delayed", "backoff", "snoozed", "no_reaper"),
-    *("blocked", "parent_failed", "parent_cancelled"),
+    *("blocked", "parent_failed", "parent_cancelled", "limited"),
     *("running", "done", "failed", "cancelled", "remembered"),
 )
 
@@ -50,6 +50,7 @@ LEVELS = {
     "redis": "warning",
     "worker_lost": "warning",
     "leases_differ": "warning",
+    "queue_full": "warning",
     "schedule_late": "warning",
     "schedules_missed": "warning",
     "old_job": "warning",
@@ -167,6 +168,8 @@ def _problems(queue: str, look: Look) -> Iterator[Finding]:
                 f"are busy: start more workers (python worker.py --queues {queue}), or see what keeps these",
                 queue,
             )
+    if full := fullness.warning(queue, look):
+        yield Finding("queue_full", full, queue)
     if books.stuck:
         more = f" and {len(books.stuck) - 1} more" if len(books.stuck) > 1 else ""
         yield Finding(
@@ -176,9 +179,10 @@ def _problems(queue: str, look: Look) -> Iterator[Finding]:
         )
     for worker, info in look.workers.items():
         if not look.lives(worker):
+            process = "over HTTP from" if info.get("http") else f"pid {info.get('pid')} on"
             yield Finding(
                 "worker_lost",
-                f"worker {worker} of the queue {queue} (pid {info.get('pid')} on {info.get('host')}) was last heard of {_span(books.now_ms - info['beat_ms'])} ago: "
+                f"worker {worker} of the queue {queue} ({process} {info.get('host')}) was last heard of {_span(books.now_ms - info['beat_ms'])} ago: "
                 "what it ran is taken back when its leases end; see on its host why it has stopped",
                 queue,
                 worker,
@@ -197,7 +201,7 @@ def _settings(queue: str, look: Look, lease_s: float) -> Iterator[Finding]:
     if look.books.reaper_lives and look.books.reaper_lease_ms:
         named.setdefault(look.books.reaper_lease_ms / 1000, "the reaper")
     for worker, info in look.workers.items():
-        if look.lives(worker) and isinstance(info.get("lease_s"), (int, float)):
+        if look.lives(worker) and isinstance(info.get("lease_s"), (int, float)) and not info.get("http"):
             named.setdefault(info["lease_s"], f"worker {worker}")
     if len(named) > 1:
         said = ", ".join(f"{lease:g} for {who}" for lease, who in named.items())
@@ -363,7 +367,7 @@ def _processing(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     if progress.get("fraction") is not None:
         parts.append(f"{progress['fraction']:.0%} done" + (f" ({progress['note']})" if progress.get("note") else ""))
     if job.cancel_asked:
-        parts.append("its handler was asked to stop")
+        parts.append(f"its handler was asked to stop {_span(look.books.now_ms - (job.cancel_requested_ms or 0))} ago")
     if job.worker and not look.lives(job.worker):
         parts.append("but that worker is not heard of any more: the job is taken back when its lease ends")
         if misses_reaper:

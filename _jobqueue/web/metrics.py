@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from _jobqueue.by_type import ByType
+from _jobqueue.limits import Limited
 from _jobqueue.records import ENDED, FAILURES, Books, Look
-from _jobqueue.web import backlog
+from _jobqueue.web import backlog, fullness, limited
 from _jobqueue.web.by_type import families
 from _jobqueue.web.samples import Family, Sample, histogram
 
@@ -46,10 +47,19 @@ def as_json(queues: dict[str, Books]) -> dict[str, Any]:
     }
 
 
-def as_prometheus(looks: dict[str, Look], types: dict[str, ByType], server: dict[str, Any]) -> str:
-    """``server``: what JobQueue.server() says."""
+def as_prometheus(
+    looks: dict[str, Look],
+    types: dict[str, ByType],
+    server: dict[str, Any],
+    limits: Mapping[str, Sequence[Limited]] | None = None,
+) -> str:
+    """``server``: what JobQueue.server() says. ``limits``: some of each queue."""
     lines: list[str] = []
-    for name, kind, text, samples in (*_families(looks, server), *families(looks, types)):
+    for name, kind, text, samples in (
+        *_families(looks, server),
+        *families(looks, types),
+        *limited.families(limits or {}),
+    ):
         full = f"jobqueue_{name}"
         lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}"]
         for labels, value in samples:
@@ -92,6 +102,7 @@ def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[Family
         yield f"schedules_{what}_total", "counter", text, total(f"schedules_{what}")
     yield from _workers(looks)
     yield from backlog.families(looks)
+    yield from fullness.families(looks)
     yield "redis_memory_bytes", "gauge", "Memory that Redis uses.", [({}, server["used_memory_bytes"] or 0)]
     yield (
         "redis_maxmemory_bytes",

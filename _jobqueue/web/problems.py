@@ -9,10 +9,10 @@ from typing import Any
 
 import bottle
 
-from _jobqueue.errors import NoCron, OldProgram, OtherQueue, ParentGone
+from _jobqueue.errors import LeaseLost, NameTaken, NoCron, OldProgram, OtherQueue, ParentGone, SeqUsed, TooManyHeld
 from _jobqueue.record.errors import RecordTooNew, RecordUnavailable
 from _jobqueue.web.security import Refused
-from jobqueue import Conflict, Invalid, KeyReused, NotFound, TooManyTypes, Unavailable
+from jobqueue import Conflict, Invalid, KeyReused, NotFound, QueueFull, TooManyTypes, Unavailable
 
 # The one table from errors to HTTP: the queue's by class, those that Bottle and waitress find by status.
 HTTP = {
@@ -22,8 +22,13 @@ HTTP = {
     ParentGone: (422, "parent_gone"),
     Invalid: (422, "invalid_request"),
     KeyReused: (422, "idempotency_key_reused"),
+    QueueFull: (429, "queue_full"),
     NotFound: (404, "job_not_found"),
     OldProgram: (409, "old_worker"),
+    LeaseLost: (409, "lease_lost"),
+    SeqUsed: (409, "seq_used"),
+    NameTaken: (409, "name_taken"),
+    TooManyHeld: (409, "too_many_held"),
     Conflict: (409, "wrong_status"),
     Unavailable: (503, "redis_unavailable"),
     RecordUnavailable: (503, "record_unavailable"),
@@ -78,6 +83,8 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Invalid):
         shown, more = error.problems[:MAX_PROBLEMS], len(error.problems) - MAX_PROBLEMS
         return Problem(status, code, str(Invalid(shown)) + (f"; and {more} more" if more > 0 else ""), shown)
+    if isinstance(error, QueueFull):
+        return Problem(status, code, str(error), Retry_After=str(error.retry_after_s))
     if isinstance(error, Unavailable):
         detail = f"{error.public}. Try again; under an Idempotency-Key that is safe."
         return Problem(status, code, detail, Retry_After=str(RETRY_AFTER_S))

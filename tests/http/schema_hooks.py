@@ -50,6 +50,9 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
     if case.path in ("/jobs", "/dlq"):
         _without_times_where_there_are_none(case)
     body = case.body if isinstance(case.body, dict) else {}
+    if isinstance(body.get("wait_s"), (int, float)) and 0.1 < body["wait_s"] <= 20:
+        body["wait_s"] = 0.1
+    _limited_as_one_may(case, body)
     for job in (body, *(body["jobs"] if isinstance(body.get("jobs"), list) else ())):
         _without_whole_floats(job)
         _waiting_for_nobody(job)
@@ -75,6 +78,21 @@ def _expiring_after_its_delay(job: Any) -> None:
             del job["delay_s"]
 
 
+def _limited_as_one_may(case: Any, body: Any) -> None:
+    """JSON Schema takes 5.0 for an integer, and cannot say that a name that ends in * has a lower bound."""
+    rate = body.get("rate") if isinstance(body.get("rate"), dict) else {}
+    for holder, name in ((body, "max_running"), (rate, "starts"), (rate, "per_s")):
+        if isinstance(holder.get(name), float) and holder[name].is_integer():
+            holder[name] = int(holder[name])
+    starts = rate.get("starts")
+    if (
+        str((case.path_parameters or {}).get("name", "")).endswith(("*", "%2A"))
+        and isinstance(starts, int)
+        and starts > 1000
+    ):
+        rate["starts"] = 1000
+
+
 def _waiting_for_nobody(job: Any) -> None:
     """No job that is named here is there to be waited for."""
     after = job.get("after") if isinstance(job, dict) else None
@@ -97,6 +115,6 @@ def _without_times_where_there_are_none(case: Any) -> None:
 
 def _without_whole_floats(job: Any) -> None:
     """JSON Schema takes 5.0 for an integer; the API does not."""
-    for name in ("priority", "max_attempts"):
+    for name in ("priority", "max_attempts", "seq", "max"):
         if isinstance(job, dict) and isinstance(job.get(name), float) and job[name].is_integer():
             job[name] = int(job[name])

@@ -202,10 +202,10 @@ class Story:
             waiting = any(
                 parent in parents and before.status[child] == "blocked" for child, parents in before.open.items()
             )
-            closed = [
+            children = [
                 child for child in before.closed[parent] if now.status.get(child) != "cancelled"
-            ]  # some expire first
-            readers = {before.status.get(child) for child in closed} - {None, "done", "cancelled"}
+            ]  # it expired first
+            readers = {before.status.get(child) for child in children} - {None, "done", "cancelled"}
             assert waiting or not readers, (parent, "was trimmed, and children may read it", readers)
 
     @staticmethod

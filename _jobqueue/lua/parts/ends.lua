@@ -28,7 +28,7 @@ end
 -- To be called once, after the last end. `changed`: a set, id -> true, that gets the children whose status changes. Returns what
 -- tell_children says, nil when nobody was to be told. `more`: the caller goes on to change jobs, and counts them by their tags.
 local function write_ends(now, changed, more)
-  local told = OWED and tell_children(OWED, now, ended, changed, TAGGED)
+  local told = OWED and tell_children(OWED, now, ended, changed, TAGGED, turn_of)
   for status, list in pairs(ENDS) do
     call('ZADD', key(status), unpack(list))
     count(status, #list / 2, now)

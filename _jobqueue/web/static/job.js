@@ -15,6 +15,11 @@ const CONFIRMATIONS = {
     warning: 'If it runs, its handler is asked to stop.',
     ok: 'Cancel the job',
   },
+  stop: {
+    title: 'Stop this job now?',
+    warning: 'Its handler is interrupted wherever it is, as at its timeout.',
+    ok: 'Stop the job',
+  },
 };
 
 const pretty = (value) => visible(JSON.stringify(value, null, 2));
@@ -26,7 +31,7 @@ export function job(app, id) {
   const path = `/jobs/${encodeURIComponent(id)}`;
 
   async function act(action) {
-    if (!FROM[action].includes(found?.job.status) || (found.job.source && action !== 'delete')) {
+    if (!FROM[action]?.includes(found?.job.status) || (found.job.source && action !== 'delete')) {
       return;
     }
     if (CONFIRMATIONS[action] && !(await isWanted(action))) {
@@ -37,6 +42,13 @@ export function job(app, id) {
       app.go('#/jobs');
     } else {
       await call('POST', `${path}/${action}`);
+      app.refresh();
+    }
+  }
+
+  async function stopNow() {
+    if (await isWanted('stop')) {
+      await call('POST', `${path}/cancel`, '{"force":true}');
       app.refresh();
     }
   }
@@ -97,6 +109,7 @@ export function job(app, id) {
       does('retry', 'Retry with another payload…', retryAnew),
       does('run', 'Run now'),
       does('cancel', 'Cancel'),
+      job.status === 'processing' && does('cancel', 'Stop now', stopNow),
       button('Copy as curl', () => copy(command, 'Command'), 'plain', { key: 'curl' }),
       does('delete', 'Delete'),
     );
@@ -162,10 +175,14 @@ function factsOf(job) {
     ['Timeout', span(job.timeout_s * 1000)],
     ['Created', when(job.created_at)],
     job.run_at && ['Due', when(job.run_at)],
+    job.limits && ['Limits', job.limits.join(', ')],
     job.expires_s && ['To start within', timeToStart(job)],
+    job.cancel_requested_at && ['Asked to stop', when(job.cancel_requested_at)],
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
     job.scheduled_for && ['Scheduled for', when(job.scheduled_for)],
+    job.fair_key && ['Fair key', job.fair_key],
     tags.length > 0 && ['Tags', tags],
+    job.traceparent && ['Trace', h('code', job.traceparent)],
     job.after && ['Waits for', waitsFor(job)],
   ]);
 }
@@ -202,7 +219,10 @@ function steps(job) {
     const ran = [waited(error.started_at), 'ran ', between(error.started_at, error.at)];
     before = error.at;
     const more = [ran, by(error.worker), h('em', reason(error))];
-    return step('failed', `Attempt ${error.attempt} failed`, error.at, more);
+    return {
+      at: error.at,
+      step: step('failed', `Attempt ${error.attempt} failed`, error.at, more),
+    };
   });
   if (job.snoozes) {
     const earlier = job.errors.filter((error) => error.at <= job.snoozed_at).length;
@@ -211,7 +231,25 @@ function steps(job) {
   if ((job.attempts < 2 || job.snoozes) && job.run_at > before) {
     before = job.run_at; // when it was due, or retried by hand
   }
-  return [step('queued', 'Submitted', job.created_at), failures, lastStep(job, before, waited)];
+  const happened = [...failures, ...(job.actions ?? []).map(action)];
+  happened.sort((one, other) => (one.at < other.at ? -1 : 1)); // the same order where they are equal
+  return [
+    step('queued', 'Submitted', job.created_at),
+    happened.map((each) => each.step),
+    lastStep(job, before, waited),
+  ];
+}
+
+const ACTIONS = {
+  cancel: ['cancelled', 'Asked to cancel'],
+  stop: ['cancelled', 'Stopped'],
+  retry: ['queued', 'Retried'],
+  run: ['queued', 'Run by hand'],
+};
+
+function action({ at, action, by }) {
+  const [name, title] = ACTIONS[action];
+  return { at, step: step(name, `${title} by ${visible(by ?? 'an operator')}`, at) };
 }
 
 function snoozeStep({ snoozes, snoozed_at, worker }) {
