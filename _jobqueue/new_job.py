@@ -26,12 +26,14 @@ from _jobqueue.records import (
     NAME,
     NAME_RULE,
     PRIORITIES,
+    RESERVED,
     TAG,
     TAG_RULE,
     WHEN,
 )
 from _jobqueue.rfc3339 import epoch_ms
 from _jobqueue.strict_json import encode_json
+from _jobqueue.webhooks.address import problem_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class NewJob:
     jitter: float | None = None
     unique_key: str | None = None
     tags: Sequence[str] = ()
+    webhook: str | None = None  # is told of each end: done, failed or cancelled
     name: str | None = None  # in its workflow
     after: Sequence[
         str
@@ -85,6 +88,8 @@ class NewJob:
     def _problems(self) -> Iterator[tuple[str, str]]:
         if not _is_name(self.type):
             yield "/type", NAME_RULE
+        elif self.type.startswith(RESERVED):
+            yield "/type", f"types that begin with {RESERVED} are reserved"
         if self.queue is not None and not _is_name(self.queue):
             yield "/queue", NAME_RULE
         if not (
@@ -95,6 +100,8 @@ class NewJob:
             isinstance(self.unique_key, str) and 1 <= len(self.unique_key) <= MAX_KEY_CHARS
         ):
             yield "/unique_key", f"must be 1 to {MAX_KEY_CHARS} characters"
+        if self.webhook is not None and (problem := problem_with(self.webhook)):
+            yield "/webhook", problem
         if self.tags != ():
             yield from self._tag_problems()
         if self.after != () or self.when != "done" or self.name is not None:
@@ -157,6 +164,8 @@ class NewJob:
     def fields(self) -> list[Field]:
         """What its hash holds besides status, score and times: field, value ..."""
         pairs: list[Field] = ["type", self.type]
+        if self.webhook is not None:  # the script looks for it here
+            pairs += ["webhook", self.webhook, "also", "w"]
         if self.max_attempts is not None:
             pairs += ["max_attempts", self.max_attempts]
         if self.timeout_s is not None:

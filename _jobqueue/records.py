@@ -20,6 +20,9 @@ PRIORITIES = {"low": 1, "normal": 5, "high": 9}
 FAILURES = ("error", "timeout", "lease_expired", "interrupted", "dropped", "no_handler", "bad_result")  # of attempts
 DURABILITIES = ("fast", "fsync", "replicated")  # what a submit may wait for
 DEFAULT_TYPE = "echo"
+RESERVED = "jobqueue."  # types that begin so are ours
+DELIVERY = "jobqueue.webhook"  # the type of a job that tells of the end of another
+MAX_WEBHOOK_CHARS = 2000
 DEFAULT_QUEUE = "default"
 DEFAULT_PRIORITY, MAX_PRIORITY = 5, 9
 
@@ -113,6 +116,7 @@ class Job:
     # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
     truncated: Sequence[str] = ()
     previews: Mapping[str, str] | None = None
+    webhook: str | None = None  # who is told of its end
     # fsync or replicated, where a submit has confirmed that
     durability: str | None = field(default=None, compare=False)
 
@@ -155,6 +159,7 @@ class Job:
             "worker": self.worker,
             "tags": self.tags,
             **({"name": self.name} if self.name else {}),
+            **({"webhook": self.webhook} if self.webhook else {}),
             **({"after": self.after, "when": self.when, "blocked_by": self.blocked_by} if self.after else {}),
             **({"schedule": self.schedule, "scheduled_for": rfc3339(self.scheduled_for_ms)} if self.schedule else {}),
             **{f"{name}_preview": text for name, text in (self.previews or {}).items()},

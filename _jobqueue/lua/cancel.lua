@@ -1,4 +1,4 @@
--- needs: prelude edges ends lanes parked marks
+-- needs: prelude webhooks edges ends lanes parked marks
 -- Cancels jobs: at once while they wait, by asking their handlers while they run. A call sent twice gives the same answers.
 -- KEYS  1 prefix
 -- ARGV  ids, each once

@@ -1,4 +1,4 @@
--- needs: prelude statuses kinds edges ends erase lanes parked marks
+-- needs: prelude statuses kinds webhooks edges ends erase lanes parked marks
 -- Deletes jobs that do not run, hash and indexes together. Where a record is kept, it is told to forget them too.
 -- KEYS  1 prefix
 -- ARGV  ids, each once

@@ -1,4 +1,4 @@
--- needs: prelude jobs tokens places policy leases kinds edges ends failures lanes claims marks
+-- needs: prelude jobs tokens places policy leases kinds webhooks edges ends failures lanes claims marks
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
 -- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
 -- the same jobs again: (slot, seq) is the token of the claim.
@@ -139,20 +139,29 @@ end
 local told = write_ends(now, mine)
 
 -- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
--- worker, it hits no other job's batch. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
+-- worker, it hits no other job's batch; so is a delivery of a webhook, and only those are given out while the queue is paused. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
 local function claim(meta)
   local want, lease_ms, alive_ms, kit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9]), ARGV[10]
   local MOVES = 250 -- jobs that one claim parks or drops; at the bound it gives what it has
   local SPARE = 8 -- stale ids that its first look can step over
   local ENOUGH_BYTES = 4194304 -- of payloads in one claim
+  local DELIVERY = 'jobqueue.webhook'
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
-  if want < 1 or not beat or now - beat > alive_ms or meta[3] == '1' then return {}, false end
+  if want < 1 or not beat or now - beat > alive_ms then return {}, false end
+  local delivery = meta[3] == '1' and next_delivery(kit, now, refresh_lane)
+  if meta[3] == '1' and not delivery then return {}, false end
   local lanes = meta[2] and lanes_for(kit) -- looked at while something is parked or a type is paused
   if meta[2] and not lanes then return nil end
 
   local ids, attempts, rows, leases, timeouts, gone, moves, more, bytes = {}, {}, {}, {}, {}, {}, 0, false, 0
   local waiting, from, at, step, all = {}, 0, 1, want + SPARE, false -- the next of the queue, from this rank on
-  while true do
+  if delivery then
+    local f, timeout_ms = read_job(delivery), tonumber(call('ZSCORE', key('kit:' .. kit), DELIVERY))
+    ids, attempts, rows = { delivery }, { digits((f[3] or 0) + 1) }, { row_of(delivery, f, now) }
+    leases = { digits(lease_end(now, lease_ms, tonumber(f[4]) or timeout_ms)), delivery }
+    call('ZADD', key('deliveries'), 'XX', '-' .. now_text, delivery)
+  end
+  while not delivery do
     local width = lanes and 2 or 1
     if at > #waiting and not all then
       local to = from + step - 1
@@ -168,7 +177,8 @@ local function claim(meta)
     if not id and not lane then break end
 
     local f, n = id and read_job(id) or {}, #ids
-    local queued, again, job_type = f[1] == 'queued', f[3] and f[3] ~= '0', f[2] or DEFAULT_TYPE
+    local queued, job_type = f[1] == 'queued', f[2] or DEFAULT_TYPE
+    local alone = job_type == DELIVERY or f[3] and f[3] ~= '0'
     local timeout_ms = timeouts[job_type]
     if queued and timeout_ms == nil then -- false: not for this worker, or not now
       if lanes and call('SISMEMBER', key('pauses'), job_type) == 1 then
@@ -182,12 +192,13 @@ local function claim(meta)
       timeouts[job_type] = timeout_ms
     end
     if queued and timeout_ms then
-      if again and n > 0 then break end
+      if alone and n > 0 then break end
       ids[n + 1], attempts[n + 1], rows[n + 1] = id, digits((f[3] or 0) + 1), row_of(id, f, now)
       leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, tonumber(f[4]) or timeout_ms)), id
       if lane then lanes.take(lane, id) else gone[#gone + 1] = id end
       bytes = bytes + #(f[5] or '') + #(f[8] or '')
-      if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
+      if job_type == DELIVERY then call('ZADD', key('deliveries'), 'XX', '-' .. now_text, id) end
+      if alone or n + 1 == want or bytes > ENOUGH_BYTES then break end
     elseif queued and not lanes then -- the first job to park: once more from here on, with scores and the lanes
       lanes = lanes_for(kit)
       if not lanes then return nil end

@@ -17,7 +17,7 @@ for _, job in ipairs(jobs) do
   if job.queued then call('ZADD', key('queue'), job.score, job.id) end
 end
 if #jobs < most then
-  call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'tells', 'looked', 'format')
+  call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'tells', 'hooks', 'looked', 'format')
   for _, kit in ipairs(kits) do call('DEL', key('kit:' .. kit), key('bell:' .. kit)) end
   call('DEL', key('kits'), key('lanes'), key('pauses'), key('strange'), key('stuck'), key('by_type'), key('counted'))
 end

@@ -19,7 +19,7 @@ for _, d in ipairs(due) do
 end
 if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
 call('HDEL', key('meta'), 'reaper') -- a first write that a full Redis allows
-call('HSET', key('meta'), 'reaper', digits(now), 'reaper_lease', ARGV[2], 'tells', digits(now))
+call('HSET', key('meta'), 'reaper', digits(now), 'reaper_lease', ARGV[2], 'tells', digits(now), 'hooks', digits(now))
 local since, minute = waiting_since(now), minute_key(now)
 local noted = since and call('HGET', minute, 'oldest_ms')
 if since and now - since > tonumber(noted or -1) then

@@ -1,4 +1,4 @@
--- needs: prelude places unique taken kinds marks
+-- needs: prelude webhooks places unique taken kinds marks
 -- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts. One that
 -- has open edges is blocked again.
 -- A call sent twice with the same request retries once.
@@ -16,6 +16,7 @@ local function start_anew(job)
   call('HDEL', key('job:' .. job.id), 'token', 'cancel', 'finished', 'started', 'kind', 'asked')
   call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request, 'due', now_text)
   if job.kind then unfile(job.kind, job.id) end
+  if job.also and string.find(job.also, 'd', 1, true) then note_delivery(job.id, now_text) end
   if job.unique then call('SET', key('unique:' .. job.unique), job.id) end
   if open then
     call('HSET', key('job:' .. job.id), 'status', 'blocked')
@@ -27,8 +28,8 @@ end
 
 for i = 1, n do
   local id = ARGV[2 + i]
-  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs')
-  local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6] }
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs', 'also')
+  local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6], also = f[7] }
   if f[3] == request then
     answers[i] = 'retried'
   elseif job.status ~= 'failed' and job.status ~= 'cancelled' then

@@ -1,15 +1,15 @@
--- needs: prelude marks
+-- needs: prelude webhooks marks
 -- Makes scheduled jobs due now. A call sent twice finds them queued.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
 -- Returns for each 'queued', or the status that forbids it; false when there is no such job.
 local answers, jobs, moved, now = {}, {}, {}, now_ms()
 for i, id in ipairs(ARGV) do
-  local f = call('HMGET', key('job:' .. id), 'status', 'score')
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'also')
   answers[i] = f[1]
   if f[1] == 'scheduled' then
     answers[i] = 'queued'
-    jobs[#jobs + 1] = { id, f[2] }
+    jobs[#jobs + 1] = { id, f[2], f[3] }
   end
 end
 for _, job in ipairs(jobs) do
@@ -17,6 +17,7 @@ for _, job in ipairs(jobs) do
   call('HSET', key('job:' .. job[1]), 'status', 'queued', 'due', digits(now))
   call('ZADD', key('queue'), job[2], job[1])
   moved[job[1]] = true
+  if job[3] and string.find(job[3], 'd', 1, true) then note_delivery(job[1], digits(now)) end
 end
 if #jobs > 0 then
   local meta = call('HMGET', key('meta'), 'bells', 'gates', 'rev')

@@ -70,6 +70,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         after=_after(fields, cut) if b"after" in fields else [],
         when=fields.get(b"when", b"done").decode(),
         blocked_by=number(b"needs") or 0,
+        webhook=fields[b"webhook"].decode() if b"webhook" in fields else None,
         schedule=fields[b"schedule"].decode() if b"schedule" in fields else None,
         scheduled_for_ms=number(b"scheduled_for"),
         truncated=tuple(cut),

@@ -191,7 +191,7 @@ class Submits:
         if answer[0] == b"refused":
             return flows.refused(answer, queue, self._registry, len(chunk.jobs))
         if answer[0] == b"old":
-            raise flows.old_program(queue, answer[1].decode())
+            raise flows.old_program(queue, *(word.decode() for word in answer[1:]))
         if answer[0] == b"conflict":
             raise KeyReused(REUSED)
         # Replayed without a key: the script was sent twice because the first answer was lost.
@@ -301,4 +301,5 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
         position=ahead + 1 if ahead >= 0 else None,
         tags=list(dict.fromkeys(job.tags)),
         name=job.name,
+        webhook=job.webhook,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import bottle
 
-from _jobqueue.errors import NoCron, OldProgram, OtherQueue, ParentGone
+from _jobqueue.errors import NoCron, OldProgram, OtherQueue, ParentGone, WebhooksOff
 from _jobqueue.record.errors import RecordTooNew, RecordUnavailable
 from _jobqueue.web.security import Refused
 from jobqueue import Conflict, Invalid, KeyReused, NotFound, TooManyTypes, Unavailable
@@ -20,6 +20,7 @@ HTTP = {
     TooManyTypes: (422, "too_many_types"),
     OtherQueue: (422, "other_queue"),
     ParentGone: (422, "parent_gone"),
+    WebhooksOff: (422, "webhooks_off"),
     Invalid: (422, "invalid_request"),
     KeyReused: (422, "idempotency_key_reused"),
     NotFound: (404, "job_not_found"),

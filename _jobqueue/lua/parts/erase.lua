@@ -16,6 +16,7 @@ local function erase(id, job, now, gone)
     OWED = OWED or {}
     OWED[#OWED + 1] = id
   end
+  if job.also and string.find(job.also, 'd', 1, true) then note_delivery(id, 'done') end -- whatever it was
   if job.also and string.find(job.also, 'p', 1, true) then call('DEL', key('after:' .. id)) end
   if gone == 'trimmed' then
     call('RENAME', key('job:' .. id), key('gone:' .. id))
