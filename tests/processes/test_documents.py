@@ -9,11 +9,14 @@ import sys
 
 import pytest
 
+import jobqueue
 from _jobqueue.keys import parse_keys
 from tests.harness import EMBEDDED, ROOT, System
 
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
+KEYS = (ROOT / "docs/redis.md").read_text()
+CALLS = (ROOT / "docs/http.md").read_text()
 
 
 @pytest.mark.parametrize("text", [README, OPERATIONS], ids=["README", "operations"])
@@ -40,8 +43,23 @@ def test_a_key_is_made_and_used_as_operations_says(system: System) -> None:
     assert system.post("/jobs", {"payload": 1}).status_code == 401
 
 
-def test_the_jobs_that_the_readme_shows_have_the_fields_of_a_job(system: System) -> None:
+def test_the_jobs_that_are_shown_have_the_fields_of_a_job(system: System) -> None:
     system.api()
     fields = system.job(system.submit()).keys()
-    shown = [json.loads(line) for line in README.splitlines() if line.startswith('{"job_id"')]
+    shown = [json.loads(line) for line in CALLS.splitlines() if line.startswith('{"job_id"')]
     assert len(shown) == 2 and all(job.keys() == fields for job in shown)
+
+
+def test_redis_md_has_every_key_and_no_other() -> None:
+    table = (jobqueue.__doc__ or "").split("and some belong to no queue")[0]
+    names = re.findall(r"^    (\S.*?) +(?:hash|list|set|string|zset) ", table, re.MULTILINE)
+    of_queues = {key for name in names for key in name.split()}
+    rows = [row.split("|")[1] for row in KEYS.splitlines() if row.startswith("| `")]
+    shown = {key for row in rows for key in re.findall(r"`(.+?)`", row)}
+    assert {key for key in shown if not key.startswith("jq:")} == of_queues
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / link.replace("http://localhost:8000/", "docs")).exists(), (page.name, link)
