@@ -58,8 +58,9 @@ for i, job in ipairs(starts) do
     if holder and (named[unique] or lives(holder)) then existing[i] = holder else named[unique] = ARGV[job] end
   end
   if existing[i] == '' then new = new + 1 end
-  local first = job + FIELDS -- it stands behind the type; two others may stand in front of that
-  hooked = hooked or ARGV[first + 2] == 'webhook' or ARGV[first + 4] == 'webhook' or ARGV[first + 6] == 'webhook'
+  for pair = 1, math.min(ARGV[job + PAIRS] - 3, 4) do -- it stands behind the type, and others may stand in front of that
+    hooked = hooked or ARGV[job + FIELDS + 2 * pair] == 'webhook'
+  end
 end
 if hooked then
   local old = writes_none(now, KIT_LIVES_MS)

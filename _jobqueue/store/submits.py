@@ -26,6 +26,7 @@ from _jobqueue.store.idempotency import REUSED, Idempotency
 from _jobqueue.store.reads import Reads
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store
+from _jobqueue.store.webhooks import check_webhook
 
 # times that one submit learns its queue's number: Redis has just lost its data, or got back older ones
 NUMBERED_MOST = 5
@@ -35,14 +36,15 @@ class Submits:
     """Stores new jobs."""
 
     def __init__(self, store: Store, registry: Registry, durability: Durability, reads: Reads) -> None:
-        self._registry, self._durability, self._reads, self._policy = registry, durability, reads, store.policy
+        self._store, self._policy = store, store.policy
+        self._registry, self._durability, self._reads = registry, durability, reads
         self._keys = Idempotency(store, registry)
 
     def one(self, job: NewJob, key: str | None) -> Submitted:
         """Store one job. Raises what ``Submitted.error`` would hold."""
         _check_key(key)
         queue = self._queue_of(job)
-        request = Request(queue, [job], [job.fields()])
+        request = Request(queue, [job], [self._fields(job)])
         if job.after:
             request = _with_references(request)
         [request], created = self._keys.remember([request], [queue], key)
@@ -62,7 +64,7 @@ class Submits:
         by_queue: dict[str, list[int]] = {}
         for index, job in enumerate(jobs):  # all of them are checked before any is stored
             try:
-                encoded[index] = job.fields()
+                encoded[index] = self._fields(job)
                 by_queue.setdefault(self._queue_of(job), []).append(index)
             except (Invalid, Unavailable) as error:
                 encoded.pop(index, None)
@@ -81,7 +83,7 @@ class Submits:
         by_queue: dict[str, list[int]] = {}
         for place, job in enumerate(jobs):
             by_queue.setdefault(self._queue_of(job), []).append(place)
-        encoded = dict(enumerate(job.fields() for job in jobs))
+        encoded = dict(enumerate(self._fields(job) for job in jobs))
         return list(zip(_requests(jobs, encoded, by_queue), by_queue.values(), strict=True))
 
     def _many_whole(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
@@ -104,7 +106,7 @@ class Submits:
         queues = [self._queue_of(job) for job in jobs]
         for index, job in enumerate(jobs):
             try:
-                encoded.append(job.fields())
+                encoded.append(self._fields(job))
             except Invalid as error:
                 encoded.append([])
                 wrong[index] = error
@@ -123,6 +125,10 @@ class Submits:
         if wrong:
             return [Submitted(None, error=wrong.get(index) or NotWithOthers()) for index in range(len(jobs))]
         return Request(queues[0], list(jobs), encoded, references=references)
+
+    def _fields(self, job: NewJob) -> list[Field]:
+        check_webhook(job, self._store.webhooks)
+        return job.fields()
 
     def _queue_of(self, job: NewJob) -> str:
         return job.queue or self._registry.queue_for(job.type)

@@ -1,7 +1,7 @@
 -- Webhooks. Each end of a job that names one makes a job of the type jobqueue.webhook, its delivery. In a job's `also` a w says
 -- that it names one, a d that it is a delivery. `ends_n` of a job's hash counts its ends. A delivery is a child of its job whose
 -- edge is closed (parts/edges.lua), so its job is kept while it is not over. `deliveries`, a zset, has those that are not over:
--- id -> when it may run; below 0: since when it runs; inf: a dead letter.
+-- id -> when it may run (`of` of its hash is when its job was submitted, n the number of the end); below 0: since when it runs; inf: a dead letter.
 -- These functions use no locals of the file: jobs without a webhook pay nothing for them.
 
 -- Makes the deliveries of jobs that have just ended. `hooked`: id, status ... Puts the new ids into the set `changed`. Returns how
@@ -30,7 +30,7 @@ local function write_deliveries(hooked, now, changed)
     call('HSET', key('job:' .. id), 'status', 'queued', 'score', place, 'created', now_text, 'type', 'jobqueue.webhook',
       'payload', '{"job":"' .. job .. '",',
       'payload.1', '"n":' .. number .. ',"status":"' .. status .. '","at":' .. now_text .. '}',
-      'webhook', f[2] or '', 'also', 'pd', 'born', place, 'needs', 0, 'after', job, 'when', 'ended')
+      'webhook', f[2] or '', 'of', f[1] or '0', 'n', number, 'also', 'pd', 'born', place, 'needs', 0, 'after', job, 'when', 'ended')
     call('ZADD', key('queue'), place, id)
     call('ZADD', key('deliveries'), now_text, id)
     call('ZADD', key('then:' .. job), '-' .. place, id)

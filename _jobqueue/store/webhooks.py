@@ -1,0 +1,64 @@
+"""Webhooks in Redis: whether a submit may name one, and what a delivery is to say."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from _jobqueue.errors import Invalid, WebhooksOff
+from _jobqueue.new_job import NewJob
+from _jobqueue.records import Job
+from _jobqueue.store.registry import Registry
+from _jobqueue.store.rows import job_of
+from _jobqueue.store.store import Store, prefix_of
+
+AT_ONCE = 2  # calls of one host
+MODES = ("off", "https", "http")  # what a submit may name; the last: both
+
+
+class Said(NamedTuple):
+    """What a delivery is to say: the job as it is; None when it is gone or, ``over``, has ended again since. ``busy_ms``: not now."""
+
+    job: Job | None
+    over: bool = False
+    busy_ms: int = 0
+
+
+def check_webhook(job: NewJob, mode: str) -> None:
+    """WebhooksOff or Invalid for a job that names a webhook where none may be named, or not such a one."""
+    if job.webhook is None:
+        return
+    if mode == "off":
+        raise WebhooksOff([("/webhook", "no webhook is told here: set WEBHOOK_SECRETS, for the workers too")])
+    if mode != "http" and not job.webhook.lower().startswith("https:"):
+        raise Invalid([("/webhook", "must begin with https://")])
+
+
+class Deliveries:
+    """What a worker asks and tells about the calls that it makes."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self._store, self._registry = store, registry
+
+    def address(self, delivery: str) -> str:
+        """Where it leads. NotFound when it is gone."""
+
+        def ask(queue: str) -> str | None:
+            [url] = self._store.ask("HMGET", f"{prefix_of(queue)}job:{delivery}", "webhook")
+            return url.decode() if url else None
+
+        return self._registry.find(delivery, ask)
+
+    def begin(self, delivery: str, host: str, job_id: str, call_ms: int) -> Said:
+        """Ask for room for a call, which counts for ``call_ms`` at most, and for what it is to say."""
+        queue = self._registry.queue_of(delivery)
+        args = [delivery, host, "", job_id, AT_ONCE, call_ms, *self._store.defaults]
+        word, *rest = self._store.run("deliver", queue, args)
+        if word == b"busy":
+            return Said(None, busy_ms=int(rest[0]))
+        if word == b"job":
+            return Said(job_of(job_id, queue, rest[0], -1, rest[1:]))
+        return Said(None, over=word == b"over")
+
+    def end(self, delivery: str, host: str, took_ms: int) -> None:
+        """Give the room back."""
+        self._store.run("deliver", self._registry.queue_of(delivery), [delivery, host, took_ms])
