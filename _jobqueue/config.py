@@ -18,7 +18,7 @@ from typing import Any
 from _jobqueue.keys import Key, parse_keys
 from _jobqueue.records import DURABILITIES, MAX_QUEUES, NAME, QUEUES_MAX, Policy
 from _jobqueue.redis_url import check_redis_url, without_password
-from _jobqueue.webhooks.address import Allowed
+from _jobqueue.webhooks.address import NOTHING, Allowed
 from _jobqueue.webhooks.signing import parse_secrets
 
 Address = IPv4Address | IPv6Address
@@ -234,7 +234,7 @@ class Config:
     )
     webhook_http: bool = _setting(False, _switch, "1 takes http addresses too, for tests", show=int, of=(*API, *WORKER))
     webhook_allow: Allowed = _setting(
-        Allowed(),
+        NOTHING,
         Allowed.of,
         "networks and names that webhooks may lead to beside the global addresses: 10.1.0.0/16, hooks.internal",
         show=str,

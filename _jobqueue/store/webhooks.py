@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from _jobqueue.errors import Invalid, WebhooksOff
 from _jobqueue.new_job import NewJob
+from _jobqueue.pieces import Field
 from _jobqueue.records import Job
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import job_of
@@ -51,7 +52,7 @@ class Deliveries:
     def begin(self, delivery: str, host: str, job_id: str, call_ms: int) -> Said:
         """Ask for room for a call, which counts for ``call_ms`` at most, and for what it is to say."""
         queue = self._registry.queue_of(delivery)
-        args = [delivery, host, "", job_id, AT_ONCE, call_ms, *self._store.defaults]
+        args: list[Field] = [delivery, host, "", job_id, AT_ONCE, call_ms, *self._store.defaults]
         word, *rest = self._store.run("deliver", queue, args)
         if word == b"busy":
             return Said(None, busy_ms=int(rest[0]))

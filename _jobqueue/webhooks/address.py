@@ -70,6 +70,8 @@ class Allowed:
         return ", ".join([*map(str, self.networks), *sorted(self.names)])
 
 
+NOTHING = Allowed()
+
 # ------------------------------------------------------------------------------------------------------------- the form
 
 
@@ -143,7 +145,7 @@ def places(target: Target, allowed: Allowed, resolve: Callable[[str, int], Seque
     return found
 
 
-def may_lead_to(address: str, allowed: Allowed = Allowed()) -> bool:  # noqa: B008 (it cannot change)
+def may_lead_to(address: str, allowed: Allowed = NOTHING) -> bool:
     """Whether a resolved address is global, in every form that hides another, or is in an allowed network."""
     try:
         ip = ipaddress.ip_address(address)

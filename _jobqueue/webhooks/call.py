@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import http.client
 import re
 import socket
 import ssl
@@ -68,12 +67,15 @@ def within(resolve: Resolve, seconds: float = RESOLVE_S) -> Resolve:
     return ask
 
 
+SYSTEM = within(resolved)
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Calls webhooks. ``http``: also those that are not https."""
 
     allowed: Allowed = field(default_factory=Allowed)
-    resolve: Resolve = within(resolved)
+    resolve: Resolve = SYSTEM
     call_s: float = CALL_S
 
     def post(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -91,7 +93,7 @@ class Caller:
             raise NoAnswer(f"no answer within {self.call_s:g} s") from None
         except ssl.SSLCertVerificationError as error:
             raise NoAnswer(f"its certificate is not accepted: {error.verify_message}") from None
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise NoAnswer(f"{type(error).__name__}: {error}") from None
 
 
@@ -140,19 +142,19 @@ def _send(sock: socket.socket, raw: bytes, deadline: float) -> None:
 
 def _answer(sock: socket.socket, deadline: float) -> Answer:
     """Reads no more than ANSWER_BYTES: the status, and the headers as far as they go."""
-    raw = b""
-    while len(raw) < ANSWER_BYTES:
+    raw, room = b"", ANSWER_BYTES
+    while room:
         sock.settimeout(_left(deadline))
-        more = sock.recv(ANSWER_BYTES - len(raw))
-        raw += more
-        raw = _INTERIM.sub(b"", raw)
+        more = sock.recv(room)
+        room -= len(more)
+        raw = _INTERIM.sub(b"", raw + more)
         if not more or b"\r\n\r\n" in raw:
             break
-    line, _, rest = raw.partition(b"\n")
+    line, _, rest = raw.partition(b"\r\n\r\n")[0].partition(b"\n")
     status = _STATUS.match(line)
     if not status:
         raise NoAnswer("what came back is no answer of HTTP" if raw else "the connection was closed without an answer")
-    after = _AFTER.search(b"\n" + rest)
+    after = _AFTER.search(b"\n" + rest + b"\r\n")
     return Answer(int(status[1]), _seconds(after[1].decode("latin-1")) if after else None)
 
 
