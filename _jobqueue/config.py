@@ -233,7 +233,7 @@ class Config:
         of=(*API, *WORKER),
     )
     webhook_http: bool = _setting(False, _switch, "1 takes http addresses too, for tests", show=int, of=(*API, *WORKER))
-    webhook_allow: Allowed = _setting(
+    webhook_allow: Allowed = _setting(  # noqa: RUF009 (it cannot change)
         NOTHING,
         Allowed.of,
         "networks and names that webhooks may lead to beside the global addresses: 10.1.0.0/16, hooks.internal",

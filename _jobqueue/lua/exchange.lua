@@ -139,7 +139,8 @@ end
 local told = write_ends(now, mine)
 
 -- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
--- worker, it hits no other job's batch; so is a delivery of a webhook, and only those are given out while the queue is paused. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
+-- worker, it hits no other job's batch. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
+-- Deliveries of webhooks are claimed alone too, and are all that a paused queue gives out.
 local function claim(meta)
   local want, lease_ms, alive_ms, kit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9]), ARGV[10]
   local MOVES = 250 -- jobs that one claim parks or drops; at the bound it gives what it has
@@ -177,8 +178,8 @@ local function claim(meta)
     if not id and not lane then break end
 
     local f, n = id and read_job(id) or {}, #ids
-    local queued, job_type = f[1] == 'queued', f[2] or DEFAULT_TYPE
-    local alone = job_type == DELIVERY or f[3] and f[3] ~= '0'
+    local queued, again, job_type = f[1] == 'queued', f[3] and f[3] ~= '0', f[2] or DEFAULT_TYPE
+    again = again or job_type == DELIVERY -- no other slot shall wait for it
     local timeout_ms = timeouts[job_type]
     if queued and timeout_ms == nil then -- false: not for this worker, or not now
       if lanes and call('SISMEMBER', key('pauses'), job_type) == 1 then
@@ -192,13 +193,13 @@ local function claim(meta)
       timeouts[job_type] = timeout_ms
     end
     if queued and timeout_ms then
-      if alone and n > 0 then break end
+      if again and n > 0 then break end
       ids[n + 1], attempts[n + 1], rows[n + 1] = id, digits((f[3] or 0) + 1), row_of(id, f, now)
       leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, tonumber(f[4]) or timeout_ms)), id
       if lane then lanes.take(lane, id) else gone[#gone + 1] = id end
       bytes = bytes + #(f[5] or '') + #(f[8] or '')
       if job_type == DELIVERY then call('ZADD', key('deliveries'), 'XX', '-' .. now_text, id) end
-      if alone or n + 1 == want or bytes > ENOUGH_BYTES then break end
+      if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
     elseif queued and not lanes then -- the first job to park: once more from here on, with scores and the lanes
       lanes = lanes_for(kit)
       if not lanes then return nil end
