@@ -55,6 +55,7 @@ ROOMS = (
     "routes",
     "history",
     "search",
+    "tags",
     "schedules",
     "dialects",
 )

@@ -41,6 +41,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
+    tally:<tag>        hash    how many of them have which status; the set recounts has tags that are to be counted anew
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
     unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
@@ -134,6 +135,7 @@ from _jobqueue.store.searches import Searches
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
 from _jobqueue.store.sweeps import Sweeps
+from _jobqueue.store.tags import Tags
 from _jobqueue.store.unsaved import Marks
 from _jobqueue.store.waits import Waits
 from _jobqueue.store.webhooks import Deliveries
@@ -186,7 +188,8 @@ class JobQueue:
         self._durability = Durability(durability, self.store)
         self._registry = Registry(self.store, self._durability, queues_max)
         self._reads = Reads(self.store, self._registry)
-        self._pages = Pages(self.store, self._registry, self._reads)
+        self.tags = Tags(self.store, self._registry)
+        self._pages = Pages(self.store, self._registry, self._reads, self.tags)
         self._searches = Searches(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
@@ -288,8 +291,7 @@ class JobQueue:
         return self._registry.queue_of(job_id)
 
     def ended(self, job_ids: Iterable[str], seen: dict[str, str]) -> list[str]:
-        """Those of some jobs that have ended or are gone. Give the same ``seen`` to the next call with the same jobs, and an
-        empty one with others: it saves most of the work."""
+        """Those of some jobs that have ended or are gone. ``seen``: the same for the next call with these jobs, else empty."""
         return self._waits.ended(job_ids, seen)
 
     def published(self, queue: str) -> dict[str, Policy]:
@@ -340,8 +342,7 @@ class JobQueue:
         self._operations.pause(queue, paused)
 
     def pause_type(self, queue: str, type: str, paused: bool = True) -> None:
-        """Stop a queue from giving out jobs of a type, or let it go on. NotFound for a queue that was never used; Conflict while
-        a worker of the release before serves it."""
+        """The same for the jobs of a type. Conflict while a worker of the release before serves the queue."""
         self._operations.pause_type(queue, type, paused)
 
     def delete_queue(self, queue: str) -> None:
@@ -415,8 +416,7 @@ class JobQueue:
         return report_on(self.store.servers, self._durability)
 
     def check(self, queue: str, *, repair: bool = False) -> list[str]:
-        """Sentences on what is wrong in a live queue; [] when every invariant holds. Reads in bounded steps, and notes in the
-        queue that it was checked."""
+        """Sentences on what is wrong in a live queue, [] when every invariant holds. The queue notes that it was checked."""
         return Checker(self.store, queue, self.schedules).run(repair)
 
 

@@ -120,6 +120,8 @@ class Reaper:
         transaction.tell(LIMIT)
         answer = transaction.execute()
         self.left = transaction.left
+        if transaction.vague_tag:
+            self.jobs.tags.go_on(queue, transaction.vague_tag)
         for job_id in transaction.unhandled:
             self.log.warning("a dead letter: nobody handles its type", job=job_id, queue=queue)
         return *answer, transaction.given_up

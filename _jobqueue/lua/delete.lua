@@ -1,4 +1,4 @@
--- needs: prelude statuses kinds webhooks edges ends erase lanes parked marks
+-- needs: prelude statuses kinds tags webhooks edges ends erase lanes parked marks
 -- Deletes jobs that do not run, hash and indexes together. Where a record is kept, it is told to forget them too.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
@@ -11,7 +11,7 @@ for i, id in ipairs(ARGV) do
   answers[i] = jobs[i].status
   if answers[i] and answers[i] ~= 'processing' then
     if answers[i] == 'queued' then unqueue(id) else call('ZREM', key(INDEX[answers[i]] or 'failed'), id) end
-    erase(id, jobs[i], now, rev and 'deleted')
+    erase(id, jobs[i], now, 'deleted', rev)
     answers[i], changed[id], n = 'deleted', true, n + 1
   end
 end

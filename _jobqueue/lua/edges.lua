@@ -1,4 +1,4 @@
--- needs: prelude jobs parents marks
+-- needs: prelude jobs parents tags marks
 -- Finds, and on demand puts right, what the edges of jobs that wait for others must not be. A lost edge is made anew.
 -- KEYS  1 prefix
 -- ARGV  1 1 to put it right   2... ids
@@ -54,6 +54,7 @@ for i = 2, #ARGV do
     call('HSET', key('job:' .. job.id), 'needs', open)
     if job.status == 'blocked' and open == 0 then
       released[job.id] = true
+      if job.tallied then TAGGED[job.id] = true end
       call('ZREM', key('blocked'), job.id)
       call('HSET', key('job:' .. job.id), 'status', 'queued', 'due', digits(now_ms()))
       call('ZADD', key('queue'), job.score, job.id)
@@ -61,6 +62,7 @@ for i = 2, #ARGV do
   end
 end
 if repair then
+  if next(TAGGED) then pcall(count_tags, TAGGED, now_ms()) end
   local rev = next(released) and call('HGET', key('meta'), 'rev')
   if rev then mark(rev, now_ms(), released) end
   ring()

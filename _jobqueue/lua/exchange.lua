@@ -1,4 +1,4 @@
--- needs: prelude jobs tokens places policy leases kinds webhooks edges ends failures lanes claims marks
+-- needs: prelude jobs tokens places policy leases kinds tags webhooks edges ends failures lanes claims marks
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
 -- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
 -- the same jobs again: (slot, seq) is the token of the claim.
@@ -32,8 +32,8 @@ local function settle()
   for i = 1, tonumber(ARGV[11]) do
     local id, outcome, job = ARGV[at], ARGV[at + OUTCOME], nil
     if outcome == 'done' then
-      local f = call('HMGET', key('job:' .. id), 'status', 'token', 'also')
-      job = { id = id, status = f[1], token = f[2], also = f[3], at = at }
+      local f = call('HMGET', key('job:' .. id), 'status', 'token', 'also', 'tallied')
+      job = { id = id, status = f[1], token = f[2], also = f[3], tallied = f[4], at = at }
     else
       job = job_of(id, call('HGETALL', key('job:' .. id))) or {}
       job.at = at
@@ -88,7 +88,7 @@ for _, id in ipairs(call('LRANGE', held_key, 0, -1)) do
 end
 
 local function read_job(id)
-  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due',
+  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due', 'tallied',
     'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7')
 end
 
@@ -96,9 +96,9 @@ end
 local function row_of(id, f, started)
   local first = not f[3] or f[3] == '0'
   local waited = first and digits(math.max(0, started - (f[7] or f[6] or started))) or ''
-  local last_piece = 7
+  local last_piece = 8
   while f[last_piece + 1] do last_piece = last_piece + 1 end
-  return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', unpack(f, 8, last_piece) }
+  return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', unpack(f, 9, last_piece) }
 end
 
 -- 2. The same claim again: the same jobs, attempts untouched.
@@ -136,7 +136,7 @@ if #orphans > 0 then
   left_processing(orphans, slot, true)
   retry_or_bury(orphans, now)
 end
-local told = write_ends(now, mine)
+local told = write_ends(now, mine, true)
 
 -- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
 -- worker, it hits no other job's batch. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
@@ -196,8 +196,9 @@ local function claim(meta)
       if again and n > 0 then break end
       ids[n + 1], attempts[n + 1], rows[n + 1] = id, digits((f[3] or 0) + 1), row_of(id, f, now)
       leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, tonumber(f[4]) or timeout_ms)), id
+      if f[8] then TAGGED[id] = true end
       if lane then lanes.take(lane, id) else gone[#gone + 1] = id end
-      bytes = bytes + #(f[5] or '') + #(f[8] or '')
+      bytes = bytes + #(f[5] or '') + #(f[9] or '')
       if job_type == DELIVERY then call('ZADD', key('deliveries'), 'XX', '-' .. now_text, id) end
       if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
     elseif queued and not lanes then -- the first job to park: once more from here on, with scores and the lanes
@@ -236,6 +237,7 @@ end
 
 local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused', 'rev', 'rev_claims')
 local claimed, more = claim(meta)
+if next(TAGGED) then pcall(count_tags, TAGGED, now) end
 if meta[4] then -- all that it has moved, with one revision; claims only where the record wants them too
   for _, job in ipairs(orphans) do mine[job.id] = true end
   for _, row in ipairs(meta[5] and claimed or {}) do mine[row[1]] = true end

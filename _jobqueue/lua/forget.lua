@@ -20,7 +20,7 @@ local slots = call('HKEYS', key('slots'))
 local kits = call('ZRANGE', key('kits'), 0, -1)
 
 call('DEL', key('meta'), key('totals'), key('kinds'), key('bell'), key('pauses'), key('strange'), key('by_type'), key('counted'),
-  key('unsaved'), key('aside')) -- a first write that a full Redis allows
+  key('unsaved'), key('aside'), key('recounts')) -- a first write that a full Redis allows
 for _, id in ipairs(refused) do call('DEL', key('gone:' .. id)) end
 for ago = 0, STATS_KEPT_S / 60 do call('DEL', minute_key(now - ago * 60000)) end
 for _, slot in ipairs(slots) do

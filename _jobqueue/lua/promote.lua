@@ -1,4 +1,4 @@
--- needs: prelude places waiting marks
+-- needs: prelude places waiting tags marks
 -- Moves due jobs from `scheduled` to `queue`, at the place assigned on submit.
 -- KEYS  1 prefix
 -- ARGV  1 most jobs to move   2 lease in ms of the reaper's own setting, 0 when unknown
@@ -8,8 +8,11 @@ local now = now_ms()
 local ids = call('ZRANGEBYSCORE', key('scheduled'), '-inf', digits(now), 'LIMIT', 0, ARGV[1])
 local due = {}
 for _, id in ipairs(ids) do
-  local f = call('HMGET', key('job:' .. id), 'status', 'score')
-  if f[1] == 'scheduled' and f[2] then due[#due + 1] = { id, f[2] } end
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'tallied')
+  if f[1] == 'scheduled' and f[2] then
+    due[#due + 1] = { id, f[2] }
+    if f[3] then TAGGED[id] = true end
+  end
 end
 if #ids > 0 then call('ZREM', key('scheduled'), unpack(ids)) end
 local queued, promoted = {}, {}
@@ -18,6 +21,7 @@ for _, d in ipairs(due) do
   queued[#queued + 1], queued[#queued + 2], promoted[d[1]] = d[2], d[1], true
 end
 if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
+if next(TAGGED) then pcall(count_tags, TAGGED, now) end
 call('HDEL', key('meta'), 'reaper') -- a first write that a full Redis allows
 call('HSET', key('meta'), 'reaper', digits(now), 'reaper_lease', ARGV[2], 'tells', digits(now), 'hooks', digits(now))
 local since, minute = waiting_since(now), minute_key(now)

@@ -1,4 +1,4 @@
--- needs: prelude jobs tokens places statuses leases kinds webhooks edges ends lanes parked marks
+-- needs: prelude jobs tokens places statuses leases kinds tags webhooks edges ends lanes parked marks
 -- Puts jobs right: each into the one index that its hash names, with no more attempts than it may make and, while it runs,
 -- once into its slot's list; what is parked goes back into the queue; dead letters under the kind of their last error. Removes ids that have no hash.
 -- KEYS  1 prefix
@@ -68,6 +68,7 @@ for i = 2, #ARGV do
   leave_others(job or { id = ARGV[i] }, INDEX[status or ''])
   if job then
     jobs, repaired[job.id] = jobs + 1, true
+    if job.tags then TAGGED[job.id] = true end
     repair_hash(job, status)
     enter_index(job)
     refile(job)

@@ -1,4 +1,4 @@
--- needs: prelude webhooks places unique taken kinds marks
+-- needs: prelude places unique taken kinds tags webhooks marks
 -- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts. One that
 -- has open edges is blocked again.
 -- A call sent twice with the same request retries once.
@@ -28,8 +28,9 @@ end
 
 for i = 1, n do
   local id = ARGV[2 + i]
-  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs', 'also')
-  local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6], also = f[7] }
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs', 'tallied', 'also')
+  local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6], tallied = f[7],
+    also = f[8] }
   if f[3] == request then
     answers[i] = 'retried'
   elseif job.status ~= 'failed' and job.status ~= 'cancelled' then
@@ -47,6 +48,7 @@ for _, job in ipairs(jobs) do
   call('ZREM', key(job.status), job.id)
   start_anew(job)
   retried[job.id] = true
+  if job.tallied then TAGGED[job.id] = true end
   if #ARGV > 2 + n then
     for piece = 1, 7 do call('HDEL', key('job:' .. job.id), 'payload.' .. piece) end
     call('HSET', key('job:' .. job.id), unpack(ARGV, 3 + n))
@@ -55,6 +57,7 @@ end
 if #jobs > 0 then
   local now, meta = now_ms(), call('HMGET', key('meta'), 'bells', 'gates', 'rev')
   count('requeued', #jobs, now)
+  if next(TAGGED) then pcall(count_tags, TAGGED, now) end
   if meta[3] then mark(meta[3], now, retried) end
   ring(meta)
 end

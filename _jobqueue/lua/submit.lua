@@ -1,4 +1,4 @@
--- needs: prelude places unique kits flows webhooks marks
+-- needs: prelude places unique kits flows tags webhooks marks
 -- Stores jobs of one queue, all or none. A call sent twice stores them once.
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
@@ -117,7 +117,9 @@ for i, job in ipairs(starts) do
       call('SET', key('unique:' .. ARGV[job + UNIQUE]), id)
     end
     if ARGV[job + TAGS] ~= '' then
-      call('HSET', keys[i], 'tags', ARGV[job + TAGS])
+      local status = wait and wait.needs > 0 and 'blocked' or due and due > now and 'scheduled' or 'queued'
+      call('HSET', keys[i], 'tags', ARGV[job + TAGS], 'tallied', status)
+      TAGGED[id] = { ARGV[job + TAGS], false, status }
       for tag in string.gmatch(ARGV[job + TAGS], '%S+') do call('ZADD', key('tag:' .. tag), now_text, id) end
     end
   end
@@ -125,6 +127,7 @@ end
 if #scheduled > 0 then call('ZADD', key('scheduled'), unpack(scheduled)) end
 if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
 if waits then write_edges(waits, now_text) end
+if next(TAGGED) then pcall(count_tags, TAGGED, now) end
 if idem ~= '' then
   call('HSET', key('idem:' .. idem), 'request', fingerprint, 'jobs', new)
   for i, id in ipairs(existing) do

@@ -1,10 +1,10 @@
--- needs: prelude places kinds webhooks edges ends waiting lanes parked kits by_type marks hold
+-- needs: prelude places kinds tags webhooks edges ends waiting lanes parked kits by_type marks hold
 -- Looks after kits and parked jobs, a bounded number each time: says which bells are rung, forgets kits and the types that are in
 -- no other, drops ids that are not parked any more, and makes dead letters of jobs whose type nobody has handled for long. Where
 -- too much waits for the record it gives up the oldest.
 -- KEYS  1 prefix
 -- ARGV  1 most parked jobs to look at   2 how long in ms a type may be without a handler   3 1 to make no dead letters now
--- Returns {the ids of the new dead letters, how many marks it has given up}.
+-- Returns {the ids of the new dead letters, how many marks it has given up, a tag that is to be counted anew or ''}.
 local most, unhandled_ms, spare, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', now_ms()
 local GIVEN_UP_MOST = 250 -- a trim of the same tick leaves fewer hashes
 local KIT_KEPT_MS = math.max(86400000, unhandled_ms) -- a frozen worker finds its kit again
@@ -58,9 +58,9 @@ for i, index in ipairs({ 'held', 'queue' }) do
   local from = string.match(swept or '', i == 1 and '^(%S+)' or '(%S+)$') or '-inf'
   local ids = waits and call('ZRANGEBYSCORE', key(index), from, '+inf', 'WITHSCORES', 'LIMIT', 0, most) or {}
   for at = 1, #ids, 2 do
-    local f = call('HMGET', key('job:' .. ids[at]), 'status', 'type', 'due', 'created', 'errors', 'attempts', 'also')
+    local f = call('HMGET', key('job:' .. ids[at]), 'status', 'type', 'due', 'created', 'errors', 'attempts', 'also', 'tallied')
     local job = { id = ids[at], type = f[2] or DEFAULT_TYPE, errors = tonumber(f[5]) or 0, attempts = tonumber(f[6]) or 0,
-      also = f[7] }
+      also = f[7], tallied = f[8] }
     if f[1] ~= 'queued' or index == 'held' and call('ZSCORE', key('queue'), job.id) then
       if index == 'held' then strays[#strays + 1] = { job.id, f[2] } end -- one that a program of the release before has moved
     elseif not spare and now - tonumber(f[3] or f[4] or now) > unhandled_ms and now - handled_at(job.type) > unhandled_ms then
@@ -131,4 +131,4 @@ if gates and call('EXISTS', key('held'), key('pauses')) == 0 then
   call('DEL', key('lanes'))
 end
 ring()
-return { buried, given_up }
+return { buried, given_up, call('SRANDMEMBER', key('recounts')) or '' }

@@ -1,4 +1,4 @@
--- needs: prelude kinds webhooks edges ends erase marks
+-- needs: prelude kinds tags webhooks edges ends erase marks
 -- Deletes ended jobs that are past their retention, hash and index together. One that a child has behind it which may still read
 -- it is kept for a while, but not while another child waits for it: they might wait for each other. The hash of one that the
 -- record lacks is renamed.
@@ -50,7 +50,7 @@ if #read > 0 then
 end
 local n, changed = 0, {}
 for id, job in pairs(old) do
-  erase(id, job, now, rev and call('ZSCORE', key('unsaved'), id) and 'trimmed')
+  erase(id, job, now, 'trimmed', rev and call('ZSCORE', key('unsaved'), id))
   n = n + 1
 end
 if n > 0 then count('trimmed', n, now) end

@@ -13,6 +13,7 @@ from _jobqueue.store.rows import books_of
 from _jobqueue.store.schedule_checks import schedule_problems
 from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.store import Store, chunks_of, prefix_of
+from _jobqueue.store.tag_checks import tag_problems
 from _jobqueue.store.weather import weather
 
 FIRST_SCORE = 6  # in a row of inspect: that of the first of STATUSES
@@ -61,6 +62,7 @@ class Checker:
                 self.store.run("repair", self.name, [int(ids[-1] == ""), *filter(None, ids)])
             for ids in chunks_of(iter(suspects), EDGES_STEP):
                 self.store.run("edges", self.name, [1, *ids])
+        wrong += [f"{self.name}: {problem}" for problem in tag_problems(self.store, self.name, repair, self.AGAIN_S)]
         return wrong
 
     def _ids(self) -> Iterator[str]:

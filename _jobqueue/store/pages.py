@@ -14,6 +14,7 @@ from _jobqueue.store.merge import Found, Merge
 from _jobqueue.store.reads import Reads, Row
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store
+from _jobqueue.store.tags import Tags
 
 ROWS_STEP = 50  # jobs that a page reads at once: some MiB at most
 SKIP_STEP = 10_000  # ids
@@ -37,8 +38,8 @@ _to_json = json.JSONEncoder(ensure_ascii=False).encode
 class Pages:
     """Lists over all queues. Their cost depends on the page and on the number of queues, not on the number of jobs."""
 
-    def __init__(self, store: Store, registry: Registry, reads: Reads) -> None:
-        self._store, self._registry, self._reads = store, registry, reads
+    def __init__(self, store: Store, registry: Registry, reads: Reads, tags: Tags) -> None:
+        self._store, self._registry, self._reads, self._tags = store, registry, reads, tags
 
     def page(self, wanted: Filter, limit: int, offset: int = 0, cursor: str | None = None) -> Page:
         """One page of the jobs that match: what runs, what waits in its order, then what ended, newest first; of a tag, all
@@ -50,7 +51,15 @@ class Pages:
         pager = _Pager((self._store, self._reads), wanted, numbers, sizes, cursor)
         if offset and cursor is None:
             pager.skip(offset)
-        return pager.page(limit)._replace(total=_total(wanted, sizes))
+        return pager.page(limit)._replace(total=self._total(wanted, sizes))
+
+    def _total(self, wanted: Filter, sizes: Mapping[str, Sequence[int]]) -> int | None:
+        if not (wanted.tag and wanted.status):
+            return _total(wanted, sizes)
+        if wanted.type or wanted.kind or wanted.since_ms is not None or wanted.until_ms is not None:
+            return None
+        tally = self._tags.tally(wanted.tag, wanted.queue)
+        return tally.jobs[wanted.status] if tally.exact else None
 
 
 def _check_times(wanted: Filter) -> None:

@@ -62,6 +62,7 @@ class Transaction:
         self._calls: list[tuple[str, list[Field]]] = []
         self.unhandled: list[str] = []  # the dead letters that tidy has made
         self.left = False  # children are still to be told what has become of those that they wait for
+        self.vague_tag = ""  # one that somebody has asked for, and that is not counted yet
         self.given_up = 0  # marks for the record that tidy has given up: there may be more
 
     def promote(self, limit: int, lease_ms: int = 0) -> None:
@@ -95,8 +96,9 @@ class Transaction:
         said: dict[str, list[Any]] = {"promote": [], "trim": [], "reap": [], "tidy": [], "tell": []}
         for (name, _), answer in zip(self._calls, answers, strict=True):
             said[name].append(answer)
-        self.unhandled = [job_id.decode() for buried, _ in said["tidy"] for job_id in buried]
-        self.given_up = sum(given_up for _, given_up in said["tidy"])
+        self.unhandled = [job_id.decode() for buried, *_ in said["tidy"] for job_id in buried]
+        self.given_up = sum(given_up for _, given_up, _ in said["tidy"])
+        self.vague_tag = next((tag.decode() for *_, tag in said["tidy"]), "")
         self.left = any(said["tell"])
         outcomes = [outcome.decode() for answer in said["reap"] for outcome in answer]
         return outcomes, sum(said["promote"]), sum(said["trim"])

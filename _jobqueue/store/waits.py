@@ -34,7 +34,7 @@ class Waits:
         ]
         before = dict(seen)
         seen.clear()
-        for part in _in_scripts(rows, apart=self._store.servers.kind == "cluster"):
+        for part in in_scripts(rows, apart=self._store.servers.kind == "cluster"):
             args: list[Field] = []
             for queue, ids in part:
                 args += [prefix_of(queue), before.get(queue, ""), len(ids), *ids]
@@ -47,7 +47,7 @@ class Waits:
         return gone
 
 
-def _in_scripts(rows: Sequence[tuple[str, list[str]]], apart: bool) -> Iterator[list[tuple[str, list[str]]]]:
+def in_scripts(rows: Sequence[tuple[str, list[str]]], apart: bool) -> Iterator[list[tuple[str, list[str]]]]:
     """Rows of (queue, ids), as many together as one script may look at."""
     part: list[tuple[str, list[str]]] = []
     size = 0

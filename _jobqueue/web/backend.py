@@ -6,6 +6,8 @@ import threading
 from collections.abc import Collection
 
 from _jobqueue.config import Config
+from _jobqueue.store.tags import Seen
+from _jobqueue.tally import Wait
 from _jobqueue.web.compression import File
 from _jobqueue.web.diagnosis import Advice, Patience
 from _jobqueue.web.overview import Overview
@@ -25,11 +27,16 @@ class Backend:
         # Where no record is kept, what the queue has forgotten is nowhere.
         self.record = RecordThreads(config.history_url, config.api_threads) if config.history_url else None
         self.checking = threading.Lock()
-        self.waiters, self._seen = Waiters(self._ended, config.api_waiters), dict[str, str]()
+        self.waiters = Waiters(self._ended, config.api_waiters)  # for the end of a job, by its id, or of a tag's jobs
+        self._seen, self._counted = dict[str, str](), Seen()
         self.description: File  # of the API: set when all routes are known
 
-    def _ended(self, job_ids: Collection[str], anew: bool) -> list[str]:
+    def _ended(self, awaited: Collection[str | Wait], anew: bool) -> list[str | Wait]:
         """For the one thread that looks for all who wait."""
         if anew:
             self._seen.clear()
-        return self.jobs.ended(job_ids, self._seen)
+            self._counted = Seen()
+        job_ids = [each for each in awaited if isinstance(each, str)]
+        tags = [each for each in awaited if isinstance(each, Wait)]
+        over: list[str | Wait] = [*self.jobs.ended(job_ids, self._seen)] if job_ids else []
+        return over + (self.jobs.tags.ended(tags, self._counted) if tags else [])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jobqueue
-from _jobqueue.records import MAX_KEY_CHARS
+from _jobqueue.records import MAX_KEY_CHARS, TAG
 from _jobqueue.web.jobs import MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
 from _jobqueue.web.problems import PROBLEM_JSON
 from _jobqueue.web.schemas import CURSOR, JOB_ID, NAMED, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
@@ -75,6 +75,7 @@ PARAMETERS = {
     "queue_path": _in_path("queue", WORD),
     "job_type_path": _in_path("job_type", WORD),
     "schedule_path": _in_path("schedule", WORD),
+    "tag_path": _in_path("tag", {"type": "string", "pattern": f"^{TAG.pattern}$"}),
     "key": {
         "name": "Idempotency-Key",
         "in": "header",
@@ -109,6 +110,14 @@ PARAMETERS = {
         "wait_s",
         {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
         description="Answer when the job has ended, or after that many seconds.",
+    ),
+    "tag_wait_s": _in_query(
+        "wait_s",
+        {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
+        description="Answer when all of its jobs have ended, or after that many seconds.",
+    ),
+    "total": _in_query(
+        "total", {**WHOLE, "maximum": 10**9 - 1}, description="Wait until so many have ended: the rest may still come."
     ),
     "format": _in_query("format", {"enum": ["json", "prometheus"]}),
     "place": _in_query("cursor", PLACE, description="next_cursor of the page before."),

@@ -6,6 +6,7 @@ from jobqueue import JobQueue, NewJob
 from tests.harness import System, eventually
 from tests.pages.browser import Browser
 from tests.pages.dashboard import LIVE, ROWS, button, dead_letters, nothing_is_asked, says, show
+from tests.played import Worker
 
 
 def test_a_newcomer_submits_a_sample_and_sees_it_finish(whole: System, tab: Browser) -> None:
@@ -260,3 +261,25 @@ def test_rows_stay_the_same_elements_while_they_change(whole: System, tab: Brows
     tab.see(ROWS, 2)
     tab.see("window.row.isConnected && window.row.innerText.includes('done')")
     assert tab.run("window.row.contains(document.activeElement)")
+
+
+def test_the_progress_of_a_tag_is_drawn_and_leads_to_its_jobs(system: System, tab: Browser) -> None:
+    system.api()
+    jobs = JobQueue(system.url)
+    jobs.submit_many([NewJob(tags=["invoice:7"]) for _ in range(5)])
+    hand = Worker(jobs)
+    hand.give("done", 2)
+    hand.give("failed")
+    show(tab, system, "jobs?tag=invoice:7")
+    says(tab, "3 of 5 have ended", "2 done", "1 failed", "2 queued")
+    parts = "[...document.querySelectorAll('svg.tally rect')].map(each => each.getAttribute('class') + each.getAttribute('width'))"
+    assert tab.run(parts) == ["done400", "failed200", "queued400"]
+    hand.give("done")
+    says(tab, "4 of 5 have ended", "3 done")
+    tab.click(".counts a[href*=failed]")
+    tab.see(ROWS, 1)
+    assert tab.run("location.hash") == "#/jobs?tag=invoice%3A7&status=failed"
+    says(tab, "4 of 5 have ended", "1–1 of 1")
+    show(tab, system, "jobs")
+    tab.see(ROWS, 5)
+    assert tab.run("document.querySelector('svg.tally')") is None

@@ -278,6 +278,7 @@ def copies(system: System, job_id: str, n: int) -> None:
         pipe.execute()
 
 
+@pytest.mark.long(25)
 def test_two_hundred_thousand_dead_letters_stay_smooth(own_system: System, tab: Browser) -> None:
     own_system.api(RATE_LIMIT_MAX="0")
     (job_id,) = dead_letters(own_system, 1)

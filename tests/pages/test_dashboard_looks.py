@@ -16,6 +16,8 @@ from tests.pages.browser import Browser
 from tests.pages.dashboard import LIVE, ROWS, STATIC, TEXT, VIEWS, dead_letters, nothing_is_asked, says, show
 from tests.pages.screenshots import age
 
+pytestmark = pytest.mark.long(5)
+
 
 def test_everything_can_be_done_with_the_keyboard_alone(whole: System, tab: Browser) -> None:
     ids = dead_letters(whole, 5)

@@ -46,6 +46,7 @@ def each_once(queue: JobQueue, dues: dict[str, list[int]], until_ms: int) -> int
     return sum(map(len, dues.values()))
 
 
+@pytest.mark.long(12)
 def test_reapers_that_are_killed_all_the_time_fire_each_due_time_once(
     system: System, queue: JobQueue, server: Server
 ) -> None:
@@ -112,6 +113,7 @@ def test_clock_that_jumps_fires_nothing_twice(queue: JobQueue, server: Server, m
     server.client.delete("clock")
 
 
+@pytest.mark.long(5)
 def test_thousand_schedules_that_are_due_in_one_second_fire_within_three(
     system: System, queue: JobQueue, server: Server
 ) -> None:

@@ -68,6 +68,7 @@ def test_what_happens_is_recorded(system: System, queue: JobQueue, file: Path) -
     eventually(lambda: kept(file), equals={before.id: "done"})
 
 
+@pytest.mark.long(7)
 def test_killed_again_and_again_it_loses_nothing(system: System, queue: JobQueue, server: Server, file: Path) -> None:
     """F72, with the process itself."""
     hand, ids = Worker(queue), set[str]()

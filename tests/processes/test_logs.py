@@ -297,6 +297,7 @@ def test_make_run_stops_in_order_whatever_happens_to_the_terminal(
     assert queue.look("default").workers == {}
 
 
+@pytest.mark.long(7)
 def test_a_worker_tells_how_many_lines_nobody_read(talk: Callable[..., Talker], queue: JobQueue) -> None:
     reader, writer = pipe()
     jobs = [NewJob("noop", f"{n}") for n in range(40_000)]

@@ -172,7 +172,7 @@ class FakeQueue:
 
 class FakeTransaction:
     spared: ClassVar[list[bool]] = []  # whether each tick spared jobs that nobody handles
-    unhandled, given_up, left = (), 0, False
+    unhandled, given_up, left, vague_tag = (), 0, False, ""
 
     def __init__(self, reaped: list[Expired]) -> None:
         self.reaped, self.outcomes = reaped, list[str]()

@@ -645,6 +645,7 @@ def test_a_signal_that_the_kernel_gives_to_another_thread_is_heard(odd):
     assert worker.exits() == 0
 
 
+@pytest.mark.long(18)
 def test_workers_that_come_and_go_leave_nothing_behind(odd, queue, server, system):
     """Each wave is told to leave while submits ring the bell that its threads wait for."""
     submitting, stop = list[str](), threading.Event()

@@ -24,6 +24,7 @@ from jobqueue import Conflict, JobQueue, KeyReused, NewJob, NotFound, Unavailabl
 from tests.faults.proxy import Proxy
 from tests.played import LEASE_MS, Call, Q, Worker, recover, run_script
 from tests.queue.changed_scripts import CLOCK
+from tests.queue.tagging import counted, living, there
 
 KEPT_MS = {"done": 60_000, "cancelled": 60_000, "failed": 120_000}
 OLD_CALLS = 20
@@ -189,6 +190,7 @@ class Stories(RuleBasedStateMachine):
         attempts=st.integers(1, 3),
         timeout_s=st.sampled_from([None, 2]),
         backoff_s=st.sampled_from([0, 1]),
+        tags=st.sampled_from([(), ("a",), ("a", "b")]),
     )
     def submit(self, count: int, priority: int, attempts: int, **fields: Any) -> None:
         self.proxy.seen.clear()
@@ -433,6 +435,10 @@ class Stories(RuleBasedStateMachine):
     @invariant()
     def checker_finds_nothing(self) -> None:
         assert self.queue.check("default") == []
+
+    @invariant()
+    def tags_count_every_job_as_what_it_is(self) -> None:
+        assert living(counted(self.redis)) == there(self.redis)
 
     @invariant()
     def every_dead_letter_has_a_kind(self) -> None:

@@ -170,6 +170,7 @@ def test_page_of_large_jobs_reads_their_beginnings_alone(queue: JobQueue, script
     assert sum(size for name, size in scripts if name == "rows") < 20_000
 
 
+@pytest.mark.long(5)
 def test_page_ends_where_it_would_be_too_large(server: Server, queue: JobQueue, scripts: list[tuple[str, int]]) -> None:
     answers = queue.submit_many([NewJob(payload=n, tags=["t"]) for n in range(200)])
     ids = [answer.job.id for answer in answers if answer.job]
@@ -245,6 +246,7 @@ def test_who_waits_for_a_large_job_does_not_read_it_again_and_again(system: Syst
     assert system.server.client.info("stats")["total_net_output_bytes"] - before < 3 * len(MIB)
 
 
+@pytest.mark.long(5)
 def test_memory_of_large_bodies_comes_back(system: System) -> None:
     api = system.api(RATE_LIMIT_MAX="0")
 

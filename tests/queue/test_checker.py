@@ -306,6 +306,7 @@ def test_repair_does_not_take_a_running_job_from_its_slot(world: World) -> None:
     assert world.settle(world.running, "done")
 
 
+@pytest.mark.long(8)
 def test_thousand_damaged_jobs_are_repaired(world: World) -> None:
     world.queue.submit_many([NewJob()] * 1200)
     world.redis.delete(f"{Q}queue")

@@ -23,6 +23,7 @@ from jobqueue import Invalid, JobQueue, NewJob, Unavailable
 from tests.harness import Server
 from tests.played import LEASE_MS, Q, Worker, recover
 from tests.queue.changed_scripts import CLOCK, change
+from tests.queue.tagging import Counts, counts_of
 
 STORIES, SEED = int(os.environ.get("FLOW_STORIES", "30")), int(os.environ.get("FLOW_SEED", "1"))
 STEP = 250  # children that one script tells
@@ -35,15 +36,18 @@ TWICE, LATE = 0.08, 0.08
 MAY_COME_LATE = {"exchange", "tell", "submit"}
 
 LOOK = """
-local jobs, edges = {}, {}
+local jobs, edges, tallies = {}, {}, {}
 for _, name in ipairs(redis.call('KEYS', KEYS[1] .. 'job:*')) do
-  local f = redis.call('HMGET', name, 'status', 'needs', 'born')
-  jobs[#jobs + 1] = { string.sub(name, #KEYS[1] + 5), f[1] or '', f[2] or '', f[3] or '' }
+  local f = redis.call('HMGET', name, 'status', 'needs', 'born', 'tags')
+  jobs[#jobs + 1] = { string.sub(name, #KEYS[1] + 5), f[1] or '', f[2] or '', f[3] or '', f[4] or '' }
 end
 for _, name in ipairs(redis.call('KEYS', KEYS[1] .. 'then:*')) do
   edges[#edges + 1] = { string.sub(name, #KEYS[1] + 6), redis.call('ZRANGE', name, 0, -1, 'WITHSCORES') }
 end
-return { jobs, edges, redis.call('ZRANGE', KEYS[1] .. 'ends', 0, -1) }
+for _, name in ipairs(redis.call('KEYS', KEYS[1] .. 'tally:*')) do
+  tallies[#tallies + 1] = { string.sub(name, #KEYS[1] + 7), redis.call('HGETALL', name) }
+end
+return { jobs, edges, redis.call('ZRANGE', KEYS[1] .. 'ends', 0, -1), tallies }
 """
 
 
@@ -56,6 +60,8 @@ class Seen(NamedTuple):
     wants_end: dict[tuple[str, str], bool]
     closed: dict[str, set[str]]  # parent -> children
     owed: set[str]
+    tags: dict[str, list[str]]
+    tallies: Counts
 
 
 class Story:
@@ -69,7 +75,8 @@ class Story:
         self.link = self.queue.link()
         self.workers = [Worker(self.queue, f"w{number}") for number in range(3)]
         self.counts = Counter[str]()
-        self.last = Seen({}, {}, {}, {}, {}, set())
+        self.last = Seen({}, {}, {}, {}, {}, set(), {}, {})
+        self.left: Counts = {}  # of each tag that holds any, those that are gone
         self.edges: dict[str, dict[str, str]] = {}  # child -> parent -> done or ended
         self.satisfied: set[tuple[str, str]] = set()
         self.losses, self.cascades, self.released, self.retried = (Counter[str]() for _ in range(4))
@@ -126,8 +133,8 @@ class Story:
     # -- the oracle
 
     def seen(self) -> Seen:
-        jobs, edges, owed = self.look_at(keys=[Q])
-        born = {job_id: own for job_id, _, _, own in jobs}
+        jobs, edges, owed, tallies = self.look_at(keys=[Q])
+        born = {job_id: own for job_id, _, _, own, _ in jobs}
         open_, closed = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
         wants_end = {}
         for parent, rows in edges:
@@ -139,8 +146,11 @@ class Story:
                 else:
                     open_[child].add(parent)
                     wants_end[parent, child] = score > WANTS_END
-        status = {job_id: its for job_id, its, _, _ in jobs}
-        return Seen(status, {job_id: int(n or 0) for job_id, _, n, _ in jobs}, open_, wants_end, closed, set(owed))
+        status = {job_id: its for job_id, its, _, _, _ in jobs}
+        needs = {job_id: int(n or 0) for job_id, _, n, _, _ in jobs}
+        tags = {job_id: names.split() for job_id, _, _, _, names in jobs}
+        counts = {tag: counts_of(dict(zip(flat[::2], flat[1::2], strict=True))) for tag, flat in tallies}
+        return Seen(status, needs, open_, wants_end, closed, set(owed), tags, counts)
 
     def look(self, what: str) -> None:
         before, now = self.last, self.seen()
@@ -170,6 +180,22 @@ class Story:
         assert {parent for parent, _ in self.to_cancel} <= now.owed, (what, "a cascade is forgotten", self.to_cancel)
         if self.trims:
             self.trimmed(before, now)
+        self.tags_count(what, before, now)
+
+    def tags_count(self, what: str, before: Seen, now: Seen) -> None:
+        """Every job as what it is; those that are gone as trimmed or deleted, until the tag holds none."""
+        right: Counts = defaultdict(Counter)
+        for job_id, tags in now.tags.items():
+            for tag in tags:
+                right[tag][now.status[job_id]] += 1
+        for job_id in before.status.keys() - now.status.keys():
+            for tag in before.tags[job_id]:
+                self.left.setdefault(tag, Counter())["trimmed" if self.trims else "deleted"] += 1
+        self.left = {tag: gone for tag, gone in self.left.items() if tag in right}
+        for tag, gone in self.left.items():
+            right[tag] += gone
+        assert now.tallies == right, (what, now.tallies, right)
+        self.counts["counted"] += len(right)
 
     def trimmed(self, before: Seen, now: Seen) -> None:
         for parent in before.status.keys() - now.status.keys():
@@ -237,7 +263,7 @@ class Story:
             "delay_s": pick([None, None, None, 3]),
             "unique_key": pick([None, None, None, f"u{pick([1, 2, 3])}"]),
             "when": pick(["done", "done", "ended"]),
-            "tags": pick([(), ("x",)]),
+            "tags": pick([(), ("x",), ("x", "y")]),
         }
 
     def submits(self) -> None:
@@ -384,7 +410,7 @@ class Story:
         assert self.queue.check("default") == []
         self.rests(lambda: not self.last.status and not self.last.owed, 20_000)
         kept = {key.removeprefix(Q).split(":")[0] for key in self.redis.scan_iter(f"{Q}*", 1000)}
-        assert not kept & {"then", "after", "ends", "blocked", "stuck", "unique", "tag"}, kept
+        assert not kept & {"then", "after", "ends", "blocked", "stuck", "unique", "tag", "tally"}, kept
         assert self.queue.books("default").missing == 0
 
     def rests(self, rested: Callable[[], bool], step_ms: int) -> None:
@@ -458,6 +484,17 @@ MUTANTS = {
         "if status ~= 'cancelled' then return true end",
         "if status ~= 'cancelled' then return true end if true then return each(id, '(0', '+inf', 'satisfied') end",
     ),
+    "a claim counts nothing": ("exchange.lua", "if f[8] then TAGGED[id] = true end", ""),
+    "an end counts nothing": ("parts/ends.lua", "if job.tallied then TAGGED[job.id] = true end", ""),
+    "a backoff counts nothing": ("parts/failures.lua", "if job.tallied then TAGGED[job.id] = true end", ""),
+    "a release counts nothing": ("parts/edges.lua", "if job.tallied then tagged[job.id] = true end", ""),
+    "a promotion counts nothing": ("promote.lua", "if f[3] then TAGGED[id] = true end", ""),
+    "run counts nothing": ("run.lua", "if f[3] then TAGGED[id] = true end", ""),
+    "a retry counts nothing": ("retry.lua", "if job.tallied then TAGGED[job.id] = true end", ""),
+    "what is gone counts nothing": ("parts/erase.lua", "TAGGED[id] = { job.tags", "local _ = { job.tags"),
+    "trimmed and deleted are alike": ("parts/erase.lua", "job.tallied, how, ", "job.tallied, 'deleted', "),
+    "a submit counts nothing": ("submit.lua", "TAGGED[id] = { ARGV[job + TAGS], false, status }", ""),
+    "counts outlive the tag": ("parts/tags.lua", "call('DEL', hash)", ""),
     "deletes and owes nothing": (
         "parts/erase.lua",
         "call('ZADD', key('ends'), job.status == 'done' and -1 or 0, id)",

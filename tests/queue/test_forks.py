@@ -33,6 +33,7 @@ def cluster() -> Iterator[Cluster]:
     cluster.close()
 
 
+@pytest.mark.long(3)
 @pytest.mark.parametrize("way", WAYS)
 def test_children_get_their_own_answers_of_a_cluster(cluster: Cluster, way: str) -> None:
     cluster.flush()

@@ -24,7 +24,7 @@ from tests.queue.stories import Stories
 
 EXAMPLES = os.environ.get("MODEL_EXAMPLES")
 SETTINGS = settings(
-    max_examples=int(EXAMPLES or 100),
+    max_examples=int(EXAMPLES or 25),
     stateful_step_count=40,
     deadline=None,
     derandomize=not EXAMPLES,
@@ -46,10 +46,12 @@ def machine(lua: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Itera
     Here.proxy.close()
 
 
-def test_no_story_breaks_a_promise(machine: type[Stories]) -> None:
-    run_state_machine_as_test(machine, settings=SETTINGS)
+@pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.long(75))])
+def test_no_story_breaks_a_promise(times: int, machine: type[Stories]) -> None:
+    run_state_machine_as_test(machine, settings=settings(SETTINGS, max_examples=times * SETTINGS.max_examples))
 
 
+@pytest.mark.long(3)
 @pytest.mark.parametrize(
     ("script", "line", "broken"),
     [
@@ -59,8 +61,17 @@ def test_no_story_breaks_a_promise(machine: type[Stories]) -> None:
         ("reap.lua", "if not job or job.status ~= 'processing' then", "if not job then"),
         ("parts/leases.lua", "if refuse_late then", "if false then"),
         ("retry.lua", ", kind = f[5]", ""),
+        ("parts/failures.lua", "if job.tallied then TAGGED[job.id] = true end", ""),
     ],
-    ids=["no fence", "claims twice", "obeys old copies", "reaps any status", "leaves the token", "leaves the kind"],
+    ids=[
+        "no fence",
+        "claims twice",
+        "obeys old copies",
+        "reaps any status",
+        "leaves the token",
+        "leaves the kind",
+        "counts no tags",
+    ],
 )
 def test_broken_script_is_caught(script: str, line: str, broken: str, lua: Path, machine: type[Stories]) -> None:
     change(lua, script, line, broken)

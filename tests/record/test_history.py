@@ -175,6 +175,7 @@ def story(queue: JobQueue) -> None:
     queue.delete(first[1].id)
 
 
+@pytest.mark.long(8)
 def test_killed_at_any_call_the_same_rows_are_there(
     record: Record, history_url: str, queue: JobQueue, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

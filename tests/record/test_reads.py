@@ -213,6 +213,7 @@ def test_no_statement_of_a_reader_takes_much_longer_than_a_second(record: Record
     assert reader.find(Filter()).rows == []
 
 
+@pytest.mark.long(2)
 def test_a_page_over_many_jobs_that_do_not_match_is_answered_soon(record: Record, reader: Record) -> None:
     for _ in range(10):
         record.write(rows_of(*(a_job(n, payload="x" * 200) for n in range(2000))))

@@ -6,9 +6,9 @@
 -- In a job's `also` a c stands for children, a p for parents.
 
 -- Tells the children of the jobs of `owed`, which stand in `ends`, what these are now: what has run again owes nothing. `finish`
--- is `ended`; whom it ends joins `owed`; whose status changes joins the set `changed`. One call tells TELL_MOST children. Returns
--- {queued = something waits in the queue since, left = somebody is still to be told}.
-local function tell_children(owed, now, finish, changed)
+-- is `ended`; whom it ends joins `owed`; whose status changes joins the set `changed`, and `tagged` too if its tags count it. One
+-- call tells TELL_MOST children. Returns {queued = something waits in the queue since, left = somebody is still to be told}.
+local function tell_children(owed, now, finish, changed, tagged)
   local TELL_MOST, WANTS_END, ERRORS_KEPT = 250, 2 ^ 50, 100
   local call = redis.call -- no local of the file is used here: a call that tells nobody pays nothing for it
   local function key(name) return KEYS[1] .. name end
@@ -20,6 +20,7 @@ local function tell_children(owed, now, finish, changed)
     local due = tonumber(job.delay)
     if due and string.byte(job.delay) == 43 then due = now + due end
     changed[job.id] = true
+    if job.tallied then tagged[job.id] = true end
     call('ZREM', key('blocked'), job.id)
     if due and due > now then
       call('HSET', key('job:' .. job.id), 'status', 'scheduled', 'due', digits(due))
@@ -44,8 +45,9 @@ local function tell_children(owed, now, finish, changed)
   end
 
   local function child_of(id)
-    local f = call('HMGET', key('job:' .. id), 'status', 'born', 'also', 'score', 'delay', 'errors', 'attempts')
-    return { id = id, status = f[1], born = f[2], also = f[3] or nil, score = f[4], delay = f[5], errors = f[6], attempts = f[7] }
+    local f = call('HMGET', key('job:' .. id), 'status', 'born', 'also', 'score', 'delay', 'errors', 'attempts', 'tallied')
+    return { id = id, status = f[1], born = f[2], also = f[3] or nil, score = f[4], delay = f[5], errors = f[6], attempts = f[7],
+      tallied = f[8] }
   end
 
   -- verdict: 'satisfied'; 'cancelled', which leaves the edge open: both may be retried; 'gone', which closes it.

@@ -8,9 +8,10 @@ local HOOKED -- id, status ... of jobs whose ends are to be told by a webhook, s
 local function tally(name) TALLIES[name] = (TALLIES[name] or 0) + 1 end
 
 -- Ends a job that its caller has taken out of its index. `...`: further fields and values for its hash. Returns the status.
--- `job` has id and also.
+-- `job` has id, also and tallied.
 local function ended(job, status, now_text, ...)
   call('HSET', key('job:' .. job.id), 'status', status, 'finished', now_text, ...)
+  if job.tallied then TAGGED[job.id] = true end
   local also = job.also
   if also and string.find(also, 'c', 1, true) then
     call('ZADD', key('ends'), 0, job.id)
@@ -34,9 +35,10 @@ local function ended(job, status, now_text, ...)
 end
 
 -- To be called once, after the last end. `changed`: a set, id -> true, that gets the children whose status changes. Returns what
--- tell_children says, nil when nobody was to be told and no delivery was made.
-local function write_ends(now, changed)
-  local told = OWED and tell_children(OWED, now, ended, changed)
+-- tell_children says, nil when nobody was to be told and no delivery was made. `more`: the caller goes on to change jobs, and
+-- counts them by their tags.
+local function write_ends(now, changed, more)
+  local told = OWED and tell_children(OWED, now, ended, changed, TAGGED)
   if HOOKED then
     local made = write_deliveries(HOOKED, now, changed)
     count('submitted', made, now)
@@ -48,5 +50,6 @@ local function write_ends(now, changed)
     count(status, #list / 2, now)
   end
   for name, n in pairs(TALLIES) do count(name, n, now) end
+  if not more and next(TAGGED) then pcall(count_tags, TAGGED, now) end
   return told
 end

@@ -75,5 +75,6 @@ local function retry_or_bury(jobs, now)
 
   for _, job in ipairs(jobs) do
     if job.status == 'processing' then job.status = job.failure and fail(job, job.failure) or release(job) end
+    if job.tallied then TAGGED[job.id] = true end
   end
 end

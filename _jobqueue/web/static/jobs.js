@@ -28,6 +28,7 @@ const USUAL_PRIORITY = 5;
 export function jobs(app) {
   let params = {};
   let data = null;
+  let progress = null; // draws that of the tag
   let last = ''; // the id that was picked last
   let all = false; // all that match are selected, also those on other pages
   const picked = new Map(); // id -> the job as it was then
@@ -237,6 +238,7 @@ export function jobs(app) {
       }
       picked.clear();
       data = null;
+      progress = null;
       all = false;
     },
     // True: there was a selection.
@@ -249,13 +251,14 @@ export function jobs(app) {
       return some;
     },
     async poll(signal) {
-      const answer = await page(params, signal);
+      const [answer, tally] = await Promise.all([page(params, signal), tagged(params, signal)]);
       if (!picked.size) {
         data = answer;
+        progress = tally;
       }
     },
     draw() {
-      return [statusChips(), fields, data ? list() : loading(), selection()];
+      return [statusChips(), fields, progress?.(to), data ? list() : loading(), selection()];
     },
   };
   return view;
@@ -271,6 +274,11 @@ async function page(params, signal) {
     }
     return { jobs: [], said: error.message };
   }
+}
+
+// Loaded when it is first needed.
+async function tagged(params, signal) {
+  return params.tag ? (await import('./tally.js')).tallyOf(params, signal) : null;
 }
 
 // --- what a bulk action is about, in words
