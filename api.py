@@ -57,6 +57,7 @@ ROOMS = (
     "search",
     "tags",
     "schedules",
+    "webhooks",
     "dialects",
 )
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s

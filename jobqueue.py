@@ -200,7 +200,7 @@ class JobQueue:
         self.recovery = Recovery(self.store)  # what a reaper calls
         self.marks = Marks(self.store)  # what a process of the record calls
         self.schedules = Schedules(self.store, self._registry)
-        self.deliveries = Deliveries(self.store, self._registry)  # what a worker asks that calls webhooks
+        self.deliveries = Deliveries(self.store, self._registry, self._reads)  # what a worker asks that calls webhooks
 
     # -- submit
 

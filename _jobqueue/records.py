@@ -368,6 +368,18 @@ class Expired(NamedTuple):
     lease_end: bytes
 
 
+class Untold(NamedTuple):
+    """Webhooks of a queue that are not told yet, by the status of the jobs that tell them; ``failed``: that will not be."""
+
+    processing: int = 0
+    queued: int = 0
+    scheduled: int = 0
+    failed: int = 0
+
+
+ALL_TOLD = Untold()
+
+
 @dataclass(frozen=True, slots=True)
 class Books:
     """All counts of one queue at one instant."""
@@ -385,6 +397,7 @@ class Books:
     paused_types: list[str]
     stuck: list[str]  # some dead letters for which blocked jobs wait
     record: Backlog | None = None  # None: no record is kept
+    untold: Untold = ALL_TOLD
 
     @property
     def missing(self) -> int:

@@ -18,12 +18,13 @@ from _jobqueue.records import (
     Job,
     Kind,
     Look,
+    Untold,
     told_apart,
 )
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 
-BOOKS = 11  # parts of what lua/look.lua answers that are always there
+BOOKS = 12  # parts of what lua/look.lua answers that are always there
 
 
 def pairs_of(flat: Sequence[Any]) -> dict[Any, Any]:
@@ -102,7 +103,7 @@ def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | No
 
 
 def books_of(answer: Sequence[Any]) -> Books:
-    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, stuck, record = answer
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, stuck, record, webhooks = answer
     checked_ms, problems = map(int, checked.split()) if checked else (None, None)
     return Books(
         dict(zip(STATUSES, sizes, strict=True)),
@@ -118,6 +119,7 @@ def books_of(answer: Sequence[Any]) -> Books:
         sorted(name.decode() for name in paused_types),
         [job_id.decode() for job_id in stuck],
         _backlog_of(record) if record else None,
+        Untold(*webhooks),
     )
 
 

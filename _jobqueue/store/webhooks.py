@@ -8,11 +8,13 @@ from _jobqueue.errors import Invalid, WebhooksOff
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import Job
+from _jobqueue.store.reads import Reads
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import job_of
 from _jobqueue.store.store import Store, prefix_of
 
 AT_ONCE = 2  # calls of one host
+SHOWN_MOST = 100  # deliveries of a job
 MODES = ("off", "https", "http")  # what a submit may name; the last: both
 
 
@@ -35,10 +37,10 @@ def check_webhook(job: NewJob, mode: str) -> None:
 
 
 class Deliveries:
-    """What a worker asks and tells about the calls that it makes."""
+    """What a worker asks and tells about the calls that it makes, and what there is to see of them."""
 
-    def __init__(self, store: Store, registry: Registry) -> None:
-        self._store, self._registry = store, registry
+    def __init__(self, store: Store, registry: Registry, reads: Reads) -> None:
+        self._store, self._registry, self._reads = store, registry, reads
 
     def address(self, delivery: str) -> str:
         """Where it leads. NotFound when it is gone."""
@@ -48,6 +50,16 @@ class Deliveries:
             return url.decode() if url else None
 
         return self._registry.find(delivery, ask)
+
+    def of(self, job_id: str) -> list[Job]:
+        """Those of a job, the latest first, as lists show them. NotFound for any other id."""
+
+        def ask(queue: str) -> list[tuple[str, str]] | None:
+            ids = self._store.run("told", queue, [job_id, SHOWN_MOST])
+            return None if ids is None else [(queue, each.decode()) for each in ids]
+
+        rows = self._reads.rows(self._registry.find(job_id, ask))
+        return [row.job for row in rows if row]
 
     def begin(self, delivery: str, host: str, job_id: str, call_ms: int) -> Said:
         """Ask for room for a call, which counts for ``call_ms`` at most, and for what it is to say."""

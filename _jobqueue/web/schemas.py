@@ -22,6 +22,7 @@ from _jobqueue.records import (
     MAX_PARENTS,
     MAX_PRIORITY,
     MAX_TAGS,
+    MAX_WEBHOOK_CHARS,
     MIN_TIMEOUT_MS,
     NAME,
     PRIORITIES,
@@ -111,6 +112,10 @@ NEW_JOB = shape(
             "While a job of the queue with this key has not ended, submitting another gives that one back.",
         ),
         "tags": listed({"type": "string", "pattern": f"^{TAG.pattern}$"}, maxItems=MAX_TAGS),
+        "webhook": said(
+            {"type": "string", "minLength": 1, "maxLength": MAX_WEBHOOK_CHARS, "format": "webhook"},
+            "An https address that is told of each end: done, failed, cancelled. See docs/webhooks.md.",
+        ),
         "name": said(WORD, "What later jobs of the batch call it in `after`."),
         "after": listed(
             {"type": "string", "pattern": rf"^({NAME.pattern}|\*)$"},
@@ -182,6 +187,7 @@ JOB = shape(
         "after": said(listed(TEXT), "The jobs that it waits for, or has waited for."),
         "when": {"enum": list(WHEN)},
         "blocked_by": said(WHOLE, "How many of them it still waits for."),
+        "webhook": said(TEXT, "Who is told of its ends; of a delivery, whom it tells."),
         "schedule": said(TEXT, "Of a job that a schedule has made: its name."),
         "scheduled_for": said(maybe(TIME), "The due time that it is for; null for an operator's run."),
         "durability": said(
