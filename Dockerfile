@@ -12,7 +12,10 @@ RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ig
 COPY api.py handlers.py history.py jobqueue.py reaper.py worker.py ./
 COPY _jobqueue _jobqueue/
 
+# The folder of one's own handlers and what they need (docs/your-project.md). It is searched first; empty, the samples run.
+WORKDIR /app/jobs
+
 USER 10001:10001
 STOPSIGNAL SIGTERM
 EXPOSE 8000
-CMD ["python", "api.py"]
+CMD ["python", "/app/api.py"]

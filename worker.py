@@ -27,16 +27,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from _jobqueue import liveness
+from _jobqueue import hooks, liveness
 from _jobqueue.config import Config
 from _jobqueue.loading import load_handlers
-from _jobqueue.logs import announce, start_logging
+from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Parent, Signals, end, keep_to_one_core
 from _jobqueue.records import DELIVERY, Settlement
+from _jobqueue.spans import with_spans
 from _jobqueue.webhooks.call import Caller
 from _jobqueue.work.attempts import Attempts
 from _jobqueue.work.beat import Beat
 from _jobqueue.work.deliveries import Deliveries, Turns
+from _jobqueue.work.event_loop import EventLoop
 from _jobqueue.work.family import Family
 from _jobqueue.work.reports import Reports
 from _jobqueue.work.shift import Shift
@@ -122,9 +124,10 @@ class Loop:
     def _run_batch(self) -> None:
         """Run jobs one after the other, until one overruns and the watch has given the rest back."""
         attempts, stopping = self.shift.attempts, self.shift.stopping
+        attempt = with_spans(attempts.attempt, self.slot.queue)
         began, ran = time.monotonic(), 0
         while run := self.slot.start(attempts.timeout_s, stopping.is_set()):
-            end = attempts.attempt(run)
+            end = attempt(run)
             ran += 1
             if not self.slot.finish(run, end):
                 self.shift.reports.log("a handler that hung has ended; its result is dropped", job=run.job.id)
@@ -328,7 +331,8 @@ def main() -> int:
         return 0
     if config.webhook_secrets:
         types[DELIVERY] = Deliveries(jobs, config.webhook_secrets, Caller(config.webhook_allow)).job_type()
-    attempts = Attempts(types, jobs.policy, config.max_result_bytes, partial(Family, jobs))
+    loop = EventLoop()
+    attempts = Attempts(types, jobs.policy, config.max_result_bytes, partial(Family, jobs), loop)
     shift = Shift(
         secrets.token_urlsafe(16),  # 128 random bits: tokens are never used again
         attempts,
@@ -337,11 +341,35 @@ def main() -> int:
         options.burst,
         Turns(config.shares, attempts.kit, attempts.plain_kit) if config.webhook_secrets else None,
     )
-    worker = Worker(config, jobs, shift, signals)
-    log("ready", worker=shift.worker, types=sorted(types), queues=worker.threads)
-    code = worker.run()
+    code = _between_hooks(lambda: _work(Worker(config, jobs, shift, signals)), loop, log)
     log("stopped", code=code)
     return end(code, log)
+
+
+def _work(worker: Worker) -> int:
+    shift = worker.shift
+    worker.log("ready", worker=shift.worker, types=sorted(shift.attempts.types), queues=worker.threads)
+    if elsewhere := {name: queue for name, queue in shift.attempts.routes.items() if queue not in worker.threads}:
+        worker.log.warning(
+            "jobs of these types go to queues that this worker does not serve (--queues)", types=elsewhere
+        )
+    return worker.run()
+
+
+def _between_hooks(work: Callable[[], int], loop: EventLoop, log: Log) -> int:
+    """The exit code: of the work, or 1 when something that is to be done once at its start or its end goes wrong."""
+    try:
+        with liveness.Life("worker", log).throughout():  # it may load a model for minutes
+            hooks.start(hooks.HOOKS, loop.run)
+    except hooks.HookFailed as error:
+        log.failure(str(error), error)
+        return 1
+    code = work()
+    for failed in hooks.stop(hooks.HOOKS, loop.run):
+        log.failure(str(failed), failed)
+        code = max(code, 1)
+    loop.close()
+    return code
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ PROGRAMS = ("api", "worker", "reaper", "history")
 EVERY = (*PROGRAMS, "jobqueue")
 API, WORKER, REAPER, HISTORY = (("api",), ("worker",), ("reaper",), ("history",))
 
-OTHER_VARIABLES = {"REDIS_HOST", "REDIS_PORT", "API_KEY"}  # the last is of loadtest.py
+OTHER_VARIABLES = {"REDIS_HOST", "REDIS_PORT", "API_KEY", "JOBQUEUE_KEY"}  # the last two are of callers
 LIKE = 0.85  # of 1: how alike two names are when one is a slip of the other
 
 
@@ -160,9 +160,9 @@ class Config:
     api_keys: tuple[Key, ...] = _setting(
         (),
         parse_keys,
-        "name:scope:sha256, comma-separated; scopes read, submit, admin",
+        "name:scope:sha256, comma-separated; scopes read, submit, admin and work, perhaps with queues, like work@email",
         secret=True,
-        show=lambda keys: [f"{key.name}:{key.scope}" for key in keys],
+        show=lambda keys: [key.shown() for key in keys],
         of=API,
     )
     api_insecure: bool = _setting(False, _switch, "1 lets it listen beyond this machine without keys", show=int, of=API)
@@ -183,9 +183,13 @@ class Config:
     # Enough for a busy service, low enough that one runaway client does not fill Redis within minutes.
     rate_limit_max: int = _setting(6000, _whole(0, 100_000), "POSTs of one client in a window; 0 is no limit", of=API)
     rate_limit_window_s: int = _setting(60, _whole(1, 3600), "length of that window in seconds", of=API)
+    # Workers claim and settle all the time, and are few.
+    work_rate_max: int = _setting(0, _whole(0, 100_000), "the same for workers over HTTP; 0 is no limit", of=API)
     max_body_bytes: int = _setting(2**20, _whole(1024, 2**30), "largest request body", of=API)
     max_batch_bytes: int = _setting(8 * 2**20, _whole(1024, 2**30), "largest body of POST /jobs/batch", of=API)
-    max_result_bytes: int = _setting(2**20, _whole(16, 2**30), "largest result of a handler, as JSON", of=WORKER)
+    max_result_bytes: int = _setting(
+        2**20, _whole(16, 2**30), "largest result of a handler, as JSON", of=(*API, *WORKER)
+    )
 
     worker_threads: int = _setting(
         8, _whole(1, 1000), "jobs run at the same time in one process", "--threads", of=WORKER

@@ -68,6 +68,34 @@ class OldProgram(Conflict):
         super().__init__("old_worker", detail)
 
 
+class LeaseLost(Conflict):
+    """The job was taken back, or settled by somebody else. Stop working on it: what comes of it is not stored."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__("lease_lost", f"the job {job_id} is not yours any more: stop working on it")
+
+
+class SeqUsed(Conflict):
+    """The worker has made a later claim. Count on from that; a new worker takes a new name."""
+
+    def __init__(self, worker: str, last: int) -> None:
+        super().__init__("seq_used", f"{worker} has made its claim {last} already: count on, or take a new name")
+
+
+class NameTaken(Conflict):
+    """A worker of another sort has that name. Take a random one."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__("name_taken", f"another worker is called {worker}: take a new name at each start")
+
+
+class TooManyHeld(Conflict):
+    """The worker holds as many jobs as one may. Settle some, or start another."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__("too_many_held", f"{worker} holds as many jobs as a worker may: finish some")
+
+
 class KeyReused(JobQueueError):
     """The idempotency key was used with another request. Choose a new key, or repeat the first request exactly."""
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 from _jobqueue.errors import Invalid
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import AGAIN, MAX_DELAY_MS, NAME
+from _jobqueue.submitting import Mark, Submit
 
 
 class Fail(Exception):
@@ -31,13 +32,31 @@ class Retry(Exception):
 
     def delay_ms(self) -> int:
         """``after`` as a settlement takes it. TypeError or ValueError for what is no length of time."""
-        if self.after is None:
-            return AGAIN
-        if not isinstance(self.after, (int, float)) or isinstance(self.after, bool):
-            raise TypeError(f"Retry(after={self.after!r}): after must be a number of seconds")
-        if not self.after <= MAX_DELAY_MS / 1000:  # nor is NaN
-            raise ValueError(f"Retry(after={self.after!r}): after must be at most {MAX_DELAY_MS // 1000} seconds")
-        return int(max(0, round(max(-1.0, self.after) * 1000)))
+        return AGAIN if self.after is None else _delay_ms(f"Retry(after={self.after!r})", self.after)
+
+
+class Snooze(Exception):
+    """Raised by a handler: not now; run the job again ``after`` seconds from now. It is no attempt. The 10,000th time it fails the
+    job instead, so that no job comes back for ever."""
+
+    after: float
+
+    def __init__(self, after: float) -> None:
+        self.after = after
+        super().__init__(f"snoozed for {self.delay_ms() / 1000:g} s")
+
+    def delay_ms(self) -> int:
+        """``after`` as a settlement takes it. TypeError or ValueError for what is no length of time."""
+        return _delay_ms(f"Snooze({self.after!r})", self.after)
+
+
+def _delay_ms(said: str, after: Any) -> int:
+    """A time that has passed is none."""
+    if not isinstance(after, (int, float)) or isinstance(after, bool):
+        raise TypeError(f"{said}: after must be a number of seconds")
+    if not after <= MAX_DELAY_MS / 1000:  # nor is NaN
+        raise ValueError(f"{said}: after must be at most {MAX_DELAY_MS // 1000} seconds")
+    return int(max(0, round(max(-1.0, after) * 1000)))
 
 
 @dataclass(frozen=True)
@@ -53,9 +72,7 @@ class JobType:
     jitter: float | None = None
     queue: str | None = None  # of jobs that name none
     place: str = ""  # where its handler is marked
-
-
-F = TypeVar("F", bound=Callable[[Any, Any], Any])
+    is_async: bool = False  # what it returns is to be awaited
 
 
 def handler(
@@ -67,9 +84,10 @@ def handler(
     max_backoff: float | None = None,
     jitter: float | None = None,
     queue: str | None = None,
-) -> Callable[[F], F]:
-    """Mark ``def f(payload, ctx)`` as the handler of a job type; seconds. Several types may share a function. ``queue``: where
-    its jobs go that name no queue; a worker that serves that queue is needed.
+) -> Mark:
+    """Mark ``def f(payload, ctx)``, or an ``async def``, as the handler of a job type; seconds. It gets ``f.submit(payload)``.
+    Several types may share a function; ``submit`` is of the topmost. ``queue``: where its jobs go that name no queue; a worker
+    that serves that queue is needed.
 
     The backoff doubles with each error, up to ``max_backoff`` (an hour); ``jitter``, 0 to 1, is the share of it that is random."""
     place = _place(sys._getframe(1))
@@ -91,10 +109,12 @@ def handler(
         problems = "; ".join(f"{pointer[1:].removesuffix('_s')} {detail}" for pointer, detail in error.problems)
         raise ValueError(f"@handler({name!r}): {problems} ({place})") from None
 
-    def mark(function: F) -> F:
+    def mark(function: Any) -> Any:
         job_type = JobType(options.type, function, timeout, max_attempts, backoff, max_backoff, jitter, queue, place)
         try:  # a new list: functools.wraps copies the old one to the functions of other decorators
-            function.job_types = [*marks_of(function), job_type]  # type: ignore[attr-defined]
+            function.job_types = [*marks_of(function), job_type]
+            if not hasattr(type(function), "submit"):  # an object may have its own
+                function.submit = Submit(name, queue)
         except AttributeError:
             raise ValueError(f"@handler({name!r}): {function!r} cannot be marked; wrap it in a def ({place})") from None
         # Its module remembers it too: it may be hidden behind another decorator, or lose its name to a later function.

@@ -12,6 +12,7 @@ import re
 import stat
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -58,6 +59,23 @@ class Life:
         """The process ends."""
         with suppress(OSError), _folder() as folder:
             os.unlink(self._name, dir_fd=folder)
+
+    @contextmanager
+    def throughout(self) -> Iterator[None]:
+        """Noted as alive until the end of the block, by a thread."""
+        over = threading.Event()
+
+        def go_on() -> None:
+            while not over.wait(NOTE_S):
+                self.note()
+
+        noting = threading.Thread(target=go_on, daemon=True)
+        noting.start()
+        try:
+            yield
+        finally:
+            over.set()
+            noting.join()
 
     def while_waiting(self, stop: Stop) -> Stop:
         """The same ``stop``; who waits for it is noted as alive."""

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -17,9 +17,13 @@ from _jobqueue.job_types import MARKED, JobType, marks_of
 
 def load_handlers(names: str) -> dict[str, JobType]:
     """The job types of modules or files, comma-separated: ``my_jobs``, ``app.jobs``, ``jobs/mail.py``, ``/srv/jobs.py``."""
+    return types_of([(name, import_named(name)) for name in filter(None, map(str.strip, names.split(",")))])
+
+
+def types_of(modules: Iterable[tuple[str, ModuleType]]) -> dict[str, JobType]:
+    """The job types of modules, each under the name that messages call it by."""
     found: dict[str, JobType] = {}
-    for name in filter(None, map(str.strip, names.split(","))):
-        module = _import(name)
+    for name, module in modules:
         of_module = _handlers_in(module)
         if not of_module:
             raise ValueError(f"{name} has no handlers: decorate a function with @handler('my.type')")
@@ -35,7 +39,8 @@ def load_handlers(names: str) -> dict[str, JobType]:
 # ---------------------------------------------------------------------------------------------------------- modules
 
 
-def _import(name: str) -> ModuleType:
+def import_named(name: str) -> ModuleType:
+    """A module, or that of a file or a folder."""
     if sys.path[:1] != [""]:
         sys.path.insert(0, "")  # the current folder is searched before ours
     if not name.endswith(".py") and "/" not in name:
@@ -97,7 +102,7 @@ def _handlers_in(module: ModuleType) -> list[JobType]:
         for mark in marks_of(value):
             if fault := _fault(value):
                 raise ValueError(f"the handler {name} of the type {mark.name!r} cannot work: {fault} ({mark.place})")
-            found.append(replace(mark, function=value))
+            found.append(replace(mark, function=value, is_async=_is_async(value)))
     hidden = [mark for mark in vars(module).get(MARKED, ()) if not any(_same(mark, each) for each in found)]
     for mark in hidden:
         raise ValueError(
@@ -115,10 +120,7 @@ def _fault(function: Callable[..., Any]) -> str:
     """Why a function cannot be a handler; '' when it can."""
     if isinstance(function, type):
         return "it is a class, not a function"
-    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    if any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (function, called)):
-        return "it is async def; make it a def, in which asyncio.run(...) can run what is async"
-    if any(inspect.isgeneratorfunction(each) for each in (function, called)):
+    if any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in _called(function)):
         return "it is a generator (it has a yield); return the result instead"
     try:
         signature = inspect.signature(function, follow_wrapped=False)
@@ -129,3 +131,12 @@ def _fault(function: Callable[..., Any]) -> str:
     except TypeError as error:
         return f"it takes {signature}, and is called with (payload, ctx): {error}"
     return ""
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return any(map(inspect.iscoroutinefunction, _called(function)))
+
+
+def _called(function: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+    """It and, of an object, what runs when it is called."""
+    return (function,) if inspect.isroutine(function) else (function, getattr(function, "__call__", function))  # noqa: B004

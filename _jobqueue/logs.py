@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import sys
-import threading
+from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import Any
 
 from _jobqueue.config import Config, misspelt
 from _jobqueue.output import Output, descriptor_of, fill_standard_descriptors
+from _jobqueue.records import Claimed
 
 
 class _Json(logging.Formatter):
@@ -28,7 +29,8 @@ class _Json(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-running = threading.local()  # job: what this thread runs; the log lines of its handler name it
+# What this thread or this task runs; the log lines of its handler name it.
+running: ContextVar[Claimed | None] = ContextVar("running", default=None)
 _USUAL = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
 
 
@@ -36,9 +38,14 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     """Of a line of ours as they were given; of a handler's: its job, type and attempt, and what stands in ``extra``."""
     if "fields" in vars(record):
         return dict(record.fields)  # type: ignore[attr-defined]
-    job = getattr(running, "job", None)
-    named = {"job": job.id, "type": job.type, "attempt": job.attempt} if job else {}
+    job = running.get()
+    named = {"job": job.id, "type": job.type, "attempt": job.attempt, **trace_of(job)} if job else {}
     return named | {name: value for name, value in vars(record).items() if name not in _USUAL}
+
+
+def trace_of(job: Claimed) -> dict[str, Any]:
+    """The field that a job's log lines have more where it belongs to a trace."""
+    return {"traceparent": job.traceparent} if job.traceparent else {}
 
 
 class _Text(logging.Formatter):
@@ -112,9 +119,9 @@ class Log:
     def warning(self, message: str, **fields: Any) -> None:
         self._logger.warning(message, extra={"fields": fields})
 
-    def failure(self, message: str, **fields: Any) -> None:
-        """With the traceback of the exception that is being handled."""
-        self._logger.error(message, exc_info=True, extra={"fields": fields})
+    def failure(self, message: str, error: BaseException | None = None, **fields: Any) -> None:
+        """With the traceback of an exception, by default the one that is being handled."""
+        self._logger.error(message, exc_info=error or True, extra={"fields": fields})
 
     def flush(self) -> None:
         """Wait a moment for what was said to be written: before the process is ended without its exit."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
 from _jobqueue.errors import Invalid, pointer_to
+from _jobqueue.limits import named_problems
 from _jobqueue.pieces import Field, pieces
 from _jobqueue.records import (
     DAY_MS,
@@ -33,7 +34,10 @@ from _jobqueue.records import (
 )
 from _jobqueue.rfc3339 import epoch_ms
 from _jobqueue.strict_json import encode_json
+from _jobqueue.trace_context import packed, parent_of, state_of
 from _jobqueue.webhooks.address import problem_with
+
+_BESIDE = {"beside": True}  # no member of a request's JSON: it tells of who asks, not of what is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class NewJob:
     priority: int | str = DEFAULT_PRIORITY
     delay_s: float | None = None
     run_at: str | datetime | None = None
+    expires_s: float | None = None  # cancelled if it has not started then
     max_attempts: int | None = None
     timeout_s: float | None = None
     backoff_s: float | None = None
@@ -54,11 +59,18 @@ class NewJob:
     unique_key: str | None = None
     tags: Sequence[str] = ()
     webhook: str | None = None  # is told of each end: done, failed or cancelled
+    limits: Sequence[str] = ()  # names; see _jobqueue/limits.py
     name: str | None = None  # in its workflow
     after: Sequence[
         str
     ] = ()  # ids of jobs that it waits for; in a batch also names of earlier ones, or "*" for all of them
     when: str = "done"  # or "ended": in whatever way
+    # The trace that it belongs to, as W3C Trace Context writes it; what is not of that form is left out
+    traceparent: str | None = field(default=None, compare=False, metadata=_BESIDE)
+    tracestate: str | None = field(default=None, compare=False, metadata=_BESIDE)
+    words: str | None = field(
+        default=None, compare=False, metadata=_BESIDE
+    )  # those of another system, in which HTTP shows it
     _parsed: bool = field(default=False, init=False, repr=False, compare=False)  # parse_json gave the payload
 
     @classmethod
@@ -84,6 +96,10 @@ class NewJob:
             raise Invalid(problems)
         if isinstance(self.priority, str):
             object.__setattr__(self, "priority", PRIORITIES[self.priority])
+        if self.traceparent is not None:
+            traceparent = parent_of(self.traceparent)
+            object.__setattr__(self, "traceparent", traceparent)
+            object.__setattr__(self, "tracestate", state_of(self.tracestate) if traceparent else None)
 
     def _problems(self) -> Iterator[tuple[str, str]]:
         if not _is_name(self.type):
@@ -104,13 +120,15 @@ class NewJob:
             yield "/webhook", problem
         if self.tags != ():
             yield from self._tag_problems()
+        if self.limits != ():
+            yield from named_problems(self.limits)
         if self.after != () or self.when != "done" or self.name is not None:
             yield from self._flow_problems()
         if self.max_attempts is not None and not _integer(self.max_attempts, 1, MAX_ATTEMPTS):
             yield "/max_attempts", f"must be a whole number from 1 to {MAX_ATTEMPTS}"
         if self.jitter is not None and not _number(self.jitter, 0, 1):
             yield "/jitter", "must be a number from 0 to 1"
-        times = (self.delay_s, self.timeout_s, self.backoff_s, self.max_backoff_s, self.run_at)
+        times = (self.delay_s, self.expires_s, self.timeout_s, self.backoff_s, self.max_backoff_s, self.run_at)
         if times != (None,) * len(times):
             yield from self._time_problems()
 
@@ -139,6 +157,7 @@ class NewJob:
     def _time_problems(self) -> Iterator[tuple[str, str]]:
         for name, low, high in (
             ("delay_s", 0, MAX_DELAY_MS),
+            ("expires_s", 1, MAX_DELAY_MS),
             ("timeout_s", MIN_TIMEOUT_MS, DAY_MS),
             ("backoff_s", 0, DAY_MS),
             ("max_backoff_s", 0, DAY_MS),
@@ -146,6 +165,8 @@ class NewJob:
             value = getattr(self, name)
             if value is not None and not _number(value, low / 1000, high / 1000):
                 yield f"/{name}", f"must be a number of seconds from {low / 1000:g} to {high / 1000:g}"
+        if _number(self.delay_s, 0, MAX_DELAY_MS) and _number(self.expires_s, 0, self.delay_s or 0):
+            yield "/expires_s", "must be longer than delay_s: the time begins with the submit"
         if self.run_at is not None:
             if self.delay_s is not None:
                 yield "/run_at", "give either run_at or delay_s"
@@ -160,6 +181,21 @@ class NewJob:
         if self.run_at is not None:
             return str(epoch_ms(self.run_at))
         return f"+{round(self.delay_s * 1000)}" if self.delay_s else ""
+
+    def times(self) -> str:
+        """The same and, where it must start within some time, that one."""
+        return self.due() if self.expires_s is None else f"{self.due()}/{round(self.expires_s * 1000)}"
+
+    def traced(self, traceparent: str | None, tracestate: str | None) -> NewJob:
+        """The same job as a part of a trace."""
+        job = replace(self, traceparent=traceparent, tracestate=tracestate)
+        object.__setattr__(job, "_parsed", self._parsed)
+        return job
+
+    def beside(self) -> list[Field]:
+        """What its hash holds besides, and what makes it no other request: field, value ..."""
+        trace: list[Field] = ["trace", packed(self.traceparent, self.tracestate)] if self.traceparent else []
+        return [*trace, "words", self.words] if self.words else trace
 
     def fields(self) -> list[Field]:
         """What its hash holds besides status, score and times: field, value ..."""
@@ -178,11 +214,13 @@ class NewJob:
             pairs += ["jitter", f"{self.jitter:.6f}"]
         if self.name is not None:
             pairs += ["name", self.name]
+        if self.limits:
+            pairs += ["limits", " ".join(dict.fromkeys(self.limits)), "also", "l"]  # one `also` for all rooms
         return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
 
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-MEMBERS = tuple(each.name for each in fields(NewJob) if each.init)
+MEMBERS = tuple(each.name for each in fields(NewJob) if each.init and not each.metadata)
 
 
 def is_id(text: str) -> bool:

@@ -17,7 +17,10 @@ STATUSES = ("queued", "scheduled", "blocked", "processing", "done", "failed", "c
 ENDED = ("done", "failed", "cancelled")
 INDEX_OF = {status: status for status in STATUSES} | {"queued": "queue", "processing": "leases"}
 PRIORITIES = {"low": 1, "normal": 5, "high": 9}
-FAILURES = ("error", "timeout", "lease_expired", "interrupted", "dropped", "no_handler", "bad_result")  # of attempts
+FAILURES = (  # of attempts
+    *("error", "timeout", "lease_expired", "interrupted", "dropped", "no_handler", "bad_result"),
+    "too_many_snoozes",
+)
 DURABILITIES = ("fast", "fsync", "replicated")  # what a submit may wait for
 DEFAULT_TYPE = "echo"
 RESERVED = "jobqueue."  # types that begin so are ours
@@ -49,6 +52,7 @@ PAGE_BYTES = 2**20  # of a list's answer
 SHOWN_BYTES = 2048  # of a payload or a result in lists, as in lua/rows.lua
 HITS_MOST = 20  # jobs that one search shows
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
+LOG_LINES, LOG_LINE_CHARS = 100, 200  # of a job
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
 HISTORY_LOST_MS = 15_000  # the same for a process of the record
@@ -106,13 +110,22 @@ class Job:
     errors: list[dict[str, Any]] = field(default_factory=list)
     first_error: int = 1  # the number of the first of these: older ones are not kept
     tags: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)  # the names that it is limited by, beside its type's
     name: str | None = None  # in its workflow
     after: list[str] = field(default_factory=list)  # the jobs that it waits for, or has waited for; in lists the first
     when: str = "done"  # of WHEN: what of these it waits for
     blocked_by: int = 0  # how many of these are still to end
+    snoozes: int = 0  # how often its handler has put it off, since it was submitted or an operator retried it
+    snoozed_ms: int | None = None  # when it last did
+    expires_ms: int | None = None  # how long after its submit, or its release, it may start for the first time
+    expires_at_ms: int | None = None  # when that time is over; None while it is blocked, and once it was
     # The schedule that has made it, and the due time that it is for; an operator's run has none
     schedule: str | None = None
     scheduled_for_ms: int | None = None
+    traceparent: str | None = None  # the trace that it belongs to
+    tracestate: str | None = None
+    words: str | None = None  # of another system, in which HTTP shows it
+    actions: list[dict[str, Any]] = field(default_factory=list)  # of operators: at, action, by
     # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
     truncated: Sequence[str] = ()
     previews: Mapping[str, str] | None = None
@@ -124,6 +137,16 @@ class Job:
     def cancel_asked(self) -> bool:
         """Its handler was asked to stop."""
         return self.cancel_requested_ms is not None
+
+    @property
+    def error(self) -> str | None:
+        """The message of the last error, unless it was done in the end."""
+        return self.errors[-1]["message"] if self.errors and self.status != "done" else None
+
+    @property
+    def has_started(self) -> bool:
+        """A handler has begun, since it was submitted or an operator retried it."""
+        return self.attempts > 0 or self.snoozes > 0
 
     def listed(self) -> Job:
         """A new job as lists show it."""
@@ -145,7 +168,7 @@ class Job:
             "result": self.result,
             "attempts": self.attempts,
             "max_attempts": self.max_attempts,
-            "error": self.errors[-1]["message"] if self.errors and self.status != "done" else None,
+            "error": self.error,
             "errors": self.errors,
             "progress": self.progress,
             "log": self.log,
@@ -158,10 +181,20 @@ class Job:
             "position": self.position,
             "worker": self.worker,
             "tags": self.tags,
+            **({"limits": self.limits} if self.limits else {}),
             **({"name": self.name} if self.name else {}),
             **({"webhook": self.webhook} if self.webhook else {}),
             **({"after": self.after, "when": self.when, "blocked_by": self.blocked_by} if self.after else {}),
+            **({"snoozes": self.snoozes, "snoozed_at": rfc3339(self.snoozed_ms)} if self.snoozes else {}),
+            **(
+                {"expires_s": self.expires_ms / 1000, "expires_at": rfc3339(self.expires_at_ms)}
+                if self.expires_ms
+                else {}
+            ),
             **({"schedule": self.schedule, "scheduled_for": rfc3339(self.scheduled_for_ms)} if self.schedule else {}),
+            **({"traceparent": self.traceparent} if self.traceparent else {}),
+            **({"tracestate": self.tracestate} if self.tracestate else {}),
+            **({"actions": self.actions} if self.actions else {}),
             **{f"{name}_preview": text for name, text in (self.previews or {}).items()},
             **({"truncated": list(self.truncated)} if self.truncated else {}),
         }
@@ -188,11 +221,13 @@ class Claimed:
     attempt: int
     timeout_ms: int | None
     waited_ms: int | None = None  # from when it could run to this claim; None when it has run before
+    traceparent: str | None = None  # the trace that it belongs to
+    tracestate: str | None = None
 
 
 @dataclass(slots=True)
 class Settlement:
-    """The end of an attempt. ``outcome``: done, failed, cancelled or released (given back, not counted).
+    """The end of an attempt. ``outcome``: done, failed, cancelled, released or snoozed (given back, put off: not counted).
 
     ``kind`` is a word, or is made one."""
 
@@ -426,7 +461,12 @@ class Look:
     minutes: dict[int, dict[str, int]]
 
     def lives(self, worker: str) -> bool:
-        return worker in self.workers and self.books.now_ms - self.workers[worker]["beat_ms"] < BEAT_LOST_MS
+        info = self.workers.get(worker)
+        if not info:
+            return False
+        # One that speaks HTTP is silent while it works, for its lease at most.
+        silent_ms = max(BEAT_LOST_MS, 1000 * info["lease_s"]) if info.get("http") else BEAT_LOST_MS
+        return bool(self.books.now_ms - info["beat_ms"] < silent_ms)
 
     def living(self) -> list[dict[str, Any]]:
         return [info for worker, info in self.workers.items() if self.lives(worker)]

@@ -6,12 +6,22 @@ import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from _jobqueue.errors import Invalid
+
 
 def rfc3339(ms: int | None) -> str | None:
     if ms is None:
         return None
     when = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=ms)
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(text: str, name: str) -> int:
+    """A time that somebody has given, in ms since the epoch. Invalid, by that name, for what is none."""
+    ms = epoch_ms(text)
+    if ms is None:
+        raise Invalid([(f"/{name}", "must be a time with its offset, like 2027-01-31T08:00:00Z")])
+    return ms
 
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")

@@ -1,5 +1,7 @@
 """Handlers that behave as handlers should not, and some that tests can steer: ``--handlers tests.odd_handlers``."""
 
+import asyncio
+import contextlib
 import ctypes
 import logging
 import multiprocessing
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import redis
 
-from jobqueue import Fail, JobQueue, NewJob, Retry, handler
+from jobqueue import Fail, JobQueue, NewJob, Retry, Snooze, handler
 
 
 @handler("hold", timeout=60)
@@ -282,6 +284,28 @@ def retry_after(payload, ctx):
     return "now"
 
 
+@handler("snooze", max_attempts=1)
+def snooze(payload, ctx):
+    """Put itself off for so many seconds, until the file ``gate`` exists. With ``hold``, first wait for that file."""
+    if "hold" in payload:
+        hold({"gate": payload["hold"]}, ctx)
+    if not Path(payload["gate"]).exists():
+        ctx.log("not yet")
+        raise Snooze(payload["after"])
+    return ctx.attempt
+
+
+@handler("snooze.twice", max_attempts=1)
+def snooze_twice(payload, ctx):
+    """``payload`` is a file that counts the times."""
+    with open(payload, "a+") as times:
+        times.write("x")
+        times.seek(0)
+        if len(times.read()) < 3:
+            raise Snooze(0.05)
+    return ctx.attempt
+
+
 @handler("fork")
 def fork(payload, ctx):
     """The child returns as if the job were its own."""
@@ -393,3 +417,68 @@ def kill_connections(payload, ctx):
 @handler("log.line")
 def log_line(payload, ctx):
     logging.getLogger("mine").warning("a line of a handler", extra={"order": payload})
+
+
+# ------------------------------------------------------------------------------------------------------------- async
+
+
+@handler("await", timeout=60)
+async def awaits(payload, ctx):
+    """Sleep on the event loop, and say so before and after."""
+    ctx.log("goes to sleep")
+    await asyncio.sleep(payload)
+    ctx.log("woke up")
+    return threading.current_thread().name
+
+
+@handler("await.raise", backoff=0)
+async def await_raise(payload, ctx):
+    logging.getLogger("mine").warning("a line of a task", extra={"order": payload})
+    await asyncio.sleep(0)
+    if payload == "sys.exit":
+        sys.exit("leaving")
+    raise EXCEPTIONS[payload]()
+
+
+@handler("await.tidily", timeout=60)
+async def await_tidily(payload, ctx):
+    """Tidies up when it is cancelled: until then ``gate`` does not exist."""
+    _started(payload, ctx)
+    try:
+        await asyncio.sleep(600)
+    finally:
+        await asyncio.sleep(0.05)
+        Path(payload["gate"]).touch()
+
+
+@handler("await.stubborn", timeout=60)
+async def await_stubborn(payload, ctx):
+    """Will not be cancelled before the file ``gate`` exists."""
+    while not Path(payload["gate"]).exists():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.01)
+    return "nobody waits for this"
+
+
+@handler("block.loop", timeout=0.3, max_attempts=1)
+async def block_loop(payload, ctx):
+    """As no coroutine should."""
+    time.sleep(payload)
+
+
+@handler("close.loop")
+async def close_loop(payload, ctx):
+    """As a daemonising library does: the loop's own files are gone."""
+    asyncio.get_running_loop().call_later(0.1, os.close, asyncio.get_running_loop()._selector.fileno())
+
+
+@handler("meet", timeout=20)
+async def meet(payload, ctx):
+    """Goes on when as many have come as the payload says: only side by side."""
+    MET.append(ctx.job_id)
+    while len(MET) < payload:
+        await asyncio.sleep(0.01)
+    return len(set(MET))
+
+
+MET = []

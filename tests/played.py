@@ -153,10 +153,12 @@ def recover(
 ) -> tuple[list[str], int, int]:
     """A reaper's transaction after a look. Returns what became of the expired jobs, and how many were promoted and trimmed."""
     transaction = jobs.recovery.transaction(queue)
+    transaction.expire(limit)
     transaction.promote(limit)
     for status, kept_ms in retention_ms.items():
         transaction.trim(status, kept_ms, limit)
     transaction.reap(expired, "its lease ran out")
+    transaction.let_in(limit)
     transaction.tidy(limit, UNHANDLED_MS)
     transaction.tell(limit)
     return transaction.execute()

@@ -64,14 +64,21 @@ end
 
 local lanes, parked = call('ZRANGE', key('lanes'), 0, LANES_MOST - 1), call('ZCARD', key('held'))
 if parked > 0 then
+  local seen = {}
   for _, paused in ipairs(call('SMEMBERS', key('pauses'))) do lanes[#lanes + 1] = paused end
+  for _, name in ipairs(call('ZRANGE', key('shut'), 0, LANES_MOST - 1)) do -- of parts/limits.lua
+    lanes[#lanes + 1] = string.match(name, '^type:(.*)$')
+  end
+  local under = call('HSCAN', key('under'), 0, 'COUNT', LANES_MOST)[2]
+  for i = 1, #under, 2 do lanes[#lanes + 1] = under[i] end
   for i = 1, math.min(#lanes, LANES_MOST) do
-    local index = key('lane:' .. lanes[i])
-    for _, part in ipairs(strata(index)) do
-      local row, _, came = row_of(lanes[i]), arrival_of(call('ZRANGE', index, part.at, part.at)[1] or '')
+    local index, job_type = key('lane:' .. lanes[i]), string.match(lanes[i], '^%S+')
+    for _, part in ipairs(seen[index] and {} or strata(index)) do
+      local row, _, came = row_of(job_type), arrival_of(call('ZRANGE', index, part.at, part.at)[1] or '')
       row.n, parked, row.oldest = row.n + part.n, parked - part.n, math.min(row.oldest, came)
       if part.young then row.young = row.young + part.n end
     end
+    seen[index] = true
   end
   if parked > 0 then
     exact = false

@@ -1,4 +1,4 @@
--- needs: prelude statuses kinds tags webhooks edges ends erase lanes parked marks
+-- needs: prelude expiry statuses kinds tags webhooks edges ends erase lanes limits parked marks
 -- Deletes jobs that do not run, hash and indexes together. Where a record is kept, it is told to forget them too.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
@@ -6,11 +6,12 @@
 -- children are still to be told (tell.lua).
 local now, answers, jobs, changed, n = now_ms(), {}, {}, {}, 0
 for i, id in ipairs(ARGV) do jobs[i] = traces_of(id) end
-local rev = call('HGET', key('meta'), 'rev')
+local rev, expires = unpack(call('HMGET', key('meta'), 'rev', 'expires'))
 for i, id in ipairs(ARGV) do
   answers[i] = jobs[i].status
   if answers[i] and answers[i] ~= 'processing' then
     if answers[i] == 'queued' then unqueue(id) else call('ZREM', key(INDEX[answers[i]] or 'failed'), id) end
+    if expires then never_starts(id) end
     erase(id, jobs[i], now, 'deleted', rev)
     answers[i], changed[id], n = 'deleted', true, n + 1
   end

@@ -1,4 +1,4 @@
--- needs: prelude jobs parents tags marks
+-- needs: prelude expiry jobs parents tags marks
 -- Finds, and on demand puts right, what the edges of jobs that wait for others must not be. A lost edge is made anew.
 -- KEYS  1 prefix
 -- ARGV  1 1 to put it right   2... ids
@@ -58,6 +58,7 @@ for i = 2, #ARGV do
       call('ZREM', key('blocked'), job.id)
       call('HSET', key('job:' .. job.id), 'status', 'queued', 'due', digits(now_ms()))
       call('ZADD', key('queue'), job.score, job.id)
+      if job.expires_ms then may_start_until(job.id, digits(now_ms() + job.expires_ms)) end
     end
   end
 end

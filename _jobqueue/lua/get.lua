@@ -1,4 +1,4 @@
--- needs: prelude jobs policy lanes parked
+-- needs: prelude jobs policy lanes limits parked
 -- Reads jobs, until it has read some MiB.
 -- KEYS  1 prefix
 -- ARGV  1-3 default max_attempts, timeout_ms, backoff_ms   4... ids

@@ -23,7 +23,8 @@ for i, id in ipairs(ARGV) do
   local filed = job.kind and call('ZSCORE', key('kind:' .. job.kind), id) and call('SISMEMBER', key('kinds'), job.kind) == 1
   row[#row + 1] = filed and job.kind or ''
   row[#row + 1] = call('ZSCORE', key('held'), id) or ''
-  row[#row + 1] = call('ZSCORE', key('lane:' .. (job.type or DEFAULT_TYPE)), id) or ''
+  local lane = key('lane:' .. (job.type or DEFAULT_TYPE))
+  row[#row + 1] = call('ZSCORE', lane, id) or job.limits and call('ZSCORE', lane .. ' ' .. job.limits, id) or ''
   row[#row + 1] = job.needs or ''
   rows[i] = row
 end

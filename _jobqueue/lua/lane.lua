@@ -10,7 +10,9 @@ for i = 3, #ARGV do
   if stands and call('ZSCORE', key('held'), ARGV[i]) ~= stands then strays[#strays + 1] = ARGV[i] end
 end
 local head = call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')[2]
-if call('SISMEMBER', key('pauses'), job_type) == 1 then head = nil end
+local other = call('ZRANGE', key('groups:' .. job_type), 0, 0, 'WITHSCORES')[2]
+if other and not (head and tonumber(head) <= tonumber(other)) then head = other end
+if call('SISMEMBER', key('pauses'), job_type) == 1 or call('ZSCORE', key('shut'), 'type:' .. job_type) then head = nil end
 local wrong = (head or false) ~= call('ZSCORE', key('lanes'), job_type)
 if ARGV[2] == '1' then
   for _, id in ipairs(strays) do call('ZREM', key('lane:' .. job_type), id) end

@@ -9,7 +9,7 @@ if ARGV[2] == '1' and old > 0 then return 0 end
 call('SREM', key('pauses'), job_type) -- a first write that a full Redis allows
 if ARGV[2] == '1' then
   call('SADD', key('pauses'), job_type)
-  call('HSET', key('meta'), 'gates', '1')
+  call('HSETNX', key('meta'), 'gates', '1')
 end
 refresh_lane(job_type)
 ring()

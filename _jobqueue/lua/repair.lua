@@ -1,4 +1,4 @@
--- needs: prelude jobs tokens places statuses leases kinds tags webhooks edges ends lanes parked marks
+-- needs: prelude jobs tokens places statuses lanes limits leases kinds tags webhooks edges ends parked marks
 -- Puts jobs right: each into the one index that its hash names, with no more attempts than it may make and, while it runs,
 -- once into its slot's list; what is parked goes back into the queue; dead letters under the kind of their last error. Removes ids that have no hash.
 -- KEYS  1 prefix
@@ -83,6 +83,10 @@ if ARGV[1] == '1' then
   call('HSET', key('totals'), 'submitted', digits(sum))
 end
 local meta = call('HMGET', key('meta'), 'bells', 'gates', 'rev')
+if meta[2] == '2' then
+  local room = limits_room(refresh_lane)
+  for id in pairs(repaired) do room.count_in(id) end
+end
 if meta[3] then mark(meta[3], now, repaired) end
 ring(meta)
 return jobs

@@ -1,6 +1,6 @@
--- needs: prelude places unique taken kinds tags webhooks marks
+-- needs: prelude expiry places unique taken kinds tags webhooks marks
 -- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts. One that
--- has open edges is blocked again.
+-- has open edges is blocked again. One that must start within some time has that time anew, unless it has started before.
 -- A call sent twice with the same request retries once.
 -- KEYS  1 prefix
 -- ARGV  1 name of this request   2 number of ids   3... ids, then another payload, if they shall have one: field, value ...
@@ -13,11 +13,16 @@ local answers, jobs, named, retried = {}, {}, {}, {}
 local function start_anew(job)
   local now_text, open = digits(now_ms()), tonumber(job.needs or 0) > 0
   local score = place_of(priority_of(job.score), call('HINCRBY', key('meta'), 'seq', 1))
-  call('HDEL', key('job:' .. job.id), 'token', 'cancel', 'finished', 'started', 'kind', 'asked')
+  call('HDEL', key('job:' .. job.id), 'token', 'cancel', 'finished', 'started', 'kind', 'asked', 'snoozes',
+    'snoozed')
   call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request, 'due', now_text)
   if job.kind then unfile(job.kind, job.id) end
   if job.also and string.find(job.also, 'd', 1, true) then note_delivery(job.id, now_text) end
   if job.unique then call('SET', key('unique:' .. job.unique), job.id) end
+  if job.expires_ms then
+    call('HDEL', key('job:' .. job.id), 'expires', job.has_started and 'expires_ms' or '')
+    if not job.has_started and not open then may_start_until(job.id, digits(now_text + job.expires_ms)) end
+  end
   if open then
     call('HSET', key('job:' .. job.id), 'status', 'blocked')
     call('ZADD', key('blocked'), now_text, job.id)
@@ -28,9 +33,10 @@ end
 
 for i = 1, n do
   local id = ARGV[2 + i]
-  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs', 'tallied', 'also')
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs', 'tallied', 'expires_ms',
+    'attempts', 'snoozes', 'also')
   local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6], tallied = f[7],
-    also = f[8] }
+    expires_ms = f[8], has_started = f[10] or (f[9] or '0') ~= '0', also = f[11] }
   if f[3] == request then
     answers[i] = 'retried'
   elseif job.status ~= 'failed' and job.status ~= 'cancelled' then

@@ -1,4 +1,4 @@
--- needs: prelude jobs policy lanes parked
+-- needs: prelude jobs policy lanes limits parked
 -- Reads jobs as lists show them: of a payload or a result above SHOWN_BYTES its beginning, the latest errors, the end of the log.
 -- KEYS  1 prefix
 -- ARGV  1-3 default max_attempts, timeout_ms, backoff_ms   4 the index that the caller has found them in, '' for any

@@ -1,4 +1,4 @@
--- needs: prelude places unique kits flows tags webhooks marks
+-- needs: prelude expiry places unique kits flows tags webhooks marks
 -- Stores jobs of one queue, all or none. A call sent twice stores them once.
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
@@ -6,7 +6,8 @@
 --       6 the key that remembers the whole request, over all queues, or '' (on a Cluster it may live elsewhere)   7 its fingerprint
 --       8 types among them that no worker has published, separated by blanks
 --       then for each job: id, priority 0-9, due, unique key or '', tags, number of field-value pairs, field, value ...
---       due: '' at once, '+<ms>' from now, or ms since the epoch; tags: separated by blanks
+--       due: '' at once, '+<ms>' from now, or ms since the epoch; then, where it may not start for the first time whenever, '/' and
+--       within how many ms it must; tags: separated by blanks
 --       then what jobs wait for, see parts/flows.lua
 -- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the living one that has its
 -- unique key and stands for it, or ''; where some wait for others, for each job how many these still are};
@@ -93,14 +94,19 @@ if new > 0 then count('submitted', new, now) end
 local queued, scheduled = {}, {}
 for i, job in ipairs(starts) do
   if existing[i] == '' then
-    local id, due = ARGV[job + ID], tonumber(ARGV[job + DUE])
-    if due and string.byte(ARGV[job + DUE]) == PLUS then due = now + due end
+    local id, said, within = ARGV[job + ID], ARGV[job + DUE], nil
+    local due = tonumber(said)
+    if not due and said ~= '' then
+      said, within = string.match(said, '^(.*)/(.*)$')
+      due = tonumber(said)
+    end
+    if due and string.byte(said) == PLUS then due = now + due end
     seq = seq + 1
     local score = place_of(ARGV[job + PRIORITY], seq)
     local first, last = job + FIELDS, job + FIELDS + 2 * ARGV[job + PAIRS] - 1
     local wait = waits and waits[i]
     if wait then
-      wait.id, wait.born, wait.due = id, seq, ARGV[job + DUE]
+      wait.id, wait.born, wait.due = id, seq, said
     end
     if wait and wait.needs > 0 then
       call('HSET', keys[i], 'status', 'blocked', 'score', score, 'created', now_text, unpack(ARGV, first, last))
@@ -111,6 +117,10 @@ for i, job in ipairs(starts) do
     else
       call('HSET', keys[i], 'status', 'queued', 'score', score, 'created', now_text, unpack(ARGV, first, last))
       queued[#queued + 1], queued[#queued + 2] = score, id
+    end
+    if within then
+      call('HSET', keys[i], 'expires_ms', within)
+      if not (wait and wait.needs > 0) then may_start_until(id, digits(now + within)) end
     end
     if ARGV[job + UNIQUE] ~= '' then
       call('HSET', keys[i], 'unique', ARGV[job + UNIQUE])

@@ -1,4 +1,4 @@
--- needs: prelude places kinds tags webhooks edges ends waiting lanes parked kits by_type marks hold
+-- needs: prelude places kinds tags webhooks edges ends waiting lanes limits parked kits by_type marks hold
 -- Looks after kits and parked jobs, a bounded number each time: says which bells are rung, forgets kits and the types that are in
 -- no other, drops ids that are not parked any more, and makes dead letters of jobs whose type nobody has handled for long. Where
 -- too much waits for the record it gives up the oldest.
@@ -114,6 +114,7 @@ for i, job in ipairs(dead) do
   local message = 'no worker has handled the type ' .. job.type .. ' for ' .. digits(unhandled_ms / 1000) .. ' s'
   local head = table.concat({ now_text, job.attempts, 'no_handler', '-', '-' }, ' ')
   unqueue(job.id)
+  call('ZREM', key('expires'), job.id)
   file_under('no_handler', job.id, now_text)
   ended(job, 'failed', now_text, 'errors', digits(job.errors + 1), 'error:' .. job.errors + 1, head .. '\n' .. message)
   tally('errors:no_handler')
@@ -126,7 +127,7 @@ if rev then
   mark(rev, now, marked)
   given_up = give_up(hold, now, GIVEN_UP_MOST)
 end
-if gates and call('EXISTS', key('held'), key('pauses')) == 0 then
+if gates and gates ~= '2' and call('EXISTS', key('held'), key('pauses')) == 0 then
   call('HDEL', key('meta'), 'gates')
   call('DEL', key('lanes'))
 end

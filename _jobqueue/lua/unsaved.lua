@@ -17,6 +17,9 @@ for i = 1, #marks, 2 do
   local state, flat = 'kept', call('HGETALL', key('job:' .. marks[i]))
   if #flat == 0 then state, flat = 'trimmed', call('HGETALL', key('gone:' .. marks[i])) end
   local job = job_of(marks[i], flat)
+  if job and job.more_after and state == 'kept' then -- those of one that was trimmed stand in gone:<id>
+    flat[#flat + 1], flat[#flat + 2] = 'after:', table.concat(call('LRANGE', key('after:' .. marks[i]), 0, -1), '\n')
+  end
   if not job then state = 'lost' elseif job.deleted then state = 'deleted' end
   rows[#rows + 1] = { marks[i], marks[i + 1], state, flat, policy_of(job or {}, defaults) }
   for _, text in ipairs(flat) do bytes = bytes + #text end

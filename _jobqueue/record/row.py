@@ -84,7 +84,7 @@ def attempts_of(row: Row) -> list[tuple[Any, ...]]:
     record; that of one without a record, the last, follows."""
     job, found = row.job, []
     for number, error in enumerate(job.errors, job.first_error):
-        outcome = "cancelled" if error["kind"] in ("cancelled", "parent_gone") else "failed"
+        outcome = "cancelled" if error["kind"] in ("cancelled", "parent_gone", "expired") else "failed"
         message, traceback = (None, None) if row.deleted else (error["message"], error["traceback"])
         known = (error["kind"], message, traceback, error["worker"], error["started_at"], error["at"])
         found.append((job.id, number, error["attempt"], outcome, *known))
@@ -100,6 +100,8 @@ def _ended_without_error(job: Job) -> bool:
     if job.status == "done":
         return True
     if job.status != "cancelled" or not job.attempts or job.started_ms is None:
+        return False
+    if (job.snoozed_ms or 0) >= job.started_ms:  # that start was no attempt
         return False
     return not job.errors or (epoch_ms(job.errors[-1]["at"]) or 0) < job.started_ms
 

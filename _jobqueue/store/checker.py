@@ -9,6 +9,8 @@ from typing import Any
 
 from _jobqueue.errors import Unavailable
 from _jobqueue.records import INDEX_OF, STATUSES
+from _jobqueue.store.expiry_checks import expiry_problems
+from _jobqueue.store.limit_checks import limit_problems
 from _jobqueue.store.rows import books_of
 from _jobqueue.store.schedule_checks import schedule_problems
 from _jobqueue.store.schedules import Schedules
@@ -54,7 +56,9 @@ class Checker:
         strays = [*self._stray_lists(repair), *self._stray_kinds(repair), *self._stray_lanes(repair)]
         strays += self._stray_edges(repair)
         strays += self._stray_marks(repair)
+        strays += expiry_problems(self.store, self.name, repair, self.LATE_MS, self.AGAIN_S)
         strays += schedule_problems(self.store, self.name, self.schedules, repair)
+        strays += limit_problems(self.store, self.name, repair)
         wrong += [f"{self.name}: {problem}" for problem in strays]
         if repair and (suspects or missing):
             for ids in chunks_of(
@@ -200,6 +204,7 @@ class Checker:
             client = self.store.client(self.name)
             start = len(f"{self.prefix}lane:")
             types = {key[start:] for key in client.scan_iter(match=f"{self.prefix}lane:*", count=self.SCAN_STEP)}
+            types = {name for name in types if b" " not in name}  # the others are of limits
             types |= {name for name, _ in client.zscan_iter(f"{self.prefix}lanes", count=self.SCAN_STEP)}
             for name in sorted(job_type.decode(errors="replace") for job_type in types):
                 strays, wrong = self._strays_of("lane", "lane", name, repair)

@@ -10,6 +10,7 @@ from _jobqueue.errors import JobQueueError, NotFound
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import Submitted
+from _jobqueue.spans import sending
 from _jobqueue.store.chunks import Request
 from _jobqueue.store.flows import Reference
 from _jobqueue.store.ids import new_id
@@ -40,9 +41,14 @@ class Children:
     ) -> list[Submitted]:
         """Store what is not there yet. ``before``: the equal ones that this attempt has submitted; it is counted on. Raises what
         is wrong with one of them."""
+        with sending(jobs) as sent:
+            return sent.answered(self._submit((parent, life, key), sent.jobs, before))
+
+    def _submit(self, of: Sequence[str], jobs: Sequence[NewJob], before: Counter[bytes]) -> list[Submitted]:
+        """``of``: the job that submits them, its life, and the key that it gives."""
         answers: dict[int, Submitted] = {}
         for request, places in self._submits.requests(jobs):
-            bits = [_bits((parent, life, key), pairs, before) for pairs in request.encoded]
+            bits = [bits_of(of, pairs, before) for pairs in request.encoded]
             answers |= zip(places, self._store_missing(request._replace(bits=bits)), strict=True)
         return [answers[place] for place in range(len(jobs))]
 
@@ -66,8 +72,8 @@ class Children:
         return [Submitted(found[job_id], replayed=True) if job_id in found else next(stored) for job_id in ids]
 
 
-def _bits(of: Sequence[str], pairs: Sequence[Field], before: Counter[bytes]) -> bytes:
-    """``pairs``: the fields of the new job, its type and payload among them."""
+def bits_of(of: Sequence[str], pairs: Sequence[Field], before: Counter[bytes]) -> bytes:
+    """Of the id of a child. ``pairs``: the fields of the new job, its type and payload among them."""
     named = [part if isinstance(part, bytes) else str(part).encode() for part in (*of, *pairs[:2], *_payload(pairs))]
     digest = hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in named)).digest()
     before[digest] += 1

@@ -16,6 +16,9 @@ from _jobqueue.store.ids import new_id
 JOBS_PER_SCRIPT = 250
 BYTES_PER_SCRIPT = 4 * 2**20
 
+# Behind the jobs: a job that there is not waits for nothing. Then the script looks for programs of the release before.
+NO_OLD_PROGRAM: tuple[Field, ...] = (0, "done", 0)
+
 T = TypeVar("T")
 
 
@@ -69,6 +72,8 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
                 own = bits[index] if bits else _bits(queue, block_key, index - block) if block_key else None
                 ids.append(new_id(number, own))
                 _add(args, ids[-1], jobs[index], ["idem", part_key, *encoded[index]] if part_key else encoded[index])
+            if any(job.limits for job in jobs[first:end]):
+                args += NO_OLD_PROGRAM
             yield Chunk(jobs[first:end], ids, args)
 
 
@@ -108,7 +113,9 @@ def id_under_key(queue: str, number: int, key: str) -> str:
 def _add(args: list[Field], job_id: str, job: NewJob, pairs: list[Field]) -> None:
     """Adds what lua/submit.lua takes for a job."""
     tags = " ".join(dict.fromkeys(job.tags)) if job.tags else ""
-    args += (job_id, int(job.priority), job.due(), job.unique_key or "", tags, len(pairs) // 2)
+    if job.traceparent or job.words:
+        pairs = [*pairs, *job.beside()]
+    args += (job_id, int(job.priority), job.times(), job.unique_key or "", tags, len(pairs) // 2)
     args += pairs
 
 

@@ -102,10 +102,9 @@ def refused(answer: Sequence[Any], queue: str, registry: Registry, count: int) -
     return [Submitted(None, error=error) if index == number else others for index in range(1, count + 1)]
 
 
-def old_program(queue: str, what: str, about: str = "") -> OldProgram:
-    lack = "no webhook that a job has ended" if about else "no job that another has ended"
+def old_program(queue: str, what: str) -> OldProgram:
     return OldProgram(
-        f"a {what} of the release before serves the queue {queue}: it would tell {lack}. Upgrade it first"
+        f"a {what} of the release before serves the queue {queue}: it would tell no job that another has ended. Upgrade it first"
     )
 
 

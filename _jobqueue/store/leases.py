@@ -16,6 +16,7 @@ from _jobqueue.records import DEFAULT_TYPE, FORMAT, REAPER_LOST_MS, Claimed, Hel
 from _jobqueue.store.chunks import BYTES_PER_SCRIPT
 from _jobqueue.store.link import Link
 from _jobqueue.tokens import make_token
+from _jobqueue.trace_context import unpacked
 
 FEW = 4  # settlements that are not measured
 TELL_STEPS = 8  # scripts that tell children of an end, before the slot goes on
@@ -179,7 +180,9 @@ def _settlements(ended: Sequence[Settlement]) -> list[Field]:
 
 
 def _claimed(row: Sequence[bytes], token: str) -> Claimed:
-    job_id, job_type, attempts, timeout_ms, waited_ms, *payload = row
+    job_id, job_type, attempts, timeout_ms, waited, *payload = row
+    waited_ms, blank, trace = waited.partition(b" ")
+    traceparent, tracestate = unpacked(trace.decode()) if blank else (None, None)
     return Claimed(
         job_id.decode(),
         token,
@@ -188,4 +191,6 @@ def _claimed(row: Sequence[bytes], token: str) -> Claimed:
         int(attempts) + 1,
         int(timeout_ms) if timeout_ms else None,
         int(waited_ms) if waited_ms else None,
+        traceparent,
+        tracestate,
     )

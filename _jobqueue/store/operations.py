@@ -27,20 +27,38 @@ class Operations:
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store, self._registry = store, registry
 
-    def one(self, action: str, job_id: str, changes: Args = ()) -> str:
-        """Do it and return what the script says. NotFound, or Conflict when the job's status forbids it."""
-        status = self._registry.find(job_id, lambda queue: self._answers(action, queue, [job_id], changes)[0])
+    def one(self, action: str, job_id: str, changes: Args = (), by: str | None = None) -> str:
+        """Do it and return what the script says. NotFound, or Conflict when the job's status forbids it. ``by``: the operator, for
+        a step of the job; '' for one without a name, None for no step."""
+        status = self._registry.find(job_id, lambda queue: self._answers(action, queue, [job_id], changes, by)[0])
         if status not in ACTIONS[action].good:
             if status == "taken":
                 raise Conflict("taken", "another job that has not ended has its unique key")
             raise Conflict(status, f"cannot {action} a job that is {status}")
         return status
 
-    def retry(self, job_id: str, payload: Any) -> str:
+    def cancel(self, job_id: str, force: bool, by: str | None) -> str:
+        """Cancel a job: 'cancelled' when it waited, 'asked' when its handler was asked to stop; with ``force``, 'stopped' when
+        that is interrupted."""
+        answer = self.one("cancel", job_id, by=by)
+        if not force or answer != "asked":
+            return answer
+
+        def stop(queue: str) -> bool | None:
+            if not self._has(queue, job_id):
+                return None
+            stops = bool(self._store.run("stop", queue, [job_id]))
+            if stops and by is not None:
+                self._store.run("operate", queue, ["stop", secrets.token_hex(6), by, 1, 1, job_id])
+            return stops
+
+        return "stopped" if self._registry.find(job_id, stop) else "cancelled"
+
+    def retry(self, job_id: str, payload: Any, by: str | None = None) -> str:
         """Queue a failed or cancelled job again with fresh attempts, and perhaps another payload: 'retried'. Conflict for any
         other status."""
         changes = [] if payload is SAME else pieces("payload", encode_json(payload, MAX_PAYLOAD_BYTES, "/payload"))
-        return self.one("retry", job_id, changes)
+        return self.one("retry", job_id, changes, by)
 
     def delete(self, job_id: str) -> None:
         """Forget a job. Conflict while it is processing."""
@@ -50,7 +68,7 @@ class Operations:
         except NotFound:
             pass
 
-    def act_on(self, action: str, job_ids: Iterable[str], dry_run: bool) -> Acted:
+    def act_on(self, action: str, job_ids: Iterable[str], dry_run: bool, by: str | None = None) -> Acted:
         """Do one of ACTIONS to each of some jobs, or count those that allow it. Repeating is harmless."""
         changed, skipped = 0, Counter[str]()
         by_queue = defaultdict[str, list[str]](list)
@@ -63,11 +81,19 @@ class Operations:
             else:
                 skipped["not_found"] += 1
         for queue, ids in by_queue.items():
-            changed += self.act(action, queue, ids, dry_run, skipped)
+            changed += self.act(action, queue, ids, dry_run, skipped, by)
         return Acted(changed + skipped.total(), changed, dict(skipped))
 
-    def act(self, action: str, queue: str, ids: Sequence[str], dry_run: bool, skipped: Counter[str]) -> int:
-        """Returns how many jobs were changed; the others are added to ``skipped``."""
+    def act(
+        self,
+        action: str,
+        queue: str,
+        ids: Sequence[str],
+        dry_run: bool,
+        skipped: Counter[str],
+        by: str | None = None,
+    ) -> int:
+        """Returns how many jobs were changed; the others are added to ``skipped``. ``by`` as in ``one``."""
         ready = []
         for job_id, (status, taken) in zip(ids, self._store.run("allowed", queue, ids) if ids else (), strict=True):
             if status.decode() not in ACTIONS[action].statuses:
@@ -80,7 +106,8 @@ class Operations:
             return len(ready)
         # A job that was there when it was looked at and is gone was deleted, perhaps by a copy of this call.
         gone = "deleted" if action == "delete" else "not_found"
-        said = [s or gone for ids in chunks_of(iter(ready), ACT_STEP) for s in self._answers(action, queue, ids)]
+        chunks = chunks_of(iter(ready), ACT_STEP)
+        said = [answer or gone for some in chunks for answer in self._answers(action, queue, some, by=by)]
         skipped.update(answer for answer in said if answer not in ACTIONS[action].good)
         return sum(answer in ACTIONS[action].good for answer in said)
 
@@ -122,10 +149,17 @@ class Operations:
         if not self._store.run("pause_type", queue, [job_type, int(paused)]):
             raise OldProgram(f"a worker of the release before serves the queue {queue}: upgrade it first")
 
-    def _answers(self, action: str, queue: str, ids: Sequence[str], changes: Args = ()) -> list[str | None]:
+    def _answers(
+        self, action: str, queue: str, ids: Sequence[str], changes: Args = (), by: str | None = None
+    ) -> list[str | None]:
         """What the action's script says of each job."""
-        args = [secrets.token_urlsafe(12), len(ids), *ids, *changes] if action == "retry" else ids
-        answers = self._store.run(action, queue, args)
+        request, retries = secrets.token_urlsafe(12), action == "retry"
+        args = [request, len(ids), *ids, *changes] if retries else ids
+        if by is None or action == "delete":  # nothing is left of a deleted job
+            answers = self._store.run(action, queue, args)
+        else:
+            noted = [action, request, by, 3 if retries else 1, len(ids)]
+            answers = self._store.run("operate", queue, [*noted, *args])
         if len(answers) > len(ids):
             self._tell_children(queue)
         return [answer.decode() if answer else None for answer in answers[: len(ids)]]

@@ -39,15 +39,20 @@ class Recovery:
         """The slots of a worker."""
         with weather:
             rows = self._store.client(queue).hscan_iter(f"{prefix_of(queue)}slots", match=f"{worker}-*", count=500)
-            return [slot.decode() for slot, _ in rows]
+            slots = [slot.decode() for slot, _ in rows]
+            return [
+                slot for slot in slots if slot.rpartition("-")[0] == worker
+            ]  # not those of one whose name is longer
 
-    def lease_s(self, queue: str, worker: str) -> float | None:
-        """The length of the leases of a worker, as its beat says; None when it says nothing."""
+    def lease_s(self, queue: str, worker: str) -> tuple[float | None, bool]:
+        """The length of the leases of a worker, as its beat says; None when it says nothing. And whether that may change: one
+        that speaks HTTP may ask for longer ones."""
         try:
             info = json.loads(self._store.ask("GET", f"{prefix_of(queue)}worker:{worker}") or b"{}")
-            return float(info["lease_s"])
+            remote = bool(info.get("http"))
+            return float(info["longest_lease_s" if remote else "lease_s"]), remote
         except (ValueError, TypeError, LookupError):  # of another version, or written by a hand
-            return None
+            return None, False
 
     def leave(self, queue: str, worker: str, slots: Iterable[str], beat: bytes = b"") -> bool:
         """Forget a worker whose slots hold nothing (``beat``: only if it has not beaten since)."""
@@ -61,9 +66,15 @@ class Transaction:
         self._store, self._queue = store, queue
         self._calls: list[tuple[str, list[Field]]] = []
         self.unhandled: list[str] = []  # the dead letters that tidy has made
-        self.left = False  # children are still to be told what has become of those that they wait for
+        self.left = False  # children are still to be told of an end, or a limit still counts what runs
+        self.expired: list[str] = []  # jobs that have not started in time: now cancelled
+        self.looked = 0  # ids that were looked at for it; as many as its limit: there may be more
         self.vague_tag = ""  # one that somebody has asked for, and that is not counted yet
         self.given_up = 0  # marks for the record that tidy has given up: there may be more
+
+    def expire(self, limit: int) -> None:
+        """Cancel jobs that have not started in time."""
+        self._calls.append(("expire", [limit]))
 
     def promote(self, limit: int, lease_ms: int = 0) -> None:
         """Queue jobs that are due, and ring. Notes that a reaper lives, with ``lease_ms`` as its setting. Answers how many;
@@ -85,6 +96,10 @@ class Transaction:
         they are to be spared this time."""
         self._calls.append(("tidy", [limit, unhandled_ms, int(spare)]))
 
+    def let_in(self, limit: int) -> None:
+        """Go on with what limits have left undone: count what runs under a new one, open what time has opened."""
+        self._calls.append(("let_in", ["-", limit]))
+
     def tell(self, limit: int) -> None:
         """Tell children what has become of the jobs that they wait for, and look at up to ``limit`` edges for one that nobody
         will tell."""
@@ -93,12 +108,16 @@ class Transaction:
     def execute(self) -> tuple[list[str], int, int]:
         """Send all of it. Returns what became of each expired job, and how many jobs were promoted and trimmed."""
         answers = self._store.transaction(self._queue, self._calls)
-        said: dict[str, list[Any]] = {"promote": [], "trim": [], "reap": [], "tidy": [], "tell": []}
+        said: dict[str, list[Any]] = {
+            name: [] for name in ("expire", "promote", "trim", "reap", "tidy", "let_in", "tell")
+        }
         for (name, _), answer in zip(self._calls, answers, strict=True):
             said[name].append(answer)
+        self.looked = sum(looked for looked, *_ in said["expire"])
+        self.expired = [job_id.decode() for _, *ids in said["expire"] for job_id in ids]
         self.unhandled = [job_id.decode() for buried, *_ in said["tidy"] for job_id in buried]
         self.given_up = sum(given_up for _, given_up, _ in said["tidy"])
         self.vague_tag = next((tag.decode() for *_, tag in said["tidy"]), "")
-        self.left = any(said["tell"])
+        self.left = any(said["tell"]) or any(counting for _, _, counting in said["let_in"])
         outcomes = [outcome.decode() for answer in said["reap"] for outcome in answer]
         return outcomes, sum(said["promote"]), sum(said["trim"])

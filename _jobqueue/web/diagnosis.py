@@ -20,15 +20,15 @@ from _jobqueue.records import (
     Parent,
     Warned,
 )
-from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.rfc3339 import epoch_ms, rfc3339
 from _jobqueue.web import backlog
 from _jobqueue.web.rates import crew, last, pace_of_work, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
 
 # What a job may wait for, or what became of it.
 EXPLANATIONS = (
-    *("ready", "waiting", "paused", "no_worker", "no_handler", "delayed", "backoff", "no_reaper"),
-    *("blocked", "parent_failed", "parent_cancelled"),
+    *("ready", "waiting", "paused", "no_worker", "no_handler", "delayed", "backoff", "snoozed", "no_reaper"),
+    *("blocked", "parent_failed", "parent_cancelled", "limited"),
     *("running", "done", "failed", "cancelled", "remembered"),
 )
 
@@ -187,9 +187,10 @@ def _problems(queue: str, look: Look) -> Iterator[Finding]:
         yield Finding("no_handler", _no_handler(queue, DELIVERY), queue, DELIVERY)
     for worker, info in look.workers.items():
         if not look.lives(worker):
+            process = "over HTTP from" if info.get("http") else f"pid {info.get('pid')} on"
             yield Finding(
                 "worker_lost",
-                f"worker {worker} of the queue {queue} (pid {info.get('pid')} on {info.get('host')}) was last heard of {_span(books.now_ms - info['beat_ms'])} ago: "
+                f"worker {worker} of the queue {queue} ({process} {info.get('host')}) was last heard of {_span(books.now_ms - info['beat_ms'])} ago: "
                 "what it ran is taken back when its leases end; see on its host why it has stopped",
                 queue,
                 worker,
@@ -208,7 +209,7 @@ def _settings(queue: str, look: Look, lease_s: float) -> Iterator[Finding]:
     if look.books.reaper_lives and look.books.reaper_lease_ms:
         named.setdefault(look.books.reaper_lease_ms / 1000, "the reaper")
     for worker, info in look.workers.items():
-        if look.lives(worker) and isinstance(info.get("lease_s"), (int, float)):
+        if look.lives(worker) and isinstance(info.get("lease_s"), (int, float)) and not info.get("http"):
             named.setdefault(info["lease_s"], f"worker {worker}")
     if len(named) > 1:
         said = ", ".join(f"{lease:g} for {who}" for lease, who in named.items())
@@ -303,6 +304,15 @@ def explanation(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     return _EXPLAIN[job.status](job, look, misses_reaper)
 
 
+def until_when(job: Job, now_ms: int) -> str:
+    """A further sentence on a job that must start within some time."""
+    if job.status == "blocked" and job.expires_ms:
+        return f" When it goes on, it must start within {_span(job.expires_ms)}, or is cancelled."
+    if not job.expires_at_ms or job.has_started or job.status not in ("queued", "scheduled"):
+        return ""
+    return f" If it has not started by {rfc3339(job.expires_at_ms)}, in {_span(job.expires_at_ms - now_ms)}, it is cancelled."
+
+
 def _queued(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     workers, threads, busy = crew(look)
     ahead, free = (job.position or 1) - 1, max(0, threads - busy)
@@ -329,6 +339,9 @@ def _scheduled(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     when = f"{rfc3339(job.run_at_ms)}, in {_span(in_ms)}" if in_ms > 0 else "this moment"
     if misses_reaper:
         return "no_reaper", f"It is due at {when}, but {NO_REAPER}."
+    if job.snoozed_ms and job.snoozed_ms >= (job.started_ms or 0) and _last_error_ms(job) <= job.snoozed_ms:
+        times = "" if job.snoozes == 1 else f" ({job.snoozes:,} times so far)"
+        return "snoozed", f"Its handler has put it off{times}: it is due again at {when}."
     if not job.attempts:
         return "delayed", f"It was submitted for later: it is due at {when}."
     failed = f"Attempt {job.attempts} of {job.max_attempts} failed{_with_error(job)}."
@@ -366,7 +379,7 @@ def _processing(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     if progress.get("fraction") is not None:
         parts.append(f"{progress['fraction']:.0%} done" + (f" ({progress['note']})" if progress.get("note") else ""))
     if job.cancel_asked:
-        parts.append("its handler was asked to stop")
+        parts.append(f"its handler was asked to stop {_span(look.books.now_ms - (job.cancel_requested_ms or 0))} ago")
     if job.worker and not look.lives(job.worker):
         parts.append("but that worker is not heard of any more: the job is taken back when its lease ends")
         if misses_reaper:
@@ -406,7 +419,7 @@ def _failed(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
 def _cancelled(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     ago = _span(look.books.now_ms - (job.finished_ms or look.books.now_ms))
     how = f"in its attempt {job.attempts}" if job.attempts else "before it ran"
-    why = job.errors[-1]["message"] if job.errors and job.errors[-1]["kind"] == "parent_gone" else ""
+    why = job.errors[-1]["message"] if job.errors and job.errors[-1]["kind"] in ("parent_gone", "expired") else ""
     return "cancelled", f"It was cancelled {how}, {ago} ago{f': {why}' if why else ''}."
 
 
@@ -427,6 +440,10 @@ def _with_error(job: Job) -> str:
     shown = message if len(message) <= SHOWN_CHARS else message[:SHOWN_CHARS] + "…"
     kind = f"{job.errors[-1]['kind']}: "
     return " with " + shown if shown.startswith(kind) else f" with {kind}{shown}"
+
+
+def _last_error_ms(job: Job) -> int:
+    return (epoch_ms(job.errors[-1]["at"]) or 0) if job.errors else 0
 
 
 def _ran(job: Job) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from _jobqueue.errors import pointer_to
@@ -17,7 +18,7 @@ from _jobqueue.web.openapi import Route
 from _jobqueue.web.problems import Problem
 from _jobqueue.web.record_threads import RecordThreads
 from _jobqueue.web.schemas import ERASE, ERASED, HISTORY_PAGE
-from jobqueue import Filter, Invalid
+from jobqueue import Filter, Invalid, NotFound
 
 TEXT_MOST_MS = 31 * DAY_MS
 MAX_TEXT_CHARS = 200
@@ -33,7 +34,7 @@ def record_of(backend: Backend) -> RecordThreads:
 def page(backend: Backend) -> dict[str, Any]:
     """Jobs of the record that match, newest first."""
     given = inputs.query(*FILTERS, "since", "until", "text", "limit", "cursor")
-    record, wanted = record_of(backend), filter_of(given)
+    record, wanted = record_of(backend), _ours(backend, filter_of(given), "/queue")
     text, limit = _text(given, wanted), inputs.whole(given, "limit", PAGE, 1, MAX_PAGE)
     found = record.ask(lambda each: each.find(wanted, text=text, limit=limit, cursor=given.get("cursor")))
     return {
@@ -46,7 +47,7 @@ def page(backend: Backend) -> dict[str, Any]:
 def erase(backend: Backend) -> dict[str, Any]:
     """Remove jobs from the record, a bounded number: again while there is a cursor."""
     asked = inputs.members(inputs.body(backend.config.max_body_bytes), "filter", "cursor")
-    wanted, cursor = _filter_to_erase(asked.get("filter")), asked.get("cursor")
+    wanted, cursor = _ours(backend, _filter_to_erase(asked.get("filter")), "/filter/queue"), asked.get("cursor")
     if cursor is not None and not isinstance(cursor, str):
         raise Invalid([("/cursor", "must be the next_cursor of an answer to the same filter")])
     erased, cursor = record_of(backend).change(lambda each: each.erase(wanted, cursor=cursor))
@@ -66,6 +67,18 @@ def filter_of(given: dict[str, str]) -> Filter:
         since_ms=inputs.moment(given, "since"),
         until_ms=inputs.moment(given, "until"),
     )
+
+
+def _ours(backend: Backend, wanted: Filter, pointer: str) -> Filter:
+    """The same, of queues that there are for the caller. NotFound for another one."""
+    if backend.queues is None:
+        return wanted
+    if wanted.queue is None and len(backend.queues) > 1:
+        raise Invalid([(pointer, f"must be one of those of the key: {', '.join(backend.queues)}")])
+    queue = wanted.queue or backend.queues[0]
+    if not backend.shows(queue):
+        raise NotFound(f"there is no queue {queue}")
+    return replace(wanted, queue=queue)
 
 
 def _text(given: dict[str, str], wanted: Filter) -> str | None:

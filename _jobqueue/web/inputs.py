@@ -9,11 +9,11 @@ from typing import Any
 
 import bottle
 
+from _jobqueue import rfc3339
 from _jobqueue.errors import pointer_to
-from _jobqueue.rfc3339 import epoch_ms
 from _jobqueue.strict_json import parse_json
 from _jobqueue.web.problems import Problem
-from jobqueue import Invalid
+from jobqueue import Invalid, NewJob
 
 MAX_BATCH_JOBS = 1000
 VISIBLE = re.compile(r"[ -~]+")
@@ -50,12 +50,7 @@ def seconds(given: dict[str, str], name: str, high: float) -> float:
 
 def moment(given: dict[str, str], name: str) -> int | None:
     """A time of RFC 3339 in ms since the epoch; None where it is not given."""
-    if name not in given:
-        return None
-    ms = epoch_ms(given[name])
-    if ms is None:
-        raise Invalid([(f"/{name}", "must be a time with its offset, like 2027-01-31T08:00:00Z")])
-    return ms
+    return rfc3339.moment(given[name], name) if name in given else None
 
 
 def wants_text() -> bool:
@@ -73,6 +68,14 @@ def idempotency_key() -> str | None:
     if key and not VISIBLE.fullmatch(key):
         raise Invalid([("/Idempotency-Key", "must be visible ASCII characters")])
     return key
+
+
+def in_trace(job: NewJob) -> NewJob:
+    """The job as a part of the trace that the headers name. What is not of their form is left out: a trace refuses no job."""
+    environ = bottle.request.environ
+    if "HTTP_TRACEPARENT" not in environ:
+        return job
+    return job.traced(environ["HTTP_TRACEPARENT"], environ.get("HTTP_TRACESTATE"))
 
 
 # ------------------------------------------------------------------------------------------------------------ bodies

@@ -21,6 +21,7 @@ PAGE, MAX_PAGE = 50, 200
 MAX_OFFSET = 10_000  # further on, a cursor
 MAX_WAIT_S = 20.0
 WAIT_STEP_S = 0.1
+CANONICAL = "canonical"
 
 # ------------------------------------------------------------------------------------------------------------ submit
 
@@ -41,7 +42,7 @@ def submit_new(backend: Backend, job: NewJob) -> Job:
 
 
 def _stored(backend: Backend, job: NewJob) -> Submitted:
-    stored = backend.jobs.submit_one(job, inputs.idempotency_key())
+    stored = backend.jobs.submit_one(inputs.in_trace(job), inputs.idempotency_key())
     assert stored.job is not None
     bottle.response.status = _status(stored)
     bottle.response.set_header("Location", f"/jobs/{stored.job.id}")
@@ -75,7 +76,7 @@ def submit_batch(backend: Backend) -> dict[str, Any]:
 
 def _checked(row: Any) -> NewJob | Invalid:
     try:
-        return NewJob.of_json(row)
+        return inputs.in_trace(NewJob.of_json(row))
     except Invalid as error:
         return error
 
@@ -151,14 +152,24 @@ def page_of(backend: Backend, wanted: Filter, given: dict[str, str]) -> dict[str
 
 def get(backend: Backend, job_id: str) -> dict[str, Any]:
     """The job; with ``wait_s``, as soon as it has ended or that time has passed."""
-    wait_s = inputs.seconds(inputs.query("wait_s"), "wait_s", MAX_WAIT_S)
+    given = inputs.query("wait_s", "words")
+    wait_s = inputs.seconds(given, "wait_s", MAX_WAIT_S)
+    if given.get("words", CANONICAL) != CANONICAL:
+        raise Invalid([("/words", f"must be {CANONICAL}")])
     try:
         job = backend.jobs.get(job_id)
     except NotFound:
-        return {**remembered(backend, job_id).as_dict(), "source": "history"}
+        job = remembered(backend, job_id)
+        return _in_words(backend, job, given, job.as_dict() | {"source": "history"})
     if wait_s and job.status not in ENDED:
         backend.waiters.sleep(bottle.request.environ, job_id, wait_s)
-    return job.as_dict()
+    return _in_words(backend, job, given, job.as_dict())
+
+
+def _in_words(backend: Backend, job: Job, given: dict[str, str], answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer as the system says it whose call has made the job, unless ours is asked for."""
+    told = backend.words.get(job.words) if job.words and "words" not in given else None
+    return told(answer) if told else answer
 
 
 def remembered(backend: Backend, job_id: str) -> Job:
@@ -167,7 +178,7 @@ def remembered(backend: Backend, job_id: str) -> Job:
     if backend.record and backend.jobs.is_leaving(job_id):  # first: the record is written before this ceases to be so
         raise NotFound(f"there is no job {job_id}")
     row = backend.record.ask(lambda record: record.get(job_id)) if backend.record and JOB_ID.fullmatch(job_id) else None
-    if row is None or row.deleted:
+    if row is None or row.deleted or not backend.shows(row.job.queue):
         raise NotFound(f"there is no job {job_id}")
     return row.job
 

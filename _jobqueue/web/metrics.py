@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from _jobqueue.by_type import ByType
+from _jobqueue.limits import Limited
 from _jobqueue.records import ENDED, FAILURES, Books, Look, Untold
-from _jobqueue.web import backlog
+from _jobqueue.web import backlog, limited
 from _jobqueue.web.by_type import families
 from _jobqueue.web.samples import Family, Sample, histogram
 
@@ -48,10 +49,19 @@ def as_json(queues: dict[str, Books]) -> dict[str, Any]:
     }
 
 
-def as_prometheus(looks: dict[str, Look], types: dict[str, ByType], server: dict[str, Any]) -> str:
-    """``server``: what JobQueue.server() says."""
+def as_prometheus(
+    looks: dict[str, Look],
+    types: dict[str, ByType],
+    server: dict[str, Any],
+    limits: Mapping[str, Sequence[Limited]] | None = None,
+) -> str:
+    """``server``: what JobQueue.server() says. ``limits``: some of each queue."""
     lines: list[str] = []
-    for name, kind, text, samples in (*_families(looks, server), *families(looks, types)):
+    for name, kind, text, samples in (
+        *_families(looks, server),
+        *families(looks, types),
+        *limited.families(limits or {}),
+    ):
         full = f"jobqueue_{name}"
         lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}"]
         for labels, value in samples:
@@ -80,6 +90,8 @@ def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[Family
     yield "attempts_retried_total", "counter", "Attempts that another one follows.", total("retried")
     yield "attempts_reaped_total", "counter", "Attempts taken back because their lease ran out.", total("reaped")
     yield "attempts_released_total", "counter", "Claims given back before the handler started.", total("released")
+    yield "attempts_snoozed_total", "counter", "Runs that their handler has put off.", total("snoozed")
+    yield "jobs_expired_total", "counter", "Jobs cancelled because they had not started in time.", total("expired")
     yield "late_results_refused_total", "counter", "Results of workers that had lost their lease.", total("refused")
     sizes = [({"queue": q, "status": s}, n) for q, b in queues.items() for s, n in b.sizes.items()]
     yield "jobs", "gauge", "Jobs there are, by status.", [*sizes]

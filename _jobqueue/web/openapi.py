@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import jobqueue
 from _jobqueue.records import MAX_KEY_CHARS, TAG
-from _jobqueue.web.jobs import MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
+from _jobqueue.web.jobs import CANONICAL, MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
 from _jobqueue.web.problems import PROBLEM_JSON
-from _jobqueue.web.schemas import CURSOR, JOB_ID, NAMED, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
+from _jobqueue.web.schemas import CURSOR, JOB_ID, LIMIT_NAME, NAMED, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
 
 # Instead of the scope that a key needs.
 ANYBODY = "anybody"
@@ -70,11 +70,16 @@ def _in_path(name: str, schema: Schema, **more: Any) -> Schema:
     return {"name": name, "in": "path", "required": True, "schema": schema, **more}
 
 
+def _in_header(name: str, description: str) -> Schema:
+    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+
+
 PARAMETERS = {
     "job_id_path": _in_path("job_id", TEXT, example=JOB_ID),
     "queue_path": _in_path("queue", WORD),
     "job_type_path": _in_path("job_type", WORD),
     "schedule_path": _in_path("schedule", WORD),
+    "name_path": _in_path("name", LIMIT_NAME),
     "tag_path": _in_path("tag", {"type": "string", "pattern": f"^{TAG.pattern}$"}),
     "key": {
         "name": "Idempotency-Key",
@@ -111,6 +116,13 @@ PARAMETERS = {
         {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
         description="Answer when the job has ended, or after that many seconds.",
     ),
+    "words": _in_query(
+        "words",
+        {"enum": [CANONICAL]},
+        description="A job that a call of another system has made is told in its words, where this does not ask for ours.",
+    ),
+    "traceparent": _in_header("traceparent", "The trace that the job belongs to (W3C Trace Context)."),
+    "tracestate": _in_header("tracestate", "The same. What is not of the form of these two is left out."),
     "tag_wait_s": _in_query(
         "wait_s",
         {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
@@ -120,6 +132,7 @@ PARAMETERS = {
         "total", {**WHOLE, "maximum": 10**9 - 1}, description="Wait until so many have ended: the rest may still come."
     ),
     "format": _in_query("format", {"enum": ["json", "prometheus"]}),
+    "name": _in_query("cursor", LIMIT_NAME, description="next_cursor of the page before."),
     "place": _in_query("cursor", PLACE, description="next_cursor of the page before."),
     "dry_run": _in_query("dry_run", TEXT, description="Say what it would be, and store nothing.", allowEmptyValue=True),
     "verbose": _in_query("verbose", TEXT, description="Say what was found.", allowEmptyValue=True),

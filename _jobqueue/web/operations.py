@@ -14,6 +14,7 @@ from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.jobs import FILTERS, page_of, remembered
+from _jobqueue.web.operators import operator
 from jobqueue import Filter, Invalid, NotFound
 
 # ----------------------------------------------------------------------------------------------------------- one job
@@ -21,20 +22,22 @@ from jobqueue import Filter, Invalid, NotFound
 
 def retry(backend: Backend, job_id: str) -> dict[str, Any]:
     sent = inputs.body(backend.config.max_body_bytes) if inputs.body_bytes() else {}
-    backend.jobs.retry(job_id, **inputs.members(sent, "payload"))
+    backend.jobs.retry(job_id, **inputs.members(sent, "payload"), by=operator())
     return backend.jobs.get(job_id).as_dict()
 
 
 def cancel(backend: Backend, job_id: str) -> dict[str, Any]:
-    inputs.no_body()
-    if backend.jobs.cancel(job_id) == "asked":
+    sent = inputs.members(inputs.body(backend.config.max_body_bytes) if inputs.body_bytes() else {}, "force")
+    if not isinstance(force := sent.get("force", False), bool):
+        raise Invalid([("/force", "must be true or false")])
+    if backend.jobs.cancel(job_id, force=force, by=operator()) in ("asked", "stopped"):
         bottle.response.status = 202
     return backend.jobs.get(job_id).as_dict()
 
 
 def run_now(backend: Backend, job_id: str) -> dict[str, Any]:
     inputs.no_body()
-    backend.jobs.run_now(job_id)
+    backend.jobs.run_now(job_id, by=operator())
     return backend.jobs.get(job_id).as_dict()
 
 
@@ -65,10 +68,10 @@ def bulk(backend: Backend) -> dict[str, Any]:
     asked = _bulk_of(inputs.body(backend.config.max_body_bytes))
     action, dry_run = asked["action"], asked.get("dry_run", False)
     if "ids" in asked:
-        acted = backend.jobs.act_on(action, asked["ids"], dry_run=dry_run)
+        acted = backend.jobs.act_on(action, asked["ids"], dry_run=dry_run, by=operator())
     else:
         wanted, cursor = Filter(**asked["filter"]), asked.get("cursor")
-        acted = backend.jobs.sweep(action, wanted, cursor=cursor, dry_run=dry_run)
+        acted = backend.jobs.sweep(action, wanted, cursor=cursor, dry_run=dry_run, by=operator())
     return {
         "action": action,
         "dry_run": dry_run,
@@ -134,5 +137,5 @@ def requeue_all(backend: Backend) -> dict[str, Any]:
     """Retry dead letters of all queues, a bounded number: again while some are left."""
     inputs.no_body()
     dead = [queue for queue, books in backend.jobs.all_books().items() if books.sizes["failed"]]
-    moved = [backend.jobs.requeue_dead(queue) for queue in dead]
+    moved = [backend.jobs.requeue_dead(queue, by=operator()) for queue in dead]
     return {"requeued": sum(done for done, _ in moved), "left": sum(left for _, left in moved)}

@@ -16,7 +16,8 @@ from _jobqueue.config import Config
 from _jobqueue.records import STATUSES, Books, Look
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web.by_type import ROWS_MOST, Types, rows_of
-from _jobqueue.web.diagnosis import Patience, explanation, health, what_blocks
+from _jobqueue.web.diagnosis import Patience, explanation, health, until_when, what_blocks
+from _jobqueue.web.limited import what_holds_back, with_limits
 from _jobqueue.web.rates import WINDOW, by_minute, crew, last, minute_row, pace_of_work, paces, rates
 from jobqueue import JobQueue
 
@@ -60,7 +61,9 @@ class Overview:
 
     def _health(self, looks: dict[str, Look], server: dict[str, Any]) -> list[dict[str, Any]]:
         due = self.jobs.schedules.first_due(list(looks))
-        return health(looks, server["warnings"], self.patience, self._lease_s, due)
+        found = health(looks, server["warnings"], self.patience, self._lease_s, due)
+        old = [each["queue"] for each in found if each["code"] == "old_job"]
+        return with_limits(found, self.jobs.limits.first_of(old) if old else {})
 
     def explain(self, job_id: str) -> dict[str, Any]:
         """Why a job is not running yet, or what happened to it. NotFound when there is none."""
@@ -71,7 +74,10 @@ class Overview:
             code, text = what_blocks(job, list(self.jobs.parents(job_id, results=False).values()), misses_reaper)
         else:
             code, text = explanation(job, look, misses_reaper)
-        return {"code": code, "explanation": text, "job": job.as_dict()}
+            shut = self.jobs.limits.why(job.queue, job_id) if code in ("ready", "waiting") else None
+            if shut:
+                code, text = "limited", what_holds_back(shut)
+        return {"code": code, "explanation": text + until_when(job, look.books.now_ms), "job": job.as_dict()}
 
     def system(self, config: Config) -> dict[str, Any]:
         """What it runs on, and how it is set."""

@@ -9,7 +9,17 @@ from typing import Any
 
 import bottle
 
-from _jobqueue.errors import NoCron, OldProgram, OtherQueue, ParentGone, WebhooksOff
+from _jobqueue.errors import (
+    LeaseLost,
+    NameTaken,
+    NoCron,
+    OldProgram,
+    OtherQueue,
+    ParentGone,
+    SeqUsed,
+    TooManyHeld,
+    WebhooksOff,
+)
 from _jobqueue.record.errors import RecordTooNew, RecordUnavailable
 from _jobqueue.web.security import Refused
 from jobqueue import Conflict, Invalid, KeyReused, NotFound, TooManyTypes, Unavailable
@@ -25,6 +35,10 @@ HTTP = {
     KeyReused: (422, "idempotency_key_reused"),
     NotFound: (404, "job_not_found"),
     OldProgram: (409, "old_worker"),
+    LeaseLost: (409, "lease_lost"),
+    SeqUsed: (409, "seq_used"),
+    NameTaken: (409, "name_taken"),
+    TooManyHeld: (409, "too_many_held"),
     Conflict: (409, "wrong_status"),
     Unavailable: (503, "redis_unavailable"),
     RecordUnavailable: (503, "record_unavailable"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from _jobqueue.keys import ANY_KEY
 from _jobqueue.records import ACT_MOST, REQUEUE_MOST
-from _jobqueue.web import flows, jobs, operations, queues, status
+from _jobqueue.web import flows, jobs, operations, operators, queues, status
 from _jobqueue.web.inputs import MAX_BATCH_JOBS
 from _jobqueue.web.openapi import ANYBODY, OUR_HOSTS, Route
 from _jobqueue.web.schemas import (
@@ -11,6 +12,7 @@ from _jobqueue.web.schemas import (
     ANYTHING,
     BATCH,
     BULK,
+    CANCEL,
     FLOW,
     KINDS,
     METRICS,
@@ -19,6 +21,8 @@ from _jobqueue.web.schemas import (
     REQUEUED,
     RESULTS,
     RETRY,
+    TOLD,
+    WHOAMI,
     WORKERS,
     ref,
 )
@@ -30,6 +34,7 @@ TAGS = {
     "Health": "For probes and monitoring.",
 }
 TIMES = ("since", "until")
+TRACE = ("traceparent", "tracestate")
 LIST = ("limit", "offset", "cursor")
 NEW_JOB, JOB, PAGE, QUEUE = ref("NewJob"), ref("Job"), ref("Page"), ref("Queue")
 EXPLANATION, VERDICT, STATS, SYSTEM = ref("Explanation"), ref("Verdict"), ref("Stats"), ref("System")
@@ -37,15 +42,15 @@ EXPLANATION, VERDICT, STATS, SYSTEM = ref("Explanation"), ref("Verdict"), ref("S
 # fmt: off
 ROUTES = (
     Route("POST", "/jobs", "submit", "Jobs", "submit", "Submit a job",
-          {201: JOB, 200: JOB, 202: JOB}, jobs.submit, ("key",), NEW_JOB, also=(404, 409)),
+          {201: JOB, 200: JOB, 202: JOB}, jobs.submit, ("key", *TRACE), NEW_JOB, also=(404, 409)),
     Route("POST", "/jobs/batch", "submit", "Jobs", "submitBatch", f"Submit up to {MAX_BATCH_JOBS:,} jobs; also one a line, as application/x-ndjson",
-          {201: RESULTS, 200: RESULTS, 202: RESULTS, 207: RESULTS}, jobs.submit_batch, ("key",), BATCH, also=(404, 409)),
+          {201: RESULTS, 200: RESULTS, 202: RESULTS, 207: RESULTS}, jobs.submit_batch, ("key", *TRACE), BATCH, also=(404, 409)),
     Route("POST", "/jobs/bulk", "admin", "Jobs", "bulk", f"Retry, cancel, delete or run now up to {ACT_MOST:,} jobs, by their ids or a filter",
           {200: ACTED}, operations.bulk, (), BULK),
     Route("GET", "/jobs", "read", "Jobs", "list", "List jobs",
           {200: PAGE}, jobs.page, ("status", "type", "queue", "tag", "kind", *TIMES, *LIST)),
     Route("GET", "/jobs/<job_id>", "read", "Jobs", "get", "See a job",
-          {200: JOB}, jobs.get, ("wait_s",)),
+          {200: TOLD}, jobs.get, ("wait_s", "words")),
     Route("GET", "/jobs/<job_id>/explain", "read", "Jobs", "explain", "Say why a job is not running yet, or what happened to it",
           {200: EXPLANATION}, jobs.explain),
     Route("GET", "/jobs/<job_id>/parents", "read", "Jobs", "parents", "See what has become of the jobs that it waits for",
@@ -57,7 +62,7 @@ ROUTES = (
     Route("POST", "/jobs/<job_id>/retry", "admin", "Jobs", "retry", "Run a failed or cancelled job again, with fresh attempts",
           {200: JOB}, operations.retry, (), RETRY, needs_body=False, also=(409,)),
     Route("POST", "/jobs/<job_id>/cancel", "admin", "Jobs", "cancel", "Cancel a job, or ask its handler to stop",
-          {200: JOB, 202: JOB}, operations.cancel, also=(409,)),
+          {200: JOB, 202: JOB}, operations.cancel, (), CANCEL, needs_body=False, also=(409,)),
     Route("POST", "/jobs/<job_id>/run", "admin", "Jobs", "runNow", "Run a scheduled job now",
           {200: JOB}, operations.run_now, also=(409,)),
     Route("GET", "/dlq", "read", "Dead letters", "deadLetters", "List dead letters",
@@ -84,6 +89,8 @@ ROUTES = (
           {200: VERDICT}, queues.check, also=(409,)),
     Route("GET", "/workers", "read", "Queues and workers", "workers", "See the workers",
           {200: WORKERS}, queues.workers),
+    Route("GET", "/whoami", ANY_KEY, "Health", "whoami", "The name, scope and queues of the key",
+          {200: WHOAMI}, operators.whoami),
     Route("GET", "/metrics", "read", "Health", "metrics", "Counts, as JSON or for Prometheus",
           {200: METRICS}, status.metrics, ("format",)),
     Route("GET", "/stats", "read", "Health", "stats", "What is wrong, rates, queues, workers, types and the last hour in one answer",

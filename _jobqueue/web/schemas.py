@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from _jobqueue.by_type import OTHER, TYPES_KEPT
+from _jobqueue.keys import SCOPES, WORK
+from _jobqueue.limits import LIMIT, MAX_NAMED, OF_TYPE, PATTERN
 from _jobqueue.records import (
     ACT_MOST,
     ACTIONS,
@@ -84,6 +86,7 @@ CURSOR: Schema = {"type": "string", "format": "cursor"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 WORD: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
 PLACE: Schema = {"type": "string", "pattern": f"^{NAME.pattern}:{NAME.pattern}$"}
+LIMIT_NAME: Schema = {"type": "string", "pattern": f"^({LIMIT.pattern}|{PATTERN.pattern})$"}
 STATUS: Schema = {"enum": list(STATUSES)}
 PRIORITY: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_PRIORITY}
 BY_STATUS = shape(alike(WHOLE, *STATUSES))
@@ -101,6 +104,12 @@ NEW_JOB = shape(
             "description": "Higher first; low, normal and high are {low}, {normal} and {high}.".format(**PRIORITIES),
         },
         "delay_s": seconds(0, MAX_DELAY_MS, "Run it that much later."),
+        "expires_s": seconds(
+            1,
+            MAX_DELAY_MS,
+            "Cancel it, kind expired, if it has not started by then, wherever it waits. The time begins with the submit; of a job "
+            "that waits for others, with its release. Longer than delay_s.",
+        ),
         "run_at": said(TIME, f"Run it at that time, within {MAX_DELAY_MS // DAY_MS} days. Not together with delay_s."),
         "max_attempts": {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS},
         "timeout_s": seconds(MIN_TIMEOUT_MS, DAY_MS, "One attempt may take that long."),
@@ -115,6 +124,11 @@ NEW_JOB = shape(
         "webhook": said(
             {"type": "string", "minLength": 1, "maxLength": MAX_WEBHOOK_CHARS, "format": "webhook"},
             "An https address that is told of each end: done, failed, cancelled. See docs/webhooks.md.",
+        ),
+        "limits": listed(
+            {"type": "string", "pattern": f"^(?!{OF_TYPE}){LIMIT.pattern}$"},
+            maxItems=MAX_NAMED,
+            description="It starts only while all of these let it; see the limits of its queue.",
         ),
         "name": said(WORD, "What later jobs of the batch call it in `after`."),
         "after": listed(
@@ -183,13 +197,24 @@ JOB = shape(
         "position": said(maybe(INTEGER), "Its place in the queue, 1 is next."),
         "worker": maybe(TEXT),
         "tags": listed(TEXT),
+        "limits": said(listed(TEXT), "The limits that it names."),
         "name": said(TEXT, "In its workflow."),
         "after": said(listed(TEXT), "The jobs that it waits for, or has waited for."),
         "when": {"enum": list(WHEN)},
         "blocked_by": said(WHOLE, "How many of them it still waits for."),
         "webhook": said(TEXT, "Who is told of its ends; of a delivery, whom it tells."),
+        "snoozes": said(WHOLE, "How often its handler has put it off, since its submit or an operator's retry."),
+        "snoozed_at": said(maybe(TIME), "When it last did."),
+        "expires_s": said(NUMBER, "Within that time it must start, or is cancelled."),
+        "expires_at": said(maybe(TIME), "The end of that time; null while it is blocked, and once it is cancelled."),
+        "actions": said(
+            listed(full(at=TIME, action={"enum": ["cancel", "stop", "retry", "run"]}, by=maybe(TEXT))),
+            "What operators did to it, with the name of their key; the latest 20, not in lists.",
+        ),
         "schedule": said(TEXT, "Of a job that a schedule has made: its name."),
         "scheduled_for": said(maybe(TIME), "The due time that it is for; null for an operator's run."),
+        "traceparent": said(TEXT, "Of a job that belongs to a trace: the header of its submit, or the span of that."),
+        "tracestate": said(TEXT, "The same."),
         "durability": said(
             {"enum": list(DURABILITIES)}, "In the answer to a submit, where DURABILITY is set: what is confirmed."
         ),
@@ -201,6 +226,15 @@ JOB = shape(
 JOB["properties"] |= {
     "source": said({"enum": ["history"]}, "It is from the record: the queue has forgotten it."),
     "deleted": said(SWITCH, "In the record: somebody has deleted it, so its content is erased."),
+}
+TOLD = {
+    "anyOf": [
+        ref("Job"),
+        said(
+            shape({"id": TEXT, "job_id": TEXT, "status": TEXT}, ("id", "job_id", "status")),
+            "In another system's words.",
+        ),
+    ]
 }
 RESULT = shape({"status": WHOLE, "job": ref("Job"), "error": ref("Problem")}, ("status",))
 RESULTS = shape({"results": listed(ref("Result")), "warnings": listed(TEXT)}, ("results",))
@@ -265,6 +299,20 @@ EXPLANATION = full(
 
 # --------------------------------------------------------------------------------------------------------- operations
 
+CANCEL = shape(
+    {
+        "force": said(
+            {**SWITCH, "default": False},
+            "A running handler is not only asked: it is interrupted, as at its timeout. Of a worker that speaks HTTP the job is taken.",
+        )
+    },
+    additionalProperties=False,
+)
+WHOAMI = full(
+    name=said(maybe(TEXT), "Null where no keys are set."),
+    scope={"enum": [*SCOPES, WORK]},
+    queues=said({"type": ["array", "null"], "items": TEXT}, "Those that there are for it; null for all."),
+)
 RETRY = shape(
     {"payload": {"description": "Another payload for it. Without one it keeps its own."}}, additionalProperties=False
 )
@@ -323,6 +371,7 @@ WORKER = shape(
     {
         **alike(TEXT, "worker", "queue", "host", "version"),
         **alike(WHOLE, "pid", "threads"),
+        "http": said(SWITCH, "True of one that claims over HTTP: it is heard of when it calls."),
         "marks": said(SWITCH, "It marks what it changes, for the record; a worker of an earlier release does not."),
         "lease_s": said(NUMBER, "PROCESSING_TIMEOUT_S of the worker: without a beat for so long, it is dead."),
         "types": listed(TEXT),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from _jobqueue.record.database import Record
@@ -33,7 +34,7 @@ def search(backend: Backend) -> dict[str, Any]:
     if backend.record:
         keys = backend.jobs.ids_under_key(text)
         try:
-            there = backend.record.ask(lambda record: list(_in_record(record, text, keys)))
+            there = backend.record.ask(lambda record: list(_in_record(backend, record, text, keys)))
             known = {each["job"]["job_id"] for each in found if each["job"]}
             found += [each for each in there if not each["job"] or each["job"]["job_id"] not in known]
         except RecordUnavailable:
@@ -60,14 +61,14 @@ def _shown(hit: Hit, text: str) -> dict[str, Any]:
     }
 
 
-def _in_record(record: Record, text: str, keys: list[str]) -> Iterator[dict[str, Any]]:
+def _in_record(backend: Backend, record: Record, text: str, keys: list[str]) -> Iterator[dict[str, Any]]:
     """The same from the record. It does not know unique keys."""
     lists = {"job": [text] if JOB_ID.fullmatch(text) else [], "idempotency_key": keys}
     if _begins_an_id(text):
         lists["job"] += record.starting(text, HITS_MOST)
     for what, ids in lists.items():
         for row in record.some(ids):
-            if not row.deleted:
+            if not row.deleted and backend.shows(row.job.queue):
                 yield {"as": what, "job": recorded(row), "filter": None, "jobs": None, "source": "history"}
     filters = {
         "tag": Filter(tag=text),
@@ -76,7 +77,8 @@ def _in_record(record: Record, text: str, keys: list[str]) -> Iterator[dict[str,
         "type": Filter(type=text),
     }
     for what, wanted in filters.items():
-        if record.has(wanted):
+        ours = [wanted] if backend.queues is None else [replace(wanted, queue=queue) for queue in backend.queues]
+        if any(record.has(each) for each in ours if wanted.queue in (None, each.queue)):
             yield {"as": what, "job": None, "filter": {what: text}, "jobs": None, "source": "history"}
 
 

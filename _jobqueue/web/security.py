@@ -12,9 +12,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from _jobqueue.config import Address, Config
-from _jobqueue.keys import SCOPES
+from _jobqueue.keys import WORK, Key
+from _jobqueue.web.waiting import KEPT
 from jobqueue import JobQueue
 
+KEY = "jobqueue.key"  # in the environ: the Key of the request; None where none is set
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 # On every answer. Pages and their scripts come from here alone, and nobody may frame them.
@@ -78,15 +80,23 @@ class Gate:
         self.keys = config.api_keys
         self.trusted_proxy = config.trusted_proxy
         self.rate_max, self.rate_window_s = config.rate_limit_max, config.rate_limit_window_s
+        self.work_rate_max = config.work_rate_max
         bound = f"[{config.api_host}]" if ":" in config.api_host else config.api_host
         self.hosts = config.allowed_hosts or (*LOOPBACK, bound.lower())
 
-    def check(self, environ: Mapping[str, Any], scope: str) -> dict[str, str]:
+    def check(self, environ: dict[str, Any], scope: str) -> dict[str, str]:
         """Refused, or the headers that tell how often the client may still call."""
         self.check_host(environ)
         self._check_origin(environ)
-        self._check_key(environ.get("HTTP_AUTHORIZATION", ""), scope)
-        return self._count(environ) if environ["REQUEST_METHOD"] == "POST" and self.rate_max else {}
+        environ[KEY] = self._key_of(environ.get("HTTP_AUTHORIZATION", ""), scope)
+        most = self.work_rate_max if scope == WORK else self.rate_max
+        if environ["REQUEST_METHOD"] != "POST" or not most:
+            return {}
+        # A request that has waited is served anew, and counted once.
+        kept = environ.get(KEPT, {})
+        if "counted" not in kept:
+            kept["counted"] = self._count(environ, most, "work:" if scope == WORK else "")
+        return dict(kept["counted"])
 
     def check_host(self, environ: Mapping[str, Any]) -> None:
         """A page of somebody else's whose name points here (DNS rebinding) sends that name."""
@@ -105,28 +115,30 @@ class Gate:
         if foreign or environ.get("HTTP_SEC_FETCH_SITE", "none") not in ("same-origin", "none"):
             raise Refused(403, "foreign_origin", "another site's page may not do this")
 
-    def _check_key(self, header: str, scope: str) -> None:
+    def _key_of(self, header: str, scope: str) -> Key | None:
         if not self.keys:
-            return
+            return None
         kind, _, token = header.partition(" ")
         digest = hashlib.sha256(token.strip().encode("latin-1", "replace")).digest()
         found = [key for key in self.keys if hmac.compare_digest(key.digest, digest)]
         if kind.lower() != "bearer" or not found:
             raise Refused(401, "no_key", "send a valid API key: Authorization: Bearer <key>", WWW_Authenticate="Bearer")
-        if all(SCOPES.index(key.scope) < SCOPES.index(scope) for key in found):
+        good = next((key for key in found if key.may(scope)), None)
+        if good is None:
             raise Refused(403, "scope_too_small", f"this call needs a key with the scope {scope}")
+        return good
 
-    def _count(self, environ: Mapping[str, Any]) -> dict[str, str]:
-        within, left, room_ms = self.jobs.admit(
-            client_of(environ, self.trusted_proxy), self.rate_max, self.rate_window_s * 1000
-        )
+    def _count(self, environ: Mapping[str, Any], most: int, apart: str) -> dict[str, str]:
+        """``apart``: what this limit's clients are counted under, in front of their names."""
+        client = apart + client_of(environ, self.trusted_proxy)
+        within, left, room_ms = self.jobs.admit(client, most, self.rate_window_s * 1000)
         seconds = -(-room_ms // 1000)
         headers = {
-            "RateLimit_Policy": f'"default";q={self.rate_max};w={self.rate_window_s}',
+            "RateLimit_Policy": f'"default";q={most};w={self.rate_window_s}',
             "RateLimit": f'"default";r={left};t={seconds}',
         }
         if not within:
-            detail = f"more than {self.rate_max} requests in {self.rate_window_s} s; try again in {seconds} s"
+            detail = f"more than {most} requests in {self.rate_window_s} s; try again in {seconds} s"
             raise Refused(429, "too_many_requests", detail, Retry_After=str(max(1, seconds)), **headers)
         return headers
 

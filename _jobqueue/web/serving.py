@@ -23,7 +23,7 @@ from _jobqueue.web.framing import frames_too_much, objection
 from _jobqueue.web.room import Room
 from _jobqueue.web.security import HEADERS
 from _jobqueue.web.threads import Threads
-from _jobqueue.web.waiting import KEPT, Asleep
+from _jobqueue.web.waiting import HAS_LEFT, KEPT, Asleep
 
 SEND_BYTES = 2**17  # in the kernel; by itself it would take megabytes of answers for a client that does not read
 ACCEPTED_AT_ONCE, ACCEPT_AGAIN_S, SAY_AGAIN_S = 4, 0.5, 60.0
@@ -69,7 +69,7 @@ class Answer(Task):
 
 class Served(Answer, WSGITask):
     def get_environment(self) -> dict[str, Any]:
-        return {**super().get_environment(), KEPT: self.request.kept}
+        return {**super().get_environment(), KEPT: self.request.kept, HAS_LEFT: self.channel.has_left}
 
 
 class Refusal(Answer, ErrorTask):
@@ -128,6 +128,15 @@ class Channel(HTTPChannel):
             self.server.trigger.pull_trigger(self.go_on)
         elif self.early or self.total_outbufs_len or self.will_close or self.close_when_flushed:
             self.server.wake()
+
+    def has_left(self) -> bool:
+        """Whether the client has closed its connection, as far as can be known. Whoever has sent more is still there."""
+        try:
+            return not self.connected or self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def go_on(self) -> None:
         """With what came behind a request, once its answer has left."""

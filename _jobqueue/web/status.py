@@ -10,6 +10,7 @@ import jobqueue
 from _jobqueue.web import inputs
 from _jobqueue.web import metrics as counts
 from _jobqueue.web.backend import Backend
+from _jobqueue.web.operators import backend_for
 
 HEALTH_S = 1.0  # Redis has this long to answer a probe
 
@@ -17,7 +18,8 @@ HEALTH_S = 1.0  # Redis has this long to answer a probe
 def metrics(backend: Backend) -> dict[str, Any] | str:
     jobs = backend.jobs
     if inputs.wants_text():
-        return counts.as_prometheus(jobs.looks(), backend.overview.types.look(), jobs.server())
+        looks, limited = jobs.looks(), jobs.limits.first_of(jobs.queues())
+        return counts.as_prometheus(looks, backend.overview.types.look(), jobs.server(), limited)
     return counts.as_json(jobs.all_books())
 
 
@@ -26,7 +28,10 @@ def stats(backend: Backend) -> dict[str, Any]:
 
 
 def system(backend: Backend) -> dict[str, Any]:
-    return backend.overview.system(backend.config)
+    found = backend.overview.system(backend.config)
+    if backend.queues is not None:  # the names of other keys tell of other queues
+        found["config"].pop("api_keys", None)
+    return found
 
 
 def health(backend: Backend) -> dict[str, Any]:
@@ -34,7 +39,9 @@ def health(backend: Backend) -> dict[str, Any]:
     backend.probe.ping()
     answer: dict[str, Any] = {"status": "ok", "version": jobqueue.__version__}
     if "verbose" in bottle.request.query:
-        backend.gate.check(bottle.request.environ, "read")
+        environ = bottle.request.environ
+        backend.gate.check(environ, "read")
+        backend = backend_for(backend, environ, {})
         server, queues = backend.probe.server(), backend.probe.queues()
         warnings = [finding["text"] for finding in backend.overview.health(server)]
         del server["warnings"]

@@ -27,7 +27,8 @@ def tally(backend: Backend, tag: str) -> dict[str, Any]:
     total = inputs.whole(given, "total", 0, 0, MAX_TOTAL) if "total" in given else None
     found = backend.jobs.tags.tally(tag, given.get("queue"))
     if wait_s and not found.has_ended(total):
-        backend.waiters.sleep(bottle.request.environ, Wait(tag, given.get("queue"), total), wait_s)
+        only = backend.queues[0] if backend.queues and len(backend.queues) == 1 else None
+        backend.waiters.sleep(bottle.request.environ, Wait(tag, given.get("queue", only), total), wait_s)
     return found.as_dict()
 
 

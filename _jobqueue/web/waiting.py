@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 KEPT = "jobqueue.kept"  # in the environ: a dict that stays with a request however often it is served
+HAS_LEFT = "jobqueue.has_left"  # in the environ: says whether the client has hung up
 STEP_S = 0.05
 
 Key = TypeVar("Key", bound=Hashable)

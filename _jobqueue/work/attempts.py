@@ -9,14 +9,15 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from _jobqueue.context import Context, Interrupted, Relatives, TimedOut, exact
 from _jobqueue.errors import Invalid
-from _jobqueue.job_types import Fail, JobType, Retry
+from _jobqueue.job_types import Fail, JobType, Retry, Snooze
 from _jobqueue.kits import kit_of
 from _jobqueue.logs import running
 from _jobqueue.pieces import result_fields
 from _jobqueue.records import BACKOFF, DELIVERY, NEVER, Claimed, Policy, Settlement
-from _jobqueue.work.family import Family
-from _jobqueue.work.run import Context, Interrupted, Run, TimedOut, exact
+from _jobqueue.work.event_loop import EventLoop
+from _jobqueue.work.run import Run
 
 MAX_TRACEBACK_CHARS = 5000
 _from_json = json.JSONDecoder().decode
@@ -32,10 +33,13 @@ class Attempts:
         types: dict[str, JobType],
         default: Policy,
         max_result_bytes: int,
-        family: Callable[[str], Family] | None = None,
+        family: Callable[[str], Relatives] | None = None,
+        loop: EventLoop | None = None,
     ) -> None:
-        """``family``: how handlers reach the relatives of their jobs."""
-        self._family = family
+        """``family``: how handlers reach the relatives of their jobs; ``loop``: where those run that are async."""
+        self._family, self._loop = family, loop or EventLoop()
+        if any(job_type.is_async for job_type in types.values()):
+            self._loop.start()
         self.types, self._default, self._max_result_bytes = types, default, max_result_bytes
         self.policies = {name: _policy(job_type, default) for name, job_type in types.items()}
         self.kit = kit_of(self.policies)
@@ -54,15 +58,17 @@ class Attempts:
             known = ", ".join(sorted(self.types))
             message = f"no handler for the type {run.job.type!r}; this worker has {known}"
             return _failed(run, "no_handler", message)
-        running.job = run.job
+        running.set(run.job)
         try:
             return run.guard(self._outcome)
         except TimedOut:
             return self.timed_out(run)
         finally:
-            running.job = None
+            running.set(None)
 
     def timed_out(self, run: Run) -> Settlement:
+        if run.forced:
+            return Settlement(run.job.id, run.job.token, "cancelled", fields=run.changes())
         job, policy = run.job, self.policies.get(run.job.type)
         if job.timeout_ms:
             advice = "its timeout_s; submit it with a longer one"
@@ -76,12 +82,13 @@ class Attempts:
     # destructors), and nothing of it may be left when _outcome has returned
 
     def _outcome(self, run: Run) -> Settlement | None:
+        job_type = self.types[run.job.type]
         try:
             try:
                 try:
-                    result = self.types[run.job.type].function(
-                        _from_json(run.job.payload.decode()), Context(run, self._family)
-                    )
+                    result = job_type.function(_from_json(run.job.payload.decode()), Context(run, self._family))
+                    if job_type.is_async:
+                        result = self._loop.run(result, run)
                 finally:
                     if run.is_in_forked_child():
                         os._exit(0)  # a child that the handler forked; it may wait for ever for a lock held at the fork
@@ -123,6 +130,8 @@ def _unsuccessful(run: Run, error: BaseException) -> Settlement | None:
         return _failed(run, "Fail", exact(error), NEVER)
     if isinstance(error, Retry):
         return _asked_again(run, error)
+    if isinstance(error, Snooze):
+        return _snoozed(run, error)
     return _error(run, error, NEVER if _could_not_be_called(error) else BACKOFF)
 
 
@@ -132,6 +141,14 @@ def _asked_again(run: Run, error: Retry) -> Settlement:
     except (TypeError, ValueError) as wrong:  # a subclass may have its own way with `after`
         return _error(run, wrong)
     return _failed(run, "Retry", exact(error), delay_ms)
+
+
+def _snoozed(run: Run, error: Snooze) -> Settlement:
+    try:
+        delay_ms = error.delay_ms()
+    except (TypeError, ValueError) as wrong:  # the same
+        return _error(run, wrong)
+    return Settlement(run.job.id, run.job.token, "snoozed", delay_ms, fields=run.changes())
 
 
 def _could_not_be_called(error: BaseException) -> bool:

@@ -101,7 +101,9 @@ class Beat:
         self.shift.reports.outages[queue].end()
         for run, answer in zip(runs, answers, strict=False):
             if answer != "ok" and not run.stopped_for:
-                run.stopped_for = "cancelled" if answer == "cancel" else "lost"
+                run.stop("lost" if answer == "lost" else "cancelled")
+            if answer == "stop":
+                run.stop_now()
         self._tell_of_reaper(reaper_lives)
 
     def _publish_routes(self) -> None:

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from _jobqueue.context import Context
 from _jobqueue.errors import NotFound, Unavailable
-from _jobqueue.job_types import Fail, JobType, Retry
+from _jobqueue.job_types import Fail, JobType, Retry, Snooze
 from _jobqueue.records import DELIVERY, ENDED, JOB_ID, Job, __version__
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.store.webhooks import Said
 from _jobqueue.webhooks.address import Forbidden, Target, Unresolved, target_of
 from _jobqueue.webhooks.call import CALL_S, Answer, Caller, NoAnswer
 from _jobqueue.webhooks.signing import signature
-from _jobqueue.work.run import Context
 from _jobqueue.work.slot import Slot
 from jobqueue import JobQueue
 
@@ -55,7 +55,7 @@ class Deliveries:
         target = self._target(ctx.job_id)
         said = self._jobs.deliveries.begin(ctx.job_id, target.authority, event["job"], round(1000 * (CALL_S + SPARE_S)))
         if said.busy_ms:
-            raise Retry(f"two calls of {target.host} are being made", after=said.busy_ms / 1000)
+            raise Snooze(said.busy_ms / 1000)  # two calls of that host are being made
         began = time.monotonic()
         try:
             answer = self._call(target, ctx.job_id, body_of(event, said), ctx.attempt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from _jobqueue.errors import NotWithOthers
 from _jobqueue.records import Job, Parent
@@ -33,13 +33,19 @@ class Family:
         return [answer.job for answer in answers if answer.job]
 
 
+class Reads(Protocol):
+    """A JobQueue, or the jobs of a test."""
+
+    def get(self, job_id: str) -> Job: ...
+
+
 class ParentView(Mapping[str, Any]):
     """A job that another has waited for: job_id, status, result and error, as ``GET /jobs/<id>/parents`` tells them. A long result
     is read when it is asked for."""
 
     NAMES = ("job_id", "status", "result", "error")
 
-    def __init__(self, jobs: JobQueue, parent: Parent) -> None:
+    def __init__(self, jobs: Reads, parent: Parent) -> None:
         self._jobs, self._parent = jobs, parent
 
     def __getitem__(self, name: str) -> Any:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from _jobqueue.errors import Unavailable
-from _jobqueue.logs import Log
+from _jobqueue.logs import Log, trace_of
 from _jobqueue.records import Settlement
 from _jobqueue.work.run import Run
 
@@ -21,13 +21,15 @@ class Reports:
     def attempt(self, run: Run, end: Settlement | None) -> None:
         job = run.job
         ms = round((time.monotonic() - run.started) * 1000, 1)
+        about = {"job": job.id, "type": job.type, "attempt": job.attempt, "ms": ms, **trace_of(job)}
         if end is None:
-            self.log("stopped: the job had been taken back", job=job.id, type=job.type, attempt=job.attempt, ms=ms)
+            self.log("stopped: the job had been taken back", **about)
         elif end.outcome == "failed":
-            error = end.message[:500]
-            self.log("failed", job=job.id, type=job.type, attempt=job.attempt, ms=ms, kind=end.kind, error=error)
+            self.log("failed", **about, kind=end.kind, error=end.message[:500])
+        elif end.outcome == "snoozed":
+            self.log("snoozed", **about, for_s=end.delay_ms / 1000)
         elif end.outcome != "done" or self._successes:
-            self.log(end.outcome, job=job.id, type=job.type, attempt=job.attempt, ms=ms)
+            self.log(end.outcome, **about)
 
     def refused(self, ended: list[Settlement], accepted: list[bool]) -> None:
         for settlement, ok in zip(ended, accepted, strict=True):

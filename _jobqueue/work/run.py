@@ -8,14 +8,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
-from _jobqueue.new_job import NewJob
-from _jobqueue.records import Claimed, Job
-from _jobqueue.work.family import Family
-
-LOG_LINES, LOG_LINE_CHARS = 100, 200
+from _jobqueue.context import Interrupted, TimedOut
+from _jobqueue.records import LOG_LINES, Claimed
 
 T = TypeVar("T")
 _NOTHING: Any = object()
@@ -32,12 +29,12 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-class Interrupted(BaseException):
-    """Raised inside a handler by ``ctx.check()``. Not an Exception, so that ``except Exception`` lets it pass."""
+class Task(Protocol):
+    """What an attempt waits for on the event loop."""
 
+    heard: bool  # the loop knows that it shall stop
 
-class TimedOut(Interrupted):
-    """Raised inside a handler at its timeout, by ``ctx.check()`` or between any two of its bytecodes."""
+    def cancel(self) -> None: ...
 
 
 class Run:
@@ -49,8 +46,10 @@ class Run:
     def __init__(self, job: Claimed, timeout_s: float) -> None:
         self.job, self.timeout_s = job, timeout_s
         self.stopped_for: str | None = None  # timeout, cancelled or lost
+        self.task: Task | None = None  # of a handler that is async
         self.started = time.monotonic()
         self.deadline = self.started + timeout_s
+        self.forced = False  # it ends because an operator stops it
         self._process, self._thread = _pid, threading.get_ident()
         self._lock = threading.Lock()  # guards what follows; no code of a handler runs while it is held
         self._inside = self._thrown = False
@@ -82,15 +81,43 @@ class Run:
         """Whether this is a process that the handler has forked, as far as Python knows."""
         return self._process != _pid
 
+    def stop_now(self) -> None:
+        """An operator stops it: the watch interrupts it as if its time were up."""
+        if not self.forced:
+            self.forced, self.deadline = True, min(self.deadline, time.monotonic())
+
     def interrupt(self) -> bool:
         """Stop the attempt at its timeout, from another thread. False when it was interrupted before, or has ended."""
         with self._lock:
             if self._thrown or not self._inside:
                 return False
             self._thrown = True
-            self.stopped_for = "timeout"
+            self.stopped_for = "cancelled" if self.forced else "timeout"
             _throw(self._thread, TimedOut)
-            return True
+        self._cancel_task()
+        return True
+
+    def stop(self, why: str) -> None:
+        """Ask the handler to stop, from another thread: the next ``check`` raises. A task is cancelled."""
+        self.stopped_for = self.stopped_for or why
+        self._cancel_task()
+
+    def wait_for(self, task: Task | None) -> None:
+        """Whom a stop cancels from here on; one that has come before does so now."""
+        self.task = task
+        if self.stopped_for:
+            self._cancel_task()
+
+    def _cancel_task(self) -> None:
+        if task := self.task:
+            task.cancel()
+
+    def check(self) -> None:
+        """Raise when it shall stop."""
+        if self.stopped_for == "timeout":
+            raise TimedOut
+        if self.stopped_for:
+            raise Interrupted
 
     def show(self, fraction: float, note: str) -> None:
         shown = json.dumps({"fraction": fraction, "note": note})
@@ -111,57 +138,6 @@ class Run:
         with self._lock:
             changed, self._changed = self._changed or {}, None
         return [part.encode(errors="replace") for pair in changed.items() for part in pair]
-
-
-class Context:
-    """What a handler can ask and tell about its job. Only the handler holds it, so it dies before the attempt ends."""
-
-    def __init__(self, run: Run, family: Callable[[str], Family] | None = None) -> None:
-        """``family``: how to reach the relatives of a job, where there is a queue."""
-        self.job_id, self.attempt = run.job.id, run.job.attempt
-        self._run, self._reach = run, family
-        self._known: Family | None = None
-
-    def progress(self, fraction: float, note: str = "") -> None:
-        """Show how far the job is, 0 to 1. Stored with the next beat."""
-        self._run.show(min(1.0, max(0.0, float(fraction))), exact(note)[:LOG_LINE_CHARS])
-
-    def log(self, text: str) -> None:
-        """Add a line to the job's log (the last 100 are kept). Stored with the next beat."""
-        self._run.add_line(" ".join(exact(text).splitlines())[:LOG_LINE_CHARS])
-
-    def parents(self) -> dict[str, Any]:
-        """What has become of the jobs that this one waited for: by name, or else by id, each with ``job_id``, ``status``,
-        ``result`` and ``error``."""
-        return dict(self._family().parents())
-
-    def submit(self, type: str, payload: Any = None, *, key: str = "", **options: Any) -> Job:
-        """Submit a job, once: the same call of a later attempt gives the same job. ``key`` tells those apart that have the same
-        type and payload, else their order does. ``options`` are those of NewJob."""
-        return self._family().submit([NewJob(type, payload, **options)], key)[0]
-
-    def submit_many(self, jobs: Sequence[NewJob], *, key: str = "") -> list[Job]:
-        """The same for several, which may wait for each other."""
-        return self._family().submit(jobs, key)
-
-    def _family(self) -> Family:
-        if self._known is None:
-            if self._reach is None:
-                raise RuntimeError("there is no queue here")
-            self._known = self._reach(self.job_id)
-        return self._known
-
-    def check(self) -> None:
-        """Raise when the job was cancelled, has timed out or was taken back; return at once otherwise."""
-        if self._run.stopped_for == "timeout":
-            raise TimedOut
-        if self._run.stopped_for:
-            raise Interrupted
-
-
-def exact(value: object) -> str:
-    """Its text as a plain str: one of a subclass would bring code of the handler to whoever reads it later."""
-    return "".join((str(value),))
 
 
 def _throw(thread_id: int, exception: type[BaseException] | None) -> None:

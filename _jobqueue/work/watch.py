@@ -64,7 +64,7 @@ class Watch:
             return
         hung = sum(each.abandoned and not each.future.done() for each in self.shift.slots)
         self._log.warning(
-            "a handler does not yield after its timeout; its thread is lost",
+            f"a handler does not yield {'when it is stopped' if run.forced else 'after its timeout'}; its thread is lost",
             job=run.job.id,
             type=run.job.type,
             lost=hung,
@@ -72,6 +72,9 @@ class Watch:
         late = self.shift.attempts.timed_out(run)
         self.shift.reports.attempt(run, late)
         self.start_slot(slot.queue, [*ended, late])
+        if run.task and not run.task.heard:
+            self._log.warning("an async handler blocks the event loop: leaving, so that a new worker starts afresh")
+            self.end(1)
         if hung >= self.spare:
             self._log.warning("too many handlers hang: leaving, so that a new worker starts afresh")
             self.end(1)

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import redis
 
 from tests.faults.proxy import APPLIED, BEFORE, Strike
+from tests.faults.rows_of_http_workers import add_http_workers
 from tests.faults.stage import LEASE_S, Actor, Stage, Verdict
 from tests.harness import Server
 
@@ -135,7 +139,10 @@ def run(seconds: float, seed: int, fsync: str = "always") -> tuple[Verdict, Scen
     Redis syncs each write: with everysec it may keep writes to itself while the disk is busy, and lose them when it is
     killed; here only our own losses count."""
     stage = Stage(seed, server=Server("--appendfsync", fsync))
+    folder = Path(tempfile.mkdtemp(prefix="jobqueue-http-"))
     try:
+        (folder / "counts").touch()
+        add_http_workers(stage, folder / "counts")
         scene = Scene(stage)
         stage.producer.start()
         until = time.monotonic() + seconds
@@ -152,6 +159,7 @@ def run(seconds: float, seed: int, fsync: str = "always") -> tuple[Verdict, Scen
         return verdict, scene
     finally:
         stage.close()
+        shutil.rmtree(folder)
 
 
 def main() -> int:

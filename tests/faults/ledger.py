@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jobqueue import Fail, handler
+from jobqueue import Fail, Snooze, handler
 
 VARIABLE = "LEDGER"
 
@@ -83,7 +83,7 @@ def _write(what: str, ctx: Any) -> None:
 @handler("noted.twice", max_attempts=2, backoff=0.2)
 def noted(payload: Any, ctx: Any) -> Any:
     """Takes ``payload["s"]`` seconds, and until the file ``payload["gate"]`` exists; fails its first ``payload["fails"]``
-    attempts, for good if that is ``"always"``."""
+    attempts, for good if that is ``"always"``; until the file ``payload["snoozed"]`` exists, makes it and snoozes."""
     _write("start", ctx)
     while "gate" in payload and not os.path.exists(payload["gate"]):
         time.sleep(0.01)
@@ -93,6 +93,9 @@ def noted(payload: Any, ctx: Any) -> Any:
         time.sleep(min(left, 0.05))
         ctx.check()
     _write("end", ctx)
+    if "snoozed" in payload and not os.path.exists(payload["snoozed"]):
+        open(payload["snoozed"], "w").close()
+        raise Snooze(0.2)
     fails = payload.get("fails", 0)
     if fails == "always":
         raise Fail("as it was told to")

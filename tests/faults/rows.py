@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-from tests.faults import rows_of_data, rows_of_network, rows_of_processes, rows_of_redis, rows_of_types
+from tests.faults import (
+    rows_of_data,
+    rows_of_http_workers,
+    rows_of_limits,
+    rows_of_network,
+    rows_of_processes,
+    rows_of_redis,
+    rows_of_types,
+)
 from tests.faults.row import ADDED, Row
 
 __all__ = ["ROWS"]
@@ -16,5 +24,13 @@ def _number(row: Row) -> tuple[int, str]:
     return int(found[1]), found[2]
 
 
-_ROOMS = rows_of_processes, rows_of_network, rows_of_redis, rows_of_data, rows_of_types  # each adds its rows
+_ROOMS = (
+    rows_of_processes,
+    rows_of_network,
+    rows_of_redis,
+    rows_of_data,
+    rows_of_types,
+    rows_of_http_workers,
+    rows_of_limits,
+)  # each adds its rows
 ROWS = {row.name: row for row in sorted(ADDED, key=_number)}

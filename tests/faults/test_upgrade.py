@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from jobqueue import JobQueue
 from tests.faults.ledger import Ledger
@@ -190,4 +191,20 @@ def test_nothing_waits_for_a_job_while_a_program_of_the_release_before_would_tel
         site.starts(kind, "new")
     child = site.system.submit({}, type="noted", after=[parent])
     site.system.ends(child)
+    site.ends(queue)
+
+
+def test_nothing_is_limited_while_a_program_of_the_release_before_would_not_obey(site: Site, queue: JobQueue) -> None:
+    site.starts("api", "new")
+    site.system.api_url = site.url
+    at = f"{site.url}/queues/default/limits/tenant:7"
+    for kind in ("worker", "reaper"):
+        refused = requests.put(at, json={"max_running": 1}, timeout=30)
+        assert (refused.status_code, refused.json()["code"]) == (409, "old_worker")
+        refused = site.system.post("/jobs", {"type": "noted", "payload": {}, "limits": ["tenant:7"]})
+        assert (refused.status_code, refused.json()["code"]) == (409, "old_worker")
+        site.starts(kind, "new")
+    assert requests.put(at, json={"max_running": 1}, timeout=30).status_code == 201
+    for _ in range(2):
+        site.system.submit({}, type="noted", limits=["tenant:7"])
     site.ends(queue)

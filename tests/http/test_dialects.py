@@ -54,12 +54,17 @@ def problem(answer: requests.Response, status: int = 422) -> list[str]:
 
 def runs_to_its_end(system: System, job_id: str, status: str) -> dict[str, Any]:
     def look() -> str:
-        if (seen := str(system.job(job_id)["status"])) == "scheduled":
+        if (seen := str(ours(system, job_id)["status"])) == "scheduled":
             system.post(f"/jobs/{job_id}/run")
         return seen
 
     eventually(look, equals=status, within_s=20)
-    return system.job(job_id)
+    return ours(system, job_id)
+
+
+def ours(system: System, job_id: str) -> dict[str, Any]:
+    """The job in our words, whoever has submitted it."""
+    return system.job(f"{job_id}?words=canonical")
 
 
 # ------------------------------------------------------------------------------------------- a reliable Redis queue
@@ -225,7 +230,78 @@ def test_a_task_is_submitted_by_its_name(shop: System) -> None:
     answer = created(send(shop, "/submit", '{"task": "my-job-name"}'))
     assert answer == {"status": "queued", "task": "my-job-name", "id": answer["id"]}
     assert re.fullmatch(UUID, answer["id"])
-    assert shop.ends(answer["id"])["result"] == {"task": "my-job-name"}
+    assert shop.ends(f"{answer['id']}?words=canonical")["result"] == {"task": "my-job-name"}
+
+
+POLLS = """
+import json, sys, time, urllib.request
+base, task = sys.argv[1:]
+def call(path, body=None):
+    sent = urllib.request.Request(base + path, body and json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return json.load(urllib.request.urlopen(sent, timeout=30))
+job = call("/submit", {"task": task})
+deadline = time.time() + 60
+while job["status"] not in ("completed", "failed") and time.time() < deadline:
+    assert job["status"] in ("queued", "processing"), job
+    time.sleep(0.02)
+    job = call("/jobs/" + job["id"])
+print(json.dumps(job))
+"""
+
+
+def test_a_client_of_theirs_polls_until_its_job_is_completed_or_failed(shop: System) -> None:
+    seen = {}
+    for task in ("my-job-name", "fail"):
+        command = [sys.executable, "-c", POLLS, shop.api_url, task]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=90)
+        assert ran.returncode == 0, ran.stderr
+        seen[task] = json.loads(ran.stdout)
+    good, bad = seen["my-job-name"], seen["fail"]
+    assert (good["status"], good["task"], good["result"]) == ("completed", "my-job-name", {"task": "my-job-name"})
+    assert good["created_at"] <= good["completed_at"] and not {"error", "failed_at"} & good.keys()
+    assert (bad["status"], bad["task"]) == ("failed", "fail") and "always fails" in bad["error"]
+    assert bad["created_at"] <= bad["failed_at"] and not {"result", "completed_at"} & bad.keys()
+    for job in (good, bad):
+        assert re.fullmatch(UUID, job["id"]) and job["job_id"] == job["id"]
+        assert (job["type"], job["queue"], job["attempts"]) == (
+            "task",
+            "default",
+            {"completed": 1, "failed": 4}[job["status"]],
+        )
+
+
+def test_its_words_are_told_where_its_clients_look_and_nowhere_else(shop: System) -> None:
+    shop.post("/jobs", {"payload": 1, "queue": "default"})
+    shop.post("/queues/default/types/task/pause")
+    try:
+        job_id = created(send(shop, "/submit", '{"task": "later"}'))["id"]
+        theirs, canonical = shop.job(job_id), ours(shop, job_id)
+        assert (theirs["id"], theirs["status"], theirs["task"]) == (job_id, "queued", "later")
+        assert not {"result", "error"} & theirs.keys()
+        assert canonical.items() >= {"job_id": job_id, "status": "queued", "result": None}.items()
+        assert not {"id", "task", "words"} & canonical.keys()
+        assert shop.get(f"/jobs/{job_id}/explain").json()["job"].keys() == canonical.keys()
+        assert shop.post(f"/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+        cancelled = shop.job(job_id)
+        assert (cancelled["status"], cancelled["error"]) == ("failed", "cancelled") and cancelled["failed_at"]
+        assert ours(shop, job_id)["status"] == "cancelled"
+        assert shop.post(f"/jobs/{job_id}/retry", {"payload": [1]}).json()["status"] == "queued"
+        assert (shop.job(job_id)["status"], shop.job(job_id)["task"]) == ("queued", None)
+        [listed] = [job for job in shop.get("/jobs?type=task").json()["jobs"] if job["job_id"] == job_id]
+        assert listed.keys() == canonical.keys()
+    finally:
+        shop.post("/queues/default/types/task/resume")
+    assert problem(shop.get(f"/jobs/{job_id}?words=theirs")) == ["/words"]
+
+
+def test_each_status_has_its_word_there(shop: System) -> None:
+    words = [dialects.TASK_WORDS.get(status, status) for status in STATUSES]
+    assert words == ["queued", "queued", "queued", "processing", "completed", "failed", "failed"]
+
+
+def test_the_same_task_submitted_by_our_call_is_told_in_our_words(shop: System) -> None:
+    job_id = shop.submit({"task": "mine"}, type="task")
+    assert shop.ends(job_id)["job_id"] == job_id and "id" not in shop.job(job_id)
 
 
 def test_the_task_named_fail_becomes_a_dead_letter_after_three_retries(shop: System) -> None:

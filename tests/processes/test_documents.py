@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import jobqueue
 from _jobqueue.keys import parse_keys
+from _jobqueue.web import dialects, routes
 from tests.harness import EMBEDDED, ROOT, System
 
 README = (ROOT / "README.md").read_text()
@@ -50,6 +53,17 @@ def test_the_jobs_that_are_shown_have_the_fields_of_a_job(system: System) -> Non
     assert len(shown) == 2 and all(job.keys() == fields for job in shown)
 
 
+def test_what_the_page_on_handlers_shows_is_a_test_that_passes(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.+?)```", (ROOT / "docs/handlers.md").read_text(), re.DOTALL)
+    assert [name for name, _ in blocks] == ["my_jobs.py", "test_my_jobs.py"]
+    for name, text in blocks:
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_jobs.py"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "REDIS_URL": "redis://127.0.0.1:1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout
+
+
 def test_redis_md_has_every_key_and_no_other() -> None:
     table = (jobqueue.__doc__ or "").split("and some belong to no queue")[0]
     names = re.findall(r"^    (\S.*?) +(?:hash|list|set|string|zset) ", table, re.MULTILINE)
@@ -63,3 +77,19 @@ def test_links_between_documents_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / link.replace("http://localhost:8000/", "docs")).exists(), (page.name, link)
+
+
+def test_what_others_are_told_to_ask_is_there() -> None:
+    """docs/coming-from.md: the services, keys and calls in the column `here`."""
+    lines = (ROOT / "docs/coming-from.md").read_text().splitlines()
+    here = "\n".join(line.split("|")[-2] for line in lines if line.startswith("|"))
+    calls = "\n".join(line for line in lines if "`GET" in line or "`POST" in line)
+    compose = (ROOT / "docker-compose.yml").read_text()
+    for names in re.findall(r"docker compose logs -f (\w+)`, `… (\w+)`", here):
+        assert all(f"\n  {name}:\n" in compose for name in names), names
+    keys = (ROOT / "docs/redis.md").read_text()
+    for key in re.findall(r"jq:\{default\}:(\w+)", here):
+        assert f"`{key}" in keys or f"{key}`" in keys, key
+    described = {(route.method, route.path) for room in (routes, dialects) for route in room.ROUTES}
+    for method, path in re.findall(r"`(GET|POST) (/[\w/<>-]*)", calls):
+        assert (method, path.replace("<id>", "<job_id>")) in described, path

@@ -112,7 +112,7 @@ def test_commands_are_lists_so_that_no_shell_keeps_a_signal_back(compose: dict[s
     assert re.search(r"^CMD \[", dockerfile, re.MULTILINE)
     assert "STOPSIGNAL SIGTERM" in dockerfile
     for program in PROGRAMS:
-        assert compose["services"][program]["command"] == ["python", f"{program}.py"]
+        assert compose["services"][program]["command"] == ["python", f"/app/{program}.py"]
 
 
 def test_a_worker_is_given_more_time_to_stop_than_it_takes(compose: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ def test_every_service_tells_whether_it_is_well(compose: dict[str, Any]) -> None
     services = compose["services"]
     assert all(service["healthcheck"]["test"][0] == "CMD" for service in services.values())
     for program in ("worker", "reaper", "history"):
-        assert services[program]["healthcheck"]["test"] == ["CMD", "python", f"{program}.py", "--check"]
+        assert services[program]["healthcheck"]["test"] == ["CMD", "python", f"/app/{program}.py", "--check"]
 
 
 def test_workers_can_be_scaled(compose: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from pathlib import Path
@@ -21,22 +22,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 REFUSED = {
-    "async": (
-        "from jobqueue import handler\n@handler('a')\nasync def f(p, c): ...",
-        "the handler f of the type 'a' cannot work: it is async def; make it a def, in which asyncio.run(...) can run what "
-        "is async (mine.py, line 2)",
-    ),
     "a generator": (
         "from jobqueue import handler\n@handler('a')\ndef f(p, c): yield 1",
         "it is a generator (it has a yield); return the result instead (mine.py, line 2)",
     ),
     "an async generator": (
         "from jobqueue import handler\n@handler('a')\nasync def f(p, c): yield 1",
-        "it is async def",
-    ),
-    "an object that is called": (
-        "from jobqueue import handler\nclass A:\n    async def __call__(self, p, c): ...\nf = handler('a')(A())",
-        "the handler f of the type 'a' cannot work: it is async def",
+        "it is a generator (it has a yield); return the result instead (mine.py, line 2)",
     ),
     "one argument": (
         "from jobqueue import handler\n@handler('a')\ndef f(payload): ...",
@@ -97,7 +89,22 @@ ACCEPTED = {
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_whatever_takes_a_payload_and_a_context_is_accepted(here: Path, case: str) -> None:
     (here / "mine.py").write_text(f"from jobqueue import handler\n{ACCEPTED[case]}\nf = handler('a')(f)")
-    assert load_handlers("mine.py")["a"].function("payload", None) == 1
+    job_type = load_handlers("mine.py")["a"]
+    assert job_type.function("payload", None) == 1 and not job_type.is_async
+
+
+ASYNC = {
+    "async": "async def f(payload, ctx): return 1",
+    "an object that is called": "class A:\n    async def __call__(self, payload, ctx): return 1\nf = A()",
+    "a partial": "import functools\nasync def g(more, payload, ctx): return more\nf = functools.partial(g, 1)",
+}
+
+
+@pytest.mark.parametrize("case", ASYNC)
+def test_what_is_to_be_awaited_is_known_as_such(here: Path, case: str) -> None:
+    (here / "mine.py").write_text(f"from jobqueue import handler\n{ASYNC[case]}\nf = handler('a')(f)")
+    job_type = load_handlers("mine")["a"]
+    assert job_type.is_async and asyncio.run(job_type.function("payload", None)) == 1
 
 
 def test_a_module_may_hold_objects_that_answer_to_no_question(here: Path) -> None:

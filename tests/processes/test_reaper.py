@@ -172,11 +172,12 @@ class FakeQueue:
 
 class FakeTransaction:
     spared: ClassVar[list[bool]] = []  # whether each tick spared jobs that nobody handles
-    unhandled, given_up, left, vague_tag = (), 0, False, ""
+    unhandled, given_up, left, vague_tag, expired, looked = (), 0, False, "", (), 0
 
     def __init__(self, reaped: list[Expired]) -> None:
         self.reaped, self.outcomes = reaped, list[str]()
 
+    def expire(self, limit: int) -> None: ...
     def promote(self, limit: int, lease_ms: int) -> None: ...
     def trim(self, status: str, older_than_ms: int, limit: int) -> None: ...
 

@@ -79,4 +79,4 @@ def test_names_are_changed_in_a_queue_that_has_no_room_left(queue: JobQueue, mon
 def test_mistakes_are_told_in_sentences(server: Server, tmp_path: Path) -> None:
     assert "schedules.json: the file: not valid JSON" in apply(server, tmp_path, "").stderr
     away = apply(server, tmp_path, {"queue": "q", "schedules": {}}, "--redis-url", "redis://127.0.0.1:1/0")
-    assert away.returncode == 2 and away.stderr.startswith("cannot apply schedules: Redis does not answer")
+    assert away.returncode == 75 and away.stderr.startswith("cannot apply schedules: Redis does not answer")

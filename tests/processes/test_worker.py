@@ -757,11 +757,15 @@ def test_a_handler_says_which_queue_its_jobs_go_to(queue, system, tmp_path):
     (tmp_path / "video.py").write_text(
         "from jobqueue import handler\n@handler('video', queue='cpu')\ndef video(payload, ctx):\n    return 'cut'\n"
     )
-    system.start("worker.py", "--handlers", "video", "--queues", "cpu", cwd=tmp_path).says("ready")
+    worker = system.start("worker.py", "--handlers", "video", "--queues", "cpu", cwd=tmp_path)
+    worker.says("ready")
     eventually(lambda: system.server.client.hget("jq:types", "video"), equals="cpu")
     eventually(lambda: JobQueue(system.url).submit("video").queue, equals="cpu")
     job = JobQueue(system.url).submit("video")
     assert (job.queue, ends(queue, job.id).result) == ("cpu", "cut")
+    assert "does not serve" not in worker.log
+    beside = system.start("worker.py", "--handlers", "video", cwd=tmp_path)
+    beside.says("go to queues that this worker does not serve (--queues) types={'video': 'cpu'}")
 
 
 def test_burst_empties_every_queue_that_it_serves(queue, odd):

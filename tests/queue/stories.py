@@ -173,7 +173,7 @@ class Stories(RuleBasedStateMachine):
     # -- rules
 
     fates = st.sampled_from(["ok", "ok", "ok", "lost", "late"])
-    outcomes = st.sampled_from(["done", "done", "failed", "cancelled", "released", "forgotten"])
+    outcomes = st.sampled_from(["done", "done", "failed", "cancelled", "released", "snoozed", "forgotten"])
     delays = st.sampled_from([BACKOFF, IN_PLACE, NEVER, 0, 5000])
     numbers = st.integers(0, 99)
 
@@ -458,7 +458,8 @@ class Stories(RuleBasedStateMachine):
         for (job_id, epoch), tokens in self.starts.items():
             job = self.hash(job_id)
             if job and job.get("retry", "") == epoch:
-                assert len(tokens) <= int(job.get("attempts", 0)) <= int(job["max_attempts"])
+                attempts, snoozes = int(job.get("attempts", 0)), int(job.get("snoozes", 0))
+                assert len(tokens) <= attempts + snoozes and attempts <= int(job["max_attempts"])
 
     @invariant()
     def no_job_is_lost(self) -> None:

@@ -82,8 +82,14 @@ class Story:
             and job["type"] in types
             and job["type"] not in self.paused
             and job_id not in gone
+            and not self.is_late(job)
         ]
         return sorted(good, key=lambda job_id: float(jobs[job_id]["score"]))
+
+    def is_late(self, job: dict[str, str]) -> bool:
+        """It has not started, and must not any more."""
+        started = job.get("attempts", "0") != "0" or "snoozes" in job
+        return not started and int(job.get("expires", self.now + 1)) <= self.now
 
     def judge(self, jobs: Hashes, worker: Worker, want: int, got: Sequence[str]) -> None:
         again = [job_id for job_id in got if jobs[job_id].get("attempts", "0") != "0"]
@@ -92,8 +98,22 @@ class Story:
             best = self.allowed(jobs, worker.types, got[:number])
             assert best[:1] == [job_id], (want, got, number, best)
         left = self.allowed(jobs, worker.types, got)
-        if len(got) < want and not again and not worker.talk.more and left:
+        if (
+            len(got) < want
+            and not again
+            and not worker.talk.more
+            and left
+            and not (got and self.is_last(jobs[got[-1]]))
+        ):
             assert got and jobs[left[0]].get("attempts", "0") != "0", ("there was more", want, got, left)
+        self.claimed(worker, jobs, got)
+
+    def is_last(self, job: dict[str, str]) -> bool:
+        """A claim gives nothing behind it."""
+        return False
+
+    def claimed(self, worker: Worker, jobs: Hashes, got: Sequence[str]) -> None:
+        """Called after each claim that was right."""
 
     def bell(self, worker: Worker) -> int:
         return int(self.redis.llen(f"{Q}bell:{worker.talk.kit}"))
@@ -106,14 +126,7 @@ class Story:
         in_queue = dict(self.redis.zrange(f"{Q}queue", 0, -1, withscores=True))
         queued = {job_id: float(job["score"]) for job_id, job in jobs.items() if job["status"] == "queued"}
         assert not in_queue.keys() & held.keys() and in_queue | held == queued
-        lanes: dict[str, dict[str, float]] = defaultdict(dict)
-        for job_id, score in held.items():
-            lanes[jobs[job_id]["type"]][job_id] = score
-        for name, members in lanes.items():
-            assert dict(self.redis.zrange(f"{Q}lane:{name}", 0, -1, withscores=True)) == members
-        heads = {name: min(members.values()) for name, members in lanes.items() if name not in self.paused}
-        assert dict(self.redis.zrange(f"{Q}lanes", 0, -1, withscores=True)) == heads
-        assert not held or self.redis.hget(f"{Q}meta", "gates") == "1"
+        self.lanes_are_right(jobs, held)
         for types in KITS:
             worker = next((each for each in self.workers if each.types == types), None)
             if worker and self.allowed(jobs, types, ()):
@@ -122,6 +135,16 @@ class Story:
         if order:
             at = self.random.randrange(len(order))
             assert self.queue.get(order[at]).position == at + 1
+
+    def lanes_are_right(self, jobs: Hashes, held: dict[str, float]) -> None:
+        lanes: dict[str, dict[str, float]] = defaultdict(dict)
+        for job_id, score in held.items():
+            lanes[jobs[job_id]["type"]][job_id] = score
+        for name, members in lanes.items():
+            assert dict(self.redis.zrange(f"{Q}lane:{name}", 0, -1, withscores=True)) == members
+        heads = {name: min(members.values()) for name, members in lanes.items() if name not in self.paused}
+        assert dict(self.redis.zrange(f"{Q}lanes", 0, -1, withscores=True)) == heads
+        assert not held or self.redis.hget(f"{Q}meta", "gates") == "1"
 
     # -- steps
 
@@ -139,16 +162,20 @@ class Story:
 
     def submits(self) -> None:
         new = [
-            NewJob(
-                STRANGE if self.random.random() < 0.1 else self.random.choice(TYPES),
+            self.new_job(
+                type=STRANGE if self.random.random() < 0.1 else self.random.choice(TYPES),
                 priority=self.random.choice([1, 5, 5, 9]),
                 delay_s=self.random.choice([None, None, None, None, 3]),
+                expires_s=self.random.choice([None, None, None, 4, 20]),
                 max_attempts=3,
                 backoff_s=1,
             )
             for _ in range(self.random.choice([1, 1, 1, 5]))
         ]
         self.ids += [answer.job.id for answer in self.queue.submit_many(new) if answer.job]
+
+    def new_job(self, **options: Any) -> NewJob:
+        return NewJob(**options)
 
     def claims(self) -> None:
         worker = self.random.choice(self.workers)
@@ -166,7 +193,7 @@ class Story:
 
     def ended(self, worker: Worker) -> list[Settlement]:
         ends = [("done", 0), ("done", 0), ("failed", BACKOFF), ("failed", IN_PLACE), ("failed", NEVER), ("released", 0)]
-        outcomes = [(job, *self.random.choice([*ends, ("cancelled", 0)])) for job in worker.running]
+        outcomes = [(job, *self.random.choice([*ends, ("cancelled", 0), ("snoozed", 500)])) for job in worker.running]
         return [Settlement(job.id, job.token, outcome, delay, "Boom", "boom") for job, outcome, delay in outcomes]
 
     def exchange(self, worker: Worker, ended: Sequence[Settlement], want: int) -> None:
@@ -195,6 +222,8 @@ class Story:
 
     def recover(self, expired: Any) -> None:
         recover(self.queue, expired, 100, {})
+        waiting = [job for job in self.hashes().values() if job["status"] in ("queued", "scheduled")]
+        assert not any(self.is_late(job) for job in waiting), "it waits in vain"
 
     def reaps(self) -> None:
         self.recover(self.queue.recovery.expired("default", 100)[1])
@@ -259,7 +288,7 @@ class Story:
         self.ticks()
         self.look()
         kept = {key.removeprefix(Q).split(":")[0] for key in self.redis.scan_iter(f"{Q}*", 1000)}
-        assert not kept & {"held", "lane", "lanes", "pauses"}
+        assert not kept & {"held", "lane", "lanes", "pauses", "expires"}
         assert self.redis.hget(f"{Q}meta", "gates") is None
 
 
@@ -311,10 +340,13 @@ MUTANTS = {
     "queue before lanes": ("exchange.lua", "tonumber(waiting[at + 1]) < least", "true"),
     "no bell for what is left": ("exchange.lua", "if claimed or requeued then", "if requeued then"),
     "no bell for what is given back": ("exchange.lua", "not requeued and (", "("),
+    "starts too late": ("exchange.lua", "if expired then queued = false end", ""),
+    "given back and never looked at": ("parts/failures.lua", "may_start_until(job.id, job.expires)", ""),
+    "nobody cancels": ("expire.lua", "if #ids == 0 then return { 0 } end", "if true then return { 0 } end"),
     "not alone": ("exchange.lua", "if again or n + 1 == want or bytes", "if n + 1 == want or bytes"),
     "head not refreshed by a claim": (
         "parts/claims.lua",
-        "for job_type in pairs(passed) do refresh_lane(job_type) end",
+        "for job_type in pairs(passed) do refresh_lane(job_type, true) end",
         "",
     ),
     "lane not left": ("parts/claims.lua", "call('ZREM', key('lane:' .. job_type), unpack(ids))", ""),
@@ -324,9 +356,17 @@ MUTANTS = {
         "horizon = math.huge",
     ),
     "rings for few lanes": ("parts/prelude.lua", "work = work or #heads == LOOK", "work = work or false"),
-    "head not refreshed by a cancel": ("parts/parked.lua", "== 1 then refresh_lane(each) end", "== 1 then break end"),
+    "head not refreshed by a cancel": (
+        "parts/parked.lua",
+        "== 1 then held = refresh_lane(each) end",
+        "== 1 then break end",
+    ),
     "paused lane stays open": ("parts/lanes.lua", "and call('SISMEMBER', key('pauses'), job_type) == 0", ""),
-    "flag cleared too early": ("tidy.lua", "if gates and call('EXISTS', key('held'), key('pauses')) == 0", "if gates"),
+    "flag cleared too early": (
+        "tidy.lua",
+        "key('held'), key('pauses')) == 0 then",
+        "key('held'), key('pauses')) >= 0 then",
+    ),
     "flag not set": ("parts/claims.lua", "if next(parked) then call('HSET', key('meta'), 'gates', '1') end", ""),
     "no bell at a submit": ("submit.lua", "ring(meta)", ""),
     "no bell for the lanes": ("parts/prelude.lua", "if not work and meta[2] then", "if false then"),

@@ -202,7 +202,10 @@ class Story:
             waiting = any(
                 parent in parents and before.status[child] == "blocked" for child, parents in before.open.items()
             )
-            readers = {before.status.get(child) for child in before.closed[parent]} - {None, "done", "cancelled"}
+            children = [
+                child for child in before.closed[parent] if now.status.get(child) != "cancelled"
+            ]  # it expired first
+            readers = {before.status.get(child) for child in children} - {None, "done", "cancelled"}
             assert waiting or not readers, (parent, "was trimmed, and children may read it", readers)
 
     @staticmethod
@@ -261,6 +264,7 @@ class Story:
             "max_attempts": pick([1, 2]),
             "backoff_s": 1,
             "delay_s": pick([None, None, None, 3]),
+            "expires_s": pick([None, None, None, None, 5]),
             "unique_key": pick([None, None, None, f"u{pick([1, 2, 3])}"]),
             "when": pick(["done", "done", "ended"]),
             "tags": pick([(), ("x",), ("x", "y")]),
@@ -334,7 +338,7 @@ class Story:
 
     def works(self) -> None:
         worker, ends = self.random.choice(self.workers), [("done", 0)] * 4 + [("failed", BACKOFF), ("failed", IN_PLACE)]
-        ends += [("failed", NEVER), ("released", 0), ("cancelled", 0)]
+        ends += [("failed", NEVER), ("released", 0), ("cancelled", 0), ("snoozed", 500)]
         ended = []
         for job in worker.running:
             outcome, delay = self.random.choice(ends)
@@ -410,7 +414,7 @@ class Story:
         assert self.queue.check("default") == []
         self.rests(lambda: not self.last.status and not self.last.owed, 20_000)
         kept = {key.removeprefix(Q).split(":")[0] for key in self.redis.scan_iter(f"{Q}*", 1000)}
-        assert not kept & {"then", "after", "ends", "blocked", "stuck", "unique", "tag", "tally"}, kept
+        assert not kept & {"then", "after", "ends", "blocked", "stuck", "unique", "tag", "tally", "expires"}, kept
         assert self.queue.books("default").missing == 0
 
     def rests(self, rested: Callable[[], bool], step_ms: int) -> None:

@@ -32,11 +32,14 @@ INDEX_WRITES = {
     ("parts/ends.lua", "call('ZADD', key(status), unpack(list))"): "writes what `ended` has gathered",
     ("repair.lua", "call('ZADD', key(index), score, job.id)"): "puts an id back into the index that its hash names",
     ("trim.lua", "call('ZADD', key(index), unpack(read))"): "stays where it stands, to be looked at later",
+    ("rung.lua", "call('ZADD', prefix .. 'kits', now, kit)"): "kits, of several queues",
+    ("rung.lua", "call('ZADD', prefix .. 'workers', 'XX', now, ARGV[i])"): "workers, of several queues",
 }
 REMOVALS = {
     ("parts/leases.lua", "call('ZREM', key('leases'), unpack(ids))"): "`left_processing` itself",
     ("reap.lua", "call('ZREM', key('leases'), unpack(stale))"): "stale ids: their hashes are not in processing",
     ("lower.lua", "call('ZREM', key('leases'), id)"): "the next line writes the lease again, with an earlier end",
+    ("stop.lua", "call('ZREM', key('leases'), id)"): "the same",
     ("repair.lua", "call('ZREM', key(index), job.id)"): "the branch before it has the leases",
     ("delete.lua", "call('ZREM', key(INDEX[answers[i]] or 'failed'), id)"): "any status but processing",
     ("retry.lua", "call('ZREM', key(job.status), job.id)"): "failed or cancelled",
@@ -149,7 +152,8 @@ def test_indexes_of_ended_jobs_are_written_in_one_place() -> None:
         "counted",
         "schedules",
     }
-    elsewhere |= {"blocked", "then:", "ends", "stuck"}
+    elsewhere |= {"blocked", "then:", "ends", "stuck", "expires"}
+    elsewhere |= {"limited", "shut", "group:", "groups:"}
     elsewhere |= {"unsaved"}  # of the record, which no transition reads
     added = [call for call in calls() if call.command == "ZADD" and call.key not in elsewhere]
     assert found(*added) == INDEX_WRITES.keys()
@@ -165,7 +169,7 @@ def test_no_other_command_could_end_a_job() -> None:
     renamed = [(call.file, *call.arguments[1:]) for call in calls() if call.command == "RENAME"]
     assert renamed == [("parts/erase.lua", "key('job:' .. id)", "key('gone:' .. id)")]
     set_once = {(call.key, call.arguments[2]) for call in calls() if call.command == "HSETNX"}
-    assert set_once == {("slots", "slot"), ("job:", "'cancel'")}
+    assert set_once == {("slots", "slot"), ("job:", "'cancel'"), ("types", "ARGV[i]"), ("meta", "'gates'")}
     assert all(call.arguments[0].startswith("'") or call.file == "page.lua" for call in calls()), "computed commands"
 
 
@@ -202,7 +206,12 @@ def test_script_names_the_parts_that_it_needs_and_no_other(script: str) -> None:
 
 
 def test_script_that_stands_in_another_brings_its_parts() -> None:
-    assert {script: called(script) for script in SCRIPTS if called(script)} == {"fire": ["submit"]}
+    assert {script: called(script) for script in SCRIPTS if called(script)} == {
+        "claim": ["exchange"],
+        "finish": ["exchange"],
+        "fire": ["submit"],
+        "operate": ["cancel", "retry", "run"],
+    }
     text = Script("fire").text
     for part in {*needs("submit"), *needs("fire")}:
         assert text.count(PARTS[part]) == 1

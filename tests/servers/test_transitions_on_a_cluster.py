@@ -11,10 +11,14 @@ from tests.faults.proxy import Answer, Proxy, Rule
 from tests.harness import Cluster, Server
 from tests.queue.test_bad_redis import *  # noqa: F403
 from tests.queue.test_claims import *  # noqa: F403
+from tests.queue.test_expiry import *  # noqa: F403
+from tests.queue.test_flow_fates import *  # noqa: F403
+from tests.queue.test_flows import *  # noqa: F403
 from tests.queue.test_leases import *  # noqa: F403
 from tests.queue.test_operators import *  # noqa: F403
 from tests.queue.test_schedules import *  # noqa: F403
 from tests.queue.test_settlements import *  # noqa: F403
+from tests.queue.test_snooze import *  # noqa: F403
 
 pytestmark = [pytest.mark.long(0.1), pytest.mark.usefixtures("in_the_end_all_is_well")]
 

@@ -67,9 +67,9 @@ local function lanes_for(kit)
     for job_type, lane in pairs(parked) do
       call('ZADD', key('held'), unpack(lane))
       call('ZADD', key('lane:' .. job_type), unpack(lane))
-      refresh_lane(job_type)
+      refresh_lane(job_type, true)
     end
-    for job_type in pairs(passed) do refresh_lane(job_type) end
+    for job_type in pairs(passed) do refresh_lane(job_type, true) end
     if next(parked) then call('HSET', key('meta'), 'gates', '1') end
   end
 

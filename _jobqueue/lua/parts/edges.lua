@@ -17,7 +17,7 @@ local function tell_children(owed, now, finish, changed, tagged)
 
   -- Its last edge is closed. delay: as a submit says it, see submit.lua.
   local function release(job)
-    local due = tonumber(job.delay)
+    local due, until_ms = tonumber(job.delay), job.expires_ms and digits(now + job.expires_ms)
     if due and string.byte(job.delay) == 43 then due = now + due end
     changed[job.id] = true
     if job.tallied then tagged[job.id] = true end
@@ -29,6 +29,11 @@ local function tell_children(owed, now, finish, changed, tagged)
       call('HSET', key('job:' .. job.id), 'status', 'queued', 'due', now_text)
       call('ZADD', key('queue'), job.score, job.id)
       told.queued = true
+    end
+    if until_ms then -- see parts/expiry.lua
+      call('HSET', key('job:' .. job.id), 'expires', until_ms)
+      call('ZADD', key('expires'), until_ms, job.id)
+      call('HSET', key('meta'), 'expires', '1')
     end
   end
 
@@ -45,9 +50,10 @@ local function tell_children(owed, now, finish, changed, tagged)
   end
 
   local function child_of(id)
-    local f = call('HMGET', key('job:' .. id), 'status', 'born', 'also', 'score', 'delay', 'errors', 'attempts', 'tallied')
+    local f = call('HMGET', key('job:' .. id), 'status', 'born', 'also', 'score', 'delay', 'errors', 'attempts', 'tallied',
+      'expires_ms')
     return { id = id, status = f[1], born = f[2], also = f[3] or nil, score = f[4], delay = f[5], errors = f[6], attempts = f[7],
-      tallied = f[8] }
+      tallied = f[8], expires_ms = f[9] }
   end
 
   -- verdict: 'satisfied'; 'cancelled', which leaves the edge open: both may be retried; 'gone', which closes it.

@@ -41,6 +41,7 @@ local function write_ends(now, changed, more)
   local told = OWED and tell_children(OWED, now, ended, changed, TAGGED)
   if HOOKED then
     local made = write_deliveries(HOOKED, now, changed)
+    HOOKED = nil
     count('submitted', made, now)
     count('webhooks', made, now)
     told = { queued = true, left = told and told.left }

@@ -18,7 +18,11 @@ local function erase(id, job, now, how, told)
     OWED[#OWED + 1] = id
   end
   if job.also and string.find(job.also, 'd', 1, true) then note_delivery(id, 'done') end -- whatever it was
-  if job.also and string.find(job.also, 'p', 1, true) then call('DEL', key('after:' .. id)) end
+  if job.also and string.find(job.also, 'p', 1, true) then
+    local more = told and how == 'trimmed' and call('LRANGE', key('after:' .. id), 0, -1) or {}
+    if #more > 0 then call('HSET', key('job:' .. id), 'after:', table.concat(more, '\n')) end
+    call('DEL', key('after:' .. id))
+  end
   if told and how == 'trimmed' then
     call('RENAME', key('job:' .. id), key('gone:' .. id))
   elseif told then

@@ -6,13 +6,16 @@ local IN_PLACE = -1 -- a delay in ms: none, and the job keeps its place
 -- A job with a `failure` = {delay, kind, message, fields} has failed: it waits for its next attempt or becomes a dead letter, as
 -- its numbers max_attempts, backoff_ms, max_backoff_ms and jitter decide. delay: ms, or IN_PLACE, BACKOFF, AGAIN (the backoff, but
 -- this was no error), NEVER (no further attempt); fields: fields and values for its hash, or nil; cancelled: true for an attempt
--- that stopped because it was asked to. A job without a failure never started: it keeps its place, and the attempt does not count.
--- A job that was asked to cancel is cancelled in either case.
+-- that stopped because it was asked to. A job with a `snooze` = {delay in ms, fields} is put off, and the attempt does not count.
+-- A job with neither never started: it keeps its place, and the attempt does not count. A job that was asked to cancel is
+-- cancelled in any case.
 -- The inner functions are made only when this one is called: most calls of a script need none.
 local function retry_or_bury(jobs, now)
   local AGAIN, NEVER, BACKOFF, MAX_DELAY_MS, ERRORS_KEPT = -4, -3, -2, 31536000000, 100
+  local SNOOZES_MOST = 10000
   local REASONS = { -- jobqueue.FAILURES; every kind that a handler has made up counts as 'error': counters have few names
-    timeout = true, lease_expired = true, interrupted = true, dropped = true, no_handler = true, bad_result = true
+    timeout = true, lease_expired = true, interrupted = true, dropped = true, no_handler = true, bad_result = true,
+    too_many_snoozes = true
   }
   local now_text = digits(now)
 
@@ -34,6 +37,7 @@ local function retry_or_bury(jobs, now)
     local attempts = digits(job.attempts - 1)
     if job.cancel then return ended(job, 'cancelled', now_text, 'attempts', attempts) end
     tally('released')
+    if job.expires and attempts == '0' and not job.snoozes then may_start_until(job.id, job.expires) end
     return queue_again(job, 'attempts', attempts)
   end
 
@@ -73,8 +77,29 @@ local function retry_or_bury(jobs, now)
     return schedule(job, digits(now + math.min(delay, MAX_DELAY_MS)), unpack(fields))
   end
 
+  local function put_off(job, delay, fields)
+    local number = (tonumber(job.snoozes) or 0) + 1
+    if job.cancel then
+      return fail(job, { kind = 'cancelled', message = 'it was asked to stop, and snoozed', cancelled = true, fields = fields })
+    end
+    if number > SNOOZES_MOST then
+      local message = 'its handler has snoozed ' .. SNOOZES_MOST .. ' times'
+      return fail(job, { delay = NEVER, kind = 'too_many_snoozes', message = message, fields = fields })
+    end
+    tally('snoozed')
+    local counts = { 'attempts', digits(job.attempts - 1), 'snoozes', digits(number), 'snoozed', now_text }
+    call('HSET', key('job:' .. job.id), unpack(counts))
+    return schedule(job, digits(now + math.min(delay, MAX_DELAY_MS)), unpack(fields))
+  end
+
   for _, job in ipairs(jobs) do
-    if job.status == 'processing' then job.status = job.failure and fail(job, job.failure) or release(job) end
+    if job.status == 'processing' then
+      if job.snooze then
+        job.status = put_off(job, job.snooze.delay, job.snooze.fields)
+      else
+        job.status = job.failure and fail(job, job.failure) or release(job)
+      end
+    end
     if job.tallied then TAGGED[job.id] = true end
   end
 end

@@ -4,9 +4,13 @@
 
 local DEFAULT_TYPE = 'echo' -- of a job whose hash names none
 
--- To be called when a lane has changed.
-local function refresh_lane(job_type)
+-- To be called when a lane has changed. `plain`: the queue uses no limits (parts/limits.lua), where a type has more lanes, which
+-- have the first of their scores in groups:<type>, and may itself be shut.
+local function refresh_lane(job_type, plain)
   local head = call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')
+  local other = plain and {} or call('ZRANGE', key('groups:' .. job_type), 0, 0, 'WITHSCORES')
+  if other[1] and not (head[1] and tonumber(head[2]) <= tonumber(other[2])) then head = other end
+  if not plain and call('ZSCORE', key('shut'), 'type:' .. job_type) then head = {} end
   if head[1] and call('SISMEMBER', key('pauses'), job_type) == 0 then
     call('ZADD', key('lanes'), head[2], job_type)
   else

@@ -8,14 +8,21 @@ end
 
 -- Takes jobs out of `processing`: every way out leads through here, before the new status is written. ZREM comes first: a full
 -- Redis allows it as a first write. `slot`: its list is left to the caller; the lists of other slots lose these jobs here.
--- `refuse_late`: the tokens go too. A settle keeps them, because a repeat of it is answered alike.
+-- `refuse_late`: the tokens go too. A settle keeps them, because a repeat of it is answered alike. A lease is the permit of a job
+-- under limits, so that goes back here. Returns whether somebody who waited for one may start, and the
+-- functions of parts/limits.lua where it has made them.
 local function left_processing(jobs, slot, refuse_late)
-  local ids = {}
+  local ids, opened, room = {}, false, nil
   for i, job in ipairs(jobs) do ids[i] = job.id end
   call('ZREM', key('leases'), unpack(ids))
   for _, job in ipairs(jobs) do
     local holder = job.token and slot_of(job.token)
     if holder and holder ~= slot then call('LREM', key('processing:' .. holder), 0, job.id) end
     if refuse_late then call('HDEL', key('job:' .. job.id), 'token') end
+    for _, name in ipairs(job.also and string.find(job.also, '[ly]') and return_permits(job.id, job.also) or {}) do
+      room = room or limits_room(refresh_lane)
+      opened = room.open(name) or opened
+    end
   end
+  return opened, room
 end

@@ -50,11 +50,13 @@ local function note_delivery(id, what)
 end
 
 -- While a queue is paused only deliveries are given out: the one of these that is the next for a kit, or nil. It has left the
--- queue, or its lane. `refresh_lane`: of parts/lanes.lua.
-local function next_delivery(kit, now, refresh_lane)
+-- queue, or its lane. `refresh_lane`: of parts/lanes.lua; `room`: of parts/limits.lua where the queue uses limits, else false.
+local function next_delivery(kit, now, refresh_lane, room)
   local LOOK, TYPE, call = 250, 'jobqueue.webhook', redis.call -- some of those it looks at are not promoted yet
   local function key(name) return KEYS[1] .. name end
   if not call('ZSCORE', key('kit:' .. kit), TYPE) or call('SISMEMBER', key('pauses'), TYPE) == 1 then return nil end
+  local names = room and room.names_of(TYPE, false)
+  if room and room.shut_until(names[1], now, true, names) then return nil end
   for _, id in ipairs(call('ZRANGEBYSCORE', key('deliveries'), 0, string.format('%.0f', now), 'LIMIT', 0, LOOK)) do
     if call('HGET', key('job:' .. id), 'status') == 'queued' then
       if call('ZREM', key('queue'), id) == 0 then
@@ -62,6 +64,9 @@ local function next_delivery(kit, now, refresh_lane)
         call('ZREM', key('lane:' .. TYPE), id)
         refresh_lane(TYPE)
       end
+      local _, rooms = nil, nil
+      if room then _, rooms = room.take(id, names, now, call('HGET', key('job:' .. id), 'also')) end
+      if rooms then call('HSET', key('job:' .. id), 'also', rooms) end
       return id
     end
   end

@@ -30,6 +30,7 @@ const VIEWS = {
   queues: ['Queues', queues],
   types: ['Types'],
   schedules: ['Schedules'],
+  limits: ['Limits'],
   workers: ['Workers', workers],
   create: ['Create', create],
   system: ['System', system],

@@ -7,7 +7,7 @@ import { bar, button, empty, facts, link, loading, panel, pre, short, status } f
 import { FROM, reason } from './statuses.js';
 import { visible } from './visible.js';
 import { DELIVERY, webhookPanel } from './webhooks.js';
-import { between, inQueues, span, when } from './words.js';
+import { between, inQueues, number, span, when } from './words.js';
 
 const CONFIRMATIONS = {
   delete: { title: 'Delete this job?', warning: 'It cannot be undone.', ok: 'Delete the job' },
@@ -15,6 +15,11 @@ const CONFIRMATIONS = {
     title: 'Cancel this job?',
     warning: 'If it runs, its handler is asked to stop.',
     ok: 'Cancel the job',
+  },
+  stop: {
+    title: 'Stop this job now?',
+    warning: 'Its handler is interrupted wherever it is, as at its timeout.',
+    ok: 'Stop the job',
   },
 };
 
@@ -28,7 +33,7 @@ export function job(app, id) {
   const path = `/jobs/${encodeURIComponent(id)}`;
 
   async function act(action) {
-    if (!FROM[action].includes(found?.job.status) || (found.job.source && action !== 'delete')) {
+    if (!FROM[action]?.includes(found?.job.status) || (found.job.source && action !== 'delete')) {
       return;
     }
     if (CONFIRMATIONS[action] && !(await isWanted(action))) {
@@ -39,6 +44,13 @@ export function job(app, id) {
       app.go('#/jobs');
     } else {
       await call('POST', `${path}/${action}`);
+      app.refresh();
+    }
+  }
+
+  async function stopNow() {
+    if (await isWanted('stop')) {
+      await call('POST', `${path}/cancel`, '{"force":true}');
       app.refresh();
     }
   }
@@ -99,6 +111,7 @@ export function job(app, id) {
       does('retry', 'Retry with another payload…', retryAnew),
       does('run', 'Run now'),
       does('cancel', 'Cancel'),
+      job.status === 'processing' && does('cancel', 'Stop now', stopNow),
       button('Copy as curl', () => copy(command, 'Command'), 'plain', { key: 'curl' }),
       does('delete', 'Delete'),
     );
@@ -169,12 +182,20 @@ function factsOf(job) {
     ['Timeout', span(job.timeout_s * 1000)],
     ['Created', when(job.created_at)],
     job.run_at && ['Due', when(job.run_at)],
+    job.limits && ['Limits', job.limits.join(', ')],
+    job.expires_s && ['To start within', timeToStart(job)],
+    job.cancel_requested_at && ['Asked to stop', when(job.cancel_requested_at)],
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
     job.scheduled_for && ['Scheduled for', when(job.scheduled_for)],
     tags.length > 0 && ['Tags', tags],
     job.webhook && ['Webhook', h('code', visible(job.webhook))],
+    job.traceparent && ['Trace', h('code', job.traceparent)],
     job.after && [job.type === DELIVERY ? 'Tells of' : 'Waits for', waitsFor(job)],
   ]);
+}
+
+function timeToStart({ expires_s, expires_at }) {
+  return [span(expires_s * 1000), expires_at && [' · until ', when(expires_at)]];
 }
 
 function errorPanel(error) {
@@ -191,19 +212,56 @@ function textPanel(title, text, ...before) {
 
 // --- what happened
 
+// Kinds of errors of jobs that did not start.
+const NO_ATTEMPT = { expired: 'Not started in time', parent_gone: 'Waited in vain' };
+
 function steps(job) {
   let before = job.created_at;
   const waited = (from) => from >= before && `waited ${between(before, from)} · `;
   const failures = job.errors.map((error) => {
+    if (NO_ATTEMPT[error.kind]) {
+      before = error.at;
+      return step('cancelled', NO_ATTEMPT[error.kind], error.at, h('em', reason(error)));
+    }
     const ran = [waited(error.started_at), 'ran ', between(error.started_at, error.at)];
     before = error.at;
     const more = [ran, by(error.worker), h('em', reason(error))];
-    return step('failed', `Attempt ${error.attempt} failed`, error.at, more);
+    return {
+      at: error.at,
+      step: step('failed', `Attempt ${error.attempt} failed`, error.at, more),
+    };
   });
-  if (job.attempts < 2 && job.run_at > before) {
+  if (job.snoozes) {
+    const earlier = job.errors.filter((error) => error.at <= job.snoozed_at).length;
+    failures.splice(earlier, 0, snoozeStep(job));
+  }
+  if ((job.attempts < 2 || job.snoozes) && job.run_at > before) {
     before = job.run_at; // when it was due, or retried by hand
   }
-  return [step('queued', 'Submitted', job.created_at), failures, lastStep(job, before, waited)];
+  const happened = [...failures, ...(job.actions ?? []).map(action)];
+  happened.sort((one, other) => (one.at < other.at ? -1 : 1)); // the same order where they are equal
+  return [
+    step('queued', 'Submitted', job.created_at),
+    happened.map((each) => each.step),
+    lastStep(job, before, waited),
+  ];
+}
+
+const ACTIONS = {
+  cancel: ['cancelled', 'Asked to cancel'],
+  stop: ['cancelled', 'Stopped'],
+  retry: ['queued', 'Retried'],
+  run: ['queued', 'Run by hand'],
+};
+
+function action({ at, action, by }) {
+  const [name, title] = ACTIONS[action];
+  return { at, step: step(name, `${title} by ${visible(by ?? 'an operator')}`, at) };
+}
+
+function snoozeStep({ snoozes, snoozed_at, worker }) {
+  const times = snoozes === 1 ? 'Snoozed' : `Snoozed ${number(snoozes)} times, last`;
+  return step('scheduled', times, snoozed_at, by(worker));
 }
 
 function lastStep(job, before, waited) {

@@ -1,5 +1,6 @@
 // The workers: which live, and what they run.
 import { h } from './dom.js';
+import { visible } from './visible.js';
 import { bar, empty, facts, jobLink, link, panel, pre, status, table } from './parts.js';
 import { plural, span, when } from './words.js';
 
@@ -18,8 +19,8 @@ export function workers(app) {
 }
 
 function card(each) {
-  const { worker, queue, host, pid, lost, threads, running } = each;
-  const name = `${queue} on ${host}:${pid}`;
+  const { worker, queue, host, pid, lost, threads, running, http } = each;
+  const name = http ? `${queue} over HTTP from ${host}` : `${queue} on ${host}:${pid}`;
   return panel(
     `${worker} ${queue}`, // one worker may serve several queues
     [name, lost ? status('failed', 'beat lost') : status('done', 'alive')],
@@ -29,7 +30,7 @@ function card(each) {
       `${running.length} of ${plural(threads, 'thread')} busy`,
     ),
     facts([
-      ['Version', each.version],
+      http ? ['Name', visible(worker)] : ['Version', each.version],
       ['Last beat', when(each.last_beat_at)],
     ]),
     h(

@@ -1,0 +1,91 @@
+"""The verbs that look after the data: check, migrate, and schedules apply."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from _jobqueue.commands import show
+from _jobqueue.commands.backend import FAILED, OK, USAGE, Backend
+from _jobqueue.commands.direct import OnRedis
+from _jobqueue.commands.queues import name
+from _jobqueue.errors import Invalid
+from _jobqueue.store.schedule_files import apply
+
+
+def add(verbs: Any, actions: Any, common: argparse.ArgumentParser, on_redis: argparse.ArgumentParser) -> None:
+    """``actions``: those of schedules. ``common``: flags of every verb, ``on_redis``: those of one that needs Redis itself."""
+    check = verbs.add_parser("check", parents=[common], help="say whether every invariant holds and the books balance")
+    check.add_argument("--repair", action="store_true", help="put right what can be; not over --url")
+    check.add_argument("--queue", action="append", type=name, help="only this queue (again for more)")
+    check.set_defaults(do=_check, doing="check")
+
+    migrate = verbs.add_parser("migrate", parents=[on_redis], help="bring the data to the format of another release")
+    migrate.add_argument("--to", type=int, required=True, choices=[1], help="1: of the release before")
+    migrate.add_argument("--queue", action="append", type=name, help="only this queue (again for more)")
+    migrate.set_defaults(do=_migrate, doing="migrate")
+
+    file = actions.add_parser("apply", parents=[common], help="make a queue's schedules equal a file's")
+    file.add_argument("file", help='JSON: {"queue": name, "schedules": {name: ...}}; - for standard input')
+    file.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    file.set_defaults(do=_apply, doing="apply schedules")
+
+
+def _check(backend: Backend, options: argparse.Namespace) -> int:
+    """0 and one line when all is well, else 1 and a line for each violation."""
+    there = backend.queues()
+    names = options.queue or list(there)
+    if options.repair:
+        assert isinstance(backend, OnRedis)
+        found = {queue: backend.jobs.check(queue, repair=True) for queue in names}
+    else:
+        found = {queue: backend.check(queue) for queue in names}
+    wrong = [line for lines in found.values() for line in lines]
+    if options.json:
+        show.say(show.to_json({"queues": found, "jobs": sum(there.get(queue, 0) for queue in names)}))
+        return FAILED if wrong else OK
+    for line in wrong:
+        show.say(line + ("  (repaired where possible; check again)" if options.repair else ""))
+    if not wrong:
+        jobs = sum(there.get(queue, 0) for queue in names)
+        show.say(f"ok: {jobs} jobs in {len(names)} queues, every invariant holds and the books balance")
+    return FAILED if wrong else OK
+
+
+def _migrate(backend: OnRedis, options: argparse.Namespace) -> int:
+    """0 when the release before can go on; 1 while workers of this one would park jobs again, or jobs are blocked."""
+    living = 0
+    for queue in options.queue or backend.jobs.queues():
+        moved, workers, blocked = backend.jobs.migrate(queue)
+        living += workers + blocked
+        show.say(f"{queue}: {moved} parked jobs are back in the queue")
+        if workers:
+            show.say(f"{queue}: workers of this release still serve it and park jobs again: stop them and repeat this")
+        if blocked:
+            show.say(f"{queue}: {blocked} jobs wait for others: let them end or cancel them, and repeat this")
+    return FAILED if living else OK
+
+
+def _apply(backend: Backend, options: argparse.Namespace) -> int:
+    """0 when the file's schedules are the queue's (or would be); 1 for a file that is wrong: nothing has changed."""
+    file = options.file
+    try:
+        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        changes = apply(backend.plans, text, _silent if options.json else show.say, dry_run=options.dry_run)
+    except OSError as error:
+        show.warn(f"jobqueue.py: {file}: {error.strerror}")
+        return USAGE
+    except Invalid as error:
+        for pointer, detail in error.problems:
+            show.warn(f"{file}: {pointer or 'the file'}: {detail}")
+        return FAILED
+    said = "1 change" if changes == 1 else f"{changes} changes"
+    said += ", if this were no dry run" if options.dry_run else ""
+    show.answer({"changes": changes, "dry_run": options.dry_run}, options.json, said)
+    return OK
+
+
+def _silent(line: str) -> None:
+    pass

@@ -1,0 +1,93 @@
+"""The queues in Redis itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from _jobqueue.commands.backend import Members
+from _jobqueue.records import ENDED, SAME, Filter
+from _jobqueue.rfc3339 import moment
+from jobqueue import JobQueue, NewJob
+
+LOOK_S = 0.1  # between two looks at a job that is waited for
+
+
+class OnRedis:
+    """What the HTTP API does, without it."""
+
+    named_by = "--redis-url"
+
+    def __init__(self, jobs: JobQueue, where: str) -> None:
+        """``where``: the address of Redis without its password."""
+        self.jobs, self.where = jobs, where
+        self.plans = jobs.schedules
+        self._pause = threading.Event()  # never set
+
+    def submit(self, job: Members, key: str | None) -> Members:
+        stored = self.jobs.submit_one(NewJob.of_json(job), key)
+        assert stored.job is not None
+        return stored.job.as_dict()
+
+    def get(self, job_id: str) -> Members:
+        return self.jobs.get(job_id).as_dict()
+
+    def wait(self, job_id: str, wait_s: float) -> Members:
+        deadline, seen = time.monotonic() + wait_s, dict[str, str]()
+        job = self.jobs.get(job_id)
+        while job.status not in ENDED and time.monotonic() < deadline:
+            if self.jobs.ended([job_id], seen):
+                break
+            self._pause.wait(LOOK_S)
+        return self.get(job_id)
+
+    def page(self, wanted: dict[str, str], limit: int, cursor: str | None) -> Members:
+        given: dict[str, Any] = {name: text for name, text in wanted.items() if name not in ("since", "until")}
+        for name in wanted.keys() - given.keys():
+            given[f"{name}_ms"] = moment(wanted[name], name)
+        page = self.jobs.page(Filter(**given), limit=limit, cursor=cursor)
+        return {"jobs": [job.as_dict() for job in page.jobs], "total": page.total, "next_cursor": page.cursor}
+
+    def act(self, action: str, job_id: str, body: Members | None) -> Members:
+        if action == "retry":
+            self.jobs.retry(job_id, (body or {}).get("payload", SAME))
+        else:
+            {"cancel": self.jobs.cancel, "run": self.jobs.run_now}[action](job_id)
+        return self.get(job_id)
+
+    def delete(self, job_id: str) -> None:
+        self.jobs.delete(job_id)
+
+    def pause(self, queue: str, job_type: str | None, paused: bool) -> Members:
+        if job_type is None:
+            self.jobs.pause(queue, paused)
+        else:
+            self.jobs.pause_type(queue, job_type, paused)
+        books = self.jobs.books(queue)
+        return {"queue": queue, "paused": books.paused, "paused_types": books.paused_types, "jobs": books.sizes}
+
+    def queues(self) -> dict[str, int]:
+        return {queue: sum(books.sizes.values()) for queue, books in self.jobs.all_books().items()}
+
+    def check(self, queue: str) -> list[str]:
+        return self.jobs.check(queue)
+
+    def schedules(self, queue: str | None) -> list[Members]:
+        names = [queue] if queue else self.jobs.queues()
+        return [
+            self.jobs.schedules.get(each, name).as_dict()
+            for each in sorted(names)
+            for name in self.jobs.schedules.names(each)
+        ]
+
+    def schedule(self, action: str, queue: str, name: str) -> Members:
+        schedules = self.jobs.schedules
+        if action == "delete":
+            schedules.delete(queue, name)
+            return {}
+        if action == "run":
+            return self.get(schedules.run(queue, name)[0])
+        if action == "get":
+            return schedules.get(queue, name).as_dict()
+        return schedules.pause(queue, name, action == "pause").as_dict()

@@ -1,0 +1,266 @@
+-- Limits: how many jobs that name one may run at once, and how many may start in a time. Keys:
+--   limits, patterns    hash: name, or one that ends in *, -> '<max_running or 0> <starts or 0> <per_s or 0> <c while it counts, or ->'
+--   counting            hash: a definition that still counts what runs -> cursor of its walk over `leases`
+--   limited             zset: names that are defined, or run or wait, all at score 0
+--   permits:<name>      set: ids in `processing` under it. `also` of a job's hash has an l when it may hold permits
+--   starts:<name>       list: when the last claims under it were made, the latest first
+--   shut                zset: names that somebody waits for -> when they open by time, inf when an end opens them
+-- A parked job that names limits stands in lane:<type> <its limits>. Such a lane stands under one limit, that which last was found
+-- shut, else the first: `under` (hash) says which, group:<type> <name> has the first scores of its lanes. groups:<type> has the
+-- first score of each group whose limit is not in `shut`; waits:<name> (set) the types of its groups. So a limit opens and shuts
+-- in as many steps as there are types that wait for it, however many jobs and lanes. The limit of a type itself is type:<type>:
+-- while it is in `shut`, the type is not in `lanes`.
+
+-- Takes back the permits that a job has held which leaves `processing`, whatever is defined by now. Returns the names among them that
+-- somebody waits for, or nil. `also`: of its hash. It uses no local of the file.
+local function return_permits(id, also)
+  local call, f, waited_for = redis.call, redis.call('HMGET', KEYS[1] .. 'job:' .. id, 'limits', 'type'), nil
+  local names = string.find(also, 'l', 1, true) and f[1] or ''
+  if string.find(also, 'y', 1, true) then names = names .. ' type:' .. (f[2] or 'echo') end
+  for name in string.gmatch(names, '%S+') do
+    if call('SREM', KEYS[1] .. 'permits:' .. name, id) == 1 and call('ZSCORE', KEYS[1] .. 'shut', name) then
+      waited_for = waited_for or {}
+      waited_for[#waited_for + 1] = name
+    end
+  end
+  return waited_for
+end
+
+-- Returns functions, in a table; some are made when they are first needed. The outer one uses no local of the file: who does not call
+-- it pays nothing for them. `refresh_lane`: of parts/lanes.lua.
+local function limits_room(refresh_lane)
+  local call, room, known, patterns = redis.call, { changed = false }, {}, nil
+  local function key(name) return KEYS[1] .. name end
+  room.key = key
+
+  -- The names that hold a job back: that of its type, then its own. `limits`: separated by blanks, or false.
+  function room.names_of(job_type, limits)
+    local names = { 'type:' .. job_type }
+    if limits then
+      for name in string.gmatch(limits, '%S+') do names[#names + 1] = name end
+    end
+    return names
+  end
+
+  -- What limits a name: {max, starts, per_ms, counting, by: the definition's own name}, or false. The exact definition counts, else
+  -- that of the longest pattern. `more`: names that will be asked for.
+  function room.definition(asked, more)
+    if known[asked] ~= nil then return known[asked] end
+    local names = more or { asked }
+    for i, text in ipairs(call('HMGET', key('limits'), ' ', unpack(names))) do
+      local name, by = names[i - 1], names[i - 1]
+      if i == 1 then
+        patterns = patterns or text and {} -- the field ' ' says that there are some
+        local flat = text and not next(patterns) and call('HGETALL', key('patterns')) or {}
+        for at = 1, #flat, 2 do patterns[flat[at]] = flat[at + 1] end
+      elseif known[name] == nil then
+        for length = not text and patterns and #name or -1, 0, -1 do
+          by = string.sub(name, 1, length) .. '*'
+          text = patterns[by]
+          if text then break end
+        end
+        local max, starts, per_s, state = string.match(text or '', '^(%d+) (%d+) (%d+) (%S+)$')
+        known[name] = max and { max = tonumber(max), starts = tonumber(starts), per_ms = per_s * 1000, counting = state == 'c', by = by }
+          or false
+      end
+    end
+    return known[asked]
+  end
+
+  -- Nil while a name lets somebody in; else when it will, by time, or math.huge. `write`: puts right what a clock that went back
+  -- has left in the future. `more`: names that will be asked for.
+  function room.shut_until(name, now, write, more)
+    local limit = room.definition(name, more)
+    if not limit then return nil end
+    if limit.counting then return math.huge end
+    if limit.max > 0 then
+      limit.running = call('SCARD', key('permits:' .. name))
+      if limit.running >= limit.max then return math.huge end
+    end
+    local first = limit.starts > 0 and call('LINDEX', key('starts:' .. name), limit.starts - 1)
+    if not first or first + limit.per_ms < now then return nil end
+    if write and tonumber(call('LINDEX', key('starts:' .. name), 0)) > now then
+      local times = call('LRANGE', key('starts:' .. name), 0, -1)
+      for i, time in ipairs(times) do
+        if tonumber(time) <= now then break end
+        call('LSET', key('starts:' .. name), i - 1, string.format('%.0f', now))
+      end
+    end
+    return math.min(first, now) + limit.per_ms + 1
+  end
+
+  -- The job runs under all of these names that are defined. Returns whether there is one, and what `also` of its hash is to be where
+  -- that is not what it is: else nil.
+  function room.take(id, names, now, also)
+    local any, rooms = false, also or ''
+    for i, name in ipairs(names) do
+      local limit = known[name]
+      if limit then
+        local room_of_it = i == 1 and 'y' or 'l'
+        any = true
+        if not string.find(rooms, room_of_it, 1, true) then rooms = rooms .. room_of_it end
+        if limit.by ~= name and (limit.running or 0) == 0 then call('ZADD', key('limited'), 0, name) end
+        call('SADD', key('permits:' .. name), id)
+        local full = limit.max > 0 and limit.running + 1 >= limit.max
+        if limit.starts > 0 then
+          full = call('LPUSH', key('starts:' .. name), string.format('%.0f', now)) >= limit.starts or full
+          call('LTRIM', key('starts:' .. name), 0, limit.starts - 1)
+          call('PEXPIRE', key('starts:' .. name), limit.per_ms + 1000)
+        end
+        if full and room.is_waited_for(name) then -- who waits is not to be called for nothing
+          local at = room.shut_until(name, now)
+          if at then room.shut(name, at) end
+        end
+      end
+    end
+    return any, rooms ~= (also or '') and rooms or nil
+  end
+
+  -- What only they need whose limits are shut, or somebody waits for.
+  local function add_rest()
+    -- To be called when what waits aside of a type has changed. Notes that in room.changed.
+    function room.refresh(job_type)
+      room.changed = true
+      refresh_lane(job_type)
+    end
+
+    -- To be called when a group has changed.
+    function room.refresh_group(job_type, name)
+      local group = job_type .. ' ' .. name
+      local head = call('ZRANGE', key('group:' .. group), 0, 0, 'WITHSCORES')[2]
+      if not head then call('SREM', key('waits:' .. name), job_type) end
+      if head and not call('ZSCORE', key('shut'), name) then
+        call('ZADD', key('groups:' .. job_type), head, name)
+      else
+        call('ZREM', key('groups:' .. job_type), name)
+      end
+      room.refresh(job_type)
+    end
+
+    local function refresh_all(name)
+      local job_type = string.match(name, '^type:(.*)$')
+      if job_type then return room.refresh(job_type) end
+      for _, waiting in ipairs(call('SMEMBERS', key('waits:' .. name))) do room.refresh_group(waiting, name) end
+    end
+
+    function room.shut(name, at)
+      call('ZADD', key('limited'), 0, name)
+      if call('ZADD', key('shut'), at == math.huge and 'inf' or string.format('%.0f', at), name) == 1 then refresh_all(name) end
+    end
+
+    -- Lets in who waits for a name; false when nobody did. The next claim that meets it shut shuts it again.
+    function room.open(name)
+      if call('ZREM', key('shut'), name) == 0 then return false end
+      refresh_all(name)
+      return true
+    end
+
+    -- Queued jobs of one type and the same limits, which are not in `queue` any more, wait aside. `jobs`: score, id ... `name`: the limit
+    -- of their own that is shut, or nil: it is for their type.
+    function room.park(jobs, job_type, limits, name)
+      local lane = job_type .. (limits and ' ' .. limits or '')
+      call('ZADD', key('held'), unpack(jobs))
+      call('ZADD', key('lane:' .. lane), unpack(jobs))
+      if not limits then return room.refresh(job_type) end
+      local under = call('HGET', key('under'), lane)
+      local to = name or under or string.match(limits, '^%S+')
+      local group = key('group:' .. job_type .. ' ' .. to)
+      local head = call('ZRANGE', key('lane:' .. lane), 0, 0, 'WITHSCORES')[2]
+      if under == to and call('ZSCORE', group, lane) == head then
+        if call('ZSCORE', key('groups:' .. job_type), to) and call('ZSCORE', key('shut'), to) then room.refresh_group(job_type, to) end
+        return
+      end
+      if under and under ~= to then
+        call('ZREM', key('group:' .. job_type .. ' ' .. under), lane)
+        room.refresh_group(job_type, under)
+      end
+      call('HSET', key('under'), lane, to)
+      call('SADD', key('waits:' .. to), job_type)
+      call('ZADD', key('group:' .. job_type .. ' ' .. to), head, lane)
+      room.refresh_group(job_type, to)
+    end
+
+    -- To be called when the first job of a lane of limits has changed.
+    function room.refresh_lane_of_limits(job_type, lane)
+      local under = call('HGET', key('under'), lane)
+      if not under then return end
+      local head = call('ZRANGE', key('lane:' .. lane), 0, 0, 'WITHSCORES')[2]
+      if head then
+        call('ZADD', key('group:' .. job_type .. ' ' .. under), head, lane)
+      else
+        call('ZREM', key('group:' .. job_type .. ' ' .. under), lane)
+        call('HDEL', key('under'), lane)
+      end
+      room.refresh_group(job_type, under)
+    end
+
+    -- A job leaves its lane.
+    function room.unpark(id, job_type, limits)
+      call('ZREM', key('held'), id)
+      local lane = job_type .. (limits and ' ' .. limits or '')
+      if call('ZREM', key('lane:' .. lane), id) == 0 then return end
+      if limits then room.refresh_lane_of_limits(job_type, lane) else room.refresh(job_type) end
+    end
+
+    -- The first job that waits aside of a type: {id, limits or false}; nil when there is none.
+    function room.first_of(job_type)
+      local plain = call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')
+      local group = call('ZRANGE', key('groups:' .. job_type), 0, 0, 'WITHSCORES')
+      if group[1] and not (plain[1] and tonumber(plain[2]) <= tonumber(group[2])) then
+        local lane = call('ZRANGE', key('group:' .. job_type .. ' ' .. group[1]), 0, 0)[1]
+        local id = lane and call('ZRANGE', key('lane:' .. lane), 0, 0)[1]
+        if not id then return nil end
+        return { id, string.sub(lane, #job_type + 2) }
+      end
+      return plain[1] and { plain[1], false }
+    end
+
+    -- `lanes` named a type of which nothing waits aside.
+    function room.mend(job_type)
+      local name = call('ZRANGE', key('groups:' .. job_type), 0, 0)[1]
+      local lane = name and call('ZRANGE', key('group:' .. job_type .. ' ' .. name), 0, 0)[1]
+      if lane and call('EXISTS', key('lane:' .. lane)) == 0 then
+        call('ZREM', key('group:' .. job_type .. ' ' .. name), lane)
+        call('HDEL', key('under'), lane)
+      end
+      if name then room.refresh_group(job_type, name) else room.refresh(job_type) end
+    end
+
+    -- Opens what time has opened. Returns whether that was something.
+    function room.open_due(now, most)
+      local due = call('ZRANGEBYSCORE', key('shut'), '-inf', string.format('%.0f', now), 'LIMIT', 0, most)
+      for _, name in ipairs(due) do room.open(name) end
+      return #due > 0
+    end
+
+    function room.is_waited_for(name)
+      local job_type = string.match(name, '^type:(.*)$')
+      if job_type then return call('ZSCORE', key('lanes'), job_type) end
+      return call('EXISTS', key('waits:' .. name)) == 1
+    end
+
+    -- A job runs: it holds what is defined of its names. `by`: only of this definition.
+    function room.count_in(id, by)
+      local f = call('HMGET', key('job:' .. id), 'status', 'type', 'limits', 'also')
+      if f[1] ~= 'processing' then return end
+      for i, name in ipairs(room.names_of(f[2] or 'echo', f[3])) do
+        local limit = room.definition(name)
+        if limit and (not by or limit.by == by) then
+          call('SADD', key('permits:' .. name), id)
+          call('ZADD', key('limited'), 0, name)
+          local room_of_it = i == 1 and 'y' or 'l'
+          if not string.find(f[4] or '', room_of_it, 1, true) then
+            f[4] = (f[4] or '') .. room_of_it
+            call('HSET', key('job:' .. id), 'also', f[4])
+          end
+        end
+      end
+    end
+  end
+
+  return setmetatable(room, { __index = function(_, name)
+    setmetatable(room, nil)
+    add_rest()
+    return room[name]
+  end })
+end

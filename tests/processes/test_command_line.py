@@ -1,0 +1,495 @@
+"""python jobqueue.py VERB, against Redis itself and over HTTP: what it prints, what it does, how it exits."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, NamedTuple
+
+import pytest
+
+from _jobqueue.commands import remote
+from _jobqueue.keys import new_key
+from _jobqueue.new_job import MEMBERS
+from jobqueue import JobQueue, NewJob, main
+from tests.harness import ROOT, Server, System, eventually, free_port
+
+NOBODY = "7b7e1d1c-0000-8000-8000-000000000000"
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture(scope="module")
+def shop(request: pytest.FixtureRequest) -> Iterator[System]:
+    """API, worker and reaper; nobody works on any queue but ``served``."""
+    server = Server()
+    system = System(server)
+    system.api()
+    system.worker("--queues", "served", BACKOFF_S="0.05")
+    system.reaper()
+    yield system
+    system.close(show_logs=request.session.testsfailed > 0)
+    server.close()
+
+
+@pytest.fixture
+def redis_jobs(shop: System) -> JobQueue:
+    return JobQueue(shop.url)
+
+
+def runner(capsys: pytest.CaptureFixture[str], *where: str) -> Run:
+    def run(*arguments: str, at: tuple[str, ...] = where) -> Ran:
+        capsys.readouterr()
+        try:
+            code = main([*arguments, *at])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        return Ran(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(params=["redis", "http"])
+def run(request: pytest.FixtureRequest, shop: System, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command against either back end."""
+    where = ("--redis-url", shop.url) if request.param == "redis" else ("--url", shop.api_url)
+    return runner(capsys, *where)
+
+
+@pytest.fixture
+def anywhere(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command that says itself where."""
+    return runner(capsys)
+
+
+def sentence(ran: Ran, code: int, *parts: str) -> None:
+    """It has ended so, printed nothing, and said one line that has these parts."""
+    assert (ran.code, ran.out) == (code, ""), ran
+    assert len(ran.err.splitlines()) == 1, ran.err
+    for part in parts:
+        assert part in ran.err, ran.err
+
+
+# -------------------------------------------------------------------------------------------------------- submit, get
+
+
+def test_submit_prints_the_id_alone_and_get_shows_the_job(run: Run, redis_jobs: JobQueue) -> None:
+    ran = run("submit", "a.type", '{"n": [1, 2.5, null]}', "--queue", "idle")
+    (job_id,) = ran.lines
+    assert (ran.code, redis_jobs.get(job_id).payload) == (0, {"n": [1, 2.5, None]})
+    shown = run("get", job_id)
+    assert shown.code == 0
+    assert [line.split()[:2] for line in shown.lines[:3]] == [
+        ["job_id", job_id],
+        ["status", "queued"],
+        ["type", "a.type"],
+    ]
+    assert any(line.split(None, 1) == ["payload", '{"n": [1, 2.5, null]}'] for line in shown.lines)
+    assert run("get", job_id, "--json").json["payload"] == {"n": [1, 2.5, None]}
+
+
+def test_every_member_of_a_submit_has_its_flag(run: Run, redis_jobs: JobQueue) -> None:
+    given = {
+        "queue": "idle",
+        "priority": "high",
+        "delay-s": "3600.5",
+        "max-attempts": "7",
+        "timeout-s": "1.5",
+        "backoff-s": "2",
+        "max-backoff-s": "9",
+        "jitter": "0.25",
+        "unique-key": f"u{id(run)}",
+        "name": "one",
+    }
+    flags = [part for name, text in given.items() for part in (f"--{name}", text)]
+    ran = run("submit", "a.type", "null", *flags, "--tag", "a:1", "--tag", "b", "--json")
+    assert ran.code == 0, ran.err
+    job = ran.json
+    assert (job["status"], job["priority"], job["max_attempts"], job["timeout_s"]) == ("scheduled", 9, 7, 1.5)
+    assert (job["tags"], job["name"]) == (["a:1", "b"], "one")
+    again = run("submit", "a.type", "null", "--queue", "idle", "--unique-key", given["unique-key"])
+    assert again.lines == [job["job_id"]]
+    helped = run("submit", "--help", at=()).out
+    for name in set(MEMBERS) - {"type", "payload"}:
+        assert f"--{name.replace('_', '-').removesuffix('s') if name == 'tags' else name.replace('_', '-')}" in helped
+
+
+def test_a_job_waits_for_others(run: Run) -> None:
+    (first,) = run("submit", "a.type", "--queue", "idle").lines
+    blocked = run("submit", "a.type", "--queue", "idle", "--after", first, "--when", "ended", "--json").json
+    assert (blocked["status"], blocked["after"]) == ("blocked", [first])
+
+
+def test_a_submit_under_a_key_is_done_once(run: Run) -> None:
+    key = f"k{id(run)}"
+    one = run("submit", "a.type", "1", "--queue", "idle", "--idempotency-key", key)
+    assert run("submit", "a.type", "1", "--queue", "idle", "--idempotency-key", key).lines == one.lines
+    sentence(run("submit", "a.type", "2", "--queue", "idle", "--idempotency-key", key), 1, "cannot submit: ", "new one")
+
+
+def test_the_payload_comes_from_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch, redis_jobs: JobQueue) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO('{"é": 1}'.encode())))
+    (job_id,) = run("submit", "a.type", "-", "--queue", "idle").lines
+    assert redis_jobs.get(job_id).payload == {"é": 1}
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (("--priority", "11"), "priority must be 0 to 9"),
+        (("--timeout-s", "soon"), "timeout_s must be a number of seconds"),
+        (("--jitter", "2"), "jitter must be a number from 0 to 1"),
+        (("--queue", "no name"), "queue must be 1 to 64"),
+        (("--tag", "a b"), "tags/0 must be 1 to 64"),
+        (("--run-at", "tomorrow"), "run_at must be a time with its offset"),
+        (("--after", NOBODY), "after/0"),
+    ],
+)
+def test_a_wrong_member_is_named_as_the_api_names_it(run: Run, arguments: tuple[str, ...], told: str) -> None:
+    sentence(run("submit", "a.type", *arguments), 2, "cannot submit: ", told)
+
+
+def test_a_payload_that_is_no_json_says_how_to_write_it(run: Run) -> None:
+    sentence(run("submit", "a.type", "{n: 1}"), 2, "the payload is not valid JSON", """like '{"n": 1}'""")
+
+
+def test_a_wait_ends_with_the_job(run: Run) -> None:
+    good = run("submit", "echo", '{"hello": "world"}', "--queue", "served", "--wait", "--json")
+    assert (good.code, good.json["status"], good.json["result"]) == (0, "done", {"hello": "world"})
+    bad = run("submit", "TEST", '"FAIL_NOW"', "--queue", "served", "--wait")
+    assert bad.code == 1 and "asked to fail without a retry" in bad.out
+    job_id = bad.lines[0].split()[1]
+    assert bad.err == f"job {job_id} is failed; `retry {job_id}` runs it again\n"
+    assert run("get", job_id, "--wait").code == 1
+    traced = run("submit", "TEST", '"FAIL_ALWAYS"', "--queue", "served", "--max-attempts", "1", "--wait")
+    assert "traceback" in traced.lines and any("RuntimeError" in line for line in traced.lines)
+
+
+def test_a_wait_gives_up_after_its_time(run: Run) -> None:
+    (job_id,) = run("submit", "a.type", "--queue", "idle").lines
+    sentence(
+        run("get", job_id, "--wait", "--within", "0.3"), 75, f"job {job_id} has not ended within 0.3 s; wait on with"
+    )
+
+
+def test_a_wait_outlasts_an_outage(own_system: System, capsys: pytest.CaptureFixture[str]) -> None:
+    server = own_system.server
+    (job_id,) = runner(capsys, "--redis-url", server.url)("submit", "echo", "1").lines
+    before = scripts_run(server)
+    command = [sys.executable, "jobqueue.py", "get", job_id, "--wait", "--json", "--redis-url", server.url]
+    waiting = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        eventually(lambda: scripts_run(server), equals=lambda n: n > before + 5)  # it looks again and again
+        server.kill()
+        assert waiting.stderr is not None and waiting.stderr.readline().startswith(f"waiting for job {job_id}: Redis")
+        server.start()
+        own_system.worker()
+        out, err = waiting.communicate(timeout=60)
+        assert (waiting.returncode, json.loads(out)["status"], err) == (0, "done", "")
+    finally:
+        waiting.kill()
+        waiting.communicate()
+
+
+def scripts_run(server: Server) -> int:
+    return int(server.client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+
+# ------------------------------------------------------------------------------------------------------ list, operate
+
+
+def test_list_shows_those_that_match_in_columns_or_as_json(run: Run) -> None:
+    tag = f"t{id(run)}"
+    ids = [run("submit", "a.type", str(n), "--queue", "idle", "--tag", tag).lines[0] for n in range(3)]
+    shown = run("list", "--tag", tag)
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.lines[0].split() == ["job_id", "status", "type", "queue", "attempts", "created_at", "error"]
+    assert [line.split()[:4] for line in shown.lines[1:]] == [[each, "queued", "a.type", "idle"] for each in ids[::-1]]
+    some = run("list", "--tag", tag, "--limit", "2")
+    assert len(some.lines) == 3 and some.err.startswith("there are more than these 2: ")
+    found = run("list", "--tag", tag, "--json").json
+    assert [job["job_id"] for job in found["jobs"]] == ids[::-1] and found["next_cursor"] is None
+    assert run("list", "--tag", tag, "--since", "2999-01-01T00:00:00Z").out == ""
+    assert run("list", "--queue", "idle", "--status", "failed").code == 0
+
+
+def test_list_goes_on_from_page_to_page(run: Run, redis_jobs: JobQueue, shop: System) -> None:
+    if "many" not in redis_jobs.queues():
+        redis_jobs.submit_many([NewJob("a.type", n, queue="many") for n in range(450)])
+    found = run("list", "--queue", "many", "--limit", "1000", "--json").json["jobs"]
+    assert sorted(job["payload"] for job in found) == list(range(450))
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (("--since", "yesterday", "--tag", "a"), "since must be a time with its offset"),
+        (("--since", "2027-01-31T08:00:00Z", "--status", "queued"), "since"),
+    ],
+)
+def test_a_wrong_filter_is_told(run: Run, arguments: tuple[str, ...], told: str) -> None:
+    sentence(run("list", *arguments), 2, "cannot list jobs: ", told)
+
+
+def test_jobs_are_cancelled_retried_run_and_deleted(run: Run, redis_jobs: JobQueue) -> None:
+    (job_id,) = run("submit", "a.type", "1", "--queue", "idle", "--delay-s", "3600").lines
+    assert run("run", job_id) == (0, f"{job_id} is queued\n", "")
+    assert run("run", job_id).out == f"{job_id} is queued\n", "a repeat does no harm"
+    assert run("cancel", job_id).out == f"{job_id} is cancelled\n"
+    sentence(run("run", job_id), 1, "cannot run the job: ", "a job that is cancelled", "`get`")
+    assert run("retry", job_id, '{"mended": true}').out == f"{job_id} is queued\n"
+    assert redis_jobs.get(job_id).payload == {"mended": True}
+    sentence(run("retry", job_id, "{"), 2, "cannot retry the job: the payload is not valid JSON")
+    assert run("delete", job_id).out == f"{job_id} is deleted\n"
+    for verb in ("get", "cancel", "retry", "run", "delete"):
+        sentence(run(verb, job_id), 1, f"there is no job {job_id}", "see what is there with `list`")
+
+
+def test_operating_says_what_it_did_as_json(run: Run) -> None:
+    (job_id,) = run("submit", "a.type", "1", "--queue", "idle").lines
+    assert run("cancel", job_id, "--json").json["status"] == "cancelled"
+    assert run("retry", job_id, "--json").json["status"] == "queued"
+    assert run("delete", job_id, "--json").json == {"job_id": job_id, "deleted": True}
+
+
+@pytest.mark.parametrize("job_id", ["x", "../queues", "a b", NOBODY, "%2e%2e", "é"])
+def test_no_id_leads_elsewhere(run: Run, job_id: str) -> None:
+    ran = run("get", job_id)
+    assert ran.code == 1 and "there is no job" in ran.err, ran
+
+
+# ---------------------------------------------------------------------------------------------- queues and schedules
+
+
+def test_a_queue_and_a_type_are_paused_and_go_on(run: Run, redis_jobs: JobQueue) -> None:
+    run("submit", "a.type", "--queue", "stopped")
+    assert run("pause", "stopped") == (0, "queue stopped is paused\n", "")
+    assert redis_jobs.books("stopped").paused
+    assert run("resume", "stopped").out == "queue stopped goes on\n"
+    assert run("pause", "stopped", "a.type", "--json").json["paused_types"] == ["a.type"]
+    assert run("resume", "stopped", "a.type").out == "the type a.type of queue stopped goes on\n"
+    assert run("resume", "stopped", "--json").json["paused"] is False
+    sentence(run("pause", "nowhere"), 1, "cannot pause the queue: there is no queue nowhere")
+    assert run("pause", "no name").code == 2
+
+
+def test_schedules_are_seen_and_operated(run: Run, redis_jobs: JobQueue, shop: System, tmp_path: Any) -> None:
+    file = tmp_path / "s.json"
+    file.write_text(json.dumps({"queue": "idle", "schedules": {"hourly": {"every_s": 3600, "type": "a.type"}}}))
+    assert run("schedules", "apply", str(file), at=("--redis-url", shop.url)).code == 0
+    assert run("schedules", "list", "--queue", "idle").out.startswith("idle/hourly: a.type; Every hour; next 20")
+    assert "idle/hourly" in run("schedules", "list").out
+    assert run("schedules", "list", "--queue", "nowhere").out == ""
+    assert [each["name"] for each in run("schedules", "list", "--json").json["schedules"]] == ["hourly"]
+    assert run("schedules", "pause", "idle", "hourly").out == "idle/hourly: a.type; Every hour; paused\n"
+    assert run("schedules", "resume", "idle", "hourly", "--json").json["paused"] is False
+    assert run("schedules", "get", "idle", "hourly").lines[0].split() == ["name", "hourly"]
+    (job_id,) = run("schedules", "run", "idle", "hourly").lines
+    assert redis_jobs.get(job_id).schedule == "hourly"
+    assert run("schedules", "delete", "idle", "hourly").out == "idle/hourly is deleted\n"
+    sentence(run("schedules", "get", "idle", "hourly"), 1, "there is no schedule hourly of the queue idle")
+
+
+def test_a_file_of_schedules_is_applied_in_either_way(run: Run, redis_jobs: JobQueue, tmp_path: Any) -> None:
+    def apply(schedules: Any, *flags: str) -> Ran:
+        file = tmp_path / "s.json"
+        file.write_text(json.dumps({"queue": "planned", "schedules": schedules}))
+        return run("schedules", "apply", str(file), *flags)
+
+    one, two = {"every_s": 60, "type": "a", "payload": {"n": 1}, "tags": ["t"]}, {"cron": "30 2 * * *"}
+    dry = apply({"one": one, "two": two}, "--dry-run")
+    assert dry.lines[-1] == "2 changes, if this were no dry run" and redis_jobs.schedules.names("planned") == []
+    first = apply({"one": one, "two": two})
+    assert first.lines[0].startswith("planned/one is new: Every minute; next 20") and first.lines[-1] == "2 changes"
+    redis_jobs.schedules.pause("planned", "one")
+    again = apply({"one": one, "two": two})
+    assert again.lines[-1] == "0 changes" and again.lines[0] == "planned/one stays: Every minute; paused"
+    other = apply({"one": one | {"payload": {"n": 2}}}, "--json")
+    assert other.json == {"changes": 2, "dry_run": False}
+    assert redis_jobs.schedules.get("planned", "one").payload == b'{"n":2}'
+    wrong = apply({"one": {"every_s": 60, "ends_at": "2020-01-01T00:00:00Z"}})
+    assert (wrong.code, wrong.out) == (1, "") and "/schedules/one/ends_at: never fires" in wrong.err
+    assert apply({}).lines == ["planned/one is deleted: the file does not have it", "1 change"]
+
+
+def test_check_says_whether_all_is_well(run: Run, redis_jobs: JobQueue, shop: System) -> None:
+    run("submit", "a.type", "--queue", "checked")
+    good = run("check", "--queue", "checked")
+    assert good.code == 0 and good.out.startswith("ok: ") and "jobs in 1 queues" in good.out
+    assert run("check", "--queue", "checked", "--json").json["queues"] == {"checked": []}
+    job_id = redis_jobs.submit("a.type", queue="spoiled").id
+    shop.server.client.zrem("jq:{spoiled}:queue", job_id)
+    bad = run("check", "--queue", "spoiled")
+    assert bad.code == 1 and f"spoiled: job {job_id} is queued but stands in no index" in bad.lines
+    assert run("check", "--queue", "spoiled", "--repair", at=("--redis-url", shop.url)).code == 1
+    assert run("check", "--queue", "spoiled").code == 0
+
+
+# ---------------------------------------------------------------------------------------------------- what goes wrong
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("sumbit", "x"),
+        ("submit",),
+        ("get",),
+        ("list", "--status", "dead"),
+        ("list", "--limit", "0"),
+        ("list", "--limit", "10001"),
+        ("get", "x", "--within", "soon"),
+        ("schedules",),
+        ("schedules", "get", "q"),
+        ("check", "--repair", "--url", "http://127.0.0.1:1"),
+        ("get", "x", "--url", "http://127.0.0.1:1", "--redis-url", "redis://127.0.0.1:1/0"),
+        ("get", "x", "--url", "127.0.0.1:8000"),
+        ("get", "x", "--url", "http://user:word@127.0.0.1:1"),
+        ("get", "x", "--url", "http://127.0.0.1:1", "--key", "two words"),
+        ("migrate", "--to", "1", "--url", "http://127.0.0.1:1"),
+    ],
+)
+def test_wrong_usage_is_2_and_says_how(anywhere: Run, arguments: tuple[str, ...]) -> None:
+    ran = anywhere(*arguments)
+    assert (ran.code, ran.out) == (2, "") and "jobqueue.py" in ran.err.splitlines()[-1], ran
+
+
+VERBS = (
+    ("submit", "a.type"),
+    ("get", NOBODY),
+    ("list",),
+    ("retry", NOBODY),
+    ("cancel", NOBODY),
+    ("run", NOBODY),
+    ("delete", NOBODY),
+    ("pause", "q"),
+    ("resume", "q", "t"),
+    ("schedules", "list"),
+    ("schedules", "run", "q", "s"),
+    ("check",),
+)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_what_is_away_is_75_and_says_what_to_do(anywhere: Run, verb: tuple[str, ...]) -> None:
+    port = str(free_port())
+    ran = anywhere(*verb, "--url", f"http://127.0.0.1:{port}")
+    assert ran.code == 75 and "start the API, or name another by --url" in ran.err.splitlines()[0], ran
+    ran = anywhere(*verb, "--redis-url", f"redis://127.0.0.1:{port}/0")
+    assert ran.code == 75 and "start it, or name another by --redis-url" in ran.err.splitlines()[0], ran
+    assert ("--idempotency-key" in ran.err) == (verb[0] == "submit")
+
+
+def test_a_key_is_given_by_flag_or_variable(system: System, anywhere: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    (reads, entry), (admin, other) = (new_key(scope, scope) for scope in ("read", "admin"))
+    system.api(API_KEYS=f"{entry},{other}")
+    at = ("--url", system.api_url)
+    sentence(anywhere("submit", "a.type", *at), 2, "--key or JOBQUEUE_KEY")
+    sentence(anywhere("submit", "a.type", *at, "--key", reads), 2, "needs a key with the scope submit", "--key")
+    assert anywhere("submit", "a.type", *at, "--key", admin).code == 0
+    for variable in ("API_KEY", "JOBQUEUE_KEY"):
+        monkeypatch.setenv(variable, admin)
+        assert anywhere("list", *at).code == 0
+        monkeypatch.delenv(variable)
+
+
+def test_the_rate_limit_is_75(system: System, anywhere: Run) -> None:
+    system.api(RATE_LIMIT_MAX="1")
+    assert anywhere("submit", "a.type", "--url", system.api_url).code == 0
+    assert anywhere("submit", "a.type", "--url", system.api_url).code == 75
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Answers what its server was told to."""
+
+    def do_GET(self) -> None:
+        status, headers, body = self.server.answers  # type: ignore[attr-defined]
+        self.server.heard.append(self.headers)  # type: ignore[attr-defined]
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def stranger() -> Iterator[Any]:
+    server: Any = HTTPServer(("127.0.0.1", 0), Stranger)
+    server.heard = []
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        (200, {}, b"<html>"),
+        (200, {}, b"[]"),
+        (404, {}, b"<html>"),
+        (404, {}, b'{"detail": "Not Found"}'),
+        (302, {"Location": "http://127.0.0.1:1/"}, b""),
+        (500, {}, b"oops"),
+    ],
+)
+def test_another_program_at_the_address_is_told_apart(stranger: Any, anywhere: Run, answers: Any) -> None:
+    stranger.answers = answers
+    url = f"http://127.0.0.1:{stranger.server_port}"
+    sentence(anywhere("get", "x", "--url", url, "--key", "secret"), 2, "look whether --url is the address of the API")
+    assert len(stranger.heard) == 1, "no redirection is followed"
+
+
+def test_text_of_a_job_moves_no_cursor(run: Run) -> None:
+    (job_id,) = run("submit", "a.type", json.dumps("\u001b[2J\u009b2J\u202e"), "--queue", "idle").lines
+    shown = run("get", job_id).out
+    assert "\x1b" not in shown and "\x9b" not in shown and "\u202e" not in shown
+
+
+def test_it_is_the_script_too_and_ends_quietly_when_its_reader_does(shop: System) -> None:
+    command = f"{sys.executable} jobqueue.py list --limit 1000 --redis-url {shop.url} | head -1"
+    ended = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert ended.stderr.count("Traceback") == 0 and ended.returncode == 0, ended
+
+
+def test_all_of_ours_ask_for_our_words() -> None:
+    assert remote.OURS == {"words": "canonical"}
+
+
+def test_its_page_names_every_verb_and_exit_code(anywhere: Run) -> None:
+    page = (ROOT / "docs/command-line.md").read_text()
+    helped = anywhere("--help").out
+    verbs = re.findall(r"^    (\w+) *(?: \w|$)", helped, re.MULTILINE)
+    assert {"submit", "get", "list", "retry", "cancel", "run", "delete", "pause", "resume", "schedules"} <= set(verbs)
+    for verb in verbs:
+        assert re.search(rf"`{verb}\b", page), verb
+    assert re.findall(r"^\| (\d+) \|", page, re.MULTILINE) == ["0", "1", "2", "75"]
