@@ -31,7 +31,7 @@ class JobOptions(TypedDict, total=False):
     jitter: float | None
     unique_key: str | None
     tags: Sequence[str]
-    webhook: str
+    webhook: str | None
     name: str | None
     after: Sequence[str]
     when: str
