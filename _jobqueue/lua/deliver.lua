@@ -8,10 +8,10 @@
 -- its fields and values, its max_attempts, timeout_ms, backoff_ms}; {'busy', in how many ms there may be room} when none is made.
 local LONGEST_MS, LEAST_MS, PACE_MS = 600000, 10, 1000
 local id, host, now = ARGV[1], ARGV[2], now_ms()
-local calls, pace = key('calls:' .. host), key('pace:' .. host) -- delivery -> until when its call counts; ms a call, free_at
+local pace = key('pace:' .. host) -- ms, that the last call took; free_at, when those that wait will be through
 
 if ARGV[3] ~= '' then
-  call('ZREM', calls, id)
+  call('ZREM', key('calls:' .. host), id)
   call('HSET', pace, 'ms', ARGV[3])
   call('PEXPIRE', pace, LONGEST_MS)
   return { 'ended' }
@@ -19,8 +19,11 @@ end
 
 local delivery = call('HMGET', key('job:' .. id), 'of', 'n')
 local flat = call('HGETALL', key('job:' .. ARGV[4]))
-call('ZREMRANGEBYSCORE', calls, '-inf', digits(now)) -- a first write that a full Redis allows
-if not call('ZSCORE', calls, id) and call('ZCARD', calls) >= tonumber(ARGV[5]) then
+call('ZREM', key('calls:' .. host), '') -- a first write that a full Redis allows
+for _, other in ipairs(call('ZRANGEBYSCORE', key('calls:' .. host), '-inf', digits(now))) do
+  call('ZREM', key('calls:' .. host), other) -- its worker has died
+end
+if not call('ZSCORE', key('calls:' .. host), id) and call('ZCARD', key('calls:' .. host)) >= tonumber(ARGV[5]) then
   -- Who finds no room stands in a line that nobody keeps: each comes back when those before it have been called.
   local f = call('HMGET', pace, 'ms', 'free_at')
   local each = math.max(LEAST_MS, tonumber(f[1]) or PACE_MS) / ARGV[5]
@@ -29,8 +32,8 @@ if not call('ZSCORE', calls, id) and call('ZCARD', calls) >= tonumber(ARGV[5]) t
   call('PEXPIRE', pace, LONGEST_MS)
   return { 'busy', math.ceil(free_at - now) }
 end
-call('ZADD', calls, digits(now + ARGV[6]), id)
-call('PEXPIRE', calls, ARGV[6])
+call('ZADD', key('calls:' .. host), digits(now + ARGV[6]), id)
+call('PEXPIRE', key('calls:' .. host), ARGV[6])
 local job = job_of(ARGV[4], flat)
 if not job or job.created ~= delivery[1] then return { 'gone' } end
 if job.ends_n ~= delivery[2] then return { 'over' } end

@@ -11,7 +11,7 @@ local function write_deliveries(hooked, now, changed)
   local function key(name) return KEYS[1] .. name end
 
   -- Follows from the job, its submit and the number of the end; a UUID of version 8, as store/ids.py makes them.
-  local function id_of(job, created, n, queue)
+  local function derived_id(job, created, n, queue)
     local hex = redis.sha1hex(job .. ' ' .. created .. ' ' .. n)
     local variant = tonumber(string.sub(hex, 17, 17), 16) % 4 + 1
     return string.format('%s-%s-8%03x-%s%s-%s', string.sub(hex, 1, 8), string.sub(hex, 9, 12), queue,
@@ -24,12 +24,12 @@ local function write_deliveries(hooked, now, changed)
     local job, status = hooked[at], hooked[at + 1]
     local number = call('HINCRBY', key('job:' .. job), 'ends_n', 1)
     local f = call('HMGET', key('job:' .. job), 'created', 'webhook', 'also')
-    local id = id_of(job, f[1] or '0', number, queue)
+    local id = derived_id(job, f[1] or '0', number, queue)
     seq = seq + 1
     local place = string.format('%.0f', seq) -- of priority 9
     call('HSET', key('job:' .. id), 'status', 'queued', 'score', place, 'created', now_text, 'type', 'jobqueue.webhook',
       'payload', '{"job":"' .. job .. '",',
-      'payload.1', '"n":' .. number .. ',"status":"' .. status .. '","at":' .. now_text .. '}',
+      'payload.' .. 1, '"n":' .. number .. ',"status":"' .. status .. '","at":' .. now_text .. '}',
       'webhook', f[2] or '', 'of', f[1] or '0', 'n', number, 'also', 'pd', 'born', place, 'needs', 0, 'after', job, 'when', 'ended')
     call('ZADD', key('queue'), place, id)
     call('ZADD', key('deliveries'), now_text, id)
@@ -50,8 +50,8 @@ local function note_delivery(id, what)
 end
 
 -- While a queue is paused only deliveries are given out: the one of these that is the next for a kit, or nil. It has left the
--- queue, or its lane. `refresh_lane`: of parts/lanes.lua; `room`: of parts/limits.lua where the queue uses limits, else false.
-local function next_delivery(kit, now, refresh_lane, room)
+-- queue, or its lane. `refresh`: refresh_lane; `room`: of parts/limits.lua where the queue uses limits, else false.
+local function next_delivery(kit, now, refresh, room)
   local LOOK, TYPE, call = 250, 'jobqueue.webhook', redis.call -- some of those it looks at are not promoted yet
   local function key(name) return KEYS[1] .. name end
   if not call('ZSCORE', key('kit:' .. kit), TYPE) or call('SISMEMBER', key('pauses'), TYPE) == 1 then return nil end
@@ -62,7 +62,7 @@ local function next_delivery(kit, now, refresh_lane, room)
       if call('ZREM', key('queue'), id) == 0 then
         call('ZREM', key('held'), id)
         call('ZREM', key('lane:' .. TYPE), id)
-        refresh_lane(TYPE)
+        refresh(TYPE)
       end
       local _, rooms = nil, nil
       if room then _, rooms = room.take(id, names, now, call('HGET', key('job:' .. id), 'also')) end
