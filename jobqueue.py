@@ -11,7 +11,9 @@
 Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each queue):
 
     job:<id>           hash    the job: the truth. No TTL: the reaper trims it together with its index entry
-    queue              zset    queued ids by (9 - priority) * 2^43 + seq: strict priority, FIFO inside
+    queue              zset    queued ids by (9 - priority) * 2^43 + seq: strict priority, FIFO inside; or by turns of fair keys
+    turns              zset    <priority> <fair key> -> its last place, while keys take turns: lua/parts/fair.lua
+    rounds             hash    priority -> the greatest place that was claimed there
     held               zset    queued ids that are parked: a worker that met them may not run them; scored as in queue
     lane:<type>        zset    the same ids, for each type
     lanes              zset    type -> first score of its lane, while the type is not paused
@@ -64,7 +66,9 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
                                when a worker without a kit lived), tells, hooks (last tick of a reaper that tells children,
                                or webhooks), looked
                                (how far one has looked at edges), planned (a schedule's last revision), expires (1: see there),
-                               rev (last revision for the record), rev_claims (1: claims too), hold (most marks), history (its)
+                               rev (last revision for the record), rev_claims (1: claims too), hold (most marks), history (its),
+                               fair (1: keys take turns), max_queued (jobs that may wait)
+    reserved           hash    room that is kept for the rest of a batch
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
 ``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
@@ -90,6 +94,7 @@ from _jobqueue.errors import (
     JobQueueError,
     KeyReused,
     NotFound,
+    QueueFull,
     TooManyTypes,
     TooNew,
     TooOld,
@@ -122,7 +127,8 @@ from _jobqueue.records import (
     __version__,
 )
 from _jobqueue.redis_version import too_old
-from _jobqueue.store import formats, ready
+from _jobqueue.store import formats, ready, turns
+from _jobqueue.store.admission import Admission
 from _jobqueue.store.bound import BoundRegistry
 from _jobqueue.store.by_type import look_by_type
 from _jobqueue.store.checker import Checker
@@ -170,6 +176,7 @@ __all__ = [
     "NotFound",
     "Page",
     "Policy",
+    "QueueFull",
     "Retry",
     "Snooze",
     "Submitted",
@@ -219,6 +226,7 @@ class JobQueue:
         self.children = Children(self.store, self._registry, self._submits)  # what running jobs submit
         self._flows = Flows(self.store, self._registry)
         self._operations = Operations(self.store, self._registry)
+        self._admission = Admission(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
         self.marks = Marks(self.store)  # what a process of the record calls
@@ -256,6 +264,10 @@ class JobQueue:
     def get(self, job_id: str) -> Job:
         """The job. NotFound for any other id."""
         return self._reads.one(job_id)
+
+    def turns_before(self, job: Job) -> tuple[int, int] | None:
+        """How many jobs before a queued one of its priority have its fair key, and how many have not; None above a thousand."""
+        return turns.before(self.store, job.queue, job.id)
 
     def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
         """The job, once it has ended. TimeoutError when it has not within ``timeout_s``; NotFound for any other id."""
@@ -385,6 +397,10 @@ class JobQueue:
     def pause_type(self, queue: str, type: str, paused: bool = True) -> None:
         """The same for the jobs of a type. Conflict while a worker of the release before serves the queue."""
         self._operations.pause_type(queue, type, paused)
+
+    def limit_waiting(self, queue: str, max_queued: int | None) -> None:
+        """Refuse submits (QueueFull) while so many jobs of the queue are queued, scheduled or blocked; None: never."""
+        self._admission.limit(queue, max_queued)
 
     def delete_queue(self, queue: str) -> None:
         """Forget a queue, its counters and limits. Conflict while it holds jobs. One that is used again is a new one."""

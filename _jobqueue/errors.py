@@ -68,6 +68,14 @@ class OldProgram(Conflict):
         super().__init__("old_worker", detail)
 
 
+class QueueFull(JobQueueError):
+    """As many jobs wait in the queue as its ``max_queued`` allows; nothing was stored. Repeat it after ``retry_after_s``."""
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(detail)
+
+
 class LeaseLost(Conflict):
     """The job was taken back, or settled by somebody else. Stop working on it: what comes of it is not stored."""
 

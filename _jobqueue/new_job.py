@@ -16,6 +16,8 @@ from _jobqueue.records import (
     DAY_MS,
     DEFAULT_PRIORITY,
     DEFAULT_TYPE,
+    FAIR_KEY,
+    FAIR_KEY_RULE,
     MAX_ATTEMPTS,
     MAX_DELAY_MS,
     MAX_KEY_CHARS,
@@ -59,6 +61,7 @@ class NewJob:
     unique_key: str | None = None
     tags: Sequence[str] = ()
     webhook: str | None = None  # is told of each end: done, failed or cancelled
+    fair_key: str | None = None  # within a priority, jobs of different keys take turns
     limits: Sequence[str] = ()  # names; see _jobqueue/limits.py
     name: str | None = None  # in its workflow
     after: Sequence[
@@ -118,6 +121,8 @@ class NewJob:
             yield "/unique_key", f"must be 1 to {MAX_KEY_CHARS} characters"
         if self.webhook is not None and (problem := problem_with(self.webhook)):
             yield "/webhook", problem
+        if self.fair_key is not None and not (isinstance(self.fair_key, str) and FAIR_KEY.fullmatch(self.fair_key)):
+            yield "/fair_key", FAIR_KEY_RULE
         if self.tags != ():
             yield from self._tag_problems()
         if self.limits != ():

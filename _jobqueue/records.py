@@ -38,6 +38,9 @@ MAX_KEY_CHARS = 255
 MAX_TAGS = 10
 MAX_PARENTS = 1000  # jobs that one waits for
 MAX_EDGES, MAX_EDGES_BYTES = 2000, 2**21  # of a batch in which jobs wait for others
+FAIR_KEY = re.compile(r"[A-Za-z0-9_.:@-]{1,64}")
+FAIR_KEY_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . : @ -"
+MAX_MAX_QUEUED = 1_000_000_000
 WHEN = ("done", "ended")  # what a job may wait for
 MAX_PAYLOAD_BYTES = 2**20
 MAX_MESSAGE_CHARS = 8000
@@ -112,6 +115,7 @@ class Job:
     tags: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)  # the names that it is limited by, beside its type's
     name: str | None = None  # in its workflow
+    fair_key: str | None = None  # with whom it shares its turns
     after: list[str] = field(default_factory=list)  # the jobs that it waits for, or has waited for; in lists the first
     when: str = "done"  # of WHEN: what of these it waits for
     blocked_by: int = 0  # how many of these are still to end
@@ -183,6 +187,7 @@ class Job:
             "tags": self.tags,
             **({"limits": self.limits} if self.limits else {}),
             **({"name": self.name} if self.name else {}),
+            **({"fair_key": self.fair_key} if self.fair_key else {}),
             **({"webhook": self.webhook} if self.webhook else {}),
             **({"after": self.after, "when": self.when, "blocked_by": self.blocked_by} if self.after else {}),
             **({"snoozes": self.snoozes, "snoozed_at": rfc3339(self.snoozed_ms)} if self.snoozes else {}),
@@ -432,6 +437,7 @@ class Books:
     paused_types: list[str]
     stuck: list[str]  # some dead letters for which blocked jobs wait
     record: Backlog | None = None  # None: no record is kept
+    max_queued: int | None = None  # None: any number of jobs may wait
     untold: Untold = ALL_TOLD
 
     @property
@@ -440,6 +446,16 @@ class Books:
         totals = self.totals
         gone = totals.get("deleted", 0) + totals.get("trimmed", 0)
         return totals.get("submitted", 0) - gone - sum(self.sizes.values())
+
+    @property
+    def waiting(self) -> int:
+        """Those that count for ``max_queued``."""
+        waiting = self.sizes["queued"] + self.sizes["scheduled"] + self.sizes["blocked"]
+        return waiting - self.untold.queued - self.untold.scheduled
+
+    @property
+    def is_full(self) -> bool:
+        return self.max_queued is not None and self.waiting >= self.max_queued
 
     @property
     def reaper_lives(self) -> bool:

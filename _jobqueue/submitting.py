@@ -30,6 +30,7 @@ class JobOptions(TypedDict, total=False):
     max_backoff_s: float | None
     jitter: float | None
     unique_key: str | None
+    limits: Sequence[str]
     tags: Sequence[str]
     webhook: str | None
     name: str | None

@@ -1,4 +1,4 @@
--- needs: prelude expiry jobs tokens places policy lanes limits leases kinds tags webhooks edges ends failures claims limited_claims marks
+-- needs: prelude expiry jobs tokens places policy lanes limits leases kinds fair tags webhooks edges ends failures claims limited_claims passed marks
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
 -- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
 -- the same jobs again: (slot, seq) is the token of the claim.
@@ -263,8 +263,9 @@ local function claim(meta)
   return rows, more
 end
 
-local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused', 'rev', 'rev_claims', 'expires')
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused', 'rev', 'rev_claims', 'expires', 'fair')
 local claimed, more = claim(meta)
+if meta[7] and claimed and claimed[1] then pass_rounds(claimed, priority_of) end
 if too_late then
   ENDS, TALLIES, OWED = {}, {}, nil -- those that ended before are written
   for _, job in ipairs(too_late) do expire(job, now, ended, mine) end

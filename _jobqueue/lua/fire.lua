@@ -9,7 +9,8 @@
 --       the job, '' for never   8 1: no job while the last one has not ended   9 ms behind its time that a job is late
 --       10 the job's id   11... what submit.lua takes, for this one job; neither when all due times pass
 -- Returns {'fired' or 'skipped' or 'missed' or 'refused', the id of a living job that has the unique key, or ''}; {'moved'} when
--- it is not due then any more, {'late'} when it is too late: nothing has changed; or what submit.lua says of the queue's number.
+-- it is not due then any more, {'late'} when it is too late: nothing has changed; or what submit.lua says of the queue's number,
+-- or to an operator of a full queue: a due time that meets one is missed.
 local name, due, next_due, over = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
 local schedule, now, passed = key('schedule:' .. name), now_ms(), tonumber(ARGV[6])
 local f = call('HMGET', schedule, 'rev', 'last_job')
@@ -22,12 +23,16 @@ if #ARGV > 9 and ARGV[8] == '1' and f[2] and lives(f[2]) then
   outcome = 'skipped'
 elseif #ARGV > 9 then
   local said = submit({ unpack(ARGV, 11) })
-  if said[1] == 'number' then return said end
+  if said[1] == 'number' or said[1] == 'full' and due == '' then return said end
   made = said[1] == 'stored' and said[4][1] == ''
   job = (made or said[1] == 'replayed') and ARGV[10]
-  if job then outcome = 'fired' elseif said[1] == 'stored' then outcome = 'skipped' else outcome = 'refused' end
+  if job then
+    outcome = 'fired'
+  elseif said[1] ~= 'full' then -- for that one the time is missed
+    outcome = said[1] == 'stored' and 'skipped' or 'refused'
+  end
   existing = said[1] == 'stored' and said[4][1] or ''
-  if outcome == 'refused' then passed = passed + 1 end
+  if outcome == 'refused' or outcome == 'missed' then passed = passed + 1 end
 end
 
 if due ~= '' then

@@ -22,7 +22,7 @@ local limits = call('ZRANGE', key('limited'), 0, -1)
 
 call('DEL', key('meta'), key('totals'), key('kinds'), key('bell'), key('pauses'), key('strange'), key('by_type'), key('counted'),
   key('unsaved'), key('aside'), key('recounts'), key('expires'), key('limited'), key('limits'), key('patterns'), key('counting'),
-  key('shut')) -- a first write that a full Redis allows
+  key('shut'), key('turns'), key('rounds'), key('reserved')) -- a first write that a full Redis allows
 for _, name in ipairs(limits) do call('DEL', key('permits:' .. name), key('starts:' .. name)) end
 for _, id in ipairs(refused) do call('DEL', key('gone:' .. id)) end
 for ago = 0, STATS_KEPT_S / 60 do call('DEL', minute_key(now - ago * 60000)) end

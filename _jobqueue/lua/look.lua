@@ -6,7 +6,7 @@
 -- reaper's last tick, or '', and the lease in ms that it goes by, or ''; 1 when paused; the types that are paused; since when the oldest waiting job waits, '' when none does; now;
 -- the checker's last verdict: '<when> <number of problems>' or ''; some dead letters for which blocked jobs wait; of the record,
 -- {} where none is kept: {how many jobs it lacks, since when the one that has waited longest, what its process last said of itself
--- or '', how many it has refused, one of them or '', why}; of the webhooks that are not told yet, {} where there is none: how many
+-- or '', how many it has refused, one of them or '', why}; max_queued or ''; of the webhooks that are not told yet, {} where there is none: how many
 -- run, are due, are due later, and are dead letters} and, when asked,
 -- {types of the next jobs and of those that are parked, some of which nobody handles; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter,
 -- value ...} ...}.
@@ -14,8 +14,8 @@ local sizes, now = {}, now_ms()
 for i, status in ipairs(STATUSES) do sizes[i] = call('ZCARD', key(INDEX[status])) end
 sizes[1] = sizes[1] + call('ZCARD', key('held'))
 local meta = call('HMGET', key('meta'), 'reaper', 'paused', 'checked', 'reaper_lease', 'bells', 'gates', 'unhandled', 'rev',
-  'history')
-local since, rung = waiting_since(now), 0
+  'history', 'max_queued', 'fair')
+local since, rung = waiting_since(now, meta[11]), 0
 for bell in string.gmatch(meta[5] or 'bell', '%S+') do rung = rung + call('LLEN', key(bell)) end
 local stuck, blocked = {}, call('ZCARD', key('blocked')) > 0
 for _, id in ipairs(blocked and call('ZRANGE', key('stuck'), 0, 9) or {}) do -- the reaper's tick drops what is not so any more
@@ -31,10 +31,11 @@ if meta[8] then
 else
   books[11] = {}
 end
-books[12] = {}
+books[12] = meta[10] or ''
+books[13] = {}
 if call('EXISTS', key('deliveries')) == 1 then
   for i, range in ipairs({ { '-inf', '(0' }, { 0, digits(now) }, { '(' .. digits(now), '(inf' }, { 'inf', 'inf' } }) do
-    books[12][i] = call('ZCOUNT', key('deliveries'), range[1], range[2])
+    books[13][i] = call('ZCOUNT', key('deliveries'), range[1], range[2])
   end
 end
 if not ARGV[1] then return books end
@@ -53,5 +54,5 @@ for i = 1, #beats, 2 do
   if info then workers[#workers + 1] = { beats[i], beats[i + 1], info } end
 end
 for i = 1, tonumber(ARGV[1]) do minutes[i] = call('HGETALL', minute_key(now - (i - 1) * 60000)) end
-books[13], books[14], books[15] = types, workers, minutes
+books[14], books[15], books[16] = types, workers, minutes
 return books

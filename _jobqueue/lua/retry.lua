@@ -1,4 +1,4 @@
--- needs: prelude expiry places unique taken kinds tags webhooks marks
+-- needs: prelude expiry places unique taken kinds fair tags webhooks marks
 -- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts. One that
 -- has open edges is blocked again. One that must start within some time has that time anew, unless it has started before.
 -- A call sent twice with the same request retries once.
@@ -7,12 +7,14 @@
 -- Returns for each 'retried', or what forbids it: the status, or 'taken' by another job with its unique key; false when there
 -- is no such job.
 local request, n = ARGV[1], tonumber(ARGV[2])
-local answers, jobs, named, retried = {}, {}, {}, {}
+local answers, jobs, named, retried, meta, fair = {}, {}, {}, {}, nil, nil
 
 -- Queues an ended job again, or blocks it. It has left its index.
 local function start_anew(job)
   local now_text, open = digits(now_ms()), tonumber(job.needs or 0) > 0
-  local score = place_of(priority_of(job.score), call('HINCRBY', key('meta'), 'seq', 1))
+  local seq = call('HINCRBY', key('meta'), 'seq', 1)
+  local score = place_of(priority_of(job.score), seq)
+  if not open and (fair.on or job.fair_key) then score = turn_of(fair, score, job.fair_key or '', seq) end
   call('HDEL', key('job:' .. job.id), 'token', 'cancel', 'finished', 'started', 'kind', 'asked', 'snoozes',
     'snoozed')
   call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request, 'due', now_text)
@@ -34,9 +36,9 @@ end
 for i = 1, n do
   local id = ARGV[2 + i]
   local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs', 'tallied', 'expires_ms',
-    'attempts', 'snoozes', 'also')
+    'attempts', 'snoozes', 'fair_key', 'also')
   local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6], tallied = f[7],
-    expires_ms = f[8], has_started = f[10] or (f[9] or '0') ~= '0', also = f[11] }
+    expires_ms = f[8], has_started = f[10] or (f[9] or '0') ~= '0', fair_key = f[11], also = f[12] }
   if f[3] == request then
     answers[i] = 'retried'
   elseif job.status ~= 'failed' and job.status ~= 'cancelled' then
@@ -50,6 +52,10 @@ for i = 1, n do
   end
 end
 
+if #jobs > 0 then
+  meta = call('HMGET', key('meta'), 'bells', 'gates', 'rev', 'fair')
+  fair = { on = meta[4], rounds = {} }
+end
 for _, job in ipairs(jobs) do
   call('ZREM', key(job.status), job.id)
   start_anew(job)
@@ -61,7 +67,7 @@ for _, job in ipairs(jobs) do
   end
 end
 if #jobs > 0 then
-  local now, meta = now_ms(), call('HMGET', key('meta'), 'bells', 'gates', 'rev')
+  local now = now_ms()
   count('requeued', #jobs, now)
   if next(TAGGED) then pcall(count_tags, TAGGED, now) end
   if meta[3] then mark(meta[3], now, retried) end

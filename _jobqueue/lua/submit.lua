@@ -1,13 +1,14 @@
--- needs: prelude expiry places unique kits flows tags webhooks marks
+-- needs: prelude expiry places unique kits flows fair room tags webhooks marks
 -- Stores jobs of one queue, all or none. A call sent twice stores them once.
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
 --       5 1 when the registry has just given that number, 0 when the caller remembers it
 --       6 the key that remembers the whole request, over all queues, or '' (on a Cluster it may live elsewhere)   7 its fingerprint
 --       8 types among them that no worker has published, separated by blanks
+--       9 jobs of the same request that are still to come, see parts/room.lua, or ''
 --       then for each job: id, priority 0-9, due, unique key or '', tags, number of field-value pairs, field, value ...
 --       due: '' at once, '+<ms>' from now, or ms since the epoch; then, where it may not start for the first time whenever, '/' and
---       within how many ms it must; tags: separated by blanks
+--       within how many ms it must; tags: separated by blanks; a fair_key is the first field
 --       then what jobs wait for, see parts/flows.lua
 -- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the living one that has its
 -- unique key and stands for it, or ''; where some wait for others, for each job how many these still are};
@@ -15,7 +16,7 @@
 -- {'refused', number of a job, number of a reference, 'unknown', 'parent_gone' (it is cancelled) or 'full' (it has too many
 -- children), that id}; {'old', 'worker' or 'reaper'} when one of the release before lives, which tells no children, and
 -- {'old', the same, 'webhook'} when it tells no webhook;
--- {'types'} when the queue holds jobs of too many types that nobody handles;
+-- {'types'} when the queue holds jobs of too many types that nobody handles; {'full', ...} when too many wait, see parts/room.lua;
 -- {'number', the queue's own, or '' where it has none yet} when nothing was looked at because the ids may carry a wrong one.
 local idem, fingerprint, n = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ID, PRIORITY, DUE, UNIQUE, TAGS, PAIRS, FIELDS = 0, 1, 2, 3, 4, 5, 6 -- from where a job starts in ARGV
@@ -23,13 +24,14 @@ local PLUS = 43
 local now = now_ms()
 local now_text = digits(now)
 
-local meta = call('HMGET', key('meta'), 'bells', 'gates', 'number', 'rev')
+local meta = call('HMGET', key('meta'), 'bells', 'gates', 'number', 'rev', 'fair', 'max_queued')
 local number = meta[3]
 if number ~= ARGV[4] and (number or ARGV[5] == '0') then return { 'number', number or '' } end
 
-local starts, keys, existing, at = {}, {}, {}, 9
+local starts, keys, existing, keyed, at = {}, {}, {}, false, 10
 for i = 1, n do
   starts[i], keys[i], existing[i] = at, key('job:' .. ARGV[at]), ''
+  keyed = keyed or ARGV[at + FIELDS] == 'fair_key'
   at = at + FIELDS + 2 * ARGV[at + PAIRS]
 end
 
@@ -78,6 +80,9 @@ if ARGV[at] then -- there are references
   if refused then return refused end
 end
 
+local full = meta[6] and new > 0 and no_room(tonumber(meta[6]), new, ARGV[9], now, count)
+if full then return full end
+
 if ARGV[8] ~= '' then
   local STRANGE_MOST, strange, known = 1000, {}, call('SCARD', key('strange'))
   for job_type in string.gmatch(ARGV[8], '%S+') do
@@ -91,7 +96,7 @@ local seq = call('HINCRBY', key('meta'), 'seq', new) - new
 if record ~= '' and not remembered then call('SET', record, whole, 'PX', IDEMPOTENCY_MS) end
 if not number then call('HSET', key('meta'), 'number', ARGV[4]) end
 if new > 0 then count('submitted', new, now) end
-local queued, scheduled = {}, {}
+local queued, scheduled, fair = {}, {}, (meta[5] or keyed) and { on = meta[5], rounds = {} }
 for i, job in ipairs(starts) do
   if existing[i] == '' then
     local id, said, within = ARGV[job + ID], ARGV[job + DUE], nil
@@ -115,6 +120,10 @@ for i, job in ipairs(starts) do
       call('HSET', keys[i], 'status', 'scheduled', 'score', score, 'created', now_text, 'due', at_ms, unpack(ARGV, first, last))
       scheduled[#scheduled + 1], scheduled[#scheduled + 2] = at_ms, id
     else
+      if fair then
+        local fair_key = ARGV[first] == 'fair_key' and ARGV[first + 1] or ''
+        score = turn_of(fair, score, fair_key, seq)
+      end
       call('HSET', keys[i], 'status', 'queued', 'score', score, 'created', now_text, unpack(ARGV, first, last))
       queued[#queued + 1], queued[#queued + 2] = score, id
     end

@@ -1,4 +1,4 @@
--- needs: prelude places kinds tags webhooks edges ends waiting lanes limits parked kits by_type marks hold
+-- needs: prelude places kinds fair tags webhooks edges ends waiting lanes limits parked kits by_type marks hold
 -- Looks after kits and parked jobs, a bounded number each time: says which bells are rung, forgets kits and the types that are in
 -- no other, drops ids that are not parked any more, and makes dead letters of jobs whose type nobody has handled for long. Where
 -- too much waits for the record it gives up the oldest.
@@ -10,8 +10,8 @@ local GIVEN_UP_MOST = 250 -- a trim of the same tick leaves fewer hashes
 local KIT_KEPT_MS = math.max(86400000, unhandled_ms) -- a frozen worker finds its kit again
 local COUNTED_MS = 86400000 -- for so long the counters of a type that nobody counts are kept
 local TYPES_MOST, TYPES_STEP = 4000, 500
-local bells_now, gates, swept, untold, rev, hold =
-  unpack(call('HMGET', key('meta'), 'bells', 'gates', 'swept', 'untold', 'rev', 'hold'))
+local bells_now, gates, swept, untold, rev, hold, fair =
+  unpack(call('HMGET', key('meta'), 'bells', 'gates', 'swept', 'untold', 'rev', 'hold', 'fair'))
 
 -- 1. Kits: those that live, those to forget. `untold`: until when there was a worker without one; nobody can say what it handled.
 local kits, bells, gone = {}, {}, {}
@@ -52,7 +52,7 @@ end
 
 -- 2. Jobs that wait, in turn: those that are parked and, when the oldest of the queue has waited for long, all: perhaps nobody has
 -- come by to park them.
-local since, strays, dead, swept_to = waiting_since(now), {}, {}, {}
+local since, strays, dead, swept_to = waiting_since(now, fair), {}, {}, {}
 for i, index in ipairs({ 'held', 'queue' }) do
   local waits = index == 'held' and gates or since and now - since > unhandled_ms
   local from = string.match(swept or '', i == 1 and '^(%S+)' or '(%S+)$') or '-inf'

@@ -16,6 +16,7 @@ from _jobqueue.store.schedule_checks import schedule_problems
 from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.store import Store, chunks_of, prefix_of
 from _jobqueue.store.tag_checks import tag_problems
+from _jobqueue.store.turns import turn_problems
 from _jobqueue.store.weather import weather
 from _jobqueue.store.webhook_checks import webhook_problems
 
@@ -58,6 +59,7 @@ class Checker:
         strays += self._stray_marks(repair)
         strays += expiry_problems(self.store, self.name, repair, self.LATE_MS, self.AGAIN_S)
         strays += schedule_problems(self.store, self.name, self.schedules, repair)
+        strays += turn_problems(self.store, self.name, repair)
         strays += limit_problems(self.store, self.name, repair)
         wrong += [f"{self.name}: {problem}" for problem in strays]
         if repair and (suspects or missing):

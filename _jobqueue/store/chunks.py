@@ -26,7 +26,7 @@ class Request(NamedTuple):
     """A submit to one queue. ``encoded``: each job's fields. Under a key the ids follow from it, and it must be the same request
     again; ``record`` remembers the whole one, over all queues, where that is a key in the same Redis. ``known``: types that some
     worker has a handler for, or had. ``references``: what each job waits for; with them it is stored whole or not at all. ``bits``:
-    what each id is made of, where nothing else says it."""
+    what each id is made of, where nothing else says it. ``name``: one that no other has, where one script may not be enough."""
 
     queue: str
     jobs: list[NewJob]
@@ -38,6 +38,7 @@ class Request(NamedTuple):
     known: Set[str] = frozenset()
     references: Sequence[Sequence[Reference]] = ()
     bits: Sequence[bytes] = ()
+    name: str = ""
 
 
 class Chunk(NamedTuple):
@@ -52,7 +53,7 @@ class Chunk(NamedTuple):
 def chunks_to_store(request: Request, number: int, *, sure: bool = False, start: int = 0) -> Iterator[Chunk]:
     """A submit to one queue, from its job ``start`` on, cut into scripts. ``number``: the queue's; ``sure``: the registry has
     just said so. Ids follow from a job's place in the request, not from the cut."""
-    queue, jobs, encoded, key, fingerprint, record, whole, known, references, bits = request
+    queue, jobs, encoded, key, fingerprint, record, whole, known, references, bits, name = request
     if references:
         if not start:
             yield _whole(request, number, sure)
@@ -68,6 +69,7 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
             args: list[Field] = [part_key or "", fingerprint, end - first, number, int(sure and first == start)]
             strange = {job.type for job in jobs[first:end]} - known
             args += (record, whole, " ".join(sorted(strange)) if strange else "")
+            args.append("" if end - first == len(jobs) else f"{name} {len(jobs) - end}")
             for index in range(first, end):
                 own = bits[index] if bits else _bits(queue, block_key, index - block) if block_key else None
                 ids.append(new_id(number, own))
@@ -79,10 +81,10 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
 
 def _whole(request: Request, number: int, sure: bool) -> Chunk:
     """All jobs of a submit in which some wait for others."""
-    queue, jobs, encoded, key, fingerprint, record, whole, known, references, bits = request
+    queue, jobs, encoded, key, fingerprint, record, whole, known, references, bits, _ = request
     strange = " ".join(sorted({job.type for job in jobs} - known))
     ids: list[str] = []
-    args: list[Field] = [key or "", fingerprint, len(jobs), number, int(sure), record, whole, strange]
+    args: list[Field] = [key or "", fingerprint, len(jobs), number, int(sure), record, whole, strange, ""]
     for index, (job, pairs) in enumerate(zip(jobs, encoded, strict=True)):
         ids.append(new_id(number, bits[index] if bits else _bits(queue, key, index) if key else None))
         _add(args, ids[-1], job, ["idem", key, *pairs] if key else pairs)
@@ -115,6 +117,8 @@ def _add(args: list[Field], job_id: str, job: NewJob, pairs: list[Field]) -> Non
     tags = " ".join(dict.fromkeys(job.tags)) if job.tags else ""
     if job.traceparent or job.words:
         pairs = [*pairs, *job.beside()]
+    if job.fair_key:  # the script looks for it here
+        pairs = ["fair_key", job.fair_key, *pairs]
     args += (job_id, int(job.priority), job.times(), job.unique_key or "", tags, len(pairs) // 2)
     args += pairs
 

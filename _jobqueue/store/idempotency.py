@@ -82,7 +82,16 @@ def _fingerprint(request: Request) -> str:
     digest = hashlib.sha256()
     for job, pairs in zip(request.jobs, request.encoded, strict=True):
         waits = (job.when, *job.after) if job.after else ()
-        for part in (job.priority, job.times(), job.unique_key or "", " ".join(job.tags), *in_one(pairs), *waits):
+        turns = ("fair_key", job.fair_key) if job.fair_key else ()
+        for part in (
+            job.priority,
+            job.times(),
+            job.unique_key or "",
+            " ".join(job.tags),
+            *in_one(pairs),
+            *waits,
+            *turns,
+        ):
             raw = part if isinstance(part, bytes) else str(part).encode()
             digest.update(b"%d:%s" % (len(raw), raw))
     return digest.hexdigest()[:32]

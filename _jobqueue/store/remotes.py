@@ -15,6 +15,7 @@ from _jobqueue.pieces import Field
 from _jobqueue.records import DEFAULT_TYPE, FORMAT, LOG_LINES, Policy, Settlement, __version__
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store, prefix_of
+from _jobqueue.trace_context import unpacked
 
 TELL_STEPS = 8  # scripts that tell children of an end, before its answer
 KITS_AT_ONCE = 250  # that one script looks at
@@ -44,6 +45,8 @@ class Given(NamedTuple):
     attempt: int
     timeout_ms: int
     until_ms: int
+    traceparent: str | None
+    tracestate: str | None
 
 
 class Waiting(NamedTuple):
@@ -151,10 +154,13 @@ def _info(claim: Claim, kit: str) -> str:
 
 
 def _given(row: Sequence[bytes], token: str, timeouts: dict[str, int], until_ms: int) -> Given:
-    job_id, job_type, attempts, timeout_ms, _, *payload = row
+    job_id, job_type, attempts, timeout_ms, waited, *payload = row
+    _, blank, trace = waited.partition(b" ")
+    traceparent, tracestate = unpacked(trace.decode()) if blank else (None, None)
     name = job_type.decode() or DEFAULT_TYPE
     timeout = int(timeout_ms) if timeout_ms else timeouts.get(name, 0)
-    return Given(job_id.decode(), token, name, b"".join(payload), int(attempts) + 1, timeout, until_ms)
+    attempt = int(attempts) + 1
+    return Given(job_id.decode(), token, name, b"".join(payload), attempt, timeout, until_ms, traceparent, tracestate)
 
 
 def _in_scripts(kits: Sequence[tuple[str, str]], apart: bool) -> list[list[tuple[str, str]]]:

@@ -26,7 +26,7 @@ from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 from _jobqueue.trace_context import unpacked
 
-BOOKS = 12  # parts of what lua/look.lua answers that are always there
+BOOKS = 13  # parts of what lua/look.lua answers that are always there
 
 
 def pairs_of(flat: Sequence[Any]) -> dict[Any, Any]:
@@ -72,6 +72,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         tags=fields.get(b"tags", b"").decode().split(),
         limits=fields.get(b"limits", b"").decode().split(),
         name=fields[b"name"].decode() if b"name" in fields else None,
+        fair_key=fields[b"fair_key"].decode() if b"fair_key" in fields else None,
         after=_after(fields, cut) if b"after" in fields else [],
         when=fields.get(b"when", b"done").decode(),
         blocked_by=number(b"needs") or 0,
@@ -121,7 +122,9 @@ def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | No
 
 
 def books_of(answer: Sequence[Any]) -> Books:
-    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, stuck, record, webhooks = answer
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, stuck, record, most, webhooks = (
+        answer
+    )
     checked_ms, problems = map(int, checked.split()) if checked else (None, None)
     return Books(
         dict(zip(STATUSES, sizes, strict=True)),
@@ -137,6 +140,7 @@ def books_of(answer: Sequence[Any]) -> Books:
         sorted(name.decode() for name in paused_types),
         [job_id.decode() for job_id in stuck],
         _backlog_of(record) if record else None,
+        int(most) if most else None,
         Untold(*webhooks),
     )
 

@@ -13,6 +13,7 @@ from _jobqueue.errors import Conflict, Invalid, NotFound, Unavailable
 from _jobqueue.pieces import Field, pieces
 from _jobqueue.records import MAX_PAYLOAD_BYTES, MAX_QUEUES, SHOWN_BYTES
 from _jobqueue.schedules import COUNTS, MAX_SCHEDULES, ON_TIME_MS, Planned, Schedule, Step, job_members, steps_of
+from _jobqueue.store import admission
 from _jobqueue.store.chunks import BYTES_PER_SCRIPT, Request, chunks_to_store
 from _jobqueue.store.ids import new_id
 from _jobqueue.store.registry import Registry
@@ -101,6 +102,8 @@ class Schedules:
                 continue
             if said[0] == b"moved":
                 continue
+            if said[0] == b"full":
+                raise admission.refused(queue, said)
             if said[0] == b"refused":
                 raise Conflict("refused", f"queue {queue} takes no further job of this kind")
             return said[1].decode() or job_id, bool(said[1])

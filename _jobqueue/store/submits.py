@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
 from _jobqueue.spans import sending
-from _jobqueue.store import flows, limits, webhooks
+from _jobqueue.store import admission, flows, limits, webhooks
 from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.idempotency import REUSED, Idempotency
@@ -170,7 +171,8 @@ class Submits:
         try:
             number, sure = self._registry.register(queue)
             published = self._registry.published(queue)  # before the script: it must not fail after the jobs are stored
-            request = request._replace(known=published.keys())
+            name = secrets.token_urlsafe(9) if len(request.jobs) > 1 else ""
+            request = request._replace(known=published.keys(), name=name)
             for _ in range(NUMBERED_MOST):
                 own = self._store_chunks(request, (number, sure), published, stored)
                 if own is None:
@@ -202,6 +204,8 @@ class Submits:
             raise TooManyTypes(
                 [("/type", f"the queue {queue} holds jobs of many types that nobody handles, and takes no further one")]
             )
+        if answer[0] == b"full":
+            raise admission.refused(queue, answer)
         if answer[0] == b"refused":
             return flows.refused(answer, queue, self._registry, len(chunk.jobs))
         if answer[0] == b"old":
@@ -321,6 +325,7 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
         limits=list(dict.fromkeys(job.limits)),
         name=job.name,
         webhook=job.webhook,
+        fair_key=job.fair_key,
         traceparent=job.traceparent,
         tracestate=job.tracestate,
         words=job.words,

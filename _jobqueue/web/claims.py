@@ -84,6 +84,8 @@ def _given(given: Given) -> dict[str, Any]:
         "type": given.type,
         "attempt": given.attempt,
         "timeout_s": given.timeout_ms / 1000,
+        **({"traceparent": given.traceparent} if given.traceparent else {}),
+        **({"tracestate": given.tracestate} if given.tracestate else {}),
         "lease_until": rfc3339(given.until_ms),
         "payload": json.loads(given.payload),
     }
@@ -273,14 +275,19 @@ CLAIM = shape(
     additionalProperties=False,
     example={"worker": "w-17f3", "seq": 1, "types": ["thumbnail"], "wait_s": 20},
 )
-GIVEN = full(
-    job_id=TEXT,
-    token=TOKEN,
-    type=TEXT,
-    attempt=WHOLE,
-    timeout_s=NUMBER,
-    lease_until=said(TIME, "By Redis's clock. After it the job may be somebody else's."),
-    payload={},
+GIVEN = shape(
+    {
+        "job_id": TEXT,
+        "token": TOKEN,
+        "type": TEXT,
+        "attempt": WHOLE,
+        "timeout_s": NUMBER,
+        "traceparent": said(TEXT, "Of a job that belongs to a trace (W3C Trace Context)."),
+        "tracestate": TEXT,
+        "lease_until": said(TIME, "By Redis's clock. After it the job may be somebody else's."),
+        "payload": {},
+    },
+    ("job_id", "token", "type", "attempt", "timeout_s", "lease_until", "payload"),
 )
 EXTEND = shape(
     {

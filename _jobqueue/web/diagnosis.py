@@ -21,7 +21,7 @@ from _jobqueue.records import (
     Warned,
 )
 from _jobqueue.rfc3339 import epoch_ms, rfc3339
-from _jobqueue.web import backlog
+from _jobqueue.web import backlog, fullness
 from _jobqueue.web.rates import crew, last, pace_of_work, types_of
 from jobqueue import Job, JobQueue, NewJob, Unavailable
 
@@ -51,6 +51,7 @@ LEVELS = {
     "redis": "warning",
     "worker_lost": "warning",
     "leases_differ": "warning",
+    "queue_full": "warning",
     "schedule_late": "warning",
     "schedules_missed": "warning",
     "old_job": "warning",
@@ -169,6 +170,8 @@ def _problems(queue: str, look: Look) -> Iterator[Finding]:
                 f"are busy: start more workers (python worker.py --queues {queue}), or see what keeps these",
                 queue,
             )
+    if full := fullness.warning(queue, look):
+        yield Finding("queue_full", full, queue)
     if books.stuck:
         more = f" and {len(books.stuck) - 1} more" if len(books.stuck) > 1 else ""
         yield Finding(

@@ -8,7 +8,7 @@ from typing import Any
 from _jobqueue.by_type import ByType
 from _jobqueue.limits import Limited
 from _jobqueue.records import ENDED, FAILURES, Books, Look, Untold
-from _jobqueue.web import backlog, limited
+from _jobqueue.web import backlog, fullness, limited
 from _jobqueue.web.by_type import families
 from _jobqueue.web.samples import Family, Sample, histogram
 
@@ -106,6 +106,7 @@ def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[Family
     yield "webhooks", "gauge", "Jobs that tell a webhook and are not over, by status.", [*untold]
     yield from _workers(looks)
     yield from backlog.families(looks)
+    yield from fullness.families(looks)
     yield "redis_memory_bytes", "gauge", "Memory that Redis uses.", [({}, server["used_memory_bytes"] or 0)]
     yield (
         "redis_maxmemory_bytes",

@@ -15,6 +15,7 @@ import jobqueue
 from _jobqueue.config import Config
 from _jobqueue.records import STATUSES, Books, Look
 from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.web import turns
 from _jobqueue.web.by_type import ROWS_MOST, Types, rows_of
 from _jobqueue.web.diagnosis import Patience, explanation, health, until_when, what_blocks
 from _jobqueue.web.limited import what_holds_back, with_limits
@@ -74,6 +75,7 @@ class Overview:
             code, text = what_blocks(job, list(self.jobs.parents(job_id, results=False).values()), misses_reaper)
         else:
             code, text = explanation(job, look, misses_reaper)
+            text += turns.sentence(self.jobs, job) if code == "waiting" else ""
             shut = self.jobs.limits.why(job.queue, job_id) if code in ("ready", "waiting") else None
             if shut:
                 code, text = "limited", what_holds_back(shut)
@@ -144,6 +146,7 @@ def queue_row(queue: str, books: Books) -> dict[str, Any]:
         "queue": queue,
         "paused": books.paused,
         "paused_types": books.paused_types,
+        "max_queued": books.max_queued,
         "jobs": books.sizes,
         "totals": {name: n for name, n in books.totals.items() if ":" not in name},
         "oldest_queued_at": rfc3339(books.waits_since_ms),

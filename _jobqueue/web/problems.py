@@ -22,7 +22,7 @@ from _jobqueue.errors import (
 )
 from _jobqueue.record.errors import RecordTooNew, RecordUnavailable
 from _jobqueue.web.security import Refused
-from jobqueue import Conflict, Invalid, KeyReused, NotFound, TooManyTypes, Unavailable
+from jobqueue import Conflict, Invalid, KeyReused, NotFound, QueueFull, TooManyTypes, Unavailable
 
 # The one table from errors to HTTP: the queue's by class, those that Bottle and waitress find by status.
 HTTP = {
@@ -33,6 +33,7 @@ HTTP = {
     WebhooksOff: (422, "webhooks_off"),
     Invalid: (422, "invalid_request"),
     KeyReused: (422, "idempotency_key_reused"),
+    QueueFull: (429, "queue_full"),
     NotFound: (404, "job_not_found"),
     OldProgram: (409, "old_worker"),
     LeaseLost: (409, "lease_lost"),
@@ -93,6 +94,8 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Invalid):
         shown, more = error.problems[:MAX_PROBLEMS], len(error.problems) - MAX_PROBLEMS
         return Problem(status, code, str(Invalid(shown)) + (f"; and {more} more" if more > 0 else ""), shown)
+    if isinstance(error, QueueFull):
+        return Problem(status, code, str(error), Retry_After=str(error.retry_after_s))
     if isinstance(error, Unavailable):
         detail = f"{error.public}. Try again; under an Idempotency-Key that is safe."
         return Problem(status, code, detail, Retry_After=str(RETRY_AFTER_S))

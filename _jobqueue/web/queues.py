@@ -1,4 +1,4 @@
-"""The calls that show queues and workers, pause a queue and check it."""
+"""The calls that show queues and workers, limit or pause a queue and check it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,17 @@ def delete(backend: Backend, queue: str) -> None:
     except Conflict as error:
         raise Problem(409, "queue_not_empty", str(error)) from None
     bottle.response.status = 204
+
+
+def limit(backend: Backend, queue: str) -> dict[str, Any]:
+    """Say how many jobs may wait in a queue, which need not exist yet."""
+    if not NAME.fullmatch(queue):
+        raise Invalid([("/queue", NAME_RULE)])
+    sent = inputs.members(inputs.body(backend.config.max_body_bytes), "max_queued")
+    if not sent:
+        raise Invalid([("/max_queued", "is missing: give a number, or null for no limit")])
+    backend.jobs.limit_waiting(queue, sent["max_queued"])
+    return queue_row(queue, backend.jobs.books(queue))
 
 
 def pause(backend: Backend, queue: str, paused: bool = True) -> dict[str, Any]:

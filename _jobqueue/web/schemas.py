@@ -17,10 +17,12 @@ from _jobqueue.records import (
     DEFAULT_TYPE,
     DURABILITIES,
     FAILURES,
+    FAIR_KEY,
     GONE,
     MAX_ATTEMPTS,
     MAX_DELAY_MS,
     MAX_KEY_CHARS,
+    MAX_MAX_QUEUED,
     MAX_PARENTS,
     MAX_PRIORITY,
     MAX_TAGS,
@@ -125,6 +127,10 @@ NEW_JOB = shape(
             {"type": "string", "minLength": 1, "maxLength": MAX_WEBHOOK_CHARS, "format": "webhook"},
             "An https address that is told of each end: done, failed, cancelled. See docs/webhooks.md.",
         ),
+        "fair_key": said(
+            {"type": "string", "pattern": f"^{FAIR_KEY.pattern}$"},
+            "Within a priority, jobs of different keys take turns, however many each has; those without one are one key.",
+        ),
         "limits": listed(
             {"type": "string", "pattern": f"^(?!{OF_TYPE}){LIMIT.pattern}$"},
             maxItems=MAX_NAMED,
@@ -199,6 +205,7 @@ JOB = shape(
         "tags": listed(TEXT),
         "limits": said(listed(TEXT), "The limits that it names."),
         "name": said(TEXT, "In its workflow."),
+        "fair_key": said(TEXT, "With whom it shares its turns."),
         "after": said(listed(TEXT), "The jobs that it waits for, or has waited for."),
         "when": {"enum": list(WHEN)},
         "blocked_by": said(WHOLE, "How many of them it still waits for."),
@@ -358,6 +365,9 @@ QUEUE = shape(
     {
         "queue": TEXT,
         "paused": SWITCH,
+        "max_queued": said(
+            maybe(INTEGER), "How many of its jobs may be queued, scheduled or blocked; null: any number."
+        ),
         "paused_types": said(listed(TEXT), "Types whose jobs it does not give out."),
         "jobs": BY_STATUS,
         "totals": {"type": "object", "additionalProperties": INTEGER},
@@ -366,6 +376,19 @@ QUEUE = shape(
         "reaper_at": said(maybe(TIME), "The reaper's last tick."),
     },
     ("queue", "paused", "jobs", "totals"),
+)
+LIMIT_QUEUE = shape(
+    {
+        "max_queued": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "maximum": MAX_MAX_QUEUED,
+            "description": "While so many of its jobs are queued, scheduled or blocked, submits are 429; null: never.",
+        }
+    },
+    ("max_queued",),
+    additionalProperties=False,
+    example={"max_queued": 1000},
 )
 WORKER = shape(
     {

@@ -6,6 +6,7 @@ import re
 
 from tests.faults import (
     rows_of_data,
+    rows_of_fairness,
     rows_of_http_workers,
     rows_of_limits,
     rows_of_network,
@@ -30,6 +31,7 @@ _ROOMS = (
     rows_of_redis,
     rows_of_data,
     rows_of_types,
+    rows_of_fairness,
     rows_of_http_workers,
     rows_of_limits,
 )  # each adds its rows

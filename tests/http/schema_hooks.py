@@ -52,6 +52,8 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
     if case.path in ("/jobs", "/dlq"):
         _without_times_where_there_are_none(case)
     body = case.body if isinstance(case.body, dict) else {}
+    if isinstance(body.get("wait_s"), (int, float)) and 0.1 < body["wait_s"] <= 20:
+        body["wait_s"] = 0.1
     _limited_as_one_may(case, body)
     for job in (body, *(body["jobs"] if isinstance(body.get("jobs"), list) else ())):
         _without_whole_floats(job)
@@ -115,6 +117,6 @@ def _without_times_where_there_are_none(case: Any) -> None:
 
 def _without_whole_floats(job: Any) -> None:
     """JSON Schema takes 5.0 for an integer; the API does not."""
-    for name in ("priority", "max_attempts"):
+    for name in ("priority", "max_attempts", "seq", "max"):
         if isinstance(job, dict) and isinstance(job.get(name), float) and job[name].is_integer():
             job[name] = int(job[name])

@@ -72,6 +72,14 @@ def test_a_job_is_claimed_and_finished(system: System, client: Client) -> None:
     assert system.server.client.hgetall(f"{Q}slots") == {}
 
 
+def test_a_job_of_a_trace_brings_that_along(system: System, client: Client) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    answer = system.post("/jobs", {"payload": 1}, traceparent=trace, tracestate="a=b")
+    assert answer.status_code == 201
+    job = client.one()
+    assert (job["traceparent"], job["tracestate"], job["payload"]) == (trace, "a=b", 1)
+
+
 def test_nothing_to_do_is_204(client: Client) -> None:
     answer = client.ask()
     assert (answer.status_code, answer.content) == (204, b"")

@@ -152,7 +152,7 @@ def test_the_record_shows_bound_queues_alone(system: System, tmp_path: Path) -> 
     }
     system.api(API_KEYS=",".join(entry for _, entry in keys.values()), HISTORY_URL=url)
     ops, mail, two = (Caller(system, key) for key, _ in keys.values())
-    system.start("history.py", "--database", url).says("ready")
+    system.start("history.py", "--database", url).says("up to date")
     theirs, ours = (ops.post("/jobs", {"queue": queue}).json()["job_id"] for queue in ("shop", "email"))
     for job_id in (theirs, ours):
         ops.post(f"/jobs/{job_id}/cancel")
@@ -175,7 +175,7 @@ def test_the_limit_of_workers_is_their_own(system: System) -> None:
     assert [system.post("/queues/default/claim", claim).status_code for _ in range(4)] == [204, 204, 204, 429]
     assert [system.post("/jobs", {"payload": 1}).status_code for _ in range(3)] == [201, 201, 429]
     system.api(RATE_LIMIT_MAX="1")
-    assert {system.post("/queues/default/claim", claim).status_code for _ in range(5)} <= {200}
+    assert {system.post("/queues/default/claim", claim).status_code for _ in range(5)} <= {200, 204}
 
 
 @pytest.mark.parametrize("scope", ["work@", "work@a b", "work@a+", "read@a/b", "write@a"])

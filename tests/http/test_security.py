@@ -22,7 +22,7 @@ import pytest
 import requests
 
 from _jobqueue.config import Config
-from _jobqueue.keys import SCOPES, new_key, parse_keys
+from _jobqueue.keys import ANY_KEY, SCOPES, WORK, new_key, parse_keys
 from _jobqueue.logs import Log
 from _jobqueue.web import security
 from _jobqueue.web.security import Gate, Refused, client_of, is_loopback
@@ -35,7 +35,7 @@ BODY = b'{"payload":1}'
 JOB = {"payload": 1}
 JSON = "Content-Type: application/json"
 NOBODY = "redis://127.0.0.1:1/0"
-KEYS = {scope: new_key(f"test-{scope}", scope) for scope in SCOPES}
+KEYS = {scope: new_key(f"test-{scope}", scope) for scope in (*SCOPES, WORK)}
 OPEN = {"/", "/docs", "/redoc", "/health", "/livez", "/openapi.json", "/static/<name>"}
 
 
@@ -53,7 +53,11 @@ def address(rule: str) -> str:
 
 
 def scope_of(method: str, rule: str) -> str:
-    """What a call needs: who looks reads, who hands in work submits, who changes other people's work is an admin."""
+    """What a call needs: who looks reads, who hands in work submits, who changes other people's work is an admin. Workers work."""
+    if rule == "/whoami":
+        return ANY_KEY
+    if rule.rpartition("/")[2] in ("claim", "extend", "finish", "release"):
+        return WORK
     if method == "GET":
         return "read"
     return "submit" if rule in ("/jobs", "/jobs/batch", "/submit", "/submit-job") else "admin"
@@ -187,11 +191,16 @@ def test_what_is_open_is_open_without_a_key(locked: System) -> None:
     assert ask(locked, "OPTIONS", "/jobs").status_code == 204
 
 
-@pytest.mark.parametrize("scope", SCOPES)
+def may(scope: str, wanted: str) -> bool:
+    wider = scope in SCOPES and wanted in SCOPES and SCOPES.index(scope) >= SCOPES.index(wanted)
+    return wider or wanted in (scope, ANY_KEY)
+
+
+@pytest.mark.parametrize("scope", [*SCOPES, WORK])
 def test_each_call_asks_for_its_scope_and_takes_a_wider_one(locked: System, scope: str) -> None:
     for method, rule in GUARDED:
         answer = ask(locked, method, address(rule), Authorization=bearer(scope))
-        if SCOPES.index(scope) < SCOPES.index(scope_of(method, rule)):
+        if not may(scope, scope_of(method, rule)):
             detail = refused(answer, 403, "scope_too_small")["detail"]
             assert scope_of(method, rule) in detail, (method, rule)
         else:

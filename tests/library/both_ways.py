@@ -75,6 +75,7 @@ def odd(folder: Path) -> dict[str, Case]:
         "retry.after": [NewJob("retry.after", 0.05)],
         "snooze": [NewJob("snooze", gate)],
         "snooze.twice": [NewJob("snooze.twice", str(folder / "times"))],
+        "noop, limited": [NewJob("noop", limits=["api:mail", "tenant:7"])],
         "noop, in time": [NewJob("noop", expires_s=60)],
         "fork": [NewJob("fork")],
         "leave.pool": [NewJob("leave.pool")],

@@ -152,7 +152,7 @@ def test_indexes_of_ended_jobs_are_written_in_one_place() -> None:
         "counted",
         "schedules",
     }
-    elsewhere |= {"blocked", "then:", "ends", "stuck", "expires"}
+    elsewhere |= {"blocked", "then:", "ends", "stuck", "expires", "turns"}
     elsewhere |= {"limited", "shut", "group:", "groups:"}
     elsewhere |= {"deliveries", "calls:"}
     elsewhere |= {"unsaved"}  # of the record, which no transition reads

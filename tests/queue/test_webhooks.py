@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from _jobqueue.errors import OldProgram, WebhooksOff
+from _jobqueue.errors import OldProgram, QueueFull, WebhooksOff
 from _jobqueue.records import DELIVERY, MAX_WEBHOOK_CHARS
 from _jobqueue.schedules import Schedule
 from jobqueue import Filter, Invalid, Job, JobQueue, NewJob, handler
@@ -397,3 +397,28 @@ def test_script_that_begins_a_call_may_be_sent_twice(queue: JobQueue, worker: Wo
     [delivery] = deliveries(queue)
     args = [delivery.id, "h", "", job.id, 2, 1000, *queue.store.defaults]
     assert run_script(queue, "deliver", "default", args) == run_script(queue, "deliver", "default", args)
+
+
+def test_what_is_still_to_be_told_takes_nobodys_room(queue: JobQueue, worker: Worker) -> None:
+    worker.handles("echo")
+    for _ in range(3):
+        queue.submit(webhook=URL)
+    worker.give("done", 3)
+    queue.limit_waiting("default", 1)
+    assert queue.books("default").waiting == 0
+    queue.submit()
+    with pytest.raises(QueueFull):
+        queue.submit()
+    worker.give("done")
+
+
+def test_with_turns_it_stands_behind_others_of_its_priority(queue: JobQueue, worker: Worker) -> None:
+    worker.handles("echo")
+    first = queue.submit(webhook=URL, priority=9)
+    keyed = [queue.submit(priority=9, fair_key=key) for key in "aab"]
+    worker.give("done", 1)
+    hooks = deliverer(queue)
+    order = [hooks.claim()[0] for _ in range(4)]
+    assert first.id not in ids(order) and {job.id for job in keyed} < set(ids(order))
+    assert [job.type for job in order].count(DELIVERY) == 1
+    hooks.end("done")

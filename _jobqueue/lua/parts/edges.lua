@@ -6,14 +6,22 @@
 -- In a job's `also` a c stands for children, a p for parents.
 
 -- Tells the children of the jobs of `owed`, which stand in `ends`, what these are now: what has run again owes nothing. `finish`
--- is `ended`; whom it ends joins `owed`; whose status changes joins the set `changed`, and `tagged` too if its tags count it. One
--- call tells TELL_MOST children. Returns {queued = something waits in the queue since, left = somebody is still to be told}.
-local function tell_children(owed, now, finish, changed, tagged)
+-- is `ended`; whom it ends joins `owed`; whose status changes joins the set `changed`, and `tagged` too if its tags count it;
+-- `turn` is turn_of, see fair.lua. One call tells TELL_MOST children. Returns {queued = something waits in the queue since, left =
+-- somebody is still to be told}.
+local function tell_children(owed, now, finish, changed, tagged, turn)
   local TELL_MOST, WANTS_END, ERRORS_KEPT = 250, 2 ^ 50, 100
   local call = redis.call -- no local of the file is used here: a call that tells nobody pays nothing for it
   local function key(name) return KEYS[1] .. name end
   local function digits(number) return string.format('%.0f', number) end
-  local now_text, budget, told = digits(now), TELL_MOST, { queued = false, left = false }
+  local now_text, budget, told, fair = digits(now), TELL_MOST, { queued = false, left = false }, nil
+
+  -- The place of a job that may run from now on.
+  local function place_for(job)
+    fair = fair or { on = call('HGET', key('meta'), 'fair'), rounds = {} }
+    if not (fair.on or job.fair_key) then return job.score end
+    return turn(fair, job.score, job.fair_key or '', call('HINCRBY', key('meta'), 'seq', 1))
+  end
 
   -- Its last edge is closed. delay: as a submit says it, see submit.lua.
   local function release(job)
@@ -26,8 +34,9 @@ local function tell_children(owed, now, finish, changed, tagged)
       call('HSET', key('job:' .. job.id), 'status', 'scheduled', 'due', digits(due))
       call('ZADD', key('scheduled'), digits(due), job.id)
     else
-      call('HSET', key('job:' .. job.id), 'status', 'queued', 'due', now_text)
-      call('ZADD', key('queue'), job.score, job.id)
+      local place = place_for(job)
+      call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', place, 'due', now_text)
+      call('ZADD', key('queue'), place, job.id)
       told.queued = true
     end
     if until_ms then -- see parts/expiry.lua
@@ -51,9 +60,9 @@ local function tell_children(owed, now, finish, changed, tagged)
 
   local function child_of(id)
     local f = call('HMGET', key('job:' .. id), 'status', 'born', 'also', 'score', 'delay', 'errors', 'attempts', 'tallied',
-      'expires_ms')
+      'expires_ms', 'fair_key')
     return { id = id, status = f[1], born = f[2], also = f[3] or nil, score = f[4], delay = f[5], errors = f[6], attempts = f[7],
-      tallied = f[8], expires_ms = f[9] }
+      tallied = f[8], expires_ms = f[9], fair_key = f[10] }
   end
 
   -- verdict: 'satisfied'; 'cancelled', which leaves the edge open: both may be retried; 'gone', which closes it.

@@ -38,9 +38,9 @@ end
 -- tell_children says, nil when nobody was to be told and no delivery was made. `more`: the caller goes on to change jobs, and
 -- counts them by their tags.
 local function write_ends(now, changed, more)
-  local told = OWED and tell_children(OWED, now, ended, changed, TAGGED)
+  local told = OWED and tell_children(OWED, now, ended, changed, TAGGED, turn_of)
   if HOOKED then
-    local made = write_deliveries(HOOKED, now, changed)
+    local made = write_deliveries(HOOKED, now, changed, turn_of)
     HOOKED = nil
     count('submitted', made, now)
     count('webhooks', made, now)

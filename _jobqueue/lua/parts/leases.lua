@@ -19,9 +19,10 @@ local function left_processing(jobs, slot, refuse_late)
     local holder = job.token and slot_of(job.token)
     if holder and holder ~= slot then call('LREM', key('processing:' .. holder), 0, job.id) end
     if refuse_late then call('HDEL', key('job:' .. job.id), 'token') end
-    for _, name in ipairs(job.also and string.find(job.also, '[ly]') and return_permits(job.id, job.also) or {}) do
+    local waited_for = job.also and string.find(job.also, '[ly]') and return_permits(job.id, job.also)
+    if waited_for then
       room = room or limits_room(refresh_lane)
-      opened = room.open(name) or opened
+      for _, name in ipairs(waited_for) do opened = room.open(name) or opened end
     end
   end
   return opened, room

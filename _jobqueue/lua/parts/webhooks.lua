@@ -5,8 +5,8 @@
 -- These functions use no locals of the file: jobs without a webhook pay nothing for them.
 
 -- Makes the deliveries of jobs that have just ended. `hooked`: id, status ... Puts the new ids into the set `changed`. Returns how
--- many they are.
-local function write_deliveries(hooked, now, changed)
+-- many they are. `turn`: turn_of of parts/fair.lua.
+local function write_deliveries(hooked, now, changed, turn)
   local call, now_text = redis.call, string.format('%.0f', now)
   local function key(name) return KEYS[1] .. name end
 
@@ -20,20 +20,22 @@ local function write_deliveries(hooked, now, changed)
 
   local n, queue = #hooked / 2, tonumber(call('HGET', key('meta'), 'number') or 0)
   local seq = call('HINCRBY', key('meta'), 'seq', n) - n
+  local fair = { on = call('HGET', key('meta'), 'fair'), rounds = {} }
   for at = 1, #hooked, 2 do
     local job, status = hooked[at], hooked[at + 1]
     local number = call('HINCRBY', key('job:' .. job), 'ends_n', 1)
     local f = call('HMGET', key('job:' .. job), 'created', 'webhook', 'also')
     local id = derived_id(job, f[1] or '0', number, queue)
     seq = seq + 1
-    local place = string.format('%.0f', seq) -- of priority 9
+    local born = string.format('%.0f', seq)
+    local place = fair.on and turn(fair, born, '', seq) or born -- of priority 9
     call('HSET', key('job:' .. id), 'status', 'queued', 'score', place, 'created', now_text, 'type', 'jobqueue.webhook',
       'payload', '{"job":"' .. job .. '",',
       'payload.' .. 1, '"n":' .. number .. ',"status":"' .. status .. '","at":' .. now_text .. '}',
-      'webhook', f[2] or '', 'of', f[1] or '0', 'n', number, 'also', 'pd', 'born', place, 'needs', 0, 'after', job, 'when', 'ended')
+      'webhook', f[2] or '', 'of', f[1] or '0', 'n', number, 'also', 'pd', 'born', born, 'needs', 0, 'after', job, 'when', 'ended')
     call('ZADD', key('queue'), place, id)
     call('ZADD', key('deliveries'), now_text, id)
-    call('ZADD', key('then:' .. job), '-' .. place, id)
+    call('ZADD', key('then:' .. job), '-' .. born, id)
     if not string.find(f[3], 'c', 1, true) then call('HSET', key('job:' .. job), 'also', f[3] .. 'c') end
     changed[id] = true
   end

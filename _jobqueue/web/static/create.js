@@ -19,6 +19,7 @@ const FIELDS = [
   { name: 'max_attempts', title: 'Attempts at most', placeholder: '', type: 'number' },
   { name: 'timeout_s', title: 'Timeout, seconds', placeholder: '', type: 'number' },
   { name: 'unique_key', title: 'Unique key' },
+  { name: 'fair_key', title: 'Fair key, whose turn it is' },
   { name: 'tags', title: 'Tags, by spaces' },
 ];
 

@@ -187,6 +187,7 @@ function factsOf(job) {
     job.cancel_requested_at && ['Asked to stop', when(job.cancel_requested_at)],
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
     job.scheduled_for && ['Scheduled for', when(job.scheduled_for)],
+    job.fair_key && ['Fair key', job.fair_key],
     tags.length > 0 && ['Tags', tags],
     job.webhook && ['Webhook', h('code', visible(job.webhook))],
     job.traceparent && ['Trace', h('code', job.traceparent)],

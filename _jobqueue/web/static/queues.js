@@ -1,4 +1,5 @@
-// The queues: how much waits in each, how fast it goes, and a switch to pause it.
+// The queues: how much waits in each, how fast it goes, a switch to pause it and a limit for what waits.
+import { limitButton, room } from './admission.js';
 import { call } from './api.js';
 import { h } from './dom.js';
 import { lesson } from './lesson.js';
@@ -34,8 +35,9 @@ export function queueTable(app, managed = false) {
     const does = each.paused ? 'Resume' : 'Pause';
     return button(does, () => toggle(each), 'plain', { label: `${does} ${each.queue}` });
   }
+  const actions = (each) => h('span.actions', pauseButton(each), limitButton(app, each));
   const heads = managed ? [...COLUMNS, '#Action'] : COLUMNS;
-  const row = (each) => (managed ? [...cells(each), pauseButton(each)] : cells(each));
+  const row = (each) => (managed ? [...cells(each), actions(each)] : cells(each));
   return table('Queues', heads, app.stats.queues.map(row), 'cards.many');
 }
 
@@ -50,7 +52,7 @@ function cells(each) {
   return [
     queue,
     [name, each.paused && status('paused')],
-    [number(jobs.queued), later, blocked],
+    [number(jobs.queued), later, blocked, room(each)],
     `${number(busy)} of ${number(threads)}`,
     oldest(each),
     `${number(submitted_per_minute)} / ${number(done_per_minute)}`,
