@@ -58,6 +58,7 @@ ROOMS = (
     "search",
     "tags",
     "schedules",
+    "webhooks",
     "claims",
     "limits",
     "dialects",
@@ -309,7 +310,13 @@ def main() -> int:
     give_memory_back()
     if config.api_one_core:
         keep_to_one_core(of_all=True)
-    queue = partial(JobQueue, config.redis_url, defaults=config.policy, durability=config.durability)
+    queue = partial(
+        JobQueue,
+        config.redis_url,
+        defaults=config.policy,
+        durability=config.durability,
+        webhooks=config.webhooks,
+    )
     jobs = queue(timeout_s=ANSWER_S, retries=1, queues_max=config.queues_max)
     probe = queue(timeout_s=HEALTH_S, retries=0)
     try:

@@ -53,13 +53,18 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
     aside              hash    id of a job that the record has refused -> why
     gone:<id>          hash    a job that was trimmed or deleted before the record knew
+    deliveries         zset    webhooks that are not told yet: id of the job that tells -> when it may run; below 0 since when it
+                               runs; inf: a dead letter
+    calls:<host>       zset    the same ids, while a host is called -> until when the call counts at most
+    pace:<host>        hash    how long its last call took, and when those that wait for room will be through
     schedules          zset    schedule -> when it is due next; inf while it is paused, or when it has ended
     schedule:<name>    hash    a schedule: its rule and its job, a revision, what became of it last, counters
     meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
                                checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
                                bells (those that are rung), gates (1: something is parked or paused, 2: limits), swept (how
                                far the reaper has looked at what waits), unhandled (types that nobody handles), untold (until
-                               when a worker without a kit lived), tells (last tick of a reaper that tells children), looked
+                               when a worker without a kit lived), tells, hooks (last tick of a reaper that tells children,
+                               or webhooks), looked
                                (how far one has looked at edges), planned (a schedule's last revision), expires (1: see there),
                                rev (last revision for the record), rev_claims (1: claims too), hold (most marks), history (its),
                                fair (1: keys take turns), max_queued (jobs that may wait)
@@ -148,6 +153,7 @@ from _jobqueue.store.sweeps import Sweeps
 from _jobqueue.store.tags import Tags
 from _jobqueue.store.unsaved import Marks
 from _jobqueue.store.waits import Waits
+from _jobqueue.store.webhooks import Deliveries
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -198,12 +204,14 @@ class JobQueue:
         retries: int = 2,
         durability: str = "fast",
         queues_max: int = QUEUES_MAX,
+        webhooks: str = "https",
     ) -> None:
         """``url``: redis://, rediss://, unix://, or redis+sentinel://, redis+cluster:// and their rediss+ forms.
         ``durability``: what submits wait for, fast, fsync or replicated; see Submitted.unconfirmed. ``queues_max``: submits
-        to a new queue are refused where there are so many."""
+        to a new queue are refused where there are so many. ``webhooks``: what submits may name, https addresses, http (both) or off."""
         self.policy = defaults or Policy()
         self.store = Store(url, self.policy, timeout_s, retries)
+        self.store.webhooks = webhooks
         self._durability = Durability(durability, self.store)
         self._use(Registry(self.store, self._durability, queues_max))
 
@@ -223,6 +231,7 @@ class JobQueue:
         self.recovery = Recovery(self.store)  # what a reaper calls
         self.marks = Marks(self.store)  # what a process of the record calls
         self.schedules = Schedules(self.store, self._registry)
+        self.deliveries = Deliveries(self.store, self._registry, self._reads)  # what a worker asks that calls webhooks
         self.limits = Limits(self.store, self._registry)
         self.remotes = Remotes(self.store, self._registry)  # what workers call that speak HTTP
 

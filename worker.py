@@ -32,10 +32,12 @@ from _jobqueue.config import Config
 from _jobqueue.loading import load_handlers
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Parent, Signals, end, keep_to_one_core
-from _jobqueue.records import Settlement
+from _jobqueue.records import DELIVERY, Settlement
 from _jobqueue.spans import with_spans
+from _jobqueue.webhooks.call import Caller
 from _jobqueue.work.attempts import Attempts
 from _jobqueue.work.beat import Beat
+from _jobqueue.work.deliveries import Deliveries, Turns
 from _jobqueue.work.event_loop import EventLoop
 from _jobqueue.work.family import Family
 from _jobqueue.work.reports import Reports
@@ -71,15 +73,22 @@ class Loop:
                     self.slot.talk.close()  # it may hold an answer to something else
                     self.shift.hurry.wait(_jitter(1.0))
         finally:
+            if self.shift.turns:
+                self.shift.turns.give_back(self.slot)
             self.slot.talk.close()
 
     def turn(self) -> None:
         """Settle what has ended and claim; when there is nothing, wait for the bell; run what has come."""
+        turns = self.shift.turns
+        if turns:
+            turns.take(self.slot)
         self.slot.idle = False  # what this exchange brings counts for --burst before it is here
         if not self._exchange() and not self.slot.talk.more and not self.shift.stopping.is_set():
             self.slot.idle = True
             self._wait_in_blmove()
             self.slot.idle = False
+        if turns and not self.slot.delivers():
+            turns.give_back(self.slot)
         self._run_batch()
 
     def _exchange(self) -> bool:
@@ -312,7 +321,7 @@ def main() -> int:
     if config.one_core:
         keep_to_one_core()
     sys.setswitchinterval(SWITCH_S)
-    jobs = JobQueue(config.redis_url, defaults=config.policy)
+    jobs = JobQueue(config.redis_url, defaults=config.policy, webhooks=config.webhooks)
     try:
         jobs.wait_until_ready(liveness.Life("worker", log).while_waiting(signals), log.warning)
     except (TooNew, TooOld) as error:
@@ -320,13 +329,17 @@ def main() -> int:
         return MISTAKE
     if signals.is_set():
         return 0
+    if config.webhook_secrets:
+        types[DELIVERY] = Deliveries(jobs, config.webhook_secrets, Caller(config.webhook_allow)).job_type()
     loop = EventLoop()
+    attempts = Attempts(types, jobs.policy, config.max_result_bytes, partial(Family, jobs), loop)
     shift = Shift(
         secrets.token_urlsafe(16),  # 128 random bits: tokens are never used again
-        Attempts(types, jobs.policy, config.max_result_bytes, partial(Family, jobs), loop),
+        attempts,
         Reports(log, config.shares, config.log_jobs == "all"),
         round(config.processing_timeout_s * 1000),
         options.burst,
+        Turns(config.shares, attempts.kit, attempts.plain_kit) if config.webhook_secrets else None,
     )
     code = _between_hooks(lambda: _work(Worker(config, jobs, shift, signals)), loop, log)
     log("stopped", code=code)

@@ -18,6 +18,8 @@ from typing import Any
 from _jobqueue.keys import Key, parse_keys
 from _jobqueue.records import DURABILITIES, MAX_QUEUES, NAME, QUEUES_MAX, Policy
 from _jobqueue.redis_url import check_redis_url, without_password
+from _jobqueue.webhooks.address import NOTHING, Allowed
+from _jobqueue.webhooks.signing import parse_secrets
 
 Address = IPv4Address | IPv6Address
 PROGRAMS = ("api", "worker", "reaper", "history")
@@ -226,6 +228,23 @@ class Config:
         604800, _whole(1, 10**9), "how long jobs wait whose type nobody handles; then they are dead letters", of=REAPER
     )
 
+    webhook_secrets: tuple[bytes, ...] = _setting(
+        (),
+        parse_secrets,
+        "whsec_<base64>, one or two with a comma: webhooks may be named, and are signed with them",
+        secret=True,
+        show=len,
+        of=(*API, *WORKER),
+    )
+    webhook_http: bool = _setting(False, _switch, "1 takes http addresses too, for tests", show=int, of=(*API, *WORKER))
+    webhook_allow: Allowed = _setting(  # noqa: RUF009 (it cannot change)
+        NOTHING,
+        Allowed.of,
+        "networks and names that webhooks may lead to beside the global addresses: 10.1.0.0/16, hooks.internal",
+        show=str,
+        of=WORKER,
+    )
+
     history_url: str = _setting(
         "",
         _record_url,
@@ -330,6 +349,13 @@ class Config:
     def policy(self) -> Policy:
         """For jobs whose type and submit say nothing else."""
         return Policy(self.max_attempts, round(self.processing_timeout_s * 1000), round(self.backoff_s * 1000))
+
+    @property
+    def webhooks(self) -> str:
+        """What a submit may name, as JobQueue takes it."""
+        if not self.webhook_secrets:
+            return "off"
+        return "http" if self.webhook_http else "https"
 
     @property
     def shares(self) -> dict[str, int]:

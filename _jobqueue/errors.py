@@ -29,6 +29,10 @@ class ParentGone(Invalid):
     """A job waits for a cancelled one to be done. Retry that one first."""
 
 
+class WebhooksOff(Invalid):
+    """A job names a webhook, but none is told here. Set WEBHOOK_SECRETS, for the workers too."""
+
+
 class NotWithOthers(Invalid):
     """Nothing is wrong with this job, but with another of its batch, which is stored whole or not at all."""
 

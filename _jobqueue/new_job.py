@@ -29,6 +29,7 @@ from _jobqueue.records import (
     NAME,
     NAME_RULE,
     PRIORITIES,
+    RESERVED,
     TAG,
     TAG_RULE,
     WHEN,
@@ -36,6 +37,7 @@ from _jobqueue.records import (
 from _jobqueue.rfc3339 import epoch_ms
 from _jobqueue.strict_json import encode_json
 from _jobqueue.trace_context import packed, parent_of, state_of
+from _jobqueue.webhooks.address import problem_with
 
 _BESIDE = {"beside": True}  # no member of a request's JSON: it tells of who asks, not of what is asked for
 
@@ -58,6 +60,7 @@ class NewJob:
     jitter: float | None = None
     unique_key: str | None = None
     tags: Sequence[str] = ()
+    webhook: str | None = None  # is told of each end: done, failed or cancelled
     fair_key: str | None = None  # within a priority, jobs of different keys take turns
     limits: Sequence[str] = ()  # names; see _jobqueue/limits.py
     name: str | None = None  # in its workflow
@@ -104,6 +107,8 @@ class NewJob:
     def _problems(self) -> Iterator[tuple[str, str]]:
         if not _is_name(self.type):
             yield "/type", NAME_RULE
+        elif self.type.startswith(RESERVED):
+            yield "/type", f"types that begin with {RESERVED} are reserved"
         if self.queue is not None and not _is_name(self.queue):
             yield "/queue", NAME_RULE
         if not (
@@ -114,6 +119,8 @@ class NewJob:
             isinstance(self.unique_key, str) and 1 <= len(self.unique_key) <= MAX_KEY_CHARS
         ):
             yield "/unique_key", f"must be 1 to {MAX_KEY_CHARS} characters"
+        if self.webhook is not None and (problem := problem_with(self.webhook)):
+            yield "/webhook", problem
         if self.fair_key is not None and not (isinstance(self.fair_key, str) and FAIR_KEY.fullmatch(self.fair_key)):
             yield "/fair_key", FAIR_KEY_RULE
         if self.tags != ():
@@ -198,6 +205,8 @@ class NewJob:
     def fields(self) -> list[Field]:
         """What its hash holds besides status, score and times: field, value ..."""
         pairs: list[Field] = ["type", self.type]
+        if self.webhook is not None:  # the script looks for it here
+            pairs += ["webhook", self.webhook, "also", "w"]
         if self.max_attempts is not None:
             pairs += ["max_attempts", self.max_attempts]
         if self.timeout_s is not None:

@@ -23,6 +23,9 @@ FAILURES = (  # of attempts
 )
 DURABILITIES = ("fast", "fsync", "replicated")  # what a submit may wait for
 DEFAULT_TYPE = "echo"
+RESERVED = "jobqueue."  # types that begin so are ours
+DELIVERY = "jobqueue.webhook"  # the type of a job that tells of the end of another
+MAX_WEBHOOK_CHARS = 2000
 DEFAULT_QUEUE = "default"
 DEFAULT_PRIORITY, MAX_PRIORITY = 5, 9
 
@@ -130,6 +133,7 @@ class Job:
     # In lists: what of payload, result, errors and log is cut; of the first two the beginning of their text, instead of them
     truncated: Sequence[str] = ()
     previews: Mapping[str, str] | None = None
+    webhook: str | None = None  # who is told of its end
     # fsync or replicated, where a submit has confirmed that
     durability: str | None = field(default=None, compare=False)
 
@@ -184,6 +188,7 @@ class Job:
             **({"limits": self.limits} if self.limits else {}),
             **({"name": self.name} if self.name else {}),
             **({"fair_key": self.fair_key} if self.fair_key else {}),
+            **({"webhook": self.webhook} if self.webhook else {}),
             **({"after": self.after, "when": self.when, "blocked_by": self.blocked_by} if self.after else {}),
             **({"snoozes": self.snoozes, "snoozed_at": rfc3339(self.snoozed_ms)} if self.snoozes else {}),
             **(
@@ -403,6 +408,18 @@ class Expired(NamedTuple):
     lease_end: bytes
 
 
+class Untold(NamedTuple):
+    """Webhooks of a queue that are not told yet, by the status of the jobs that tell them; ``failed``: that will not be."""
+
+    processing: int = 0
+    queued: int = 0
+    scheduled: int = 0
+    failed: int = 0
+
+
+ALL_TOLD = Untold()
+
+
 @dataclass(frozen=True, slots=True)
 class Books:
     """All counts of one queue at one instant."""
@@ -421,6 +438,7 @@ class Books:
     stuck: list[str]  # some dead letters for which blocked jobs wait
     record: Backlog | None = None  # None: no record is kept
     max_queued: int | None = None  # None: any number of jobs may wait
+    untold: Untold = ALL_TOLD
 
     @property
     def missing(self) -> int:
@@ -432,7 +450,8 @@ class Books:
     @property
     def waiting(self) -> int:
         """Those that count for ``max_queued``."""
-        return self.sizes["queued"] + self.sizes["scheduled"] + self.sizes["blocked"]
+        waiting = self.sizes["queued"] + self.sizes["scheduled"] + self.sizes["blocked"]
+        return waiting - self.untold.queued - self.untold.scheduled
 
     @property
     def is_full(self) -> bool:

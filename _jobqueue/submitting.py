@@ -33,6 +33,7 @@ class JobOptions(TypedDict, total=False):
     limits: Sequence[str]
     fair_key: str | None
     tags: Sequence[str]
+    webhook: str | None
     name: str | None
     after: Sequence[str]
     when: str

@@ -114,6 +114,7 @@ class Worker:
         """What each attempt is told. The leases of those that are not mentioned stay as they are."""
         running = [{"job_id": job.id, "type": job.type, "for_s": 1} for job in self.running]
         info = {"host": "here", "pid": 1, "version": "0", "threads": 2, "types": self.types, "running": running}
+        info["webhooks"] = True  # it writes what is to be told of an end
         return self.presence.beat(info | self.also, types or self.policies, held)[1]
 
     def handles(self, *types: str) -> Worker:

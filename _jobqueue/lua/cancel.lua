@@ -1,4 +1,4 @@
--- needs: prelude expiry places fair tags edges ends lanes limits parked marks
+-- needs: prelude expiry places fair tags webhooks edges ends lanes limits parked marks
 -- Cancels jobs: at once while they wait, by asking their handlers while they run. A call sent twice gives the same answers.
 -- KEYS  1 prefix
 -- ARGV  ids, each once

@@ -1,4 +1,4 @@
--- needs: prelude expiry statuses kinds places fair tags edges ends erase lanes limits parked marks
+-- needs: prelude expiry statuses kinds places fair tags webhooks edges ends erase lanes limits parked marks
 -- Deletes jobs that do not run, hash and indexes together. Where a record is kept, it is told to forget them too.
 -- KEYS  1 prefix
 -- ARGV  ids, each once

@@ -1,4 +1,4 @@
--- needs: prelude expiry jobs tokens places policy lanes limits leases kinds fair tags edges ends failures claims limited_claims passed marks
+-- needs: prelude expiry jobs tokens places policy lanes limits leases kinds fair tags webhooks edges ends failures claims limited_claims passed marks
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
 -- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
 -- the same jobs again: (slot, seq) is the token of the claim.
@@ -146,17 +146,21 @@ local told = write_ends(now, mine, true)
 
 -- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
 -- worker, it hits no other job's batch. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
+-- Deliveries of webhooks are claimed alone too, and are all that a paused queue gives out.
 local too_late -- jobs that it takes out because they have not started in time
 local function claim(meta)
   local want, lease_ms, alive_ms, kit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9]), ARGV[10]
   local MOVES = 250 -- jobs that one claim parks or drops; at the bound it gives what it has
   local SPARE = 8 -- stale ids that its first look can step over
   local ENOUGH_BYTES = 4194304 -- of payloads in one claim
+  local DELIVERY = 'jobqueue.webhook'
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
+  if want < 1 or not beat or now - beat > alive_ms then return {}, false end
   room = meta[2] == '2' and (room or limits_room(refresh_lane)) -- the queue uses limits
   local aside = room and call('EXISTS', key('held'), key('shut'), key('pauses')) > 0 -- something may wait aside
   if aside and room.open_due(now, MOVES) then requeued = true end
-  if want < 1 or not beat or now - beat > alive_ms or meta[3] == '1' then return {}, false end
+  local delivery = meta[3] == '1' and next_delivery(kit, now, refresh_lane, room)
+  if meta[3] == '1' and not delivery then return {}, false end
   local lanes = meta[2] and not room and lanes_for(kit) -- looked at while something is parked or a type is paused
   if meta[2] and not room and not lanes then return nil end
 
@@ -164,7 +168,13 @@ local function claim(meta)
   local late = meta[6] and call('ZRANGEBYSCORE', key('expires'), '-inf', now_text, 'LIMIT', 0, 1)[1]
   local ids, attempts, rows, leases, timeouts, gone, moves, more, bytes = {}, {}, {}, {}, {}, {}, 0, false, 0
   local waiting, from, at, step, all = {}, 0, 1, want + SPARE, false -- the next of the queue, from this rank on
-  if room then
+  if delivery then
+    local f, timeout_ms = read_job(delivery), tonumber(call('ZSCORE', key('kit:' .. kit), DELIVERY))
+    ids, attempts, rows = { delivery }, { digits((f[3] or 0) + 1) }, { row_of(delivery, f, now) }
+    leases = { digits(lease_end(now, lease_ms, tonumber(f[4]) or timeout_ms)), delivery }
+    call('ZADD', key('deliveries'), 'XX', '-' .. now_text, delivery)
+  end
+  if room and not delivery then
     local found = claim_under_limits(room, { now = now, want = want, kit = kit, aside = aside, MOVES = MOVES, SPARE = SPARE,
       ENOUGH_BYTES = ENOUGH_BYTES, read_job = read_job, row_of = row_of, lease_end = lease_end, lease_ms = lease_ms,
       policy_of = policy_of, defaults = defaults, tagged = TAGGED, late = late, unstarted = unstarted })
@@ -172,7 +182,7 @@ local function claim(meta)
     ids, attempts, rows, leases, more = found.ids, found.attempts, found.rows, found.leases, found.more
     too_late = found.too_late[1] and found.too_late
   end
-  while not room do
+  while not room and not delivery do
     local width = lanes and 2 or 1
     if at > #waiting and not all then
       local to = from + step - 1
@@ -189,6 +199,7 @@ local function claim(meta)
 
     local f, n = id and read_job(id) or {}, #ids
     local queued, again, job_type = f[1] == 'queued', f[3] and f[3] ~= '0', f[2] or DEFAULT_TYPE
+    again = again or job_type == DELIVERY -- no other slot shall wait for it
     local timeout_ms = timeouts[job_type]
     local expired = late and queued and (tonumber(call('ZSCORE', key('expires'), id)) or math.huge) <= now and unstarted(id)
     if expired then queued = false end
@@ -210,6 +221,7 @@ local function claim(meta)
       if f[8] then TAGGED[id] = true end
       if lane then lanes.take(lane, id) else gone[#gone + 1] = id end
       bytes = bytes + #(f[5] or '') + #(f[10] or '')
+      if job_type == DELIVERY then call('ZADD', key('deliveries'), 'XX', '-' .. now_text, id) end
       if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
     elseif queued and not lanes then -- the first job to park: once more from here on, with scores and the lanes
       lanes = lanes_for(kit)

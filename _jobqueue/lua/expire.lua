@@ -1,4 +1,4 @@
--- needs: prelude expiry places fair tags edges ends lanes limits parked marks
+-- needs: prelude expiry places fair tags webhooks edges ends lanes limits parked marks
 -- Cancels jobs that have not started in time, wherever they wait, also where nothing is given out.
 -- KEYS  1 prefix
 -- ARGV  1 most ids to look at

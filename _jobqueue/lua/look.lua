@@ -6,7 +6,8 @@
 -- reaper's last tick, or '', and the lease in ms that it goes by, or ''; 1 when paused; the types that are paused; since when the oldest waiting job waits, '' when none does; now;
 -- the checker's last verdict: '<when> <number of problems>' or ''; some dead letters for which blocked jobs wait; of the record,
 -- {} where none is kept: {how many jobs it lacks, since when the one that has waited longest, what its process last said of itself
--- or '', how many it has refused, one of them or '', why}; max_queued or ''} and, when asked,
+-- or '', how many it has refused, one of them or '', why}; max_queued or ''; of the webhooks that are not told yet, {} where there is none: how many
+-- run, are due, are due later, and are dead letters} and, when asked,
 -- {types of the next jobs and of those that are parked, some of which nobody handles; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter,
 -- value ...} ...}.
 local sizes, now = {}, now_ms()
@@ -31,6 +32,12 @@ else
   books[11] = {}
 end
 books[12] = meta[10] or ''
+books[13] = {}
+if call('EXISTS', key('deliveries')) == 1 then
+  for i, range in ipairs({ { '-inf', '(0' }, { 0, digits(now) }, { '(' .. digits(now), '(inf' }, { 'inf', 'inf' } }) do
+    books[13][i] = call('ZCOUNT', key('deliveries'), range[1], range[2])
+  end
+end
 if not ARGV[1] then return books end
 
 local types, workers, minutes = {}, {}, {}
@@ -47,5 +54,5 @@ for i = 1, #beats, 2 do
   if info then workers[#workers + 1] = { beats[i], beats[i + 1], info } end
 end
 for i = 1, tonumber(ARGV[1]) do minutes[i] = call('HGETALL', minute_key(now - (i - 1) * 60000)) end
-books[13], books[14], books[15] = types, workers, minutes
+books[14], books[15], books[16] = types, workers, minutes
 return books

@@ -30,7 +30,7 @@ end
 if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
 if next(TAGGED) then pcall(count_tags, TAGGED, now) end
 call('HDEL', key('meta'), 'reaper') -- a first write that a full Redis allows
-call('HSET', key('meta'), 'reaper', digits(now), 'reaper_lease', ARGV[2], 'tells', digits(now))
+call('HSET', key('meta'), 'reaper', digits(now), 'reaper_lease', ARGV[2], 'tells', digits(now), 'hooks', digits(now))
 if fair.on then drop_idle(place_of) end
 local since, minute = waiting_since(now, fair.on), minute_key(now)
 local noted = since and call('HGET', minute, 'oldest_ms')

@@ -1,4 +1,4 @@
--- needs: prelude expiry jobs tokens places policy lanes limits leases kinds fair tags edges ends failures by_type marks
+-- needs: prelude expiry jobs tokens places policy lanes limits leases kinds fair tags webhooks edges ends failures by_type marks
 -- Takes back jobs whose lease ran out: a compare-and-set on (status, token, lease end) for each.
 -- KEYS  1 prefix
 -- ARGV  1-3 default max_attempts, timeout_ms, backoff_ms   4 the error message   then for each: id, token or '', lease end

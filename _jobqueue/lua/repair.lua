@@ -1,4 +1,4 @@
--- needs: prelude jobs tokens places statuses lanes limits leases kinds fair tags edges ends parked marks
+-- needs: prelude jobs tokens places statuses lanes limits leases kinds fair tags webhooks edges ends parked marks
 -- Puts jobs right: each into the one index that its hash names, with no more attempts than it may make and, while it runs,
 -- once into its slot's list; what is parked goes back into the queue; dead letters under the kind of their last error. Removes ids that have no hash.
 -- KEYS  1 prefix

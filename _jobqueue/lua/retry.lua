@@ -1,4 +1,4 @@
--- needs: prelude expiry places unique taken kinds fair tags marks
+-- needs: prelude expiry places unique taken kinds fair tags webhooks marks
 -- An operator's retry: failed or cancelled jobs are queued again, last of their priority, with a new count of attempts. One that
 -- has open edges is blocked again. One that must start within some time has that time anew, unless it has started before.
 -- A call sent twice with the same request retries once.
@@ -19,6 +19,7 @@ local function start_anew(job)
     'snoozed')
   call('HSET', key('job:' .. job.id), 'status', 'queued', 'score', score, 'attempts', '0', 'retry', request, 'due', now_text)
   if job.kind then unfile(job.kind, job.id) end
+  if job.also and string.find(job.also, 'd', 1, true) then note_delivery(job.id, now_text) end
   if job.unique then call('SET', key('unique:' .. job.unique), job.id) end
   if job.expires_ms then
     call('HDEL', key('job:' .. job.id), 'expires', job.has_started and 'expires_ms' or '')
@@ -35,9 +36,9 @@ end
 for i = 1, n do
   local id = ARGV[2 + i]
   local f = call('HMGET', key('job:' .. id), 'status', 'score', 'retry', 'unique', 'kind', 'needs', 'tallied', 'expires_ms',
-    'attempts', 'snoozes', 'fair_key')
+    'attempts', 'snoozes', 'fair_key', 'also')
   local job = { id = id, status = f[1], score = f[2], unique = f[4], kind = f[5], needs = f[6], tallied = f[7],
-    expires_ms = f[8], has_started = f[10] or (f[9] or '0') ~= '0', fair_key = f[11] }
+    expires_ms = f[8], has_started = f[10] or (f[9] or '0') ~= '0', fair_key = f[11], also = f[12] }
   if f[3] == request then
     answers[i] = 'retried'
   elseif job.status ~= 'failed' and job.status ~= 'cancelled' then

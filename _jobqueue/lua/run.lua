@@ -1,15 +1,15 @@
--- needs: prelude places fair tags marks
+-- needs: prelude places fair tags webhooks marks
 -- Makes scheduled jobs due now. A call sent twice finds them queued.
 -- KEYS  1 prefix
 -- ARGV  ids, each once
 -- Returns for each 'queued', or the status that forbids it; false when there is no such job.
 local answers, jobs, moved, now = {}, {}, {}, now_ms()
 for i, id in ipairs(ARGV) do
-  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'tallied', 'fair_key', 'started')
+  local f = call('HMGET', key('job:' .. id), 'status', 'score', 'tallied', 'fair_key', 'started', 'also')
   answers[i] = f[1]
   if f[1] == 'scheduled' then
     answers[i] = 'queued'
-    jobs[#jobs + 1] = { id, f[2], f[4], new = not f[5] }
+    jobs[#jobs + 1] = { id, f[2], f[4], new = not f[5], also = f[6] }
     if f[3] then TAGGED[id] = true end
   end
 end
@@ -23,6 +23,7 @@ for _, job in ipairs(jobs) do
   call('HSET', key('job:' .. job[1]), 'status', 'queued', 'score', job[2], 'due', digits(now))
   call('ZADD', key('queue'), job[2], job[1])
   moved[job[1]] = true
+  if job.also and string.find(job.also, 'd', 1, true) then note_delivery(job[1], digits(now)) end
 end
 if #jobs > 0 then
   if next(TAGGED) then pcall(count_tags, TAGGED, now) end

@@ -1,4 +1,4 @@
--- needs: prelude expiry places unique kits flows fair room tags marks
+-- needs: prelude expiry places unique kits flows fair room tags webhooks marks
 -- Stores jobs of one queue, all or none. A call sent twice stores them once.
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
@@ -14,7 +14,8 @@
 -- unique key and stands for it, or ''; where some wait for others, for each job how many these still are};
 -- {'conflict'} when the idempotency key was used for another request;
 -- {'refused', number of a job, number of a reference, 'unknown', 'parent_gone' (it is cancelled) or 'full' (it has too many
--- children), that id}; {'old', 'worker' or 'reaper'} when one of the release before lives, which tells no children;
+-- children), that id}; {'old', 'worker' or 'reaper'} when one of the release before lives, which tells no children, and
+-- {'old', the same, 'webhook'} when it tells no webhook;
 -- {'types'} when the queue holds jobs of too many types that nobody handles; {'full', ...} when too many wait, see parts/room.lua;
 -- {'number', the queue's own, or '' where it has none yet} when nothing was looked at because the ids may carry a wrong one.
 local idem, fingerprint, n = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -52,7 +53,7 @@ if call('EXISTS', unpack(keys)) > 0 then
   end
   return { 'replayed', now_text, -1, existing }
 end
-local named, new = {}, 0
+local named, new, hooked = {}, 0, false
 for i, job in ipairs(starts) do
   local unique = ARGV[job + UNIQUE]
   if unique ~= '' then
@@ -60,6 +61,13 @@ for i, job in ipairs(starts) do
     if holder and (named[unique] or lives(holder)) then existing[i] = holder else named[unique] = ARGV[job] end
   end
   if existing[i] == '' then new = new + 1 end
+  for pair = 1, math.min(ARGV[job + PAIRS] - 3, 4) do -- it stands behind the type, and others may stand in front of that
+    hooked = hooked or ARGV[job + FIELDS + 2 * pair] == 'webhook'
+  end
+end
+if hooked then
+  local old = writes_none(now, KIT_LIVES_MS)
+  if old then return { 'old', old, 'webhook' } end
 end
 
 local waits, refused

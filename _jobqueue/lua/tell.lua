@@ -1,4 +1,4 @@
--- needs: prelude places fair tags edges ends marks
+-- needs: prelude places fair tags webhooks edges ends marks
 -- Goes on to tell children what has become of the jobs that they wait for. And looks at some of those that wait, the next ones each
 -- time, for one that nobody will tell: a program of the release before ends jobs and knows of no children.
 -- KEYS  1 prefix

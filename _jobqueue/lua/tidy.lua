@@ -1,4 +1,4 @@
--- needs: prelude places kinds fair tags edges ends waiting lanes limits parked kits by_type marks hold
+-- needs: prelude places kinds fair tags webhooks edges ends waiting lanes limits parked kits by_type marks hold
 -- Looks after kits and parked jobs, a bounded number each time: says which bells are rung, forgets kits and the types that are in
 -- no other, drops ids that are not parked any more, and makes dead letters of jobs whose type nobody has handled for long. Where
 -- too much waits for the record it gives up the oldest.

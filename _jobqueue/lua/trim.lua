@@ -1,4 +1,4 @@
--- needs: prelude kinds places fair tags edges ends erase marks
+-- needs: prelude kinds places fair tags webhooks edges ends erase marks
 -- Deletes ended jobs that are past their retention, hash and index together. One that a child has behind it which may still read
 -- it is kept for a while, but not while another child waits for it: they might wait for each other. The hash of one that the
 -- record lacks is renamed.

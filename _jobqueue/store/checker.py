@@ -18,6 +18,7 @@ from _jobqueue.store.store import Store, chunks_of, prefix_of
 from _jobqueue.store.tag_checks import tag_problems
 from _jobqueue.store.turns import turn_problems
 from _jobqueue.store.weather import weather
+from _jobqueue.store.webhook_checks import webhook_problems
 
 FIRST_SCORE = 6  # in a row of inspect: that of the first of STATUSES
 BEHIND_SCORES = FIRST_SCORE + len(STATUSES)
@@ -69,6 +70,8 @@ class Checker:
             for ids in chunks_of(iter(suspects), EDGES_STEP):
                 self.store.run("edges", self.name, [1, *ids])
         wrong += [f"{self.name}: {problem}" for problem in tag_problems(self.store, self.name, repair, self.AGAIN_S)]
+        untold = webhook_problems(self.store, self.name, self._ids(), repair, self.AGAIN_S)
+        wrong += [f"{self.name}: {problem}" for problem in untold]
         return wrong
 
     def _ids(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from _jobqueue.errors import Invalid, NotWithOthers, OldProgram, OtherQueue, ParentGone
 from _jobqueue.new_job import NewJob, is_id
 from _jobqueue.pieces import Field
-from _jobqueue.records import DEFAULT_TYPE, GONE, MAX_EDGES, MAX_EDGES_BYTES, Flow, Parent, Step, Submitted
+from _jobqueue.records import DEFAULT_TYPE, DELIVERY, GONE, MAX_EDGES, MAX_EDGES_BYTES, Flow, Parent, Step, Submitted
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import error_of
 from _jobqueue.store.store import Store
@@ -147,6 +147,8 @@ class Flows:
                 if not row:
                     continue
                 status, job_type, name, parents, children = row
+                if job_type == DELIVERY.encode() and each != job_id:
+                    continue  # it tells of one, and is no part
                 after = [parent.decode() for parent in parents]
                 found[each] = Step(
                     each, name.decode() or None, job_type.decode() or DEFAULT_TYPE, status.decode(), after

@@ -142,7 +142,14 @@ class Remotes:
 
 def _info(claim: Claim, kit: str) -> str:
     """What it is, as members of JSON."""
-    about = {"host": claim.host, "version": __version__, "marks": True, "types": sorted(claim.types), "kit": kit}
+    about = {
+        "host": claim.host,
+        "version": __version__,
+        "marks": True,
+        "webhooks": True,
+        "types": sorted(claim.types),
+        "kit": kit,
+    }
     return json.dumps(about)[1:-1]
 
 

@@ -19,13 +19,14 @@ from _jobqueue.records import (
     Job,
     Kind,
     Look,
+    Untold,
     told_apart,
 )
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.tokens import worker_of
 from _jobqueue.trace_context import unpacked
 
-BOOKS = 12  # parts of what lua/look.lua answers that are always there
+BOOKS = 13  # parts of what lua/look.lua answers that are always there
 
 
 def pairs_of(flat: Sequence[Any]) -> dict[Any, Any]:
@@ -75,6 +76,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         after=_after(fields, cut) if b"after" in fields else [],
         when=fields.get(b"when", b"done").decode(),
         blocked_by=number(b"needs") or 0,
+        webhook=fields[b"webhook"].decode() if b"webhook" in fields else None,
         snoozes=number(b"snoozes") or 0,
         snoozed_ms=number(b"snoozed"),
         expires_ms=number(b"expires_ms"),
@@ -120,7 +122,9 @@ def _progress_of(fields: dict[bytes, bytes], status: str) -> dict[str, Any] | No
 
 
 def books_of(answer: Sequence[Any]) -> Books:
-    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, stuck, record, most = answer
+    sizes, totals, bell, (reaper, lease), paused, oldest, now, checked, paused_types, stuck, record, most, webhooks = (
+        answer
+    )
     checked_ms, problems = map(int, checked.split()) if checked else (None, None)
     return Books(
         dict(zip(STATUSES, sizes, strict=True)),
@@ -137,6 +141,7 @@ def books_of(answer: Sequence[Any]) -> Books:
         [job_id.decode() for job_id in stuck],
         _backlog_of(record) if record else None,
         int(most) if most else None,
+        Untold(*webhooks),
     )
 
 

@@ -19,6 +19,7 @@ from _jobqueue.store.ids import new_id
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import pairs_of
 from _jobqueue.store.store import Store, prefix_of
+from _jobqueue.store.webhooks import check_webhook
 from _jobqueue.strict_json import encode_json
 
 TRIES = 20  # at a schedule that others change at the same time
@@ -44,6 +45,8 @@ class Schedules:
     def put(self, queue: str, name: str, schedule: Schedule, *, dry_run: bool = False) -> tuple[Planned, bool]:
         """Make or replace a schedule; its queue need not exist yet. Returns it, and whether it is new. Where its times stay, so
         does the due time that it waits for. Invalid for one that never fires, and above MAX_SCHEDULES. ``dry_run``: store nothing."""
+
+        check_webhook(schedule.job, self._store.webhooks)
 
         def change(found: Planned | None, now_ms: int) -> tuple[Planned, list[Field]]:
             planned = _replaced(queue, name, schedule, found, now_ms)

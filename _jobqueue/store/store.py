@@ -33,6 +33,7 @@ class Store:
     def __init__(self, url: str, policy: Policy, timeout_s: float, retries: int) -> None:
         self.servers = servers_of(url, Timeouts(timeout_s, retries))
         self.policy = policy
+        self.webhooks = "https"  # of webhooks.MODES
         self.defaults = (str(policy.max_attempts), str(policy.timeout_ms), str(policy.backoff_ms))
         self._timeout_s, self._retries = timeout_s, retries
         self._scripts = Scripts()

@@ -21,7 +21,7 @@ from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
 from _jobqueue.spans import sending
-from _jobqueue.store import admission, flows, limits
+from _jobqueue.store import admission, flows, limits, webhooks
 from _jobqueue.store.chunks import Ahead, Chunk, Request, chunks_to_store
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.idempotency import REUSED, Idempotency
@@ -37,7 +37,8 @@ class Submits:
     """Stores new jobs."""
 
     def __init__(self, store: Store, registry: Registry, durability: Durability, reads: Reads) -> None:
-        self._registry, self._durability, self._reads, self._policy = registry, durability, reads, store.policy
+        self._store, self._policy = store, store.policy
+        self._registry, self._durability, self._reads = registry, durability, reads
         self._keys = Idempotency(store, registry)
 
     def one(self, job: NewJob, key: str | None) -> Submitted:
@@ -48,7 +49,7 @@ class Submits:
     def _one(self, job: NewJob, key: str | None) -> Submitted:
         _check_key(key)
         queue = self._queue_of(job)
-        request = Request(queue, [job], [job.fields()])
+        request = Request(queue, [job], [self._fields(job)])
         if job.after:
             request = _with_references(request)
         [request], created = self._keys.remember([request], [queue], key)
@@ -72,7 +73,7 @@ class Submits:
         by_queue: dict[str, list[int]] = {}
         for index, job in enumerate(jobs):  # all of them are checked before any is stored
             try:
-                encoded[index] = job.fields()
+                encoded[index] = self._fields(job)
                 by_queue.setdefault(self._queue_of(job), []).append(index)
             except (Invalid, NotFound, Unavailable) as error:
                 encoded.pop(index, None)
@@ -91,7 +92,7 @@ class Submits:
         by_queue: dict[str, list[int]] = {}
         for place, job in enumerate(jobs):
             by_queue.setdefault(self._queue_of(job), []).append(place)
-        encoded = dict(enumerate(job.fields() for job in jobs))
+        encoded = dict(enumerate(self._fields(job) for job in jobs))
         return list(zip(_requests(jobs, encoded, by_queue), by_queue.values(), strict=True))
 
     def _many_whole(self, jobs: Sequence[NewJob], key: str | None) -> list[Submitted]:
@@ -114,7 +115,7 @@ class Submits:
         queues = [self._queue_of(job) for job in jobs]
         for index, job in enumerate(jobs):
             try:
-                encoded.append(job.fields())
+                encoded.append(self._fields(job))
             except Invalid as error:
                 encoded.append([])
                 wrong[index] = error
@@ -133,6 +134,10 @@ class Submits:
         if wrong:
             return [Submitted(None, error=wrong.get(index) or NotWithOthers()) for index in range(len(jobs))]
         return Request(queues[0], list(jobs), encoded, references=references)
+
+    def _fields(self, job: NewJob) -> list[Field]:
+        webhooks.check_webhook(job, self._store.webhooks)
+        return job.fields()
 
     def _queue_of(self, job: NewJob) -> str:
         return self._registry.open_to_us(job.queue or self._registry.queue_for(job.type))
@@ -204,7 +209,7 @@ class Submits:
         if answer[0] == b"refused":
             return flows.refused(answer, queue, self._registry, len(chunk.jobs))
         if answer[0] == b"old":
-            room = flows if chunk.references else limits
+            room: Any = webhooks if answer[2:] else flows if chunk.references else limits
             raise room.old_program(queue, answer[1].decode())
         if answer[0] == b"conflict":
             raise KeyReused(REUSED)
@@ -319,6 +324,7 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
         tags=list(dict.fromkeys(job.tags)),
         limits=list(dict.fromkeys(job.limits)),
         name=job.name,
+        webhook=job.webhook,
         fair_key=job.fair_key,
         traceparent=job.traceparent,
         tracestate=job.tracestate,

@@ -22,6 +22,7 @@ from _jobqueue.records import (
     NAME,
     NAME_RULE,
     NEVER,
+    RESERVED,
     Settlement,
 )
 from _jobqueue.rfc3339 import rfc3339
@@ -40,7 +41,6 @@ MIN_LEASE_S, MAX_LEASE_S = 1, 3600
 MAX_SEQ = 2**53 - 1
 MAX_TOKEN_CHARS = 255
 ROOM_BYTES = 2**16  # of a body, for what stands around a result
-RESERVED = "jobqueue."  # types of ours begin so
 
 # ------------------------------------------------------------------------------------------------------------- claim
 

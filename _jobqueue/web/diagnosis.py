@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from _jobqueue.records import (
     DEFAULT_QUEUE,
+    DELIVERY,
     ENDED,
     GONE,
     MAX_QUEUES,
@@ -56,6 +57,7 @@ LEVELS = {
     "old_job": "warning",
     "blocked": "warning",
     "dead_letters": "warning",
+    "webhooks": "warning",
     "paused": "warning",
     "record_away": "warning",
     "record_behind": "warning",
@@ -177,6 +179,15 @@ def _problems(queue: str, look: Look) -> Iterator[Finding]:
             f"queue {queue}: jobs wait for the dead letter {books.stuck[0]}{more}: retry it, and they go on; or cancel them",
             queue,
         )
+    if n := books.untold.failed:
+        told = "1 webhook was" if n == 1 else f"{n} webhooks were"
+        yield Finding(
+            "webhooks",
+            f"queue {queue}: {told} given up: see why in the dead letters of the type {DELIVERY}, put it right, retry",
+            queue,
+        )
+    if books.untold.queued and DELIVERY not in types_of(look) and DELIVERY not in look.types:
+        yield Finding("no_handler", _no_handler(queue, DELIVERY), queue, DELIVERY)
     for worker, info in look.workers.items():
         if not look.lives(worker):
             process = "over HTTP from" if info.get("http") else f"pid {info.get('pid')} on"
@@ -233,6 +244,8 @@ def _none(queue: str) -> str:
 
 
 def _no_handler(queue: str, job_type: str) -> str:
+    if job_type == DELIVERY:
+        return f"no worker of the queue {queue} delivers webhooks: start one with WEBHOOK_SECRETS"
     return f"no worker of the queue {queue} has a handler for the type {job_type}: its jobs wait until one is started"
 
 
@@ -257,9 +270,11 @@ class Advice:
 
     def on(self, jobs: Iterable[NewJob | Job]) -> list[Warned]:
         """One for each queue and type, of the first few, whose jobs will not be done."""
-        kinds = sorted({(job.queue or DEFAULT_QUEUE, job.type) for job in jobs})[:MAX_ADVICE]
+        jobs = list(jobs)
+        kinds = {(job.queue or DEFAULT_QUEUE, job.type) for job in jobs}
+        kinds |= {(job.queue or DEFAULT_QUEUE, DELIVERY) for job in jobs if job.webhook}
         try:
-            return [warned for queue, job_type in kinds if (warned := self._on(queue, job_type))]
+            return [warned for queue, job_type in sorted(kinds)[:MAX_ADVICE] if (warned := self._on(queue, job_type))]
         except Unavailable:
             return []
 
@@ -304,7 +319,7 @@ def until_when(job: Job, now_ms: int) -> str:
 def _queued(job: Job, look: Look, misses_reaper: bool) -> tuple[str, str]:
     workers, threads, busy = crew(look)
     ahead, free = (job.position or 1) - 1, max(0, threads - busy)
-    if look.books.paused:
+    if look.books.paused and job.type != DELIVERY:
         return "paused", f"It waits because the queue {job.queue} is paused. Resume it to go on."
     if job.type in look.books.paused_types:
         return "paused", f"It waits because the type {job.type} is paused in the queue {job.queue}. Resume it to go on."

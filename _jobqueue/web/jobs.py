@@ -8,7 +8,7 @@ from typing import Any
 
 import bottle
 
-from _jobqueue.errors import OtherQueue, ParentGone
+from _jobqueue.errors import OtherQueue, ParentGone, WebhooksOff
 from _jobqueue.records import ENDED, JOB_ID, STATUSES, Warned
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
@@ -86,7 +86,7 @@ def _placed(answer: Submitted, index: int) -> Submitted:
     if not isinstance(answer.error, Invalid):
         return answer
     problems = [(f"/jobs/{index}{pointer}", detail) for pointer, detail in answer.error.problems]
-    kind = type(answer.error) if isinstance(answer.error, (OtherQueue, ParentGone)) else Invalid
+    kind = type(answer.error) if isinstance(answer.error, (OtherQueue, ParentGone, WebhooksOff)) else Invalid
     return Submitted(None, error=kind(problems))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from _jobqueue.by_type import ByType
 from _jobqueue.limits import Limited
-from _jobqueue.records import ENDED, FAILURES, Books, Look
+from _jobqueue.records import ENDED, FAILURES, Books, Look, Untold
 from _jobqueue.web import backlog, fullness, limited
 from _jobqueue.web.by_type import families
 from _jobqueue.web.samples import Family, Sample, histogram
@@ -22,13 +22,15 @@ SCHEDULES = {
 
 
 def as_json(queues: dict[str, Books]) -> dict[str, Any]:
-    """Over all queues: what ever happened (total, completed, failed ...), and how many there are now (the rest)."""
+    """Over all queues: what ever happened (total, completed, failed ...), and how many there are now (the rest). In the first names
+    jobs that tell webhooks do not count."""
 
     def now(status: str) -> int:
-        return sum(books.sizes[status] for books in queues.values())
+        return sum(max(0, books.sizes[status] - getattr(books.untold, status)) for books in queues.values())
 
     def ever(name: str) -> int:
-        return sum(books.totals.get(name, 0) for books in queues.values())
+        ours = "webhooks" if name == "submitted" else f"webhooks_{name}"
+        return sum(books.totals.get(name, 0) - books.totals.get(ours, 0) for books in queues.values())
 
     return {
         "total_jobs": ever("submitted"),
@@ -100,6 +102,8 @@ def _families(looks: dict[str, Look], server: dict[str, Any]) -> Iterator[Family
     yield "run_seconds", "histogram", "How long attempts ran.", _histogram(queues, "run")
     for what, text in SCHEDULES.items():
         yield f"schedules_{what}_total", "counter", text, total(f"schedules_{what}")
+    untold = [({"queue": q, "status": s}, getattr(b.untold, s)) for q, b in queues.items() for s in Untold._fields]
+    yield "webhooks", "gauge", "Jobs that tell a webhook and are not over, by status.", [*untold]
     yield from _workers(looks)
     yield from backlog.families(looks)
     yield from fullness.families(looks)

@@ -9,7 +9,17 @@ from typing import Any
 
 import bottle
 
-from _jobqueue.errors import LeaseLost, NameTaken, NoCron, OldProgram, OtherQueue, ParentGone, SeqUsed, TooManyHeld
+from _jobqueue.errors import (
+    LeaseLost,
+    NameTaken,
+    NoCron,
+    OldProgram,
+    OtherQueue,
+    ParentGone,
+    SeqUsed,
+    TooManyHeld,
+    WebhooksOff,
+)
 from _jobqueue.record.errors import RecordTooNew, RecordUnavailable
 from _jobqueue.web.security import Refused
 from jobqueue import Conflict, Invalid, KeyReused, NotFound, QueueFull, TooManyTypes, Unavailable
@@ -20,6 +30,7 @@ HTTP = {
     TooManyTypes: (422, "too_many_types"),
     OtherQueue: (422, "other_queue"),
     ParentGone: (422, "parent_gone"),
+    WebhooksOff: (422, "webhooks_off"),
     Invalid: (422, "invalid_request"),
     KeyReused: (422, "idempotency_key_reused"),
     QueueFull: (429, "queue_full"),

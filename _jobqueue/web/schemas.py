@@ -26,6 +26,7 @@ from _jobqueue.records import (
     MAX_PARENTS,
     MAX_PRIORITY,
     MAX_TAGS,
+    MAX_WEBHOOK_CHARS,
     MIN_TIMEOUT_MS,
     NAME,
     PRIORITIES,
@@ -122,6 +123,10 @@ NEW_JOB = shape(
             "While a job of the queue with this key has not ended, submitting another gives that one back.",
         ),
         "tags": listed({"type": "string", "pattern": f"^{TAG.pattern}$"}, maxItems=MAX_TAGS),
+        "webhook": said(
+            {"type": "string", "minLength": 1, "maxLength": MAX_WEBHOOK_CHARS, "format": "webhook"},
+            "An https address that is told of each end: done, failed, cancelled. See docs/webhooks.md.",
+        ),
         "fair_key": said(
             {"type": "string", "pattern": f"^{FAIR_KEY.pattern}$"},
             "Within a priority, jobs of different keys take turns, however many each has; those without one are one key.",
@@ -204,6 +209,7 @@ JOB = shape(
         "after": said(listed(TEXT), "The jobs that it waits for, or has waited for."),
         "when": {"enum": list(WHEN)},
         "blocked_by": said(WHOLE, "How many of them it still waits for."),
+        "webhook": said(TEXT, "Who is told of its ends; of a delivery, whom it tells."),
         "snoozes": said(WHOLE, "How often its handler has put it off, since its submit or an operator's retry."),
         "snoozed_at": said(maybe(TIME), "When it last did."),
         "expires_s": said(NUMBER, "Within that time it must start, or is cancelled."),

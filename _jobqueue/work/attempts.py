@@ -15,7 +15,7 @@ from _jobqueue.job_types import Fail, JobType, Retry, Snooze
 from _jobqueue.kits import kit_of
 from _jobqueue.logs import running
 from _jobqueue.pieces import result_fields
-from _jobqueue.records import BACKOFF, NEVER, Claimed, Policy, Settlement
+from _jobqueue.records import BACKOFF, DELIVERY, NEVER, Claimed, Policy, Settlement
 from _jobqueue.work.event_loop import EventLoop
 from _jobqueue.work.run import Run
 
@@ -43,6 +43,9 @@ class Attempts:
         self.types, self._default, self._max_result_bytes = types, default, max_result_bytes
         self.policies = {name: _policy(job_type, default) for name, job_type in types.items()}
         self.kit = kit_of(self.policies)
+        # the same without what only some threads may do at once
+        self.plain_policies = {name: policy for name, policy in self.policies.items() if name != DELIVERY}
+        self.plain_kit = kit_of(self.plain_policies)
         self.routes = {name: job_type.queue for name, job_type in types.items() if job_type.queue}
 
     def timeout_s(self, job: Claimed) -> float:

@@ -85,6 +85,7 @@ class Beat:
             "pid": self.pid,
             "version": __version__,
             "marks": True,  # it marks what it changes, for the record; a release before does not
+            "webhooks": True,  # it writes what is to be told of an end; the same
             "threads": self.threads[queue],
             "lease_s": self.shift.lease_ms / 1000,  # a reaper goes by it
             "types": sorted(self.shift.attempts.types),
@@ -93,6 +94,9 @@ class Beat:
             ],
         }
         counts = self._counted(queue)
+        attempts = self.shift.attempts
+        if attempts.plain_kit != attempts.kit:  # threads claim under either
+            self._presence(queue).beat(info, attempts.plain_policies)
         reaper_lives, answers = self._presence(queue).beat(info, self.shift.attempts.policies, held, counts)
         self.shift.reports.outages[queue].end()
         for run, answer in zip(runs, answers, strict=False):

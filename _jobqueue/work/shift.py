@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from _jobqueue.work.attempts import Attempts
+from _jobqueue.work.deliveries import Turns
 from _jobqueue.work.reports import Reports
 from _jobqueue.work.slot import Slot
 
@@ -27,6 +28,7 @@ class Shift:
     reports: Reports
     lease_ms: int
     burst: bool = False  # end when the queues are empty
+    turns: Turns | None = None  # of threads that tell webhooks; None: nobody here does
     slots: list[Slot] = field(
         default_factory=list
     )  # main and the watch append, the beat removes; to go through them, take a copy

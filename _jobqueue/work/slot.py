@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
 from _jobqueue.histograms import add_time
-from _jobqueue.records import IN_PLACE, Claimed, Held, Settlement
+from _jobqueue.records import DELIVERY, IN_PLACE, Claimed, Held, Settlement
 from _jobqueue.store.leases import Conversation
 from _jobqueue.work.run import Run
 
@@ -70,6 +70,11 @@ class Slot:
             self._seen = self.talk.seen
             self._pending.extend(jobs)
             return bool(jobs)
+
+    def delivers(self) -> bool:
+        """What it has taken tells a webhook."""
+        with self._lock:
+            return bool(self._pending) and self._pending[0].type == DELIVERY
 
     def start(self, timeout_s: Callable[[Claimed], float], stopping: bool) -> Run | None:
         """The next attempt; None when there is none, or the rest is to be given back."""

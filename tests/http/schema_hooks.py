@@ -32,6 +32,8 @@ schemathesis.openapi.format(
 )
 schemathesis.openapi.format("timezone", strategies.sampled_from(["UTC", "Europe/London", "America/New_York"]))
 
+schemathesis.openapi.format("webhook", strategies.just("https://hooks.example.org/jobs"))
+
 # The place before the first job is one that every list has.
 schemathesis.openapi.format("history-cursor", strategies.just("h1798000000000-0f8fad5b-d9cb-8000-a165-70867728950e"))
 cursor = base64.urlsafe_b64encode(json.dumps([0, {}]).encode()).decode().rstrip("=")

@@ -283,3 +283,20 @@ def test_the_progress_of_a_tag_is_drawn_and_leads_to_its_jobs(system: System, ta
     show(tab, system, "jobs")
     tab.see(ROWS, 5)
     assert tab.run("document.querySelector('svg.tally')") is None
+
+
+def test_a_job_shows_how_its_webhook_was_told(system: System, tab: Browser) -> None:
+    system.api()
+    jobs = JobQueue(system.url)
+    worker, hooks = Worker(jobs).handles("echo"), Worker(jobs, "hooks").handles("jobqueue.webhook")
+    job = jobs.submit(webhook="https://hooks.example.org/jobs")
+    show(tab, system, f"jobs/{job.id}")
+    says(tab, "https://hooks.example.org/jobs", "It is told when the job has ended")
+    worker.give("done")
+    [delivery] = hooks.give("failed", kind="Retry", message="hooks.example.org answered 500")
+    show(tab, system, f"jobs/{job.id}")
+    says(tab, "done: failed", delivery[:8], "hooks.example.org answered 500")
+    tab.click("section.panel header a[href*='status=failed']")
+    says(tab, "jobqueue.webhook", delivery[:8])
+    show(tab, system, f"jobs/{delivery}")
+    says(tab, "Tells of", "Retry")

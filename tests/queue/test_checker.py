@@ -403,3 +403,23 @@ def test_check_without_redis_is_unavailable(own_server: Server) -> None:
     own_server.kill()
     with pytest.raises(Unavailable):
         queue.check("default")
+
+
+# ------------------------------------------------------------------------------------------------------------ webhooks
+
+
+def test_deliveries_that_stand_wrongly_are_found_and_put_right(queue: JobQueue, server: Server) -> None:
+    worker = Worker(queue).handles("echo")
+    for _ in range(4):
+        queue.submit(webhook="https://hooks.example.org/")
+    worker.give("done", 4)
+    lost, dead, over, running = server.client.zrange(f"{Q}deliveries", 0, -1)
+    server.client.zrem(f"{Q}deliveries", lost)
+    server.client.zadd(f"{Q}deliveries", {dead: "inf", running: -1, "nobody": 5})
+    queue.cancel(over)
+    server.client.zadd(f"{Q}deliveries", {over: 7})
+    found = queue.check("default", repair=True)
+    assert len(found) == 5 and all("deliveries" in sentence for sentence in found), found
+    assert {job_id for sentence in found for job_id in sentence.split() if "-" in job_id} == {lost, dead, over, running}
+    assert queue.check("default") == []
+    assert set(server.client.zrange(f"{Q}deliveries", 0, -1)) == {lost, dead, running}

@@ -46,11 +46,12 @@ local function tell_children(owed, now, finish, changed, tagged, turn)
     end
   end
 
-  -- What it waits for does not come any more.
+  -- What it waits for does not come any more. Where its webhook is told, that makes a job: it counts as three.
   local function cancel(job, parent, why)
     local number = (tonumber(job.errors) or 0) + 1
     local head = table.concat({ now_text, job.attempts or '0', 'parent_gone', '-', '-' }, ' ')
     if number > ERRORS_KEPT then call('HDEL', key('job:' .. job.id), 'error:' .. (number - ERRORS_KEPT)) end
+    if job.also and string.find(job.also, 'w', 1, true) then budget = budget - 2 end
     changed[job.id] = true
     call('ZREM', key('blocked'), job.id)
     finish(job, 'cancelled', now_text, 'errors', digits(number), 'error:' .. number,
@@ -82,6 +83,7 @@ local function tell_children(owed, now, finish, changed, tagged, turn)
   local function each(parent, low, high, verdict)
     local rows = call('ZRANGEBYSCORE', key('then:' .. parent), low, high, 'WITHSCORES', 'LIMIT', 0, budget)
     for i = 1, #rows, 2 do
+      if budget <= 0 then return false end
       tell(parent, rows[i], tonumber(rows[i + 1]), verdict)
       if verdict == 'cancelled' then call('ZADD', key('ends'), rows[i + 1], parent) end
     end

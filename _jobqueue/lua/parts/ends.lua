@@ -3,6 +3,7 @@
 
 local ENDS, TALLIES = {}, {} -- status -> score, id ...; counter -> how much to add
 local OWED -- jobs whose children are to be told, see parts/edges.lua
+local HOOKED -- id, status ... of jobs whose ends are to be told by a webhook, see parts/webhooks.lua
 
 local function tally(name) TALLIES[name] = (TALLIES[name] or 0) + 1 end
 
@@ -11,10 +12,18 @@ local function tally(name) TALLIES[name] = (TALLIES[name] or 0) + 1 end
 local function ended(job, status, now_text, ...)
   call('HSET', key('job:' .. job.id), 'status', status, 'finished', now_text, ...)
   if job.tallied then TAGGED[job.id] = true end
-  if job.also and string.find(job.also, 'c', 1, true) then
+  local also = job.also
+  if also and string.find(also, 'c', 1, true) then
     call('ZADD', key('ends'), 0, job.id)
     OWED = OWED or {}
     OWED[#OWED + 1] = job.id
+  end
+  if also and string.find(also, 'w', 1, true) then
+    HOOKED = HOOKED or {}
+    HOOKED[#HOOKED + 1], HOOKED[#HOOKED + 2] = job.id, status
+  elseif also and string.find(also, 'd', 1, true) then
+    note_delivery(job.id, status)
+    tally('webhooks_' .. status)
   end
   local list = ENDS[status]
   if list then
@@ -26,9 +35,17 @@ local function ended(job, status, now_text, ...)
 end
 
 -- To be called once, after the last end. `changed`: a set, id -> true, that gets the children whose status changes. Returns what
--- tell_children says, nil when nobody was to be told. `more`: the caller goes on to change jobs, and counts them by their tags.
+-- tell_children says, nil when nobody was to be told and no delivery was made. `more`: the caller goes on to change jobs, and
+-- counts them by their tags.
 local function write_ends(now, changed, more)
   local told = OWED and tell_children(OWED, now, ended, changed, TAGGED, turn_of)
+  if HOOKED then
+    local made = write_deliveries(HOOKED, now, changed, turn_of)
+    HOOKED = nil
+    count('submitted', made, now)
+    count('webhooks', made, now)
+    told = { queued = true, left = told and told.left }
+  end
   for status, list in pairs(ENDS) do
     call('ZADD', key(status), unpack(list))
     count(status, #list / 2, now)

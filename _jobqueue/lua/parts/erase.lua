@@ -17,6 +17,7 @@ local function erase(id, job, now, how, told)
     OWED = OWED or {}
     OWED[#OWED + 1] = id
   end
+  if job.also and string.find(job.also, 'd', 1, true) then note_delivery(id, 'done') end -- whatever it was
   if job.also and string.find(job.also, 'p', 1, true) then
     local more = told and how == 'trimmed' and call('LRANGE', key('after:' .. id), 0, -1) or {}
     if #more > 0 then call('HSET', key('job:' .. id), 'after:', table.concat(more, '\n')) end

@@ -22,12 +22,14 @@ local function retry_or_bury(jobs, now)
   local function queue_again(job, ...)
     call('HSET', key('job:' .. job.id), 'status', 'queued', ...)
     call('ZADD', key('queue'), job.score or place_of(5, 0), job.id)
+    if job.also and string.find(job.also, 'd', 1, true) then note_delivery(job.id, now_text) end
     return 'queued'
   end
 
   local function schedule(job, due, ...)
     call('HSET', key('job:' .. job.id), 'status', 'scheduled', 'due', due, ...)
     call('ZADD', key('scheduled'), due, job.id)
+    if job.also and string.find(job.also, 'd', 1, true) then note_delivery(job.id, due) end
     return 'scheduled'
   end
 

@@ -46,6 +46,7 @@ local function claim_under_limits(room, claim)
     local limits, queued, again = table.remove(f, 17), f[1] == 'queued', f[3] and f[3] ~= '0'
     local job_type = f[2] or 'echo'
     if first then job_type = aside end
+    again = again or job_type == 'jobqueue.webhook'
     local expired = claim.late and queued and (tonumber(call('ZSCORE', key('expires'), id)) or math.huge) <= now and claim.unstarted(id)
     if expired then queued, too_late[#too_late + 1] = false, expired end
     local timeout_ms, names, closed = timeouts[job_type], nil, nil
@@ -83,6 +84,7 @@ local function claim_under_limits(room, claim)
       leases[2 * n + 2] = id
       if first then room.unpark(id, job_type, first[2]) else gone[#gone + 1] = id end
       if f[8] then claim.tagged[id] = true end
+      if job_type == 'jobqueue.webhook' then call('ZADD', key('deliveries'), 'XX', string.format('-%.0f', now), id) end
       bytes = bytes + #(f[5] or '') + #(f[10] or '')
       local under, rooms = room.take(id, names, now, also)
       if rooms then call('HSET', key('job:' .. id), 'also', rooms) end

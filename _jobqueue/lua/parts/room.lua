@@ -10,6 +10,7 @@ local function no_room(max_queued, new, more, now, note)
   local name, to_come = string.match(more, '^(%S+) (%d+)$')
   local kept, waiting, is_kept = call('HGETALL', key('reserved')), 0, false
   for _, index in ipairs({ 'queue', 'held', 'scheduled', 'blocked' }) do waiting = waiting + call('ZCARD', key(index)) end
+  waiting = waiting - call('ZCOUNT', key('deliveries'), 0, '(inf') -- webhooks that are to be told have room always
   local taken = waiting
   for at = 1, #kept, 2 do
     local n, last = string.match(kept[at + 1], '^(%d+) (%d+)$')

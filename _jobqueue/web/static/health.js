@@ -9,6 +9,7 @@ const PAGES = {
   worker_lost: 'workers',
   paused: 'queues',
   dead_letters: 'dead?',
+  webhooks: 'jobs?status=failed&type=jobqueue.webhook&',
   no_handler: 'jobs?status=queued&',
   old_job: 'jobs?status=queued&',
 };

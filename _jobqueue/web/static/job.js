@@ -6,6 +6,7 @@ import { flowPanel, waitsFor } from './flow.js';
 import { bar, button, empty, facts, link, loading, panel, pre, short, status } from './parts.js';
 import { FROM, reason } from './statuses.js';
 import { visible } from './visible.js';
+import { DELIVERY, webhookPanel } from './webhooks.js';
 import { between, inQueues, number, span, when } from './words.js';
 
 const CONFIRMATIONS = {
@@ -27,6 +28,7 @@ const pretty = (value) => visible(JSON.stringify(value, null, 2));
 export function job(app, id) {
   let found = null;
   let flow = null;
+  let deliveries = null;
   let missing = false;
   const path = `/jobs/${encodeURIComponent(id)}`;
 
@@ -124,6 +126,10 @@ export function job(app, id) {
         found = await call('GET', `${path}/explain`, undefined, signal);
         // The record knows no edges.
         flow = found.job.source ? null : await call('GET', `${path}/flow`, undefined, signal);
+        deliveries = null;
+        if (found.job.webhook && found.job.type !== DELIVERY && !found.job.source) {
+          ({ deliveries } = await call('GET', `${path}/deliveries`, undefined, signal));
+        }
       } catch (error) {
         if (error.status !== 404) {
           throw error;
@@ -141,6 +147,7 @@ export function job(app, id) {
         lead(found),
         panel('facts', '', factsOf(job)),
         flowPanel(flow, job.job_id),
+        webhookPanel(deliveries),
         job.status !== 'done' && job.errors.length > 0 && errorPanel(job.errors.at(-1)),
         panel('steps', 'What happened', h('ol.steps', steps(job))),
         job.log.length > 0 && textPanel('Log', job.log.join('\n')),
@@ -182,8 +189,9 @@ function factsOf(job) {
     job.scheduled_for && ['Scheduled for', when(job.scheduled_for)],
     job.fair_key && ['Fair key', job.fair_key],
     tags.length > 0 && ['Tags', tags],
+    job.webhook && ['Webhook', h('code', visible(job.webhook))],
     job.traceparent && ['Trace', h('code', job.traceparent)],
-    job.after && ['Waits for', waitsFor(job)],
+    job.after && [job.type === DELIVERY ? 'Tells of' : 'Waits for', waitsFor(job)],
   ]);
 }
 
