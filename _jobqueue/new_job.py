@@ -206,7 +206,7 @@ class NewJob:
         """What its hash holds besides status, score and times: field, value ..."""
         pairs: list[Field] = ["type", self.type]
         if self.webhook is not None:  # the script looks for it here
-            pairs += ["webhook", self.webhook, "also", "w"]
+            pairs += ["webhook", self.webhook]
         if self.max_attempts is not None:
             pairs += ["max_attempts", self.max_attempts]
         if self.timeout_s is not None:
@@ -220,7 +220,9 @@ class NewJob:
         if self.name is not None:
             pairs += ["name", self.name]
         if self.limits:
-            pairs += ["limits", " ".join(dict.fromkeys(self.limits)), "also", "l"]  # one `also` for all rooms
+            pairs += ["limits", " ".join(dict.fromkeys(self.limits))]
+        if rooms := ("w" if self.webhook is not None else "") + ("l" if self.limits else ""):
+            pairs += ["also", rooms]
         return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
 
 

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from _jobqueue.errors import OldProgram, QueueFull, WebhooksOff
-from _jobqueue.records import DELIVERY, MAX_WEBHOOK_CHARS
+from _jobqueue.limits import Limit
+from _jobqueue.records import DELIVERY, MAX_WEBHOOK_CHARS, Settlement
 from _jobqueue.schedules import Schedule
 from jobqueue import Filter, Invalid, Job, JobQueue, NewJob, handler
 from tests.harness import Server
@@ -46,6 +47,16 @@ def test_end_makes_one_delivery_in_the_same_script(
     ended = queue.get(job.id)
     assert delivery.payload == {"job": job.id, "n": 1, "status": outcome, "at": ended.finished_ms}
     assert waiting(server) == {delivery.id: ended.finished_ms}
+
+
+def test_job_under_a_limit_is_told_too(queue: JobQueue, server: Server, worker: Worker) -> None:
+    queue.limits.put("default", "api", Limit(max_running=1))
+    job = queue.submit(webhook=URL, limits=["api"])
+    [claimed] = worker.claim()
+    assert server.client.smembers(f"{Q}permits:api") == {job.id}
+    worker.exchange(Settlement(claimed.id, claimed.token, "done"), want=0)
+    assert told(queue, job) == [(1, "done")] and not server.client.exists(f"{Q}permits:api")
+    queue.limits.delete("default", "api")
 
 
 def test_its_id_follows_from_the_job_its_submit_and_the_number_of_the_end(queue: JobQueue, worker: Worker) -> None:
