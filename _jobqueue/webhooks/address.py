@@ -64,7 +64,12 @@ class Allowed:
                 if "/" in part or ":" in part or not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}", part):
                     raise ValueError("must be networks and names, like 10.1.0.0/16, hooks.internal") from None
                 names.add(part.lower().rstrip("."))
+        if not networks and not names:
+            raise ValueError("must be networks and names, like 10.1.0.0/16, hooks.internal")
         return cls(tuple(networks), frozenset(names))
+
+    def __bool__(self) -> bool:
+        return bool(self.networks or self.names)
 
     def __str__(self) -> str:
         return ", ".join([*map(str, self.networks), *sorted(self.names)])
