@@ -56,6 +56,11 @@ class Backend(Protocol):
     def check(self, queue: str) -> list[str]:
         """A sentence for each thing that is wrong."""
 
+    def limits(self, queue: str) -> list[Members]: ...
+
+    def limit(self, action: str, queue: str, name: str, definition: Members | None) -> Members:
+        """get, set (to the definition): the limit; delete: nothing."""
+
     def schedules(self, queue: str | None) -> list[Members]: ...
 
     def schedule(self, action: str, queue: str, name: str) -> Members:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from _jobqueue.commands.backend import Members
+from _jobqueue.limits import Limit
 from _jobqueue.records import ENDED, SAME, Filter
 from _jobqueue.rfc3339 import moment
 from jobqueue import JobQueue, NewJob
@@ -72,6 +73,22 @@ class OnRedis:
 
     def check(self, queue: str) -> list[str]:
         return self.jobs.check(queue)
+
+    def limits(self, queue: str) -> list[Members]:
+        found, after = [], ""
+        while rows := self.jobs.limits.page(queue, after=after):
+            found += [row.as_dict() for row in rows if row.by]
+            after = rows[-1].name
+        return found
+
+    def limit(self, action: str, queue: str, name: str, definition: Members | None) -> Members:
+        limits = self.jobs.limits
+        if action == "delete":
+            limits.delete(queue, name)
+            return {}
+        if action == "set":
+            limits.put(queue, name, Limit.of_json(name, definition))
+        return limits.get(queue, name).as_dict()
 
     def schedules(self, queue: str | None) -> list[Members]:
         names = [queue] if queue else self.jobs.queues()

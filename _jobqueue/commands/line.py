@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from _jobqueue.commands import care, jobs, queues, show
+from _jobqueue.commands import care, jobs, limits, queues, show
 from _jobqueue.commands.backend import OK, UNAVAILABLE, Backend, code_of, sentence_of
 from _jobqueue.commands.direct import OnRedis
 from _jobqueue.commands.remote import OverHttp
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="command", required=True, metavar="VERB")
     jobs.add(verbs, common)
     queues.add(verbs, common)
+    limits.add(verbs, common)
     care.add(verbs, queues.add_schedules(verbs, common), common, on_redis)
     return parser
 

@@ -69,15 +69,15 @@ class OverHttp:
         more = [f"{queue}: and {verdict['more']} more"] if verdict["more"] else []
         return [*verdict["problems"], *more]
 
+    def limits(self, queue: str) -> list[Members]:
+        return self._all(f"/queues/{_part(queue)}/limits", "limits", {})
+
+    def limit(self, action: str, queue: str, name: str, definition: Members | None) -> Members:
+        method = "PUT" if action == "set" else action.upper()
+        return self._call(method, f"/queues/{_part(queue)}/limits/{_part(name)}", definition)
+
     def schedules(self, queue: str | None) -> list[Members]:
-        found: list[Members] = []
-        query = {"limit": str(PAGE)} | ({"queue": queue} if queue else {})
-        while True:
-            page = self._call("GET", "/schedules", query=query)
-            found += page["schedules"]
-            if not page["next_cursor"]:
-                return found
-            query["cursor"] = page["next_cursor"]
+        return self._all("/schedules", "schedules", {"queue": queue} if queue else {})
 
     def schedule(self, action: str, queue: str, name: str) -> Members:
         path = f"/queues/{_part(queue)}/schedules/{_part(name)}"
@@ -88,6 +88,17 @@ class OverHttp:
     def put_schedule(self, queue: str, name: str, body: Members, dry_run: bool) -> Members:
         path = f"/queues/{_part(queue)}/schedules/{_part(name)}"
         return self._call("PUT", path, body, query={"dry_run": ""} if dry_run else {})
+
+    def _all(self, path: str, rows: str, query: dict[str, str]) -> list[Members]:
+        """A list, page by page."""
+        found: list[Members] = []
+        query = {"limit": str(PAGE)} | query
+        while True:
+            page = self._call("GET", path, query=query)
+            found += page[rows]
+            if not page["next_cursor"]:
+                return found
+            query["cursor"] = page["next_cursor"]
 
     # -- one request
 

@@ -298,6 +298,21 @@ def test_a_queue_and_a_type_are_paused_and_go_on(run: Run, redis_jobs: JobQueue)
     assert run("pause", "no name").code == 2
 
 
+def test_limits_are_seen_and_operated(run: Run, redis_jobs: JobQueue) -> None:
+    line = "tenant:*: 0 of 2 running, 100 starts in 60 s, 0 waiting\n"
+    assert run("limits", "set", "lanes", "tenant:*", "--max-running", "2", "--rate", "100/60") == (0, line, "")
+    assert run("limits", "set", "lanes", "api", "--max-running", "3", "--json").json["max_running"] == 3
+    assert run("limits", "list", "lanes").lines == ["api: 0 of 3 running, 0 waiting", line[:-1]]
+    assert [each["name"] for each in run("limits", "list", "lanes", "--json").json["limits"]] == ["api", "tenant:*"]
+    assert run("limits", "get", "lanes", "tenant:*").out == line
+    sentence(run("limits", "set", "lanes", "api"), 2, "must have max_running, or rate, or both")
+    sentence(run("limits", "set", "lanes", "api", "--max-running", "0"), 2, "must be a whole number from 1 to 100000")
+    assert run("limits", "set", "lanes", "api", "--rate", "5").code == 2
+    assert run("limits", "delete", "lanes", "api").out == "the limit api of queue lanes is deleted\n"
+    sentence(run("limits", "get", "lanes", "api"), 1, "has no limit api")
+    redis_jobs.limits.delete("lanes", "tenant:*")
+
+
 def test_schedules_are_seen_and_operated(run: Run, redis_jobs: JobQueue, shop: System, tmp_path: Any) -> None:
     file = tmp_path / "s.json"
     file.write_text(json.dumps({"queue": "idle", "schedules": {"hourly": {"every_s": 3600, "type": "a.type"}}}))
