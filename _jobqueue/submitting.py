@@ -31,6 +31,7 @@ class JobOptions(TypedDict, total=False):
     jitter: float | None
     unique_key: str | None
     limits: Sequence[str]
+    fair_key: str | None
     tags: Sequence[str]
     webhook: str | None
     name: str | None

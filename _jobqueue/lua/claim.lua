@@ -49,7 +49,7 @@ for i, row in ipairs(rows) do
   local started = call('HGET', key('job:' .. row[1]), 'started')
   local entry = table.concat({ make_token(slot, 1), digits(timeout_ms), ARGV[4], started, job_type }, ' ')
   call('HSET', remote, 'held:' .. row[1], entry)
-  until_[i] = digits(math.min(again and tonumber(call('ZSCORE', key('leases'), row[1])) or now + lease_ms, started + timeout_ms))
+  until_[i] = digits(math.min(tonumber(call('ZSCORE', key('leases'), row[1])), started + timeout_ms))
 end
 if #rows > 0 and seq ~= '' then call('HSET', remote, 'claimed', seq) end
 if #rows == 0 and not again then drop_slot(slot) end

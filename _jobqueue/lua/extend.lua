@@ -1,4 +1,4 @@
--- needs: prelude tokens policy leases remotes
+-- needs: prelude tokens policy lanes limits leases remotes
 -- Renews the lease of a job that a worker holds who speaks HTTP, and notes what it tells. A call sent twice notes it once.
 -- KEYS  1 prefix
 -- ARGV  1 id   2 token   3-5 default max_attempts, timeout_ms, backoff_ms   6 lease in ms of a worker that is not known any more

@@ -51,7 +51,7 @@ class Recovery:
             info = json.loads(self._store.ask("GET", f"{prefix_of(queue)}worker:{worker}") or b"{}")
             remote = bool(info.get("http"))
             return float(info["longest_lease_s" if remote else "lease_s"]), remote
-        except (ValueError, TypeError, LookupError):  # of another version, or written by a hand
+        except (ValueError, TypeError, LookupError, AttributeError):  # of another version, or written by a hand
             return None, False
 
     def leave(self, queue: str, worker: str, slots: Iterable[str], beat: bytes = b"") -> bool:

@@ -98,7 +98,7 @@ def _claim_of(backend: Backend, queue: str, body: Any) -> tuple[Claim, float, fl
     worker, seq, types = asked.get("worker", ""), asked.get("seq"), asked.get("types", [])
     if not isinstance(worker, str) or not NAME.fullmatch(worker):
         problems.append(("/worker", NAME_RULE))
-    if seq is not None and not _is_whole(seq, 0, MAX_SEQ):
+    if "seq" in asked and not _is_whole(seq, 0, MAX_SEQ):
         problems.append(("/seq", f"must be a whole number from 0 to {MAX_SEQ}"))
     problems += _wrong_types(types)
     if not _is_whole(asked.get("max", 1), 1, MAX_CLAIMED):
@@ -139,7 +139,7 @@ def extend(backend: Backend, job_id: str) -> dict[str, Any]:
     problems = _wrong_token(asked)
     progress, lines = asked.get("progress"), asked.get("log", [])
     lines = [lines] if isinstance(lines, str) else lines
-    if progress is not None and not _is_progress(progress):
+    if "progress" in asked and not _is_progress(progress):
         problems.append(("/progress", "must be a number from 0 to 1, or that as fraction beside a note"))
     if not isinstance(lines, list) or len(lines) > LOG_LINES or not all(isinstance(line, str) for line in lines):
         problems.append(("/log", f"must be a line, or a list of at most {LOG_LINES}"))
@@ -329,10 +329,15 @@ FINISH = shape(
     ("token",),
     additionalProperties=False,
     oneOf=[
-        {"required": ["result"], "not": {"anyOf": [{"required": ["retry"]}, {"required": ["after_s"]}]}},
+        {"required": ["result"], "not": {"anyOf": [{"required": [name]} for name in ("error", "retry", "after_s")]}},
         {
             "required": ["error"],
-            "not": {"required": ["retry", "after_s"], "properties": {"retry": {"const": False}}},
+            "not": {
+                "anyOf": [
+                    {"required": ["result"]},
+                    {"required": ["retry", "after_s"], "properties": {"retry": {"const": False}}},
+                ]
+            },
         },
     ],
     example={"token": "w-17f3-1:1", "result": {"width": 120}},

@@ -216,7 +216,7 @@ JOB = shape(
         "expires_at": said(maybe(TIME), "The end of that time; null while it is blocked, and once it is cancelled."),
         "actions": said(
             listed(full(at=TIME, action={"enum": ["cancel", "stop", "retry", "run"]}, by=maybe(TEXT))),
-            "What operators did to it, with the name of their key; the latest 20, not in lists.",
+            "What operators did to it, with the name of their key; the latest 20.",
         ),
         "schedule": said(TEXT, "Of a job that a schedule has made: its name."),
         "scheduled_for": said(maybe(TIME), "The due time that it is for; null for an operator's run."),

@@ -117,11 +117,12 @@ def test_the_examples_are_taken(system: System, described: dict[str, Any]) -> No
         content = resolved(described, calls.get("post", {}).get("requestBody", {})).get("content", {})
         kind = content.get("application/json", {})
         example = kind.get("example", kind.get("schema", {}).get("example"))
-        if example is not None:
-            answer = system.post(path, example)
-            assert answer.status_code in (200, 201), (path, answer.text)
+        if example is not None and "{job_id}" not in path:  # such a job would have to be there
+            patient = {"wait_s": 0} if "wait_s" in example else {}
+            answer = system.post(path.replace("{queue}", "new"), example | patient)
+            assert answer.status_code in (200, 201, 204), (path, answer.text)
             taken += 1
-    assert taken == 5
+    assert taken == 6
 
 
 def test_it_is_a_valid_description(described: dict[str, Any]) -> None:

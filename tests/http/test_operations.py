@@ -115,7 +115,7 @@ def test_any_other_id_is_a_404_and_a_body_is_refused(verb: str, system: System, 
     for job_id in (stranger, "x", "9f8b1c9e-4f9b-4d53-9d1a-5f6d3a1b2c3d"):
         refused(operate(system, verb, job_id), 404, "job_not_found")
     if verb not in ("delete", "requeue"):
-        named = "/why" if verb == "retry" else ""
+        named = "/why" if verb in ("retry", "cancel") else ""
         assert invalid(system.post(f"/jobs/x/{verb}", {"why": "because"})) == [named]
 
 

@@ -133,7 +133,10 @@ def test_every_member_of_a_submit_has_its_flag(run: Run, redis_jobs: JobQueue) -
     assert again.lines == [job["job_id"]]
     helped = run("submit", "--help", at=()).out
     for name in set(MEMBERS) - {"type", "payload"}:
-        assert f"--{name.replace('_', '-').removesuffix('s') if name == 'tags' else name.replace('_', '-')}" in helped
+        assert (
+            f"--{name.replace('_', '-').removesuffix('s') if name in ('tags', 'limits') else name.replace('_', '-')}"
+            in helped
+        )
 
 
 def test_a_job_waits_for_others(run: Run) -> None:

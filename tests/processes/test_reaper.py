@@ -189,6 +189,7 @@ class FakeTransaction:
         FakeTransaction.spared.append(spare)
 
     def tell(self, edges: int) -> None: ...
+    def let_in(self, *of_limits: int) -> None: ...
 
     def execute(self) -> tuple[list[str], int, int]:
         return self.outcomes, 0, 0

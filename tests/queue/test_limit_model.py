@@ -295,11 +295,6 @@ MUTANTS = {
     "a window is a moment too short": ("parts/limits.lua", "limit.per_ms < now then", "limit.per_ms <= now then"),
     "a start is not noted": ("parts/limits.lua", "if limit.starts > 0 then\n", "if limit.starts > 1 then\n"),
     "what runs is not counted": ("limit.lua", "or not known and call('ZCARD', key('leases')) > 0", "or false"),
-    "starts are let in while it counts": (
-        "parts/limits.lua",
-        "if limit.counting then return math.huge end",
-        "if false then return math.huge end",
-    ),
     "not the last of its batch": ("parts/limited_claims.lua", "if under or again or", "if again or"),
     "the shortest pattern counts": (
         "parts/limits.lua",
