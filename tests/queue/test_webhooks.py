@@ -8,7 +8,7 @@ import json
 import pytest
 
 from _jobqueue.errors import OldProgram, QueueFull, WebhooksOff
-from _jobqueue.records import DELIVERY, MAX_WEBHOOK_CHARS
+from _jobqueue.records import DELIVERY, MAX_WEBHOOK_CHARS, Claimed
 from _jobqueue.schedules import Schedule
 from jobqueue import Filter, Invalid, Job, JobQueue, NewJob, handler
 from tests.harness import Server
@@ -416,9 +416,9 @@ def test_with_turns_it_stands_behind_others_of_its_priority(queue: JobQueue, wor
     worker.handles("echo")
     first = queue.submit(webhook=URL, priority=9)
     keyed = [queue.submit(priority=9, fair_key=key) for key in "aab"]
-    worker.give("done", 1)
+    queue.cancel(first.id)
     hooks = deliverer(queue)
-    order = []
+    order: list[Claimed] = []
     for _ in range(4):
         order += hooks.claim()
         hooks.end("done")
