@@ -20,14 +20,20 @@ from _jobqueue.logs import Log
 from _jobqueue.web import dialects, routes, schedules
 from _jobqueue.web.openapi import description
 from jobqueue import JobQueue
-from tests.harness import ROOT, System, eventually
+from tests.harness import ROOT, Server, System, eventually
 
 METHODS = {"get", "post", "put", "delete"}
 
 
 @pytest.fixture(scope="module")
-def system(api: System) -> System:
-    return api
+def system() -> Iterator[System]:
+    """With all that is described switched on."""
+    server = Server()
+    system = System(server)
+    system.api(WEBHOOK_SECRETS="whsec_" + "A" * 40)
+    yield system
+    system.close(show_logs=False)
+    server.close()
 
 
 @pytest.fixture(scope="module")

@@ -118,7 +118,9 @@ def test_lease_that_has_not_run_out_is_left_alone(queue: JobQueue, server: Serve
     before = snapshot(server)
     assert tick(queue) == []
     after = snapshot(server)
-    assert after.pop(f"{Q}meta").keys() - before.pop(f"{Q}meta").keys() == {"reaper", "reaper_lease", "tells", "untold"}
+    assert after.pop(f"{Q}meta").keys() - before.pop(f"{Q}meta").keys() == {
+        *("reaper", "reaper_lease", "tells", "untold", "hooks")
+    }
     assert before.pop(f"{Q}strange") == {"echo"}, "no worker has published it; now none of its jobs waits"
     assert after == before
 
