@@ -29,7 +29,7 @@ def folder(tmp: Path) -> Path:
 
 
 def start(system: System, program: str, tmp: Path) -> Program:
-    urls = {name: f"sqlite:///{tmp}/history.db" for name in ("HISTORY_URL", "OUTBOX_URL")}
+    urls = dict.fromkeys(("HISTORY_URL", "OUTBOX_URL"), f"sqlite:///{tmp}/history.db")
     running = system.start(f"{program}.py", TMPDIR=str(tmp), **urls)
     running.says("starting")
     return running

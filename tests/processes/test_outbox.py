@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-import signal
+import runpy
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,11 @@ def insert(file: Path, *payloads: int, type: str = "echo") -> None:
     with closing(sqlite3.connect(file, timeout=30)) as connection, connection:
         rows = [(type, str(payload)) for payload in payloads]
         connection.executemany("INSERT INTO jobqueue_outbox (type, payload) VALUES (?, ?)", rows)
+
+
+def change(file: Path, statement: str) -> None:
+    with closing(sqlite3.connect(file, timeout=30)) as connection, connection:
+        connection.execute(statement)
 
 
 def asked(file: Path, statement: str) -> Any:
@@ -75,19 +80,23 @@ def test_killed_again_and_again_there_is_one_job_a_row(system: System, server: S
 
 
 def test_it_waits_for_a_redis_and_a_database_that_are_away(own_system: System, file: Path) -> None:
-    program = relay(own_system, file)
+    program, server = relay(own_system, file), own_system.server
     insert(file, 0)
     eventually(lambda: left(file), equals=0)
-    own_system.server.process.send_signal(signal.SIGSTOP)
+    server.kill()
     insert(file, 1)
     program.says("what cannot reach Redis waits until it is back")
-    own_system.server.process.send_signal(signal.SIGCONT)
+    server.start()
     program.says("Redis is back")
     eventually(lambda: left(file), equals=0)
-    file.rename(file.with_name("elsewhere.db"))
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("CREATE TABLE nothing (id)")
-    assert jobs_of(own_system.server) == [0, 1] and program.stop() == 0
+    insert(file, 2)
+    change(file, "ALTER TABLE jobqueue_outbox RENAME TO elsewhere")
+    program.says("nothing is sent until the database is back")
+    change(file, "ALTER TABLE elsewhere RENAME TO jobqueue_outbox")
+    program.says("the database is back")
+    eventually(lambda: left(file), equals=0)
+    assert {1, 2} <= {*jobs_of(server)} and program.stop() == 0
+    assert program.log.count("waits until it is back") == program.log.count("until the database is back") == 1
 
 
 def test_once_says_what_stays(system: System, server: Server, file: Path) -> None:
@@ -157,15 +166,14 @@ def order(app: Any, item: str) -> str:
 
 
 @pytest.fixture
-def shop(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def shop(file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The program as the page shows it, with its database in a folder of the test's."""
     assert PROGRAM, "docs/record.md shows it"
     monkeypatch.chdir(file.parent)
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT NOT NULL)")
-    names: dict[str, Any] = {"__name__": "shop"}
-    exec(compile(PROGRAM[2], "shop.py", "exec"), names)
-    yield names
+    (file.parent / PROGRAM[1]).write_text(PROGRAM[2])
+    return runpy.run_path(PROGRAM[1])
 
 
 def test_an_order_and_its_job_are_there_together_or_not_at_all(
