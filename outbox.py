@@ -246,7 +246,14 @@ def main() -> int:
     announce(config, log)
     relay = Relay(_queues_of(config), Outbox(config.outbox_url), log)
     try:
-        relay.jobs.wait_until_ready(life.while_waiting(signals), log.warning)
+        if options.once:
+            relay.jobs.check_version()
+            relay.jobs.check_format()
+        else:
+            relay.jobs.wait_until_ready(life.while_waiting(signals), log.warning)
+    except Unavailable as error:
+        print(f"outbox.py: {error}", file=sys.stderr)
+        return UNAVAILABLE
     except (TooNew, TooOld) as error:
         print(f"outbox.py: {error}", file=sys.stderr)
         return MISTAKE

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from jobqueue import JobQueue
-from tests.harness import ROOT, Program, Server, System, eventually
+from tests.harness import ROOT, Program, Server, System, eventually, free_port
 
 PROGRAM = re.search(r"```python\n# (shop\.py)\n(.+?)```", (ROOT / "docs/record.md").read_text(), re.DOTALL)
 
@@ -107,6 +107,9 @@ def test_once_says_what_stays(system: System, server: Server, file: Path) -> Non
     assert jobs_of(server) == [0]
     missing = relay(system, file.with_name("none.db"), "--once")
     assert missing.exits() == 75 and "unable to open" in missing.log
+    url = f"sqlite:///{file}"
+    away = system.start("outbox.py", "--once", OUTBOX_URL=url, REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+    assert away.exits() == 75 and "outbox.py: Redis" in away.log
 
 
 def test_it_makes_its_table(system: System, tmp_path: Path) -> None:

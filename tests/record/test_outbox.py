@@ -343,6 +343,41 @@ def test_what_was_tried_keeps_the_time_of_its_first_try(
     assert left(box_url) == [first] and first["tried_at"]
 
 
+def test_a_job_that_is_not_confirmed_is_asked_for_again(
+    relay: Relay, box_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(box_url, *some(1))
+    submit, confirmed = relay.jobs.submit_one, False
+
+    def durable(job: Any, key: str | None = None) -> Any:
+        return submit(job, key)._replace(unconfirmed="" if confirmed else "no replica")
+
+    monkeypatch.setattr(relay.jobs, "submit_one", durable)
+    relay.step()
+    assert payloads(relay.jobs) == [0] and left(box_url)[0]["tried_at"]
+    confirmed = True
+    relay._held.clear()
+    until_quiet(relay)
+    assert payloads(relay.jobs) == [0] and left(box_url) == []
+
+
+def test_told_to_stop_it_marks_no_row_that_it_did_not_try(
+    relay: Relay, box_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(box_url, *some(5))
+    submit = relay.jobs.submit_one
+
+    def last(job: Any, key: str | None = None) -> Any:
+        if job.payload == 1:
+            relay.stopping.set()
+        return submit(job, key)
+
+    monkeypatch.setattr(relay.jobs, "submit_one", last)
+    relay.run()
+    assert payloads(relay.jobs) == [0, 1]
+    assert [(row["key"], row["tried_at"]) for row in left(box_url)] == [(f"default:{n}", None) for n in (2, 3, 4)]
+
+
 def test_while_redis_is_away_nothing_is_marked(own_server: Server, box_url: str) -> None:
     relay = relay_of(own_server.url, box_url)
     own_server.kill()
