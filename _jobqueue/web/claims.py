@@ -32,7 +32,7 @@ from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.jobs import MAX_WAIT_S
 from _jobqueue.web.openapi import Route
-from _jobqueue.web.schemas import NUMBER, SWITCH, TEXT, TIME, WHOLE, WORD, Schema, full, listed, ref, said, shape
+from _jobqueue.web.shapes import NUMBER, SWITCH, TEXT, TIME, WHOLE, WORD, Schema, full, listed, ref, said, shape
 from _jobqueue.web.waiting import HAS_LEFT, KEPT
 from jobqueue import Invalid, JobQueueError
 

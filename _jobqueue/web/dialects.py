@@ -18,7 +18,7 @@ from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.jobs import remembered, submit_new
 from _jobqueue.web.openapi import Route
-from _jobqueue.web.schemas import ANYTHING, TEXT, shape
+from _jobqueue.web.shapes import ANYTHING, TEXT, shape
 from jobqueue import Invalid, Job, NewJob, NotFound
 
 STATUS_WORDS = {

@@ -25,7 +25,7 @@ from _jobqueue.web.backend import Backend
 from _jobqueue.web.jobs import MAX_PAGE, PAGE
 from _jobqueue.web.openapi import Route
 from _jobqueue.web.problems import Problem
-from _jobqueue.web.schemas import TEXT, TIME, WHOLE, Schema, full, listed, maybe, said, shape
+from _jobqueue.web.shapes import TEXT, TIME, WHOLE, Schema, full, listed, maybe, said, shape
 
 # ------------------------------------------------------------------------------------------------------------- calls
 

@@ -10,7 +10,8 @@ import jobqueue
 from _jobqueue.records import MAX_KEY_CHARS, TAG
 from _jobqueue.web.jobs import CANONICAL, MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
 from _jobqueue.web.problems import PROBLEM_JSON
-from _jobqueue.web.schemas import CURSOR, JOB_ID, LIMIT_NAME, NAMED, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
+from _jobqueue.web.schemas import NAMED
+from _jobqueue.web.shapes import CURSOR, JOB_ID, LIMIT_NAME, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
 
 # Instead of the scope that a key needs.
 ANYBODY = "anybody"

@@ -9,7 +9,6 @@ from _jobqueue.web.inputs import MAX_BATCH_JOBS
 from _jobqueue.web.openapi import ANYBODY, OUR_HOSTS, Route
 from _jobqueue.web.schemas import (
     ACTED,
-    ANYTHING,
     BATCH,
     BULK,
     CANCEL,
@@ -25,8 +24,8 @@ from _jobqueue.web.schemas import (
     TOLD,
     WHOAMI,
     WORKERS,
-    ref,
 )
+from _jobqueue.web.shapes import ANYTHING, ref
 
 TAGS = {
     "Jobs": "Submit work and see what becomes of it.",

@@ -29,21 +29,8 @@ from _jobqueue.web.backend import Backend
 from _jobqueue.web.jobs import MAX_PAGE, PAGE
 from _jobqueue.web.openapi import Route
 from _jobqueue.web.problems import Problem
-from _jobqueue.web.schemas import (
-    NEW_JOB,
-    STATUS,
-    SWITCH,
-    TEXT,
-    TIME,
-    WHOLE,
-    Schema,
-    full,
-    listed,
-    maybe,
-    ref,
-    said,
-    shape,
-)
+from _jobqueue.web.schemas import NEW_JOB
+from _jobqueue.web.shapes import STATUS, SWITCH, TEXT, TIME, WHOLE, Schema, full, listed, maybe, ref, said, shape
 from jobqueue import Conflict, Invalid
 
 # ------------------------------------------------------------------------------------------------------------- calls

@@ -12,7 +12,7 @@ from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.jobs import MAX_WAIT_S
 from _jobqueue.web.openapi import Route
-from _jobqueue.web.schemas import SWITCH, TIME, WHOLE, full, maybe, said
+from _jobqueue.web.shapes import SWITCH, TIME, WHOLE, full, maybe, said
 from jobqueue import Invalid
 
 MAX_TOTAL = 10**9 - 1

@@ -7,7 +7,7 @@ from typing import Any
 from _jobqueue.store.webhooks import SHOWN_MOST
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.openapi import Route
-from _jobqueue.web.schemas import full, listed, ref, said
+from _jobqueue.web.shapes import full, listed, ref, said
 
 
 def deliveries(backend: Backend, job_id: str) -> dict[str, Any]:

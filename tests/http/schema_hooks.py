@@ -54,6 +54,8 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
     body = case.body if isinstance(case.body, dict) else {}
     if isinstance(body.get("wait_s"), (int, float)) and 0.1 < body["wait_s"] <= 20:
         body["wait_s"] = 0.1
+    if isinstance(body.get("max_queued"), int) and 0 < body["max_queued"] < 10**6:
+        body["max_queued"] = 10**6  # else batches of later calls would never fit
     _limited_as_one_may(case, body)
     for job in (body, *(body["jobs"] if isinstance(body.get("jobs"), list) else ())):
         _without_whole_floats(job)
