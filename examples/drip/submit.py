@@ -6,7 +6,7 @@ import sys
 from urllib.request import Request, urlopen
 
 API = os.environ.get("API", "http://localhost:8000")
-SERIES = [("welcome", 0), ("first steps", 1), ("an offer", 3)]  # days after the one before was sent
+SERIES = [("welcome", 0), ("first-steps", 1), ("offer", 3)]  # days after the one before was sent
 
 
 def series(to, webhook, day_s):
@@ -22,8 +22,8 @@ def main(to, webhook, day_s="86400"):
     body = json.dumps({"jobs": list(series(to, webhook, float(day_s)))}).encode()
     headers = {"Content-Type": "application/json", "Idempotency-Key": f"drip {to}"}  # who signs up twice gets one series
     with urlopen(Request(f"{API}/jobs/batch", body, headers), timeout=10) as answer:
-        for (mail, _), job in zip(SERIES, json.load(answer)["jobs"], strict=True):
-            print(job["job_id"], job["status"], mail)
+        for (mail, _), result in zip(SERIES, json.load(answer)["results"], strict=True):
+            print(result["job"]["job_id"], result["job"]["status"], mail)
 
 
 if __name__ == "__main__":
