@@ -20,7 +20,10 @@ def series(to, webhook, day_s):
 
 def main(to, webhook, day_s="86400"):
     body = json.dumps({"jobs": list(series(to, webhook, float(day_s)))}).encode()
-    headers = {"Content-Type": "application/json", "Idempotency-Key": f"drip {to}"}  # who signs up twice gets one series
+    headers = {
+        "Content-Type": "application/json",
+        "Idempotency-Key": f"drip {to}",
+    }  # who signs up twice gets one series
     with urlopen(Request(f"{API}/jobs/batch", body, headers), timeout=10) as answer:
         for (mail, _), result in zip(SERIES, json.load(answer)["results"], strict=True):
             print(result["job"]["job_id"], result["job"]["status"], mail)
