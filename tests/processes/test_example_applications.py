@@ -164,7 +164,7 @@ def test_sync_copies_all_pages_once_under_its_limit(system: System, queue: JobQu
         tally = system.get("/tags/sync:customers?wait_s=20&total=5").json()
     assert (tally["total"], tally["jobs"]["done"], sum(shop.asked.values())) == (5, 5, 8)
     everyone = [(n, f"customer {n}") for n in range(2, 12)]
-    assert rows(copied, line_of("sync", "sqlite3 customers.db")[0] + " ORDER BY id") == everyone
+    assert rows(copied, line_of("sync", "sqlite3 /tmp/customers.db")[0] + " ORDER BY id") == everyone
     jobs = queue.page(Filter(tag="sync:customers")).jobs
     assert {job.payload["url"][-6:-5]: job.attempts for job in jobs} == {"1": 1, "2": 2, "3": 2, "4": 2, "5": 1}
     assert shop.most == 1 and all(job.limits == ["api:shop"] for job in jobs)
