@@ -19,8 +19,8 @@ UPSERT = "INSERT INTO customer VALUES (:id, :name) ON CONFLICT (id) DO UPDATE SE
 def page(payload, ctx):
     got = fetch(payload["url"])
     if got["next"]:
-        # Before the rows are stored, so that rows that cannot be stored hold up no other page. The key makes it one job,
-        # however many attempts this one takes.
+        # Before the rows are stored, so that rows that cannot be stored hold up no other page. A later attempt that submits
+        # the same page under the same key gets the same job.
         after = payload | {"url": urljoin(payload["url"], got["next"])}
         ctx.submit("sync.page", after, key=got["next"], limits=LIMITS, tags=TAGS)
     store(payload["database"], got["rows"])
@@ -28,6 +28,8 @@ def page(payload, ctx):
 
 
 def fetch(url):
+    if not url.startswith(("http://", "https://")):
+        raise Fail(f"{url} is no web address")  # the remote side names the next page: it shall not name a file of ours
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:
             return json.load(answer)

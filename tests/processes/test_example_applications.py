@@ -200,6 +200,8 @@ def test_sync_of_the_shipped_pages_is_scheduled(system: System, queue: JobQueue,
         assert system.get("/tags/sync:customers?wait_s=20&total=6").json()["jobs"]["done"] == 6
         gone = system.submit({"url": f"{url}/9.json", "database": str(copied)}, type="sync.page")
         failed = system.ends(gone, "failed")
+        ours = system.submit({"url": "file:///etc/hostname", "database": str(copied)}, type="sync.page")
+        assert system.ends(ours, "failed")["attempts"] == 1
     assert failed["attempts"] == 1 and failed["error"] == f"{url}/9.json: 404 File not found"
     assert [name for _, name in first] == ["Ada", "Grace", "Edsger", "Barbara", "Leslie"]
     assert rows(copied, "SELECT * FROM customer") == first
