@@ -9,7 +9,7 @@ WORKDIR /app
 COPY requirements.txt requirements-history.txt ./
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore -r requirements.txt -r requirements-history.txt
 
-COPY api.py handlers.py history.py jobqueue.py reaper.py worker.py ./
+COPY api.py handlers.py history.py jobqueue.py outbox.py reaper.py worker.py ./
 COPY _jobqueue _jobqueue/
 
 # The folder of one's own handlers and what they need (docs/your-project.md). It is searched first; empty, the samples run.

@@ -22,9 +22,9 @@ from _jobqueue.webhooks.address import NOTHING, Allowed
 from _jobqueue.webhooks.signing import parse_secrets
 
 Address = IPv4Address | IPv6Address
-PROGRAMS = ("api", "worker", "reaper", "history")
+PROGRAMS = ("api", "worker", "reaper", "history", "outbox")
 EVERY = (*PROGRAMS, "jobqueue")
-API, WORKER, REAPER, HISTORY = (("api",), ("worker",), ("reaper",), ("history",))
+API, WORKER, REAPER, HISTORY, OUTBOX = (("api",), ("worker",), ("reaper",), ("history",), ("outbox",))
 
 OTHER_VARIABLES = {"REDIS_HOST", "REDIS_PORT", "API_KEY", "JOBQUEUE_KEY"}  # the last two are of callers
 LIKE = 0.85  # of 1: how alike two names are when one is a slip of the other
@@ -234,9 +234,11 @@ class Config:
         "whsec_<base64>, one or two with a comma: webhooks may be named, and are signed with them",
         secret=True,
         show=len,
-        of=(*API, *WORKER),
+        of=(*API, *WORKER, *OUTBOX),
     )
-    webhook_http: bool = _setting(False, _switch, "1 takes http addresses too, for tests", show=int, of=(*API, *WORKER))
+    webhook_http: bool = _setting(
+        False, _switch, "1 takes http addresses too, for tests", show=int, of=(*API, *WORKER, *OUTBOX)
+    )
     webhook_allow: Allowed = _setting(  # noqa: RUF009 (it cannot change)
         NOTHING,
         Allowed.of,
@@ -264,6 +266,16 @@ class Config:
     history_ttl_days: int = _setting(90, _whole(0, 36500), "how long ended jobs stay in it; 0: for good", of=HISTORY)
     history_payloads: bool = _setting(True, _switch, "0 leaves payloads out of it", show=int, of=HISTORY)
 
+    outbox_url: str = _setting(
+        "",
+        _record_url,
+        "the database with the table jobqueue_outbox: sqlite:///shop.db or postgresql://user@host/name",
+        "--database",
+        secret=True,
+        show=lambda url: url and without_password(url),
+        of=OUTBOX,
+    )
+
     # Python runs one thread at a time; handing over to a thread on another core costs more than a small job.
     one_core: bool = _setting(
         False,
@@ -274,9 +286,9 @@ class Config:
     )
     # Each costs every tick of the reaper and every look at all of them; whoever may submit may name new ones.
     queues_max: int = _setting(
-        QUEUES_MAX, _whole(1, MAX_QUEUES), "queues above which a submit to a new one is refused", of=API
+        QUEUES_MAX, _whole(1, MAX_QUEUES), "queues above which a submit to a new one is refused", of=(*API, *OUTBOX)
     )
-    durability: str = _setting("fast", _one_of(*DURABILITIES), "what a submit's 201 waits for", of=API)
+    durability: str = _setting("fast", _one_of(*DURABILITIES), "what a submit's 201 waits for", of=(*API, *OUTBOX))
     log_format: str = _setting("auto", _one_of("auto", "text", "json"), "auto: text on a terminal, else json")
     # A line for each job costs more than a job that does nothing: turn it off where they come by the thousand.
     log_jobs: str = _setting(

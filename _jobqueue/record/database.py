@@ -36,10 +36,11 @@ def open_record(url: str, *, read_only: bool = False, payloads: bool = True) -> 
     return Record(connector_of(url, read_only), read_only, payloads)
 
 
-def connector_of(url: str, read_only: bool) -> Callable[[], Connection]:
+def connector_of(url: str, read_only: bool, *, ours: bool = True) -> Callable[[], Connection]:
+    """``ours``: the database is the record's; else a program's, whose file is neither made nor set up anew."""
     if path := re.fullmatch(r"sqlite://(/.+)", url):
         name = path[1][1:]  # sqlite:///here.db, sqlite:////var/lib/there.db
-        return lambda: SQLite(name, read_only)
+        return lambda: SQLite(name, read_only, ours)
     if re.match(r"postgres(ql)?://", url):
         return lambda: PostgreSQL(url, read_only)
     raise RecordUrlWrong("the record's URL must be like sqlite:///data/history.db or postgresql://user@host/name")

@@ -18,16 +18,16 @@ STEPS = 10_000  # of SQLite's machine between two looks at the clock: under a mi
 
 
 class SQLite:
-    """A connection. A writer makes the file and its folder; a reader changes nothing."""
+    """A connection. A writer makes the file and its folder, where it is ours; a reader changes nothing."""
 
     name, like = "sqlite", "LIKE"
 
-    def __init__(self, path: str, read_only: bool) -> None:
-        self._read_only, self._until, self._path = read_only, 0.0, path
+    def __init__(self, path: str, read_only: bool, ours: bool = True) -> None:
+        self._ours, self._read_only, self._until, self._path = ours, read_only, 0.0, path
         with self._told():
-            if not read_only:
+            if ours and not read_only:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-            mode = "ro" if read_only else "rwc"
+            mode = "ro" if read_only else "rwc" if ours else "rw"
             self._connection = sqlite3.connect(
                 f"{Path(path).resolve().as_uri()}?mode={mode}",
                 uri=True,
@@ -43,7 +43,7 @@ class SQLite:
             self._connection.execute("PRAGMA query_only = 1")
             self._connection.set_progress_handler(lambda: time.monotonic() > self._until, STEPS)
             self._until = time.monotonic() + READ_S
-        else:
+        elif self._ours:
             self._to_wal()
             # Once it is committed, nobody writes it again: it must outlive the machine.
             self._connection.execute("PRAGMA synchronous = FULL")

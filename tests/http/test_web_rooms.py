@@ -46,7 +46,7 @@ def test_only_the_rooms_of_http_and_the_api_know_http() -> None:
 
 
 def test_imports_go_one_way() -> None:
-    processes = ("api", "worker", "reaper", "run", "loadtest")
+    processes = ("api", "worker", "reaper", "history", "outbox", "run", "loadtest")
     assert not [name for name in importers(*processes) if name.startswith("_jobqueue/")]
     assert not [name for name in importers("jobqueue") if name.startswith("_jobqueue/store/")]
     ground = [path for path in INSIDE if path.parent.name == "_jobqueue"]

@@ -74,6 +74,7 @@ OTHERS = {
     "simulated_failures": "0",
     "api_one_core": "0",
     "history_url": "sqlite:///here.db",
+    "outbox_url": "sqlite:///here.db",
     "history_detail": "all",
     "history_payloads": "0",
     "webhook_secrets": "whsec_" + "A" * 40,
@@ -159,6 +160,7 @@ def test_settings_do_not_change() -> None:
         ("failed_ttl_s", ["-1", "1d"]),
         ("durability", ["none", "FAST"]),
         ("history_url", ["none", "sqlite:here.db", "mysql://host/name"]),
+        ("outbox_url", ["none", "sqlite:here.db", "mysql://host/name"]),
         ("history_detail", ["none"]),
         ("history_ttl_days", ["-1", "1d"]),
         ("history_hold_max", ["0", "999"]),
@@ -190,7 +192,7 @@ def test_mistake_in_the_environment_ends_the_program_whose_setting_it_is(
             Config.parse(program, "", (), arguments=[])
         said = "API_PORT is 'tcp://10.0.0.1:8000': must be a whole number from 1 to 65535"
         assert said in capsys.readouterr().err
-    for program in ("worker", "reaper", "history", "jobqueue"):
+    for program in ("worker", "reaper", "history", "outbox", "jobqueue"):
         assert Config.parse(program, "", (), arguments=[])[0].api_port == 8000
 
 

@@ -13,7 +13,7 @@ from _jobqueue import liveness
 from _jobqueue.logs import Log
 from tests.harness import Program, System, eventually
 
-PROGRAMS = ["worker", "reaper", "history"]
+PROGRAMS = ["worker", "reaper", "history", "outbox"]
 root = pytest.mark.skipif(os.geteuid() != 0, reason="plays another user")
 
 
@@ -29,7 +29,8 @@ def folder(tmp: Path) -> Path:
 
 
 def start(system: System, program: str, tmp: Path) -> Program:
-    running = system.start(f"{program}.py", TMPDIR=str(tmp), HISTORY_URL=f"sqlite:///{tmp}/history.db")
+    urls = dict.fromkeys(("HISTORY_URL", "OUTBOX_URL"), f"sqlite:///{tmp}/history.db")
+    running = system.start(f"{program}.py", TMPDIR=str(tmp), **urls)
     running.says("starting")
     return running
 
