@@ -302,7 +302,8 @@ def test_drip_ends_at_a_mailbox_that_does_not_exist(system: System, queue: JobQu
     with Receiver() as receiver:
         said = submit(system, "drip", "nobody@example.org", receiver.url(), "0")
         ids = [line.split()[0] for line in said.splitlines()]
-        assert system.ends(ids[0], "failed")["error"] == "nobody@example.org: 550 no such mailbox"
+        failed = system.ends(ids[0], "failed")
+        assert (failed["attempts"], failed["error"]) == (1, "nobody@example.org: 550 no such mailbox")
         eventually(lambda: len(receiver.requests), equals=1)
         assert [system.job(job_id)["status"] for job_id in ids[1:]] == ["blocked"] * 2
         body = {"action": "cancel", "filter": {"tag": "drip:nobody@example.org"}}
