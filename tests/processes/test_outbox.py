@@ -70,13 +70,13 @@ def test_it_sends_what_is_inserted_and_stops_when_it_is_told_to(system: System, 
 
 def test_killed_again_and_again_there_is_one_job_a_row(system: System, server: Server, file: Path) -> None:
     """F73, with the process itself: it dies while it sends."""
-    for round_ in range(3):
+    for round_ in range(2):
         insert(file, *range(round_ * 60, round_ * 60 + 60))
         program, before = relay(system, file), JobQueue(server.url).page().total or 0
         eventually(lambda before=before: JobQueue(server.url).page().total > before)
         program.kill()
     assert relay(system, file, "--once").exits() == 0
-    assert jobs_of(server) == list(range(180)) and left(file) == 0
+    assert jobs_of(server) == list(range(120)) and left(file) == 0
 
 
 def test_it_waits_for_a_redis_and_a_database_that_are_away(own_system: System, file: Path) -> None:
@@ -105,8 +105,6 @@ def test_once_says_what_stays(system: System, server: Server, file: Path) -> Non
     program = relay(system, file, "--once")
     assert program.exits() == 1 and "0 rows wait, 1 are refused, 0 are unsure" in program.log
     assert jobs_of(server) == [0]
-    missing = relay(system, file.with_name("none.db"), "--once")
-    assert missing.exits() == 75 and "unable to open" in missing.log
     url = f"sqlite:///{file}"
     away = system.start("outbox.py", "--once", OUTBOX_URL=url, REDIS_URL=f"redis://127.0.0.1:{free_port()}")
     assert away.exits() == 75 and "outbox.py: Redis" in away.log
@@ -115,9 +113,7 @@ def test_once_says_what_stays(system: System, server: Server, file: Path) -> Non
 def test_it_makes_its_table(system: System, tmp_path: Path) -> None:
     file = tmp_path / "shop.db"
     sqlite3.connect(file).execute("PRAGMA user_version = 1").connection.close()
-    assert relay(system, file, "--once").exits() == 75
-    assert relay(system, file, "--create").exits() == 0
-    assert relay(system, file, "--once").exits() == 0
+    assert relay(system, file, "--create").exits() == 0 and left(file) == 0
     again = relay(system, file, "--create")
     assert again.exits() == 75 and "already exists" in again.log
 
