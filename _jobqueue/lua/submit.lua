@@ -76,7 +76,7 @@ if ARGV[at] then -- there are references
   local _, old = workers_alive(now, KIT_LIVES_MS)
   if old > 0 then return { 'old', 'worker' } end
   if now - (reaper[1] or 0) < KIT_LIVES_MS and now - (reaper[2] or 0) >= KIT_LIVES_MS then return { 'old', 'reaper' } end
-  waits, refused = read_references(at, starts, existing)
+  waits, refused = read_references(ARGV, at, starts, existing)
   if refused then return refused end
 end
 

@@ -15,7 +15,7 @@ import pytest
 from _jobqueue.errors import Invalid
 from _jobqueue.schedules import MAX_SCHEDULES, Planned, Schedule
 from _jobqueue.store.ids import queue_number_of
-from jobqueue import Conflict, JobQueue, NotFound, Unavailable
+from jobqueue import Conflict, JobQueue, Limit, NotFound, Unavailable
 from tests.faults.proxy import MOMENTS, Message, Proxy, Rule, Strike
 from tests.harness import Server
 from tests.played import HOUR_MS, Q, Worker, now_ms, run_script, snapshot, total
@@ -60,6 +60,17 @@ def test_due_schedule_submits_its_job_once_and_waits_for_the_next_time(queue: Jo
     assert (planned.last_outcome, planned.last_job, planned.last_status) == ("fired", job.id, "queued")
     assert (planned.last_due_ms, planned.counts) == (due_ms, {"fired": 1, "late": 0, "skipped": 0, "missed": 0})
     assert (total(queue, "schedules_fired"), total(queue, "submitted")) == (1, 1)
+
+
+def test_job_of_a_schedule_is_limited(queue: JobQueue, server: Server, worker: Worker) -> None:
+    queue.limits.put("default", "api", Limit(max_running=1))
+    put(queue, limits=["api"], overlap="allow")
+    is_due(server)
+    assert fire(queue) == {"fired": 1}
+    queue.schedules.run("default", "nightly")
+    assert [job.limits for job in jobs_of(queue)] == [["api"]] * 2
+    assert len(worker.handles("echo").claim()) == 1
+    assert Worker(queue, "other").handles("echo").claim() == []
 
 
 @pytest.mark.parametrize("n", [0, 40, 100, 3000, 5000])
