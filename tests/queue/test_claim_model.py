@@ -381,5 +381,5 @@ def test_broken_claim_is_caught(mutant: str, lua: Path, server: Server) -> None:
     moves = FEW_MOVES if "few" in mutant else 250
     bound(lua, moves)
     with pytest.raises(AssertionError):
-        for seed in range(10):
+        for seed in range(40):
             tell(server, seed, moves, 200)

@@ -308,18 +308,11 @@ MUTANTS = {
     ),
     "only its own kit hears of room": ("exchange.lua", "unsuccessful or opened", "unsuccessful"),
     "a claim does not look at the time": ("exchange.lua", "if aside and room.open_due(now, MOVES)", "if false"),
-    "what was parked before has no limits": (
-        "parts/limited_claims.lua",
-        "if first then job_type = aside end",
-        "if first then job_type, limits = aside, first[2] end",
-    ),
-    "a full limit stays open": ("parts/limits.lua", "if at then room.shut(name, at) end\n        end\n", "end\n"),
     "a shut type stays open": (
         "parts/lanes.lua",
         "if not plain and call('ZSCORE', key('shut')",
         "if false and call('ZSCORE', key('shut')",
     ),
-    "a clock that went back is believed": ("parts/limits.lua", "if write and tonumber(", "if false and tonumber("),
 }
 
 
