@@ -233,6 +233,7 @@ TICK = [
     "trim 2",
     "trim 3",
     "reap 1",
+    "let_in 1",
     "tidy 1",
     "tell 1",
     "EXEC 1",
