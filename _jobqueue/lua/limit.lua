@@ -9,10 +9,8 @@ local PATTERNS_MOST, LIMITS_MOST = 100, 10000
 local name, now = ARGV[1], now_ms()
 local index, most = 'limits', LIMITS_MOST
 if string.sub(name, -1) == '*' then index, most = 'patterns', PATTERNS_MOST end
-local _, old = workers_alive(now, KIT_LIVES_MS)
-if old > 0 then return 'worker' end
-local reaper = call('HMGET', key('meta'), 'reaper', 'tells')
-if now - (reaper[1] or 0) < KIT_LIVES_MS and now - (reaper[2] or 0) >= KIT_LIVES_MS then return 'reaper' end
+local old = old_program(now, KIT_LIVES_MS, workers_alive)
+if old then return old end
 local known = call('HEXISTS', key(index), name) == 1
 if not known and call('HLEN', key(index)) - call('HEXISTS', key(index), ' ') >= most then return 'full' end
 local counts = call('HEXISTS', key('counting'), name) == 1 or not known and call('ZCARD', key('leases')) > 0

@@ -72,10 +72,8 @@ end
 
 local waits, refused
 if ARGV[at] then -- there are references
-  local reaper = call('HMGET', key('meta'), 'reaper', 'tells')
-  local _, old = workers_alive(now, KIT_LIVES_MS)
-  if old > 0 then return { 'old', 'worker' } end
-  if now - (reaper[1] or 0) < KIT_LIVES_MS and now - (reaper[2] or 0) >= KIT_LIVES_MS then return { 'old', 'reaper' } end
+  local old = old_program(now, KIT_LIVES_MS, workers_alive)
+  if old then return { 'old', old } end
   waits, refused = read_references(ARGV, at, starts, existing)
   if refused then return refused end
 end

@@ -12,3 +12,12 @@ local function workers_alive(now, lives_ms)
   end
   return with, without
 end
+
+-- Which program of the release before lives, 'worker' or 'reaper'; nil when none does. `lives_ms`: KIT_LIVES_MS, `workers`:
+-- workers_alive. A reaper of this release says `tells` at its tick, too.
+local function old_program(now, lives_ms, workers)
+  local _, old = workers(now, lives_ms)
+  if old > 0 then return 'worker' end
+  local reaper = redis.call('HMGET', KEYS[1] .. 'meta', 'reaper', 'tells')
+  if now - (reaper[1] or 0) < lives_ms and now - (reaper[2] or 0) >= lives_ms then return 'reaper' end
+end
