@@ -75,10 +75,11 @@ class Overview:
             code, text = what_blocks(job, list(self.jobs.parents(job_id, results=False).values()), misses_reaper)
         else:
             code, text = explanation(job, look, misses_reaper)
-            text += turns.sentence(self.jobs, job) if code == "waiting" else ""
             shut = self.jobs.limits.why(job.queue, job_id) if code in ("ready", "waiting") else None
             if shut:
                 code, text = "limited", what_holds_back(shut)
+            elif code == "waiting":
+                text += turns.sentence(self.jobs, job)
         return {"code": code, "explanation": text + until_when(job, look.books.now_ms), "job": job.as_dict()}
 
     def system(self, config: Config) -> dict[str, Any]:

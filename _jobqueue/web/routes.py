@@ -5,6 +5,7 @@ from __future__ import annotations
 from _jobqueue.keys import ANY_KEY
 from _jobqueue.records import ACT_MOST, REQUEUE_MOST
 from _jobqueue.web import flows, jobs, operations, operators, queues, status
+from _jobqueue.web.figures import METRICS
 from _jobqueue.web.inputs import MAX_BATCH_JOBS
 from _jobqueue.web.openapi import ANYBODY, OUR_HOSTS, Route
 from _jobqueue.web.schemas import (
@@ -15,7 +16,6 @@ from _jobqueue.web.schemas import (
     FLOW,
     KINDS,
     LIMIT_QUEUE,
-    METRICS,
     PARENTS,
     QUEUES,
     REQUEUED,

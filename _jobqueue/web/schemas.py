@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from _jobqueue.by_type import OTHER, TYPES_KEPT
 from _jobqueue.keys import SCOPES, WORK
 from _jobqueue.limits import LIMIT, MAX_NAMED, OF_TYPE
 from _jobqueue.records import (
@@ -31,12 +30,10 @@ from _jobqueue.records import (
     TAG,
     WHEN,
 )
-from _jobqueue.web.by_type import ROWS_MOST
-from _jobqueue.web.diagnosis import EXPLANATIONS, LEVELS, MAX_FINDINGS
+from _jobqueue.web.diagnosis import EXPLANATIONS
+from _jobqueue.web.figures import STATS, SYSTEM
 from _jobqueue.web.jobs import FILTERS
-from _jobqueue.web.overview import HOUR
 from _jobqueue.web.queues import MAX_SENTENCES
-from _jobqueue.web.rates import SHARES, WINDOW
 from _jobqueue.web.shapes import (
     ANYTHING,
     BY_STATUS,
@@ -381,97 +378,7 @@ VERDICT = full(
     checked_at=maybe(TIME),
 )
 
-# -------------------------------------------------------------------------------------------------------- the system
-
-FINDING = full(
-    id=said(TEXT, "The same as long as the same thing is wrong."),
-    code={"enum": list(LEVELS)},
-    level={"enum": sorted(set(LEVELS.values()))},
-    text=said(TEXT, "What is wrong, and what to do."),
-    queue=maybe(TEXT),
-)
-PERCENTILES = {
-    f"{kind}_p{percent}_ms": said(maybe(INTEGER), f"{percent} % of what {what} took no longer.")
-    for kind, what in (("wait", "waited"), ("run", "ran"))
-    for percent in SHARES
-}
-RATES = shape(
-    {
-        **alike(NUMBER, "finished_per_minute", "failed_per_minute"),
-        "error_rate": {"type": ["number", "null"], "description": "Failed attempts of all, 0 to 1."},
-        **PERCENTILES,
-    },
-    description=f"Over the last {WINDOW - 1} minutes and this one, from the first of them in which anything happened.",
-)
-MINUTE = shape(
-    {
-        "at": TIME,
-        **alike(WHOLE, "submitted", "done", "failed", "retried"),
-        **PERCENTILES,
-        "oldest_ms": said(
-            maybe(INTEGER), "Greatest age of the oldest waiting job, as the reaper saw it; null when none waited."
-        ),
-    }
-)
-PACE = shape(
-    {
-        "oldest_age_s": maybe(NUMBER),
-        **alike(said(NUMBER, "In the last minute."), "done_per_minute", "submitted_per_minute"),
-        "growth_per_minute": said({"type": "number"}, "Submitted in the last minute, less those that ended."),
-        "drain_s": said(
-            maybe(NUMBER),
-            "How long what waits takes at the pace of the last minute, or of the last few when nothing ended in it; "
-            "null while nothing is done.",
-        ),
-        **alike(WHOLE, "workers", "threads", "busy"),
-    }
-)
-TYPE_FIGURES = full(
-    **alike(TEXT, "queue", "type"),
-    waiting=said(WHOLE, "Queued jobs of the type in that queue."),
-    exact=said(
-        SWITCH, "All jobs that wait there were counted; else waiting, growth and oldest come from some of them."
-    ),
-    running=WHOLE,
-    oldest_age_s=said(maybe(NUMBER), "Of the waiting jobs."),
-    growth_per_minute=said({"type": "number"}, "How many more wait than a minute ago, an estimate."),
-    done_per_minute=said(NUMBER, "Attempts that succeeded in the last minute."),
-    failed_per_minute=said(NUMBER, "Attempts that did not, whether or not another follows."),
-    **PERCENTILES,
-    handled=said(SWITCH, "A living worker has a handler for it."),
-    paused=said(SWITCH, "The type is paused in that queue."),
-)
-STATS = full(
-    now=TIME,
-    version=TEXT,
-    health=listed(FINDING, maxItems=MAX_FINDINGS, description="The worst first; [] when all is well."),
-    jobs=BY_STATUS,
-    rates=RATES,
-    minutes=listed(MINUTE, description=f"{HOUR} of them over all queues, the oldest first, this one last."),
-    queues=listed({"allOf": [ref("Queue"), PACE]}),
-    workers=listed(ref("Worker")),
-    types=listed(
-        TYPE_FIGURES,
-        maxItems=ROWS_MOST,
-        description=f"The one that grows most first. Beyond {TYPES_KEPT} types of a queue, {OTHER} is the rest.",
-    ),
-    types_more=said(WHOLE, "How many further types there are."),
-    record=said(SWITCH, "A record is kept: GET /history shows it."),
-)
-BOOKS = full(
-    queue=TEXT,
-    reaper_at=maybe(TIME),
-    balance=said(INTEGER, "Submitted jobs that are nowhere: 0 when the books balance."),
-    checked_at=maybe(TIME),
-    problems=said(maybe(INTEGER), "What the checker found then."),
-)
-SYSTEM = full(
-    redis=said(ANYTHING, "Version, role, memory, persistence; warnings says what that means."),
-    config=said(ANYTHING, "The settings of this API process, without secrets."),
-    queues=listed(BOOKS),
-    api=shape({**alike(TEXT, "version", "python"), "started_at": TIME, "pid": WHOLE}),
-)
-METRICS = {"application/json": ANYTHING, "text/plain": TEXT}
+# ------------------------------------------------------------------------------------------------------------ problems
 
 PROBLEM = shape(
     {
