@@ -64,8 +64,10 @@ class Conflict(JobQueueError):
 class OldProgram(Conflict):
     """A program of the release before would do harm to what is asked for. Upgrade it, then repeat the call."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__("old_worker", detail)
+    def __init__(self, queue: str, what: str, harm: str = "") -> None:
+        """``what`` it is, a worker or a reaper, and the harm that it would do."""
+        advice = f"{harm}. Upgrade it first" if harm else "upgrade it first"
+        super().__init__("old_worker", f"a {what} of the release before serves the queue {queue}: {advice}")
 
 
 class QueueFull(JobQueueError):

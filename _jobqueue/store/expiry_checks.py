@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from _jobqueue.store.store import Store, chunks_of, prefix_of
+from _jobqueue.store.store import Store, prefix_of
+from _jobqueue.store.suspects import wrong_twice
 from _jobqueue.store.weather import weather
 
 SCAN_STEP = 500
@@ -21,10 +21,11 @@ _WRONG = {
 
 def expiry_problems(store: Store, queue: str, repair: bool, late_ms: int, again_s: float) -> Iterator[str]:
     """Sentences; what is seen twice counts, for a job may move between two reads."""
-    suspects = list(dict.fromkeys(job_id for job_id, _ in _wrong(store, queue, _ids(store, queue), [0, late_ms])))
-    if suspects:
-        time.sleep(again_s)
-    for job_id, wrong in _wrong(store, queue, iter(suspects), [int(repair), late_ms]):
+
+    def ask(ids: Sequence[str], repair: bool) -> Sequence[bytes]:
+        return list(store.run("unexpired", queue, [int(repair), late_ms, *ids]))
+
+    for job_id, wrong in wrong_twice(_ids(store, queue), ask, repair, again_s):
         yield f"job {job_id} {_WRONG[wrong]}"
 
 
@@ -34,9 +35,3 @@ def _ids(store: Store, queue: str) -> Iterator[str]:
         for index in INDEXES:
             for member, _ in client.zscan_iter(f"{prefix}{index}", count=SCAN_STEP):
                 yield member.decode(errors="replace")
-
-
-def _wrong(store: Store, queue: str, ids: Iterator[str], how: list[int]) -> Iterator[tuple[str, str]]:
-    for chunk in chunks_of(ids, SCAN_STEP):
-        answers = store.run("unexpired", queue, [*how, *chunk])
-        yield from ((job_id, wrong.decode()) for job_id, wrong in zip(chunk, answers, strict=True) if wrong)

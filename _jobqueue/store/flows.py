@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from _jobqueue.errors import Invalid, NotWithOthers, OldProgram, OtherQueue, ParentGone
+from _jobqueue.errors import Invalid, NotWithOthers, OtherQueue, ParentGone
 from _jobqueue.new_job import NewJob, is_id
 from _jobqueue.pieces import Field
 from _jobqueue.records import DEFAULT_TYPE, DELIVERY, GONE, MAX_EDGES, MAX_EDGES_BYTES, Flow, Parent, Step, Submitted
@@ -14,6 +14,7 @@ from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import error_of
 from _jobqueue.store.store import Store
 
+HARM = "it would tell no job that another has ended"  # of a program of the release before
 ALL = "*"
 RESULT_BYTES = 2**16  # of a parent; a longer one is left out
 RESULTS_BYTES = 4 * 2**20  # of all parents together
@@ -100,12 +101,6 @@ def refused(answer: Sequence[Any], queue: str, registry: Registry, count: int) -
         error = Invalid([(pointer, f"there is no job {parent}")])
     others = Submitted(None, error=NotWithOthers())
     return [Submitted(None, error=error) if index == number else others for index in range(1, count + 1)]
-
-
-def old_program(queue: str, what: str) -> OldProgram:
-    return OldProgram(
-        f"a {what} of the release before serves the queue {queue}: it would tell no job that another has ended. Upgrade it first"
-    )
 
 
 class Flows:

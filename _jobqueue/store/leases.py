@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from _jobqueue.by_type import summed, text_of
@@ -15,6 +14,7 @@ from _jobqueue.pieces import Field
 from _jobqueue.records import DEFAULT_TYPE, FORMAT, REAPER_LOST_MS, Claimed, Held, Policy, Settlement
 from _jobqueue.store.chunks import BYTES_PER_SCRIPT
 from _jobqueue.store.link import Link
+from _jobqueue.store.telling import tell_children
 from _jobqueue.tokens import make_token
 from _jobqueue.trace_context import unpacked
 
@@ -52,15 +52,8 @@ class Conversation:
             raise Unavailable("a newer claim of this slot has been made")
         self.seen, self.more = self.seq, bool(answer[2] & 1)
         if answer[2] & 2:
-            self._tell_children()
+            tell_children(lambda: self.link.run("tell", self._prefix, [0]), TELL_STEPS)
         return accepted + [bool(each) for each in answer[0]], self._claimed(answer)
-
-    def _tell_children(self) -> None:
-        """A job that ended has many children: what is left after some steps is for the reaper."""
-        with suppress(Unavailable):
-            for _ in range(TELL_STEPS):
-                if not self.link.run("tell", self._prefix, [0]):
-                    break
 
     def wait_and_claim(self, want: int, alive_ms: int) -> list[Claimed]:
         """Wait in BLMOVE for the bell and claim in one trip; [] when it did not ring, or somebody else was quicker. Redis claims
@@ -102,7 +95,7 @@ class Conversation:
         return args + _settlements(ended)
 
     def _claimed(self, answer: Sequence[Any]) -> list[Claimed]:
-        return [_claimed(row, make_token(self.slot, self.seq)) for row in answer[1]]
+        return [claimed_of(row, make_token(self.slot, self.seq)) for row in answer[1]]
 
 
 class Presence:
@@ -179,7 +172,8 @@ def _settlements(ended: Sequence[Settlement]) -> list[Field]:
     return [len(ended), *(part for settlement in ended for part in settlement.args())]
 
 
-def _claimed(row: Sequence[bytes], token: str) -> Claimed:
+def claimed_of(row: Sequence[bytes], token: str) -> Claimed:
+    """A job as exchange.lua answers it."""
     job_id, job_type, attempts, timeout_ms, waited, *payload = row
     waited_ms, blank, trace = waited.partition(b" ")
     traceparent, tracestate = unpacked(trace.decode()) if blank else (None, None)

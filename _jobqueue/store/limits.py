@@ -13,6 +13,7 @@ from _jobqueue.store.store import Store
 STEP = 250  # names that one script opens, and jobs that it counts
 STEPS = 100  # of one call; the reaper's ticks go on
 PAGE = 100
+HARM = "it obeys no limit"  # of a program of the release before
 
 
 class Limits:
@@ -27,7 +28,7 @@ class Limits:
         self._registry.register(queue)
         said = self._store.run("limit", queue, [name, limit.max_running, limit.starts, limit.per_s])
         if said in (b"worker", b"reaper"):
-            raise old_program(queue, said.decode())
+            raise OldProgram(queue, said.decode(), HARM)
         if said == b"full":
             patterns = name.endswith("*")
             most = f"{MAX_PATTERNS} patterns" if patterns else f"{MAX_LIMITS:,} limits"
@@ -93,7 +94,3 @@ def _limited(row: Sequence[Any]) -> Limited:
 
 def _not_found(queue: str, name: str) -> NotFound:
     return NotFound(f"the queue {queue} has no limit {name}")
-
-
-def old_program(queue: str, what: str) -> OldProgram:
-    return OldProgram(f"a {what} of the release before serves the queue {queue}: it obeys no limit. Upgrade it first")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any
 
-from _jobqueue.errors import Conflict, NotFound, OldProgram, Unavailable
+from _jobqueue.errors import Conflict, NotFound, OldProgram
 from _jobqueue.pieces import pieces
 from _jobqueue.records import ACTIONS, BEAT_LOST_MS, MAX_PAYLOAD_BYTES, SAME, Acted
 from _jobqueue.store.ids import queue_number_of
 from _jobqueue.store.link import Args
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store, chunks_of, prefix_of
+from _jobqueue.store.telling import tell_children
 from _jobqueue.strict_json import encode_json
 
 ACT_STEP = 200  # jobs that one script operates on
@@ -147,7 +147,7 @@ class Operations:
         if queue not in self._registry.queues():
             raise NotFound(f"there is no queue {queue}")
         if not self._store.run("pause_type", queue, [job_type, int(paused)]):
-            raise OldProgram(f"a worker of the release before serves the queue {queue}: upgrade it first")
+            raise OldProgram(queue, "worker")
 
     def _answers(
         self, action: str, queue: str, ids: Sequence[str], changes: Args = (), by: str | None = None
@@ -161,12 +161,5 @@ class Operations:
             noted = [action, request, by, 3 if retries else 1, len(ids)]
             answers = self._store.run("operate", queue, [*noted, *args])
         if len(answers) > len(ids):
-            self._tell_children(queue)
+            tell_children(lambda: self._store.run("tell", queue, [0]), TELL_STEPS)
         return [answer.decode() if answer else None for answer in answers[: len(ids)]]
-
-    def _tell_children(self, queue: str) -> None:
-        """What is left of it is for the reaper."""
-        with suppress(Unavailable):
-            for _ in range(TELL_STEPS):
-                if not self._store.run("tell", queue, [0]):
-                    break

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
-from _jobqueue.errors import Invalid, JobQueueError, LeaseLost, NameTaken, SeqUsed, TooManyHeld, Unavailable
+from _jobqueue.errors import Invalid, JobQueueError, LeaseLost, NameTaken, SeqUsed, TooManyHeld
 from _jobqueue.histograms import BUCKETS_MS
 from _jobqueue.kits import kit_of, policy_text
 from _jobqueue.pieces import Field
-from _jobqueue.records import DEFAULT_TYPE, FORMAT, LOG_LINES, Policy, Settlement, __version__
+from _jobqueue.records import FORMAT, LOG_LINES, Policy, Settlement, __version__
+from _jobqueue.store.leases import TELL_STEPS, claimed_of
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store, prefix_of
-from _jobqueue.trace_context import unpacked
+from _jobqueue.store.telling import tell_children
+from _jobqueue.store.waits import in_scripts
 
-TELL_STEPS = 8  # scripts that tell children of an end, before its answer
 KITS_AT_ONCE = 250  # that one script looks at
 _BUCKETS = " ".join(map(str, BUCKETS_MS))
 
@@ -105,7 +105,7 @@ class Remotes:
             args: list[Field] = [_BUCKETS, "-", 0, 0, 0, 0, *self._store.defaults, 0, "", 1, *ended.args()]
             said = self._store.run("finish", queue, args)
             if said and said[0] == b"settled" and said[1]:
-                self._tell_children(queue)
+                tell_children(lambda: self._store.run("tell", queue, [0]), TELL_STEPS)
             return said or None
 
         if self._registry.find(ended.id, ask)[0] == b"lost":
@@ -118,7 +118,8 @@ class Remotes:
         for each in sorted(waiting, key=lambda one: one.since):
             kits.setdefault((each.queue, each.kit), []).append(each)
         found: list[Waiting] = []
-        for some in _in_scripts(list(kits), apart=self._store.servers.kind == "cluster"):
+        apart = self._store.servers.kind == "cluster"
+        for some in in_scripts(list(kits), apart=apart, most=KITS_AT_ONCE, size_of=lambda _: 1):
             args: list[Field] = [int(say_that_they_live)]
             for queue, kit in some:
                 names = [each.worker for each in kits[queue, kit]] if say_that_they_live else []
@@ -131,13 +132,6 @@ class Remotes:
         """What other workers have published of the types, else what is set here."""
         published, default = self._registry.published(claim.queue), self._store.policy
         return {name: published.get(name, default) for name in sorted(claim.types)}
-
-    def _tell_children(self, queue: str) -> None:
-        """What is left of it is for the reaper."""
-        with suppress(Unavailable):
-            for _ in range(TELL_STEPS):
-                if not self._store.run("tell", queue, [0]):
-                    break
 
 
 def _info(claim: Claim, kit: str) -> str:
@@ -154,22 +148,10 @@ def _info(claim: Claim, kit: str) -> str:
 
 
 def _given(row: Sequence[bytes], token: str, timeouts: dict[str, int], until_ms: int) -> Given:
-    job_id, job_type, attempts, timeout_ms, waited, *payload = row
-    _, blank, trace = waited.partition(b" ")
-    traceparent, tracestate = unpacked(trace.decode()) if blank else (None, None)
-    name = job_type.decode() or DEFAULT_TYPE
-    timeout = int(timeout_ms) if timeout_ms else timeouts.get(name, 0)
-    attempt = int(attempts) + 1
-    return Given(job_id.decode(), token, name, b"".join(payload), attempt, timeout, until_ms, traceparent, tracestate)
-
-
-def _in_scripts(kits: Sequence[tuple[str, str]], apart: bool) -> list[list[tuple[str, str]]]:
-    parts: list[list[tuple[str, str]]] = []
-    for each in kits:
-        if not parts or len(parts[-1]) == KITS_AT_ONCE or (apart and parts[-1][0][0] != each[0]):
-            parts.append([])
-        parts[-1].append(each)
-    return parts
+    job = claimed_of(row, token)
+    timeout_ms = job.timeout_ms or timeouts.get(job.type, 0)
+    trace = job.traceparent, job.tracestate
+    return Given(job.id, token, job.type, job.payload, job.attempt, timeout_ms, until_ms, *trace)
 
 
 _REFUSALS: dict[bytes, Callable[..., JobQueueError]] = {

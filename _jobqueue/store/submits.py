@@ -13,6 +13,7 @@ from _jobqueue.errors import (
     KeyReused,
     NotFound,
     NotWithOthers,
+    OldProgram,
     OtherQueue,
     TooManyTypes,
     Unavailable,
@@ -210,7 +211,7 @@ class Submits:
             return flows.refused(answer, queue, self._registry, len(chunk.jobs))
         if answer[0] == b"old":
             room: Any = webhooks if answer[2:] else flows if chunk.references else limits
-            raise room.old_program(queue, answer[1].decode())
+            raise OldProgram(queue, answer[1].decode(), room.HARM)
         if answer[0] == b"conflict":
             raise KeyReused(REUSED)
         # Replayed without a key: the script was sent twice because the first answer was lost.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from _jobqueue.errors import NotFound
 from _jobqueue.pieces import Field
 from _jobqueue.records import ENDED, Job
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store, prefix_of
+
+Row = TypeVar("Row", bound=tuple[str, Any])
 
 ENDED_MOST = 250  # jobs that one script looks at
 SOONEST_S, LATEST_S = 0.01, 0.5  # between two looks at a job that somebody waits for: half as long again each time
@@ -67,15 +70,18 @@ class Waits:
         return gone
 
 
-def in_scripts(rows: Sequence[tuple[str, list[str]]], apart: bool) -> Iterator[list[tuple[str, list[str]]]]:
-    """Rows of (queue, ids), as many together as one script may look at."""
-    part: list[tuple[str, list[str]]] = []
+def in_scripts(
+    rows: Sequence[Row], apart: bool, most: int = ENDED_MOST, size_of: Callable[[Row], int] = lambda row: len(row[1])
+) -> Iterator[list[Row]]:
+    """Rows of (queue, what is asked of it), as many together as one script may look at. ``apart``: each queue by
+    itself; ``size_of`` a row: of how many things it asks."""
+    part: list[Row] = []
     size = 0
     for row in rows:
-        if part and (apart or size + len(row[1]) > ENDED_MOST):
+        if part and ((apart and part[-1][0] != row[0]) or size + size_of(row) > most):
             yield part
             part, size = [], 0
         part.append(row)
-        size += len(row[1])
+        size += size_of(row)
     if part:
         yield part

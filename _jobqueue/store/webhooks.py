@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from _jobqueue.errors import Invalid, OldProgram, WebhooksOff
+from _jobqueue.errors import Invalid, WebhooksOff
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import Job
@@ -15,6 +15,7 @@ from _jobqueue.store.store import Store, prefix_of
 
 AT_ONCE = 2  # calls of one host
 SHOWN_MOST = 100  # deliveries of a job
+HARM = "it would tell no webhook that a job has ended"  # of a program of the release before
 MODES = ("off", "https", "http")  # what a submit may name; the last: both
 
 
@@ -34,12 +35,6 @@ def check_webhook(job: NewJob, mode: str) -> None:
         raise WebhooksOff([("/webhook", "no webhook is told here: set WEBHOOK_SECRETS, for the workers too")])
     if mode != "http" and not job.webhook.lower().startswith("https:"):
         raise Invalid([("/webhook", "must begin with https://")])
-
-
-def old_program(queue: str, what: str) -> OldProgram:
-    return OldProgram(
-        f"a {what} of the release before serves the queue {queue}: it would tell no webhook that a job has ended. Upgrade it first"
-    )
 
 
 class Deliveries:
