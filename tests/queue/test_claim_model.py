@@ -291,9 +291,13 @@ class Story:
         assert not kept & {"held", "lane", "lanes", "pauses", "expires"}
         assert self.redis.hget(f"{Q}meta", "gates") is None
 
+    def about(self) -> str:
+        """What else to say of a story that went wrong."""
+        return ""
 
-def tell(server: Server, seed: int, moves: int, steps: int = 300) -> Counter[str]:
-    story = Story(server, seed, moves)
+
+def tell(server: Server, seed: int, moves: int, steps: int = 300, kind: type[Story] = Story) -> Counter[str]:
+    story = kind(server, seed, moves)
     told: list[str] = []
     try:
         for _ in range(steps):
@@ -301,9 +305,8 @@ def tell(server: Server, seed: int, moves: int, steps: int = 300) -> Counter[str
             story.look()
         story.ends()
     except BaseException as error:
-        error.add_note(f"seed {seed}, moves {moves}, step {len(told)}: {told[-4:]}") if hasattr(
-            error, "add_note"
-        ) else None
+        if hasattr(error, "add_note"):
+            error.add_note(f"seed {seed}, moves {moves}, step {len(told)}: {told[-4:]}{story.about()}")
         raise
     return story.seen
 

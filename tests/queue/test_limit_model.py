@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.harness import Server
 from tests.played import Q, Worker
 from tests.queue.changed_scripts import change
 from tests.queue.test_claim_model import FEW_MOVES, STRANGE, TYPES, Hashes, Story, bound
+from tests.queue.test_claim_model import tell as tell_of_claims
 
 STORIES, SEED = int(os.environ.get("LIMIT_STORIES", "20")), int(os.environ.get("LIMIT_SEED", "1"))
 NAMES = ("api", "cpu", "tenant:1", "tenant:2", "tenant:3")
@@ -227,20 +229,11 @@ class LimitStory(Story):
         rooms = {"limits", "patterns", "counting", "limited", "permits", "starts", "shut", "under", "group", "groups"}
         assert not kept & (rooms | {"waits"})
 
+    def about(self) -> str:
+        return f", {self.limits}"
 
-def tell(server: Server, seed: int, moves: int, steps: int = 300) -> Counter[str]:
-    story = LimitStory(server, seed, moves)
-    told: list[str] = []
-    try:
-        for _ in range(steps):
-            told.append(story.step())
-            story.look()
-        story.ends()
-    except BaseException as error:
-        if hasattr(error, "add_note"):
-            error.add_note(f"seed {seed}, moves {moves}, step {len(told)}: {told[-4:]}, {story.limits}")
-        raise
-    return story.seen
+
+tell = partial(tell_of_claims, kind=LimitStory)
 
 
 @pytest.fixture(autouse=True)
