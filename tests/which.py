@@ -1,12 +1,16 @@
-"""Which tests run, and in which order.
+"""Which tests run, in which order, and how the programs start.
 
-``make test`` leaves out what is marked ``long(seconds)``; ``--sample-seconds`` takes a random part of it."""
+``make test`` leaves out what is marked ``long(seconds)``; ``--sample-seconds`` takes a random part of it. ``--anew`` starts
+each program anew, as users do; else most are forked."""
 
 from __future__ import annotations
 
 import random
+import sys
 
 import pytest
+
+from tests import fork_server
 
 # What these assert is shown as in a test.
 pytest.register_assert_rewrite("tests.queue.stories", "tests.faults.scene")
@@ -32,8 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--sample-seed", type=int, metavar="N", help="which of them (default: others each time)")
 
+    group.addoption("--anew", action="store_true", help="start each program anew: slower")
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    fork_server.used = not config.option.anew and sys.platform == "linux"
     if config.option.sample_seconds is not None and config.option.sample_seed is None:
         config.option.sample_seed = random.randrange(10**6)  # here, so that all processes choose the same
 
@@ -42,6 +49,10 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     if config.option.sample_seconds is None:
         return None
     return f"long tests: --sample-seconds {config.option.sample_seconds:g} --sample-seed {config.option.sample_seed}"
+
+
+def pytest_unconfigure() -> None:
+    fork_server.close()
 
 
 @pytest.hookimpl(trylast=True)

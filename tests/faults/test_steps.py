@@ -15,7 +15,7 @@ import requests
 
 from _jobqueue.records import Claimed
 from jobqueue import Filter, Job, JobQueue, NewJob, NotFound
-from tests.faults.forge import Forged, forging
+from tests.faults.forge import forging
 from tests.faults.proxy import AFTER, BEFORE, Message
 from tests.faults.scene import (
     LEASE_S,
@@ -28,7 +28,7 @@ from tests.faults.scene import (
     record,
     without_greetings,
 )
-from tests.harness import eventually
+from tests.harness import Program, eventually
 from tests.played import Worker, tick
 
 pytestmark = pytest.mark.long(10)
@@ -190,7 +190,7 @@ def posted(scene: Scene) -> requests.Response:
         time.sleep(float(answer.headers["Retry-After"]))
 
 
-def _listens_or_died(api: Forged) -> bool:
+def _listens_or_died(api: Program) -> bool:
     return "listening" in api.log or api.process.poll() is not None
 
 
