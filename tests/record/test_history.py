@@ -422,7 +422,7 @@ def test_what_an_old_worker_does_is_found_while_it_lives_and_once_after(
 # ------------------------------------------------------------------------------------------------- a random history
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long(5)) for seed in (2, 3))])
 def test_a_random_history_is_in_sql_field_by_field(
     seed: int, record: Record, history_url: str, queue: JobQueue, server: Server
 ) -> None:
