@@ -507,6 +507,7 @@ MUTANTS = {
 }
 
 
+@pytest.mark.long(2)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_broken_script_is_caught(name: str, lua: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     bound(lua, FEW)
