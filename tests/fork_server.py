@@ -56,12 +56,12 @@ def fits(command: Sequence[str], environment: dict[str, str]) -> bool:
     return used and ours and special == usual and len(json.dumps([*command, environment])) < MESSAGE_BYTES // 2
 
 
-def start(command: Sequence[str], environment: dict[str, str], cwd: Path, output: int) -> Forked:
-    """A process in a session of its own, which does not outlive this one."""
+def start(command: Sequence[str], environment: dict[str, str], cwd: Path, output: int, errors: int) -> Forked:
+    """A process in a session of its own, which does not outlive this one. ``output``, ``errors``: descriptors."""
     with _lock:
         if command[0] not in _servers:
             _servers[command[0]] = ForkServer(command[0])
-    return _servers[command[0]].start(command, environment, cwd, output)
+    return _servers[command[0]].start(command, environment, cwd, (output, errors))
 
 
 def close() -> None:
@@ -93,9 +93,9 @@ class ForkServer:
                 start_new_session=True,
             )
 
-    def start(self, command: Sequence[str], environment: dict[str, str], cwd: Path, output: int) -> Forked:
+    def start(self, command: Sequence[str], environment: dict[str, str], cwd: Path, streams: tuple[int, int]) -> Forked:
         order = {"argv": list(command), "environment": environment, "cwd": str(cwd)}
-        pid = self.ask(order, [output])
+        pid = self.ask(order, streams)
         guard.watch(pid)
         return Forked(self, pid)
 
@@ -148,7 +148,7 @@ def _serve(line: socket.socket) -> dict[str, Any] | None:
     """Until the tests are gone; in a program that was forked, returns what it was started with."""
     living = set[int]()
     while True:
-        message, descriptors, _, _ = socket.recv_fds(line, MESSAGE_BYTES, 1)
+        message, descriptors, _, _ = socket.recv_fds(line, MESSAGE_BYTES, 2)
         if not message:
             break
         order = json.loads(message)
@@ -156,11 +156,12 @@ def _serve(line: socket.socket) -> dict[str, Any] | None:
             line.send(json.dumps(_poll(order, living)).encode())
             continue
         if not (pid := os.fork()):
-            _settle(order, descriptors[0])
+            _settle(order, descriptors)
             line.send(b"%d" % os.getpid())
             line.close()
             return dict(order)
-        os.close(descriptors[0])
+        for each in descriptors:
+            os.close(each)
         living.add(pid)
     for pid in living:  # nobody else would end them
         os.killpg(pid, signal.SIGKILL)
@@ -175,11 +176,11 @@ def _poll(pid: int, living: set[int]) -> int | None:
     return os.waitstatus_to_exitcode(status)
 
 
-def _settle(order: dict[str, Any], output: int) -> None:
+def _settle(order: dict[str, Any], descriptors: Sequence[int]) -> None:
     os.setsid()
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    os.close(output)
+    for stream, given in zip((1, 2), descriptors, strict=True):
+        os.dup2(given, stream)
+        os.close(given)
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["environment"])

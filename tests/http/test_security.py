@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,7 @@ from _jobqueue.web import security
 from _jobqueue.web.security import Gate, Refused, client_of, is_loopback
 from api import Api
 from jobqueue import JobQueue, Unavailable
-from tests.harness import ROOT, Program, Server, System, eventually, free_port
+from tests.harness import ROOT, Program, Server, System, eventually, free_port, run
 from tests.http.test_api import POST, connect, head, refused, say, stored
 
 BODY = b'{"payload":1}'
@@ -102,8 +101,7 @@ def bearer(scope: str) -> str:
 
 
 def new_key_says(*flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "api.py"), "--new-key", *flags]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    return run("api.py", "--new-key", *flags)
 
 
 def test_a_new_key_is_printed_with_the_entry_that_lets_it_in(system: System) -> None:
