@@ -1,4 +1,4 @@
-"""What a handler can do to its worker, and to those that run beside it (the rest is in tests/processes/test_worker.py)."""
+"""What a handler can do to its worker, and to those that run beside it (the rest is in tests/processes)."""
 
 from __future__ import annotations
 

@@ -27,8 +27,9 @@ from _jobqueue.web import security
 from _jobqueue.web.security import Gate, Refused, client_of, is_loopback
 from api import Api
 from jobqueue import JobQueue, Unavailable
+from tests.answers import refused
 from tests.harness import ROOT, Program, Server, System, eventually, free_port, run
-from tests.http.test_api import POST, connect, head, refused, say, stored
+from tests.http.talking import POST, connect, head, say, stored
 
 BODY = b'{"payload":1}'
 JOB = {"payload": 1}
