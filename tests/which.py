@@ -13,7 +13,7 @@ import pytest
 from tests import fork_server
 
 # What these assert is shown as in a test.
-pytest.register_assert_rewrite("tests.queue.stories", "tests.faults.scene")
+pytest.register_assert_rewrite("tests.queue.stories", "tests.queue.flow_stories", "tests.faults.scene")
 
 # Quick files come first; these come last, the slowest of them first, so that they all end at about the same time.
 SLOW = (
