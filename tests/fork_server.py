@@ -40,6 +40,8 @@ SCRIPTS = {
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 FOR_PYTHON = ("PYTHON", "LC_", "LD_", "MALLOC_", "TZ", "LANG")  # it reads them once, before it runs anything
 MESSAGE_BYTES = 2**17  # the kernel takes 200 KiB
+ANSWER_S = 120  # more than the imports take on a machine that does much else
+POSSIBLE = sys.platform == "linux"  # elsewhere a socket has no messages
 
 used = False  # whether starts may be forks: tests.which decides
 
@@ -82,6 +84,7 @@ class ForkServer:
         self.script = script
         self._lock = threading.Lock()
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._line.settimeout(ANSWER_S)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "tests.fork_server", script, str(theirs.fileno())],

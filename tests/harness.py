@@ -343,7 +343,7 @@ class Program:
         self.name = Path(command[0]).stem
         handle, path = tempfile.mkstemp(prefix=f"jobqueue-{self.name}-", suffix=".log")
         self.path = Path(path)
-        forked = forked or fork_server.fits(command, environment)
+        forked = (forked and fork_server.POSSIBLE) or fork_server.fits(command, environment)
         start: Callable[..., Any] = fork_server.start if forked else _start_anew
         self.process = start(command, environment, cwd, handle, handle)
         os.close(handle)

@@ -6,7 +6,6 @@ each program anew, as users do; else most are forked."""
 from __future__ import annotations
 
 import random
-import sys
 
 import pytest
 
@@ -30,12 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--sample-seconds", type=float, metavar="S", help="of the tests marked long, run some that take S in all"
     )
     group.addoption("--sample-seed", type=int, metavar="N", help="which of them (default: others each time)")
-
     group.addoption("--anew", action="store_true", help="start each program anew: slower")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    fork_server.used = not config.option.anew and sys.platform == "linux"
+    fork_server.used = fork_server.POSSIBLE and not config.option.anew
     if config.option.sample_seconds is not None and config.option.sample_seed is None:
         config.option.sample_seed = random.randrange(10**6)  # here, so that all processes choose the same
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from tests import fork_server
 from tests.harness import ROOT, Program
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are forked on Linux only")
+pytestmark = pytest.mark.skipif(not fork_server.POSSIBLE, reason="programs are forked on Linux only")
 
 TELL = """
 import gc, json, os, signal, sys, threading
