@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+SELDOM = "-- seldom\n"
 
 
 class Script:
     """One operation, behind the parts of the prelude that its first line names (``-- needs: ...``). Another operation that it
-    names (``-- calls: ...``) stands between them, with its parts, as a function of its ARGV."""
+    names (``-- calls: ...``) stands between them, with its parts, as a function of its ARGV.
+
+    Redis makes the functions of a script anew in every call. Those of parts whose first line is ``-- seldom`` are made all
+    together when the first of them is called: ``name(...)`` becomes ``seldom().name(...)``."""
 
     folder = Path(__file__).resolve().parent.parent / "lua"
 
@@ -17,13 +23,29 @@ class Script:
         operation = self._read(name)
         called = {other: self._read(other) for other in _named("calls", operation)}
         parts = [part for text in (*called.values(), operation) for part in _named("needs", text)]
-        functions = (f"local function {other}(ARGV)\n{text}end\n" for other, text in called.items())
-        self.prelude = "".join([*(self._read(f"parts/{part}") for part in dict.fromkeys(parts)), *functions])
-        self.text = self.prelude + operation
+        texts = [self._read(f"parts/{part}") for part in dict.fromkeys(parts)]
+        functions = "".join(f"local function {other}(ARGV)\n{text}end\n" for other, text in called.items())
+        self.text = _put_together(texts, functions + operation)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def _read(self, name: str) -> str:
         return (self.folder / f"{name}.lua").read_text()
+
+
+def _put_together(parts: Sequence[str], operations: str) -> str:
+    always = "".join(part for part in parts if not part.startswith(SELDOM))
+    seldom = "".join(part for part in parts if part.startswith(SELDOM))
+    values = "".join(re.findall(r"^local (?!function ).*\n", seldom, re.MULTILINE))
+    names = re.findall(r"^local function (\w+)", seldom, re.MULTILINE)
+    if not names:
+        return always + operations
+    # Not where it is a member, a text or the name of a field.
+    uses = re.compile(rf"""(?<![\w.:'"])({"|".join(names)})(?![\w'"]|\s*=[^=])""")
+    always, operations = (uses.sub(r"seldom().\1", text) for text in (always, operations))
+    inner = re.sub(r"^local (?!function ).*\n", "", seldom, flags=re.MULTILINE)
+    table = ", ".join(f"{name} = {name}" for name in names)
+    made = f"if SELDOM then return SELDOM end\n{inner}SELDOM = {{ {table} }}\nreturn SELDOM\n"
+    return f"local SELDOM, seldom\n{values}{always}function seldom()\n{made}end\n{operations}"
 
 
 def _named(how: str, text: str) -> list[str]:

@@ -10,7 +10,7 @@ local IDEMPOTENCY_MS = 86400000
 
 local function key(name) return PREFIX .. name end
 
-local function digits(number) return string.format('%.0f', number) end
+local function digits(number) return string.format('%d', number) end
 
 local function now_ms()
   local t = call('TIME')
