@@ -1,5 +1,5 @@
 """Which Redis is new enough: BLMOVE, with which a worker waits for work, came with 6.2. The scripts write times in ms by ``%d``,
-which takes a third of the time of ``%.0f`` and has the width of a C long: 64 bits are needed."""
+which takes half the time of ``%.0f`` and has the width of a C long: 64 bits are needed."""
 
 from __future__ import annotations
 

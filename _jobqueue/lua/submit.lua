@@ -2,7 +2,7 @@
 -- Stores jobs of one queue, all or none. A call sent twice stores them once.
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
---       5 1 when the registry has just given that number, 0 when the caller remembers it
+--       5 has an r when the registry has just given that number (else the caller remembers it), a w when a job names a webhook
 --       6 the key that remembers the whole request, over all queues, or '' (on a Cluster it may live elsewhere)   7 its fingerprint
 --       8 types among them that no worker has published, separated by blanks
 --       9 jobs of the same request that are still to come, see parts/room.lua, or ''
@@ -27,7 +27,7 @@ local now_text = digits(now)
 
 local meta = call('HMGET', key('meta'), 'bells', 'gates', 'number', 'rev', 'fair', 'max_queued')
 local number = meta[3]
-if number ~= ARGV[4] and (number or ARGV[5] == '0') then return { 'number', number or '' } end
+if number ~= ARGV[4] and (number or not string.find(ARGV[5], 'r', 1, true)) then return { 'number', number or '' } end
 
 local starts, keys, existing, keyed, at = {}, {}, {}, false, 10
 for i = 1, n do
@@ -54,7 +54,7 @@ if call('EXISTS', unpack(keys)) > 0 then
   end
   return { 'replayed', now_text, -1, existing }
 end
-local named, new, hooked = {}, 0, false -- unique key -> who has it
+local named, new = {}, 0 -- named: unique key -> who has it
 for i, job in ipairs(starts) do
   local unique = ARGV[job + UNIQUE]
   if unique ~= '' then
@@ -62,11 +62,8 @@ for i, job in ipairs(starts) do
     if holder and (named[unique] or lives(holder)) then existing[i] = holder else named[unique] = ARGV[job] end
   end
   if existing[i] == '' then new = new + 1 end
-  for pair = 1, math.min(ARGV[job + PAIRS] - 3, 4) do -- it stands behind the type, and others may stand in front of that
-    hooked = hooked or ARGV[job + FIELDS + 2 * pair] == 'webhook'
-  end
 end
-if hooked then
+if ARGV[5] ~= '' and string.find(ARGV[5], 'w', 1, true) then
   local old = writes_none(now, KIT_LIVES_MS)
   if old then return { 'old', old, 'webhook' } end
 end
@@ -169,7 +166,7 @@ if n == 1 and #queued > 0 then
   position = call('ZRANK', key('queue'), ARGV[starts[1]])
   if meta[2] then position = position + call('ZCOUNT', key('held'), '-inf', '(' .. queued[1]) end
 end
-if new == n and not waits then return now_text .. ' ' .. position end
+if new == n and not waits then return now_text .. ' ' .. digits(position) end
 local needs = waits and {}
 for i = 1, waits and n or 0 do needs[i] = waits[i] and waits[i].needs or 0 end
 return { 'stored', now_text, position, existing, needs }

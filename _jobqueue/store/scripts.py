@@ -25,27 +25,29 @@ class Script:
         parts = [part for text in (*called.values(), operation) for part in _named("needs", text)]
         texts = [self._read(f"parts/{part}") for part in dict.fromkeys(parts)]
         functions = "".join(f"local function {other}(ARGV)\n{text}end\n" for other, text in called.items())
-        self.text = _put_together(texts, functions + operation)
+        self.parts, body = _put_together(texts, functions + operation)
+        self.text = self.parts + body
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def _read(self, name: str) -> str:
         return (self.folder / f"{name}.lua").read_text()
 
 
-def _put_together(parts: Sequence[str], operations: str) -> str:
+def _put_together(parts: Sequence[str], body: str) -> tuple[str, str]:
+    """The parts, and the script behind them."""
     always = "".join(part for part in parts if not part.startswith(SELDOM))
     seldom = "".join(part for part in parts if part.startswith(SELDOM))
-    values = "".join(re.findall(r"^local (?!function ).*\n", seldom, re.MULTILINE))
     names = re.findall(r"^local function (\w+)", seldom, re.MULTILINE)
     if not names:
-        return always + operations
+        return always, body
+    values = re.compile(r"^local (?!function ).*\n", re.MULTILINE)
     # Not where it is a member, a text or the name of a field.
     uses = re.compile(rf"""(?<![\w.:'"])({"|".join(names)})(?![\w'"]|\s*=[^=])""")
-    always, operations = (uses.sub(r"seldom().\1", text) for text in (always, operations))
-    inner = re.sub(r"^local (?!function ).*\n", "", seldom, flags=re.MULTILINE)
+    always, body = (uses.sub(r"seldom().\1", text) for text in (always, body))
     table = ", ".join(f"{name} = {name}" for name in names)
-    made = f"if SELDOM then return SELDOM end\n{inner}SELDOM = {{ {table} }}\nreturn SELDOM\n"
-    return f"local SELDOM, seldom\n{values}{always}function seldom()\n{made}end\n{operations}"
+    made = f"if SELDOM then return SELDOM end\n{values.sub('', seldom)}SELDOM = {{ {table} }}\nreturn SELDOM\n"
+    first = "".join(["local SELDOM, seldom\n", *values.findall(seldom), always])
+    return f"{first}function seldom()\n{made}end\n", body
 
 
 def _named(how: str, text: str) -> list[str]:
