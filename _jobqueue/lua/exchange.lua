@@ -82,9 +82,9 @@ end
 settled = table.concat(settled)
 if seq == 0 then
   local told = write_ends(now, mine)
-  local rev = call('HGET', key('meta'), 'rev')
-  if rev then mark(rev, now, mine) end
-  ring()
+  local meta = call('HMGET', key('meta'), 'bells', 'gates', 'rev')
+  if meta[3] then mark(meta[3], now, mine) end
+  ring(meta)
   return { settled, told and told.left and 2 or 0 }
 end
 local others = {} -- ids in the slot's list that it does not mention
