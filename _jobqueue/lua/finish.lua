@@ -10,8 +10,8 @@ local ID, TOKEN, OUTCOME = 13, 14, 15 -- in ARGV
 local id, token, outcome, now = ARGV[ID], ARGV[TOKEN], ARGV[OUTCOME], now_ms()
 local before = call('HMGET', key('job:' .. id), 'status', 'token', 'type', 'attempts', 'started', 'due', 'created')
 if not before[1] then return {} end
-local settled, _, left = unpack(exchange({ unpack(ARGV, 2) }))
-if settled[1] == 0 then return { 'lost' } end
+local settled, left = unpack(exchange({ unpack(ARGV, 2) }))
+if settled == '0' then return { 'lost' } end
 
 local counts = {}
 local function add_time(kind, ms)

@@ -24,14 +24,14 @@ if #ARGV > 9 and ARGV[8] == '1' and f[2] and lives(f[2]) then
 elseif #ARGV > 9 then
   local said = submit({ unpack(ARGV, 11) })
   if said[1] == 'number' or said[1] == 'full' and due == '' then return said end
-  made = said[1] == 'stored' and said[4][1] == ''
+  made = type(said) == 'string' or said[1] == 'stored' and said[4][1] == ''
   job = (made or said[1] == 'replayed') and ARGV[10]
   if job then
     outcome = 'fired'
   elseif said[1] ~= 'full' then -- for that one the time is missed
     outcome = said[1] == 'stored' and 'skipped' or 'refused'
   end
-  existing = said[1] == 'stored' and said[4][1] or ''
+  existing = said[1] == 'stored' and said[4][1] or '' -- of a text it is nil
   if outcome == 'refused' or outcome == 'missed' then passed = passed + 1 end
 end
 

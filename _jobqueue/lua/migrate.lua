@@ -17,7 +17,7 @@ for _, job in ipairs(jobs) do
   if job.queued then call('ZADD', key('queue'), job.score, job.id) end
 end
 if #jobs < most then
-  call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'tells', 'hooks', 'looked', 'format',
+  call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'tells', 'hooks', 'looked', 'about', 'format',
     'expires', 'limits_at', 'fair', 'max_queued')
   for _, name in ipairs(call('ZRANGE', key('limited'), 0, -1)) do
     call('DEL', key('permits:' .. name), key('starts:' .. name), key('waits:' .. name))

@@ -488,7 +488,7 @@ MUTANTS = {
         "if status ~= 'cancelled' then return true end",
         "if status ~= 'cancelled' then return true end if true then return each(id, '(0', '+inf', 'satisfied') end",
     ),
-    "a claim counts nothing": ("exchange.lua", "if f[8] then TAGGED[id] = true end", ""),
+    "a claim counts nothing": ("exchange.lua", "if job.tallied then TAGGED[job.id] = true end", ""),
     "an end counts nothing": ("parts/ends.lua", "if job.tallied then TAGGED[job.id] = true end", ""),
     "a backoff counts nothing": ("parts/failures.lua", "if job.tallied then TAGGED[job.id] = true end", ""),
     "a release counts nothing": ("parts/edges.lua", "if job.tallied then tagged[job.id] = true end", ""),

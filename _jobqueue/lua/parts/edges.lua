@@ -1,3 +1,4 @@
+-- seldom
 -- Edges: jobs that wait for jobs. then:<parent>, a zset, has one to each child. Its score is the child's `born`, the number of its
 -- submit, which tells it from an earlier job of that id: as it is while the edge is open and wants the parent done, plus 2^50
 -- while it wants it ended, negative once it is closed. A closed one stays: whoever shows a workflow or trims reads it.
@@ -13,7 +14,7 @@ local function tell_children(owed, now, finish, changed, tagged, turn)
   local TELL_MOST, WANTS_END, ERRORS_KEPT = 250, 2 ^ 50, 100
   local call = redis.call -- no local of the file is used here: a call that tells nobody pays nothing for it
   local function key(name) return KEYS[1] .. name end
-  local function digits(number) return string.format('%.0f', number) end
+  local function digits(number) return string.format('%d', number) end
   local now_text, budget, told, fair = digits(now), TELL_MOST, { queued = false, left = false }, nil
 
   -- The place of a job that may run from now on.

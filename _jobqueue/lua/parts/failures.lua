@@ -1,3 +1,4 @@
+-- seldom
 -- What follows an attempt that did not succeed.
 
 local IN_PLACE = -1 -- a delay in ms: none, and the job keeps its place

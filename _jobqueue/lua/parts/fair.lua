@@ -1,3 +1,4 @@
+-- seldom
 -- Fairness: within a priority, jobs of different fair keys take turns. A job's place (see places.lua) is then not the number of
 -- its submit but a round, in which each key has one job at most. Jobs without a key have the key '' together.
 -- `turns`, a zset: '<priority> <key>' -> the last place that the key was given, while that is ahead. `rounds`, a hash: priority ->

@@ -1,3 +1,4 @@
+-- seldom
 -- A submit of jobs that wait for others. These functions use no locals of the file: jobs that wait for none pay nothing for them.
 
 -- Reads the references that stand in ARGV from `at` on, which is a submit's (the script's own is another one where fire.lua
@@ -92,7 +93,7 @@ local function write_edges(waits, now_text)
       add_room(wait.id, 'p')
       for i, id in ipairs(wait.ids) do
         local score = not wait.open[i] and -wait.born or wait.born + (wait.wants == 'ended' and WANTS_END or 0)
-        call('ZADD', key('then:' .. id), string.format('%.0f', score), wait.id)
+        call('ZADD', key('then:' .. id), string.format('%d', score), wait.id)
         add_room(id, 'c')
       end
       for _, id in ipairs(wait.stuck) do call('ZADD', key('stuck'), now_text, id) end

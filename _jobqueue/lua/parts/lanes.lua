@@ -1,3 +1,4 @@
+-- seldom
 -- Parked jobs: queued, but not in `queue`, because a worker came by that may not run them. Each stands in `held` and in the side
 -- lane of its type, at the score that it had. `lanes` has the first score of each lane that is open: one whose type is paused
 -- is closed. So a lane is closed and opened, and its jobs are not moved.

@@ -1,3 +1,4 @@
+-- seldom
 -- Limits: how many jobs that name one may run at once, and how many may start in a time. Keys:
 --   limits, patterns    hash: name, or one that ends in *, -> '<max_running or 0> <starts or 0> <per_s or 0> <c while it counts, or ->'
 --   counting            hash: a definition that still counts what runs -> cursor of its walk over `leases`
