@@ -28,7 +28,7 @@ def test_it_says_how_a_key_is_sent(text: str) -> None:
 
 
 def test_it_says_where_redis_cli_is() -> None:
-    assert f"`{EMBEDDED.relative_to(ROOT).parent}/redis-cli`" in README
+    assert f"`{EMBEDDED.relative_to(ROOT).parent}/redis-cli`" in KEYS
     if EMBEDDED.exists():
         assert (EMBEDDED.parent / "redis-cli").exists()
 

@@ -1,0 +1,72 @@
+"""README and docs, played as they stand there: tests/readme.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import readme
+from tests.harness import ROOT
+
+TOOLS = ("curl", "ps", "sqlite3")
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[tuple[Path, dict[str, str]]]:
+    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    with readme.running() as found:
+        yield found
+
+
+@pytest.mark.parametrize("page", readme.pages())
+def test_what_a_page_shows_is_what_happens(page: str, place: tuple[Path, dict[str, str]]) -> None:
+    assert readme.play(page, *place) > 0
+
+
+def test_what_is_not_played_is_tried_elsewhere() -> None:
+    blocks = [block for page in PAGES for block in readme.blocks(page) if block.kind == "sh"]
+    tests = {readme.elsewhere(block) for block in blocks} - {""}
+    assert tests == set(readme.ELSEWHERE.values()), "each entry is about a block"
+    assert all((ROOT / test).exists() for test in tests)
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[readme.Reader]:
+    reader = readme.Reader(tmp_path, {"PATH": os.environ["PATH"], "API": "", "REDIS_URL": ""})
+    yield reader
+    reader.close()
+
+
+def block(text: str, printed: str = "") -> readme.Block:
+    return readme.Block("a page", 1, "sh", text, printed)
+
+
+def test_what_is_not_printed_is_seen(reader: readme.Reader) -> None:
+    reader.plays(block("name=ada\necho hello $name   # → hello ada\n"))
+    with pytest.raises(readme.Wrong, match="hello bob"):
+        reader.plays(block("echo hello $name   # → hello bob\n"))
+    with pytest.raises(readme.Wrong):
+        reader.plays(block("printf 'a\\nb'\n", "a\n"))
+
+
+def test_an_id_of_the_page_is_the_same_id_everywhere(reader: readme.Reader) -> None:
+    shown, actual, other = (f"f734981c-8eea-8000-8422-8fc73fe3897{n}" for n in range(3))
+    assert reader.recognizes(f'{{"id": "{shown}", ...}}', f'{{"id": "{actual}", "at": 1}}')
+    assert not reader.recognizes(shown, other) and reader.recognizes(shown, actual)
+    reader.plays(block(f"echo {shown}   # → {actual}\n"))
+
+
+def test_times_are_aside_and_numbers_are_not(reader: readme.Reader) -> None:
+    assert reader.recognizes("at 2026-11-22T09:25:43.812Z: 3", "at 2026-12-24T10:00:00.000Z: 3")
+    assert not reader.recognizes("at 2026-11-22T09:25:43.812Z: 3", "at 2026-12-24T10:00:00.000Z: 4")
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 220
