@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS, LINES, COLUMNS = 25, 5, 100
+ITEM = re.compile(r"[-*|#>]|\d+\. |KEYS|ARGV|Returns|.*\S {2,}\S")  # begins a paragraph: of lists, tables and contracts
 KINDS = {".md", ".py", ".lua", ".js"}
 
 
@@ -32,7 +33,7 @@ def joined(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     begin, last, words = 0, -1, list[str]()
     for number, line in lines:
         text = line.strip()
-        item = re.match(r"[-*|#>]|\d+\. |@|\w+\[?\w*\]?  ", text)
+        item = ITEM.match(text)
         if words and (number != last + 1 or not text or item):
             yield begin, " ".join(words)
             words = []
@@ -71,12 +72,11 @@ def of_python(text: str) -> Iterator[tuple[int, str]]:
         said = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in parts)
         if isinstance(node, (ast.JoinedStr, ast.Constant)) and node not in docstrings and _is_prose(said):
             yield node.lineno, said
-    comments = (
-        (token.start[0], token.string.lstrip("# "))
-        for token in tokenize.generate_tokens(io.StringIO(text).readline)
-        if token.type == tokenize.COMMENT
-    )
-    yield from joined(comments)
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    comments = [token for token in tokens if token.type == tokenize.COMMENT]
+    alone = [token for token in comments if token.line.lstrip().startswith("#")]
+    yield from joined((token.start[0], token.string.lstrip("# ")) for token in alone)
+    yield from ((token.start[0], token.string.lstrip("# ")) for token in comments if token not in alone)
 
 
 def _is_prose(text: str) -> bool:
@@ -86,7 +86,7 @@ def _is_prose(text: str) -> bool:
 def of_other(text: str, mark: str) -> Iterator[tuple[int, str]]:
     """Comments of whole lines."""
     lines = ((n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip().startswith(mark))
-    yield from joined((n, line[len(mark) :]) for n, line in lines)
+    yield from joined((n, line[len(mark) :]) for n, line in lines if not line.startswith(f"{mark} needs:"))
 
 
 def paragraphs(path: Path) -> Iterator[tuple[int, str]]:
