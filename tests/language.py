@@ -102,7 +102,10 @@ def long_sentences(path: Path) -> list[Finding]:
     found = []
     for line, paragraph in paragraphs(path):
         plain = re.sub(r"`[^`]*`|\([^()]*\]\([^)]*\)|https?:\S+", "x", paragraph)
-        for sentence in re.split(r"(?<=[.!?:])[\"'*)]* ", plain):
+        ends = r"(?<=[.!?:])[\"'*)]* "
+        if path.suffix == ".lua":  # a contract is a list
+            ends += r"|; *|  +|[{},]+ "
+        for sentence in re.split(ends, plain):
             words = len(re.findall(r"[^\W_]+(?:['’.,/-]\w+)*", sentence))
             if words > WORDS:
                 found.append(Finding(line, words, sentence))
