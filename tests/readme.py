@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ ELSEWHERE = {
 BY_HAND = re.compile(r"(\w+=\S+ )*make |docker |pip ")  # what sets up or never ends
 PROGRAM = re.compile(r"python (api|worker|reaper|history)\.py")
 READY = re.compile("listening|ready|starting|keeping")
+LONGEST_S = 60  # of one command
 LOOK = re.compile(r"curl -si? (?!.* -[dX] )|sqlite3 ")
 ID = r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 ASIDE = {
@@ -115,6 +117,7 @@ class Reader:
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder, self.environment = folder, environment
         self.ids: dict[str, str] = {}
+        self.programs: list[tuple[str, Program]] = []
         self.shell: Any = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             cwd=folder,
@@ -127,6 +130,8 @@ class Reader:
         )
 
     def close(self) -> None:
+        for _, program in self.programs:
+            program.kill()
         self.shell.stdin.close()
         self.shell.wait(30)
 
@@ -143,11 +148,16 @@ class Reader:
         self.shell.stdin.write(f"{{ {command}\n}} </dev/null\necho; echo ':played:'\n")
         self.shell.stdin.flush()
         lines = []
-        for line in self.shell.stdout:
-            if line == ":played:\n":
-                return "".join(lines).strip()
-            lines.append(line)
-        raise Wrong(f"the shell has ended: {command}\n{''.join(lines)}")
+        late = threading.Timer(LONGEST_S, os.killpg, (self.shell.pid, signal.SIGKILL))
+        late.start()
+        try:
+            for line in self.shell.stdout:
+                if line == ":played:\n":
+                    return "".join(lines).strip()
+                lines.append(line)
+        finally:
+            late.cancel()
+        raise Wrong(f"the shell has ended, or it takes too long: {command}\n{''.join(lines)}")
 
     def plays(self, block: Block) -> None:
         if block.kind == "python":
@@ -168,10 +178,11 @@ class Reader:
             elif at == len(todo) - 1:
                 printed = printed or block.printed
             self.plays_one(f"{block.page}:{block.line}", command, printed.strip())
+        self.stops()
 
     def plays_one(self, place: str, command: str, printed: str) -> None:
         if PROGRAM.match(command):
-            self.starts(place, command)
+            self.programs.append((f"{place}: {command}", self.starts(command)))
             return
         deadline = time.monotonic() + 30
         while True:
@@ -206,20 +217,28 @@ class Reader:
             self.ids.update(zip(new, match.groups(), strict=True))
         return match is not None
 
-    def starts(self, place: str, command: str) -> None:
-        """One of the programs: it must get ready, and stop when it is told to."""
+    def starts(self, command: str) -> Program:
+        """One of the programs, beside those of `make run`."""
         environment = {**self.environment, "API_PORT": str(free_port())}
         words = shlex.split(command, comments=True)
-        program = Program([str(ROOT / words[1]), *words[2:]], environment, self.folder)
+        return Program([str(ROOT / words[1]), *words[2:]], environment, self.folder)
+
+    def stops(self) -> None:
+        """Each program must have got ready, and stop when it is told to."""
         deadline = time.monotonic() + 30
         try:
-            while not READY.search(program.log) and program.process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if not READY.search(program.log) or program.stop():
-                raise Wrong(f"{place}: {command}\n{program.log}")
+            for _, program in self.programs:
+                while not READY.search(program.log) and program.process.poll() is None and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                program.signal(signal.SIGTERM)
+            for place, program in self.programs:
+                if program.process.wait(30) or not READY.search(program.log):
+                    raise Wrong(f"{place}\n{program.log}")
         finally:
-            program.kill()
-            program.path.unlink()
+            for _, program in self.programs:
+                program.kill()
+                program.path.unlink()
+            self.programs.clear()
 
 
 @contextmanager

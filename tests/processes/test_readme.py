@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests import readme
 from tests.harness import ROOT
@@ -28,6 +31,20 @@ def place() -> Iterator[tuple[Path, dict[str, str]]]:
 @pytest.mark.parametrize("page", readme.pages())
 def test_what_a_page_shows_is_what_happens(page: str, place: tuple[Path, dict[str, str]]) -> None:
     assert readme.play(page, *place) > 0
+
+
+def test_each_look_at_redis_is_answered(place: tuple[Path, dict[str, str]]) -> None:
+    """docs/redis.md: after all that was played, each key is of the type that its command takes."""
+    port = int(place[1]["REDIS_URL"].rpartition(":")[2].partition("/")[0])
+    commands = re.findall(r"`redis-cli (.+?)`", (ROOT / "docs/redis.md").read_text())
+    assert len(commands) > 30
+    with redis.Redis(port=port, decode_responses=True) as client:
+        for command in commands:
+            words = [word for word in shlex.split(command) if word not in ("--scan", "--pattern")]
+            scan = "--scan" in command
+            keys = words if scan else [words[1]]
+            for key in client.keys(re.sub(r"<\w+>", "*", keys[0])):
+                client.execute_command(*(("TYPE", key) if scan else (words[0], key, *words[2:])))
 
 
 def test_what_is_not_played_is_tried_elsewhere() -> None:
