@@ -26,6 +26,8 @@ from tests.harness import ROOT, Program, free_port
 
 # Where it is tried what is not played here, by page and the beginning of a line of the block.
 ELSEWHERE = {
+    ("CONTRIBUTING.md", "git clone"): ".ci/run",
+    ("CONTRIBUTING.md", ".venv/bin/python -m pytest"): "tests/processes/test_documents.py",
     ("README.md", "API=http"): "tests/processes/test_examples.py",
     ("docs/handlers.md", "pip install"): "tests/library/test_wheel.py",
     ("docs/handlers.md", "<your venv>"): "tests/library/test_wheel.py",
@@ -37,6 +39,12 @@ ELSEWHERE = {
     ("docs/upgrade.md", "python jobqueue.py migrate"): "tests/faults/test_upgrade.py",
     ("docs/webhooks.md", "export WEBHOOK_SECRETS"): "tests/http/test_webhooks_over_http.py",
     ("docs/your-project.md", ""): "tests/processes/test_your_project.py",
+    ("examples/drip/README.md", ""): "tests/processes/test_example_applications.py",
+    ("examples/go/README.md", ""): "tests/processes/test_examples.py",
+    ("examples/javascript/README.md", ""): "tests/processes/test_examples.py",
+    ("examples/shell/README.md", ""): "tests/processes/test_examples.py",
+    ("examples/sync/README.md", ""): "tests/processes/test_example_applications.py",
+    ("examples/thumbnails/README.md", ""): "tests/processes/test_example_applications.py",
 }
 BY_HAND = re.compile(r"(\w+=\S+ )*make |docker |pip ")  # what sets up or never ends
 PROGRAM = re.compile(r"python (api|worker|reaper|history)\.py")
@@ -282,14 +290,19 @@ def play(page: str, folder: Path, environment: dict[str, str]) -> int:
 
 
 def pages() -> list[str]:
-    """README and docs with commands that are played."""
-    every = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
-    return [page for page in every if any(block.kind == "sh" and not elsewhere(block) for block in blocks(page))]
+    """All pages that show commands."""
+    paths = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/*.md")]
+    every = sorted(str(path.relative_to(ROOT)) for path in paths)
+    return [page for page in every if any(block.kind == "sh" for block in blocks(page))]
+
+
+def played() -> list[str]:
+    return [page for page in pages() if any(block.kind == "sh" and not elsewhere(block) for block in blocks(page))]
 
 
 def main(chosen: list[str]) -> int:
     with running() as (folder, environment):
-        for page in chosen or pages():
+        for page in chosen or played():
             print(f"{page}: {play(page, folder, environment)} blocks are as they are shown")
     return 0
 

@@ -88,6 +88,14 @@ def test_prose_has_at_most_a_hundred_columns() -> None:
         assert [line for line in prose if len(line) > 100 and " " in line[:100].strip()] == [], page.name
 
 
+def test_the_files_that_contributors_are_led_to_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:\w+/)*\w+\.(?:py|lua))`|(tests/[\w/]+(?:\.py)?)|`(_jobqueue/\w+/)`", text)
+    paths = {"".join(each) for each in named} - {"exchange.lua", "reap.lua", "routes.py"}
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists() and not (ROOT / f"{path}.py").exists()] == []
+
+
 def test_the_change_log_begins_with_this_release() -> None:
     titles = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert titles[0] == jobqueue.__version__
