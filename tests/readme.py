@@ -50,7 +50,7 @@ BY_HAND = re.compile(r"(\w+=\S+ )*make |docker |pip ")  # what sets up or never 
 PROGRAM = re.compile(r"python (api|worker|reaper|history)\.py")
 READY = re.compile("listening|ready|starting|keeping")
 LONGEST_S = 60  # of one command
-LOOK = re.compile(r"curl -si? (?!.* -[dX] )|sqlite3 ")
+LOOK = re.compile(r"curl -si? (?!.* -(?:[dX]|-data\S*) )|sqlite3 ", re.DOTALL)
 ID = r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 ASIDE = {
     "any": r"\.\.\.|…",

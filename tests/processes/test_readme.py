@@ -72,6 +72,17 @@ def test_what_is_not_printed_is_seen(reader: readme.Reader) -> None:
         reader.plays(block("printf 'a\\nb'\n", "a\n"))
 
 
+def test_a_command_that_does_something_is_typed_once() -> None:
+    looks = (
+        "curl -s localhost:8000/stats",
+        "curl -s 'localhost:8000/tags/t?wait_s=20'",
+        "curl -si localhost:8000/livez",
+    )
+    assert all(readme.LOOK.match(command) for command in looks)
+    deeds = ("curl -s localhost:8000/jobs \\\n     -d '{}'", "curl -s -X PUT localhost:8000/queues/q -d '{}'")
+    assert not any(readme.LOOK.match(command) for command in (*deeds, "sleep 1; curl -s localhost:8000/jobs", "kill 1"))
+
+
 def test_an_id_of_the_page_is_the_same_id_everywhere(reader: readme.Reader) -> None:
     shown, actual, other = (f"f734981c-8eea-8000-8422-8fc73fe3897{n}" for n in range(3))
     assert reader.recognizes(f'{{"id": "{shown}", ...}}', f'{{"id": "{actual}", "at": 1}}')
