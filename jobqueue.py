@@ -70,13 +70,19 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
                                fair (1: keys take turns), max_queued (jobs that may wait)
     reserved           hash    room that is kept for the rest of a batch
 
-and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
-``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
-what was asked under an idempotency key, over all queues, for a day; ``jq:rate:<client>``, list, times of its last requests.
+and some belong to no queue:
+
+    jq:queues              hash    queue -> number
+    jq:types               hash    type -> queue of its handler
+    jq:{jq:queues}:given   set     numbers that were ever given
+    jq:{jq:queues}:meta    hash    as above
+    jq:idem:<key>          string  what was asked under an idempotency key, over all queues, for a day
+    jq:rate:<client>       list    times of its last requests
+
 A status is membership: each status has one index, each id is in exactly one.
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
-``_jobqueue/lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: whoever
-no longer holds it is refused. Success is recorded at most once.
+``_jobqueue/lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: a result is
+accepted only if it carries the token stored in the job's hash. Success is recorded at most once.
 """
 
 from __future__ import annotations

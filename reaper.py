@@ -1,10 +1,14 @@
 """The reaper: a process that takes back what nobody holds any more. Any number may run at once.
 
-Once a second: fire schedules that are due. Then for every queue: cancel jobs that have not started in time, promote those that are
-due, reap expired leases, lower the leases of workers whose beat has stopped, trim what is past its retention, look after kits,
-parked jobs and limits, tell children what they wait for, ring. It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so
-whatever changed in between is left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or
-after STOP_S when Redis does not answer: whatever it does may stop anywhere.
+Once a second it fires schedules that are due. Then for every queue:
+
+- cancel jobs that have not started in time, promote those that are due, reap expired leases;
+- lower the leases of workers whose beat has stopped, trim jobs that are past their retention;
+- look after kits, parked jobs and limits, tell children what they wait for, ring.
+
+It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so a job that changed in between is left alone. One thread
+ticks. SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or after STOP_S when Redis does not answer: a tick may stop
+anywhere.
 """
 
 from __future__ import annotations
@@ -108,8 +112,8 @@ class Reaper:
                 return
 
     def _recover(self, queue: str, expired: list[Expired]) -> tuple[list[str], int, int, int, int]:
-        """One pipelined MULTI/EXEC. Returns what became of each expired lease, how many jobs were promoted and trimmed, how many
-        marks for the record were given up, and how many jobs were looked at that had not started in time."""
+        """One pipelined MULTI/EXEC. Returns the fate of each expired lease, and numbers: jobs promoted, jobs trimmed, marks for the
+        record given up, jobs looked at that had not started in time."""
         transaction = self.recovery.transaction(queue)
         transaction.expire(LIMIT)
         transaction.promote(LIMIT, round(self.lease_s * 1000))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from _jobqueue.errors import JobQueueError
 from _jobqueue.rfc3339 import rfc3339
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 STATUSES = ("queued", "scheduled", "blocked", "processing", "done", "failed", "cancelled")
 ENDED = ("done", "failed", "cancelled")

@@ -4,9 +4,9 @@
 -- KEYS  1 prefix
 -- ARGV  1 most jobs of the queue to look at   2 number of the last minutes to read, this one included
 -- Returns {now, when the minute before this one began, 1 when all that waits was counted, else 0;
--- {type, how many wait, how many of them came since that minute began, since when the oldest one of those looked at waits} ...;
--- {type, counters} ...; for each minute, this one first: {type, counters} ...}. Counters: JSON, name -> n; since, among those for
--- ever, is the time of the first count. How many: text, not always whole.
+--   {type, how many wait, how many of them came since that minute began, since when the oldest one looked at waits} ...;
+--   {type, counters} ...;   for each minute, this one first: {type, counters} ...}.
+--   Counters are JSON, name -> n. Among those for ever, `since` is the time of the first count. How many: text, not always whole.
 local LANES_MOST = 200
 local most, now = tonumber(ARGV[1]), now_ms()
 local since = (math.floor(now / 60000) - 1) * 60000

@@ -3,8 +3,8 @@
 -- KEYS  1 prefix
 -- ARGV  1 id   2 token   3-5 default max_attempts, timeout_ms, backoff_ms   6 lease in ms of a worker that is not known any more
 --       7 the name of this request   8 progress as JSON, '' for none   9 most lines of the log to keep   10... lines for its log
--- Returns {'held', the time until which it is the worker's, 1 when it was asked to stop, else 0}; {'lost'}; {} when there is no such
--- job.
+-- Returns {'held', the time until which it is the worker's, 1 when it was asked to stop, else 0}; {'lost'};
+--   {} when there is no such job.
 local id, token, request = ARGV[1], ARGV[2], ARGV[7]
 local now, f = now_ms(), call('HMGET', key('job:' .. id), 'status', 'token', 'cancel', 'started', 'timeout_ms', 'type', 'log')
 if not f[1] then return {} end

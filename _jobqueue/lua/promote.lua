@@ -1,6 +1,6 @@
 -- needs: prelude places waiting fair idle tags marks
--- Moves due jobs from `scheduled` to `queue`, at the place assigned on submit; while fair keys take turns, one that has not run yet
--- gets its turn now.
+-- Moves due jobs from `scheduled` to `queue`, at the place assigned on submit. While fair keys take turns, a job that has not run
+-- yet gets its turn now.
 -- KEYS  1 prefix
 -- ARGV  1 most jobs to move   2 lease in ms of the reaper's own setting, 0 when unknown
 -- Returns how many ids it took from `scheduled`: as many as asked for means that more may be due. Also notes that a reaper lives,

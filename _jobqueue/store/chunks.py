@@ -24,9 +24,11 @@ T = TypeVar("T")
 
 class Request(NamedTuple):
     """A submit to one queue. ``encoded``: each job's fields. Under a key the ids follow from it, and it must be the same request
-    again; ``record`` remembers the whole one, over all queues, where that is a key in the same Redis. ``known``: types that some
-    worker has a handler for, or had. ``references``: what each job waits for; with them it is stored whole or not at all. ``bits``:
-    what each id is made of, where nothing else says it. ``name``: one that no other has, where one script may not be enough."""
+    again. ``record`` is the key that remembers the whole request, over all queues, where that is in the same Redis.
+
+    ``known``: types that some worker has a handler for, or had. ``references``: the parents of each job; with them the request is
+    stored whole or not at all. ``bits``: what each id is made of, where nothing else says it. ``name``: one that no other has, where
+    one script may not be enough."""
 
     queue: str
     jobs: list[NewJob]

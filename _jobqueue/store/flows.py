@@ -110,8 +110,8 @@ class Flows:
         self._store, self._registry = store, registry
 
     def parents(self, job_id: str, results: bool = True) -> dict[str, Parent]:
-        """What has become of the jobs that a job waits for, or has waited for, by the names that it knows them by, else by their
-        ids. Of long results only the fact is told; without ``results``, of all."""
+        """The fate of each job that a job waits for, or has waited for, by the name that it gives it, else by its id. Of long
+        results only the fact is told; without ``results``, of all."""
         return self._registry.find(job_id, lambda queue: self._parents(queue, job_id, RESULTS_BYTES if results else 0))
 
     def _parents(self, queue: str, job_id: str, room: int) -> dict[str, Parent] | None:

@@ -62,8 +62,8 @@ PACE = shape(
         "growth_per_minute": said({"type": "number"}, "Submitted in the last minute, less those that ended."),
         "drain_s": said(
             maybe(NUMBER),
-            "How long what waits takes at the pace of the last minute, or of the last few when nothing ended in it; "
-            "null while nothing is done.",
+            "How long what waits takes at the pace of the last minute, or of the last few when nothing ended in it. "
+            "It is null while nothing is done.",
         ),
         **alike(WHOLE, "workers", "threads", "busy"),
     }

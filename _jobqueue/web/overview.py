@@ -1,7 +1,6 @@
 """All queues at a glance, in numbers: how many jobs, how fast, who works, what Redis is.
 
-Computed from what JobQueue reads in one step for each queue; the cost depends on the number of queues and workers, never on
-the number of jobs."""
+JobQueue reads each queue in one step. The cost depends on the number of queues and workers, never on the number of jobs."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Attempts:
         return _failed(run, "timeout", f"stopped after {run.timeout_s:g} s, {advice}")
 
     # -- inside the guard: from here on code of the handler's classes runs (__str__ of an exception, items() of a result,
-    # destructors), and nothing of it may be left when _outcome has returned
+    # destructors). None of their objects may be left when _outcome has returned
 
     def _outcome(self, run: Run) -> Settlement | None:
         job_type = self.types[run.job.type]

@@ -1,5 +1,5 @@
 """Random stories of jobs under limits, over those of workers that handle different types. The oracle knows the hashes of the jobs,
-what is defined, and when which job was claimed; it says after each claim which jobs were allowed, one by one.
+what is defined, and when which job was claimed. After each claim it says which jobs were allowed, one by one.
 
 ``LIMIT_STORIES=500 pytest tests/queue/test_limit_model.py -m long`` looks for new stories; LIMIT_SEED is the first of them."""
 

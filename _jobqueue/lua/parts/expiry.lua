@@ -1,5 +1,5 @@
 -- seldom
--- Jobs with a time for their first start. `expires`, a zset, has those that have not started -> until when they may; they enter it
+-- Jobs with a time for their first start. `expires`, a zset, has those that have not started -> until when they may. They enter it
 -- with their submit, release or retry, and leave it with their claim. `expires` of meta is 1 while there may be any: others pay
 -- nothing. In a hash, `expires_ms` is what the submit said, and `expires` that time. No local of the file is used here.
 

@@ -5,8 +5,8 @@
 
 local DEFAULT_TYPE = 'echo' -- of a job whose hash names none
 
--- To be called when a lane has changed. `plain`: the queue uses no limits (parts/limits.lua), where a type has more lanes, which
--- have the first of their scores in groups:<type>, and may itself be shut.
+-- To be called when a lane has changed. `plain`: the queue uses no limits. Where it does (parts/limits.lua), a type has more lanes,
+-- which have the first of their scores in groups:<type>, and may itself be shut.
 local function refresh_lane(job_type, plain)
   local head = call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')
   local other = plain and {} or call('ZRANGE', key('groups:' .. job_type), 0, 0, 'WITHSCORES')

@@ -1,7 +1,9 @@
 -- seldom
--- Tags count. tally:<tag>, a hash, has how many jobs of a tag stand in each status; of those that are gone how many were `trimmed`
--- and `deleted`, and `first`, when the first of them was submitted; `last`, when a job last ended; `whole`, see recount.lua.
--- `tallied` of a job is the status under which its tags count it. So one that a program of the release before has moved, or made,
+-- Tags count. tally:<tag>, a hash, has how many jobs of a tag stand in each status, and
+--   trimmed, deleted    how many jobs are gone that way
+--   first, last         when the first of those was submitted; when a job last ended
+--   whole               see recount.lua
+-- `tallied` of a job is the status under which its tags count it. A job that a program of the release before has moved or made
 -- is counted right when it moves again, or when somebody recounts the tag.
 
 local TAGGED = {} -- jobs to count: id -> true, or {tags, counted so far, counted from now on, when it was submitted if it is gone}

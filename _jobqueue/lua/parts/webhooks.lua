@@ -1,8 +1,10 @@
 -- seldom
 -- Webhooks. Each end of a job that names one makes a job of the type jobqueue.webhook, its delivery. In a job's `also` a w says
--- that it names one, a d that it is a delivery. `ends_n` of a job's hash counts its ends. A delivery is a child of its job whose
--- edge is closed (parts/edges.lua), so its job is kept while it is not over. `deliveries`, a zset, has those that are not over:
--- id -> when it may run (`of` of its hash is when its job was submitted, n the number of the end); below 0: since when it runs; inf: a dead letter.
+-- that it names one, a d that it is a delivery. A delivery is a child of its job whose edge is closed (parts/edges.lua), so its job
+-- is kept while it is not over.
+--   ends_n              of a job's hash: counts its ends
+--   of, n               of a delivery's hash: when its job was submitted, the number of the end
+--   deliveries          zset, those that are not over: id -> when it may run; below 0: since when it runs; inf: a dead letter
 -- These functions use no locals of the file: jobs without a webhook pay nothing for them.
 
 -- Makes the deliveries of jobs that have just ended. `hooked`: id, status ... Puts the new ids into the set `changed`. Returns how
