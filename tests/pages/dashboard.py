@@ -50,3 +50,9 @@ def dead_letters(system: System, n: int, kind: str = "Boom", queue: str = "mail"
     stored = [each.job for each in jobs.submit_many([NewJob("mail", {"n": at}, queue=queue) for at in range(n)])]
     Worker(jobs, os.urandom(11).hex(), queue=queue).give("failed", n, kind, f"{kind}: it broke")
     return [job.id for job in stored if job]
+
+
+def polled_twice(tab: Browser) -> None:
+    """Wait until two more polls have been shown: the second finds what the first has drawn."""
+    polls = "performance.getEntriesByType('resource').filter(each => each.name.endsWith('/stats')).length"
+    tab.see(f"{polls} > {tab.run(polls) + 2}")
