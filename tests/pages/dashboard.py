@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from jobqueue import JobQueue, NewJob
 from tests.harness import ROOT, System
@@ -31,9 +35,7 @@ def says(tab: Browser, *words: str, within_s: float = 20.0) -> str:
 def button(tab: Browser, text: str, within: str = "body") -> None:
     """Click the button with that text."""
     find = f"[...document.querySelectorAll({json.dumps(within + ' button')})].find(each => each.innerText === {json.dumps(text)})"
-    tab.see(f"{find} && !{find}.disabled && {find}.setAttribute('data-test', '') === undefined")
-    tab.click("[data-test]")
-    tab.run("document.querySelectorAll('[data-test]').forEach(each => each.removeAttribute('data-test'))")
+    tab.click_on(find)
 
 
 def nothing_is_asked(tab: Browser) -> None:
@@ -56,3 +58,19 @@ def polled_twice(tab: Browser) -> None:
     """Wait until two more polls have been shown: the second finds what the first has drawn."""
     polls = "performance.getEntriesByType('resource').filter(each => each.name.endsWith('/stats')).length"
     tab.see(f"{polls} > {tab.run(polls) + 2}")
+
+
+def serious_violations(tab: Browser) -> list[Any]:
+    """What axe-core finds serious or worse in the page as it is."""
+    found = importlib.util.find_spec("axe_core_python")
+    if not found or not found.submodule_search_locations:
+        pytest.skip("axe_core_python is in requirements-dev.txt")
+    tab.run((Path(found.submodule_search_locations[0]) / "axe.min.js").read_text() + ";undefined")
+    report = tab.run("axe.run({resultTypes: ['violations']})")
+    # A colour that it cannot read ends the rule.
+    assert "color-contrast" in [each["id"] for each in report["passes"]]
+    return [
+        (each["id"], [node["html"][:150] for node in each["nodes"][:3]])
+        for each in report["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]

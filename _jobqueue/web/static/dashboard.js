@@ -1,21 +1,15 @@
 // The frame: which view is shown, one poll at a time, and the controls around the view.
 import { askAnew, call, Problem } from './api.js';
-import { create } from './create.js';
-import { dead } from './dead.js';
 import { toast } from './dialogs.js';
 import { h, show } from './dom.js';
 import { drawHealth, errorsAmong, findingsOf, tell } from './health.js';
-import { job } from './job.js';
-import { jobs } from './jobs.js';
 import { apiKey } from './key.js';
 import { keepingPlace, listenToKeys } from './keys.js';
 import { overview } from './overview.js';
 import { loading, query } from './parts.js';
 import { queues } from './queues.js';
 import { learn, may, nameOfRole } from './role.js';
-import { system } from './system.js';
 import { age, clock, clockTime, number } from './words.js';
-import { workers } from './workers.js';
 
 const SLOWEST_MS = 10000; // between two polls when they fail
 const STATS_MS = 10000; // between two of /stats, for a view that does not show them
@@ -26,16 +20,16 @@ const NEXT_THEME = { auto: 'dark', dark: 'light', light: 'auto' };
 // A view without a function is loaded when it is first shown: the first visit stays light.
 const VIEWS = {
   '': ['Overview', overview],
-  jobs: ['Jobs', jobs],
-  dead: ['Dead letters', dead],
+  jobs: ['Jobs'],
+  dead: ['Dead letters'],
   history: ['History'],
   queues: ['Queues', queues],
   types: ['Types'],
   schedules: ['Schedules'],
   limits: ['Limits'],
-  workers: ['Workers', workers],
-  create: ['Create', create],
-  system: ['System', system],
+  workers: ['Workers'],
+  create: ['Create'],
+  system: ['System'],
   search: ['Found'],
 };
 const TITLES = Object.fromEntries(Object.entries(VIEWS).map(([name, [title]]) => [name, title]));
@@ -61,6 +55,7 @@ const app = {
 
 const kept = {}; // views, as they were left
 let view = {};
+let makeJob = null; // the view of one job, once it is loaded
 
 // A view has draw(), and perhaps title, open(params, same), poll(signal), act(action, id),
 // clear() and polls: false when it does not show app.stats.
@@ -68,8 +63,8 @@ function route() {
   const [path, params = ''] = location.hash.replace(/^#\/?/, '').split('?');
   const [first, id] = path.split('/');
   const name = Object.hasOwn(VIEWS, first) ? first : '';
-  if (!VIEWS[name][1]) {
-    load(name);
+  if (id ? !makeJob : !VIEWS[name][1]) {
+    load(id ? 'job' : name);
     return;
   }
   const isAnother = view.name !== name || view.id !== id;
@@ -96,7 +91,11 @@ function route() {
 async function load(name) {
   try {
     const module = await import(`./${name}.js`);
-    VIEWS[name][1] = module[name];
+    if (name === 'job') {
+      makeJob = module.job;
+    } else {
+      VIEWS[name][1] = module[name];
+    }
     route();
   } catch (error) {
     toast(`This view could not be loaded: ${error.message}`);
@@ -107,7 +106,7 @@ function enter(name, id) {
   Object.assign(view, { scroll: scrollY, focus: document.activeElement });
   const [, make] = VIEWS[name];
   if (id) {
-    view = job(app, id);
+    view = makeJob(app, id);
   } else {
     kept[name] ??= make(app);
     view = kept[name];

@@ -1,7 +1,6 @@
 // What is wrong: the worst first, a line each, with the button that puts it right. The rest is folded.
 import { call } from './api.js';
 import { isAside, setAside } from './aside.js';
-import { bulk } from './bulk.js';
 import { toast } from './dialogs.js';
 import { h, show } from './dom.js';
 import { breakable, button, icon, link, status } from './parts.js';
@@ -187,6 +186,7 @@ async function resume(app, path) {
 }
 
 async function retry(app, { queue, kind }) {
+  const { bulk } = await import('./bulk.js');
   const filter = { status: 'failed', queue, kind };
   const said = await bulk(
     'retry',
