@@ -100,7 +100,7 @@ def test_a_missing_worker_is_the_first_thing_one_sees(system: System, tab: Brows
     tab.click("#health li:first-child .fold")
     sentence = "document.querySelector('#health .finding p').innerText"
     assert "no worker serves the queue default" in tab.see(sentence, lambda text: "worker" in str(text))
-    tab.click("#health li a")
+    tab.click("#health li a.button")
     says(tab, "No worker is running")
     show(tab, system, "queues")
     button(tab, "Pause")

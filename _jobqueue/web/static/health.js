@@ -147,7 +147,7 @@ function line(app, finding) {
 
 // The whole sentence; and what a narrow line leaves out.
 function detail(app, finding) {
-  const { id, text, jobs, since } = finding;
+  const { text, jobs, since } = finding;
   return h(
     'div.finding',
     h('p', breakable(capitalised(text))),
@@ -155,29 +155,32 @@ function detail(app, finding) {
       'p.actions',
       jobs > 0 && h('small', plural(jobs, 'job')),
       since && h('small', 'for ', when(since, 'since')),
-      id !== 'unreachable' && h('a', { href: pageOf(finding) }, 'Show'),
+      isCurable(finding) && h('a', { href: pageOf(finding) }, 'Show'),
       asideButton(app, finding),
     ),
   );
 }
 
+// True: its button puts it right. Else that leads to where it can be seen.
+const isCurable = ({ code, kind }) =>
+  may('admin') && (code === 'paused' || (code === 'dead_letters' && Boolean(kind)));
+
 function remedy(app, finding) {
-  const { id, code, queue, type, kind, jobs } = finding;
+  const { id, code, queue, type, kind, jobs, short } = finding;
   if (id === 'unreachable') {
     return false;
   }
   const about = [type, queue && `in ${queue}`].filter(Boolean).join(' ');
-  if (code === 'paused' && may('admin')) {
+  if (!isCurable(finding)) {
+    return h('a.button', { href: pageOf(finding), label: `Show: ${short} ${about}` }, 'Show');
+  }
+  if (code === 'paused') {
     const path = type ? `/queues/${queue}/types/${type}/resume` : `/queues/${queue}/resume`;
     return button('Resume', () => resume(app, path), 'plain', { label: `Resume ${about}` });
   }
-  if (code === 'dead_letters' && kind && may('admin')) {
-    const text = `Retry ${number(jobs)}`;
-    return button(text, () => retry(app, finding), 'retry', {
-      label: `${text} of ${kind} ${about}`,
-    });
-  }
-  return h('a.button', { href: pageOf(finding), label: `Show: ${finding.short} ${about}` }, 'Show');
+  const text = `Retry ${number(jobs)}`;
+  const label = `${text} of ${kind} ${about}`;
+  return button(text, () => retry(app, finding), 'retry', { label });
 }
 
 async function resume(app, path) {
