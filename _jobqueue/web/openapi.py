@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jobqueue
+from _jobqueue.keys import ANY_KEY
 from _jobqueue.records import MAX_KEY_CHARS, TAG
 from _jobqueue.web.jobs import CANONICAL, MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
 from _jobqueue.web.problems import PROBLEM_JSON
@@ -154,7 +155,6 @@ def description(routes: Iterable[Route], tags: dict[str, str]) -> Schema:
             "description": "Hand over work, have it done exactly as promised, see what happened. Errors are application/problem+json.",
         },
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
-        "security": [{}, {"key": []}],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -176,6 +176,7 @@ def _call(route: Route) -> Schema:
     answers |= {str(status): ref(f"Problem{status}", "responses") for status in sorted(route.refusals())}
     names = [f"{name}_path" for name in re.findall(r"<(\w+)>", route.path)] + list(route.takes)
     described: Schema = {"operationId": route.name, "tags": [route.tag], "summary": route.summary}
+    described["security"] = _security(route.scope)
     described["parameters"] = [ref(name, "parameters") for name in names]
     if route.body:
         described["requestBody"] = {
@@ -183,6 +184,13 @@ def _call(route: Route) -> Schema:
             "content": {"application/json": {"schema": route.body}},
         }
     return described | {"responses": answers}
+
+
+def _security(scope: str) -> list[Schema]:
+    """The scope that a key needs, where keys are set; [] for a call that takes none."""
+    if scope in (ANYBODY, OUR_HOSTS):
+        return []
+    return [{}, {"key": [] if scope == ANY_KEY else [scope]}]
 
 
 def _answer(status: int, schema: Schema | None) -> Schema:
