@@ -2,9 +2,9 @@
 import { copy } from './dialogs.js';
 import { h } from './dom.js';
 import { addressOf, exact, formOf } from './docs-form.js';
-import { key } from './docs-key.js';
 import { SAMPLES } from './docs-samples.js';
 import { resolve, tree } from './docs-schema.js';
+import { apiKey } from './key.js';
 import { button, pre } from './parts.js';
 
 const CHOSEN = 'jobqueue-sample'; // of the samples, remembered for all calls
@@ -72,7 +72,7 @@ function sampleOf(request) {
 
   function follow() {
     const texts = Object.entries(SAMPLES)
-      .map(([name, make]) => [name, make(request(), Boolean(key()))])
+      .map(([name, make]) => [name, make(request(), Boolean(apiKey()))])
       .filter(([, made]) => made);
     const chosen = localStorage.getItem(CHOSEN);
     const [name, made] = texts.find(([each]) => each === chosen) ?? texts[0];
@@ -103,8 +103,8 @@ export const keyChanged = () => dispatchEvent(new Event(OPENED));
 
 async function answerTo(request) {
   const headers = { ...request.headers };
-  if (key()) {
-    headers.Authorization = `Bearer ${key()}`;
+  if (apiKey()) {
+    headers.Authorization = `Bearer ${apiKey()}`;
   }
   const began = performance.now();
   try {

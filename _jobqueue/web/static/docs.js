@@ -1,16 +1,17 @@
 // The page of the API, made from /openapi.json: its calls, to be found, read and tried.
 import { card, keyChanged, methodTag } from './docs-call.js';
-import { followTheme, isKept, key, setKey } from './docs-key.js';
 import { fieldsOf, resolve, use } from './docs-schema.js';
 import { h } from './dom.js';
+import { apiKey, forgetKey, isKept, keepKey } from './key.js';
 import { button, input } from './parts.js';
 
 const METHODS = ['get', 'post', 'put', 'delete'];
+const THEME = 'jobqueue-theme'; // the dashboard's
 const DEEPEST = 3; // schemas whose fields the filter knows
 const WIDE = matchMedia('(min-width: 900px)');
 
 const byId = (name) => document.getElementById(name);
-const filter = byId('filter');
+const filter = byId('docs-filter');
 const main = byId('main');
 
 // --- reading the description
@@ -69,9 +70,9 @@ function draw(api) {
   );
   const parts = [...shown];
   sections = groups.map((group) => drawGroup(group, parts.splice(0, group.calls.length)));
-  byId('calls').replaceChildren(...sections.map(({ list }) => list));
+  byId('docs-calls').replaceChildren(...sections.map(({ list }) => list));
   main.replaceChildren(...sections.map(({ section }) => section));
-  byId('about').replaceChildren(...about(api.info));
+  byId('docs-about').replaceChildren(...about(api.info));
 }
 
 function drawGroup({ name, description }, calls) {
@@ -120,7 +121,7 @@ function sift() {
     list.hidden = section.hidden;
   }
   const found = shown.filter(({ article }) => !article.hidden).length;
-  byId('found').textContent = wanted.length
+  byId('docs-found').textContent = wanted.length
     ? `${found} of ${shown.length} calls`
     : `${shown.length} calls`;
 }
@@ -170,22 +171,36 @@ function goToCall() {
 // --- the key
 
 function drawKey() {
-  const field = input({ id: 'key', type: 'password', value: key(), placeholder: 'none' });
-  const keep = h('input', { id: 'keep', type: 'checkbox', checked: isKept() });
+  const field = input({
+    id: 'docs-key',
+    type: 'password',
+    value: apiKey() ?? '',
+    placeholder: 'none',
+  });
+  const keep = h('input', { id: 'docs-keep', type: 'checkbox', checked: isKept() });
   const save = () => {
-    setKey(field.value.trim(), keep.checked);
+    if (field.value.trim()) {
+      keepKey(field.value.trim(), keep.checked);
+    } else {
+      forgetKey();
+    }
     keyChanged();
   };
   field.oninput = save;
   keep.onchange = save;
-  byId('keys').replaceChildren(
-    h('label', { for: 'key' }, h('span', 'API key, shared with the dashboard')),
+  byId('docs-keys').replaceChildren(
+    h('label', { for: 'docs-key' }, h('span', 'API key, shared with the dashboard')),
     field,
     h('label.keep', keep, ' Keep it in this browser'),
   );
 }
 
 // --- its start
+
+// The theme that was chosen in the dashboard, also when it is chosen in another tab.
+function followTheme() {
+  document.documentElement.dataset.theme = localStorage.getItem(THEME) ?? 'auto';
+}
 
 async function start() {
   drawKey();
@@ -200,10 +215,10 @@ async function start() {
   }
 }
 
-const foldList = () => byId('list').toggleAttribute('open', WIDE.matches);
+const foldList = () => byId('docs-list').toggleAttribute('open', WIDE.matches);
 WIDE.onchange = foldList;
 foldList();
-byId('all').append(button('Open or fold all', openAll, 'quiet'));
+byId('docs-all').append(button('Open or fold all', openAll, 'quiet'));
 followTheme();
 addEventListener('storage', () => {
   followTheme();
