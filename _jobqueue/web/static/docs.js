@@ -12,7 +12,7 @@ const WIDE = matchMedia('(min-width: 900px)');
 
 const byId = (name) => document.getElementById(name);
 const filter = byId('docs-filter');
-const main = byId('main');
+const place = byId('docs-groups');
 
 // --- reading the description
 
@@ -71,7 +71,7 @@ function draw(api) {
   const parts = [...shown];
   sections = groups.map((group) => drawGroup(group, parts.splice(0, group.calls.length)));
   byId('docs-calls').replaceChildren(...sections.map(({ list }) => list));
-  main.replaceChildren(...sections.map(({ section }) => section));
+  place.replaceChildren(...sections.map(({ section }) => section));
   byId('docs-about').replaceChildren(...about(api.info));
 }
 
@@ -211,7 +211,7 @@ async function start() {
     goToCall();
   } catch (error) {
     const sentence = `The description could not be read: ${error.message}`;
-    main.replaceChildren(h('p.soft', { role: 'alert' }, sentence));
+    place.replaceChildren(h('p.soft', { role: 'alert' }, sentence));
   }
 }
 
