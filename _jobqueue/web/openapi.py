@@ -10,6 +10,7 @@ import jobqueue
 from _jobqueue.keys import ANY_KEY
 from _jobqueue.records import MAX_KEY_CHARS, TAG
 from _jobqueue.web.jobs import CANONICAL, MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
+from _jobqueue.web.meanings import with_meanings
 from _jobqueue.web.problems import PROBLEM_JSON
 from _jobqueue.web.schemas import NAMED
 from _jobqueue.web.shapes import CURSOR, JOB_ID, LIMIT_NAME, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
@@ -81,7 +82,9 @@ PARAMETERS = {
     "queue_path": _in_path("queue", WORD),
     "job_type_path": _in_path("job_type", WORD),
     "schedule_path": _in_path("schedule", WORD),
-    "name_path": _in_path("name", LIMIT_NAME),
+    "name_path": _in_path(
+        "name", LIMIT_NAME, description="The name of the limit; one that ends in * counts for names that begin so."
+    ),
     "tag_path": _in_path("tag", {"type": "string", "pattern": f"^{TAG.pattern}$"}),
     "key": {
         "name": "Idempotency-Key",
@@ -147,7 +150,7 @@ def description(routes: Iterable[Route], tags: dict[str, str]) -> Schema:
     for route in routes:
         paths.setdefault(re.sub(r"<(\w+)>", r"{\1}", route.path), {})[route.method.lower()] = _call(route)
     problem = {PROBLEM_JSON: {"schema": ref("Problem")}}
-    return {
+    told: Schema = {
         "openapi": "3.1.0",
         "info": {
             "title": "jobqueue",
@@ -169,6 +172,7 @@ def description(routes: Iterable[Route], tags: dict[str, str]) -> Schema:
             "schemas": NAMED,
         },
     }
+    return with_meanings(told)
 
 
 def _call(route: Route) -> Schema:

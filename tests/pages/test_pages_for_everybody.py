@@ -105,7 +105,7 @@ def show(tab: Browser, system: System, page: str, width: int, dark: bool) -> Non
     tab.see(f"{until} && document.querySelector('main').innerText.trim() !== 'Loading…'")
 
 
-USED = ("#/jobs", "#/", "docs#submit")
+USED = ("#/jobs", "#/", "docs#submit", "docs#get")
 
 
 def use(tab: Browser, page: str) -> None:
@@ -116,11 +116,13 @@ def use(tab: Browser, page: str) -> None:
     elif page == "#/":
         tab.press("?")
         tab.see("document.querySelector('dialog') !== null")
-    else:
+    elif page == "docs#submit":
         tab.run("document.querySelectorAll('#submit details').forEach(each => each.open = true)")
         tab.see("document.querySelectorAll('#submit .answers .field').length > 30")
-        tab.click("#submit .send")
-        tab.see("document.querySelector('#submit .answer strong') !== null")
+    else:
+        tab.run("document.querySelector('#get-path-job_id').value = 'none'")
+        tab.click("#get .send")
+        tab.see("document.querySelector('#get .answer strong') !== null")
 
 
 # Numbers of six digits, wherever there are some.
@@ -189,4 +191,5 @@ def test_everybody_can_use_every_page(hostile: System, tab: Browser, look: tuple
         if wrong:
             found[page[:60]] = wrong
     assert not found, "\n".join(f"{page}\n    {each}" for page, wrong in found.items() for each in wrong)
-    tab.complaints.clear()  # that there is no job named none
+    assert all("/jobs/none" in each for each in tab.complaints), tab.complaints
+    tab.complaints.clear()  # that there is no such job
