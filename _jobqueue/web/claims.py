@@ -349,8 +349,8 @@ FINISH = shape(
 RELEASE = shape({"token": TOKEN}, ("token",), additionalProperties=False)
 JOB = ref("Job")
 
-TAG = "Work"
-TAGS = {TAG: "For workers in any language: claim jobs, settle them."}
+TAG = "Workers over HTTP"
+TAGS = {TAG: "For workers in any language: claim jobs, extend their leases, settle them."}
 
 # fmt: off
 ROUTES = (

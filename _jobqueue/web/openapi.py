@@ -155,7 +155,9 @@ def description(routes: Iterable[Route], tags: dict[str, str]) -> Schema:
         "info": {
             "title": "jobqueue",
             "version": jobqueue.__version__,
-            "description": "Hand over work, have it done exactly as promised, see what happened. Errors are application/problem+json.",
+            "description": "Hand over work, have it done exactly as promised, see what happened. Where keys are set, a call takes one as "
+            "Authorization: Bearer, with the scope that stands beside it. Errors are application/problem+json: code is for programs, "
+            "detail for people.",
         },
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
         "paths": paths,

@@ -206,11 +206,11 @@ ROUTES = (
           {200: SCHEDULE}, get, also=(422,)),
     Route("DELETE", ONE, "admin", TAG, "deleteSchedule", "Forget a schedule; the jobs that it has made stay",
           {204: None}, delete, also=(422,)),
-    Route("POST", ONE + "/run", "admin", TAG, "runSchedule", "Submit its job now, beside its due times",
+    Route("POST", ONE + "/run", "admin", TAG, "runSchedule", "Submit a schedule's job now, beside its due times",
           {201: ref("Job"), 200: ref("Job")}, run, also=(409,)),
-    Route("POST", ONE + "/pause", "admin", TAG, "pauseSchedule", "Let it not fire",
+    Route("POST", ONE + "/pause", "admin", TAG, "pauseSchedule", "Pause a schedule",
           {200: SCHEDULE}, pause),
-    Route("POST", ONE + "/resume", "admin", TAG, "resumeSchedule", "Let it fire again, from now on",
+    Route("POST", ONE + "/resume", "admin", TAG, "resumeSchedule", "Resume a schedule, from now on",
           {200: SCHEDULE}, resume),
 )
 # fmt: on
