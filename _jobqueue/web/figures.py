@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _jobqueue.by_type import OTHER, TYPES_KEPT
 from _jobqueue.web.by_type import ROWS_MOST
-from _jobqueue.web.diagnosis import LEVELS, MAX_FINDINGS
+from _jobqueue.web.findings import LEVELS, MAX_FINDINGS
 from _jobqueue.web.overview import HOUR
 from _jobqueue.web.rates import SHARES, WINDOW
 from _jobqueue.web.shapes import (
@@ -30,7 +30,13 @@ FINDING = full(
     code={"enum": list(LEVELS)},
     level={"enum": sorted(set(LEVELS.values()))},
     text=said(TEXT, "What is wrong, and what to do."),
+    short=said(TEXT, "What is wrong, in few words, without the queue."),
     queue=maybe(TEXT),
+    type=said(maybe(TEXT), "The type that it is about."),
+    kind=said(maybe(TEXT), "The kind of error that it is about."),
+    job_id=said(maybe(TEXT), "A job for which it is so."),
+    jobs=said(maybe(INTEGER), "How many jobs it hurts; null where that is not known."),
+    since=said(maybe(TIME), "Since when it is so; null where that is not known."),
 )
 PERCENTILES = {
     f"{kind}_p{percent}_ms": said(maybe(INTEGER), f"{percent} % of what {what} took no longer.")
@@ -89,7 +95,11 @@ TYPE_FIGURES = full(
 STATS = full(
     now=TIME,
     version=TEXT,
-    health=listed(FINDING, maxItems=MAX_FINDINGS, description="The worst first; [] when all is well."),
+    health=listed(
+        FINDING,
+        maxItems=MAX_FINDINGS,
+        description="Ranked by the jobs that each hurts and by how new it is; [] when all is well.",
+    ),
     jobs=BY_STATUS,
     rates=RATES,
     minutes=listed(MINUTE, description=f"{HOUR} of them over all queues, the oldest first, this one last."),

@@ -142,8 +142,11 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """With the mouse, in the middle of the first element that matches."""
-        element = f"document.querySelector({json.dumps(selector)})"
-        self.see(f"{element} !== null && !{element}.disabled")
+        self.click_on(f"document.querySelector({json.dumps(selector)})")
+
+    def click_on(self, element: str) -> None:
+        """The same for an expression."""
+        self.see(f"{element}?.isConnected && !{element}.disabled")
         place = f"{element}.scrollIntoView({{block: 'center', behavior: 'instant'}}), {element}.getBoundingClientRect().toJSON()"
         box = self.run(place)
         middle = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}

@@ -11,7 +11,17 @@ from _jobqueue.schedules import Schedule
 from jobqueue import JobQueue
 from tests.harness import System, eventually
 from tests.pages.browser import Browser
-from tests.pages.dashboard import LIVE, ROWS, STATIC, TEXT, VIEWS, dead_letters, nothing_is_asked, says, show
+from tests.pages.dashboard import (
+    LIVE,
+    ROWS,
+    STATIC,
+    TEXT,
+    VIEWS,
+    dead_letters,
+    nothing_is_asked,
+    says,
+    show,
+)
 from tests.pages.screenshots import age
 
 pytestmark = pytest.mark.long(5)
@@ -223,4 +233,4 @@ def test_all_that_the_page_imports_is_asked_for_at_once() -> None:
         left += set(imported) - needed
         needed |= set(imported)
     page = (STATIC / "index.html").read_text()
-    assert sorted(re.findall(r'"modulepreload" href="/static/(.+)"', page)) == sorted(needed - {"dashboard.js"})
+    assert sorted(re.findall(r'"modulepreload" href="/static/(.+)"', page)) == sorted(needed - {"dashboard.js", "early.js"})

@@ -3,7 +3,8 @@ import { call } from './api.js';
 import { editor, toast } from './dialogs.js';
 import { h } from './dom.js';
 import { SAMPLE } from './lesson.js';
-import { button, input } from './parts.js';
+import { button, empty, input } from './parts.js';
+import { may } from './role.js';
 
 const SAMPLES = {
   Echo: SAMPLE,
@@ -59,7 +60,8 @@ export function create(app) {
     said,
     h('p.actions', send),
   );
-  return { draw: () => form };
+  const none = empty('This key may not submit jobs', h('p', 'It takes one with the scope submit.'));
+  return { draw: () => (may('submit') ? form : none) };
 }
 
 function fieldInput({ name, title, placeholder, type }) {

@@ -15,6 +15,7 @@ import {
   short,
   status,
 } from './parts.js';
+import { may } from './role.js';
 import { detail, preview } from './rows.js';
 import { FROM, STATUSES } from './statuses.js';
 import { inQueues, number, when } from './words.js';
@@ -139,7 +140,7 @@ export function jobs(app) {
     }
     const from = +params.from || 0;
     const href = to({ cursor: data.next_cursor, from: from + data.jobs.length });
-    return h('a', { href }, data.jobs.length ? 'Next page' : 'Look further');
+    return h('a', { href, rel: 'next' }, data.jobs.length ? 'Next page' : 'Look further');
   }
 
   function pages(next) {
@@ -149,7 +150,7 @@ export function jobs(app) {
       'nav.pages',
       { label: 'Pages', key: 'pages' },
       `${number(from + 1)}–${number(from + data.jobs.length)}${total}`,
-      params.cursor && h('a', { href: to({}) }, 'First page'),
+      params.cursor && h('a', { href: to({}), rel: 'prev' }, 'First page'),
       next,
     );
   }
@@ -303,5 +304,6 @@ function nameOfJobs(ids, chosen) {
 // --- cells
 
 function checkbox(label, checked, onclick) {
-  return h('td.check', h('label', h('input', { type: 'checkbox', label, checked, onclick })));
+  const box = h('label', h('input', { type: 'checkbox', label, checked, onclick }));
+  return h('td.check', may('admin') && box);
 }

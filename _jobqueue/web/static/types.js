@@ -37,7 +37,7 @@ export function types(app) {
   function row(each) {
     const does = each.paused ? 'Resume' : 'Pause';
     const label = `${does} ${each.type} in ${each.queue}`;
-    const pause = button(does, () => toggle(each), 'plain', { label });
+    const pause = button(does, () => toggle(each), 'pause', { label });
     return [`${each.queue} ${each.type}`, ...cells(each), pause];
   }
 
