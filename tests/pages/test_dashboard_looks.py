@@ -233,4 +233,6 @@ def test_all_that_the_page_imports_is_asked_for_at_once() -> None:
         left += set(imported) - needed
         needed |= set(imported)
     page = (STATIC / "index.html").read_text()
-    assert sorted(re.findall(r'"modulepreload" href="/static/(.+)"', page)) == sorted(needed - {"dashboard.js", "early.js"})
+    assert sorted(re.findall(r'"modulepreload" href="/static/(.+)"', page)) == sorted(
+        needed - {"dashboard.js", "early.js"}
+    )
