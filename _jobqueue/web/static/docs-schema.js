@@ -2,6 +2,8 @@
 import { h } from './dom.js';
 import { breakable } from './parts.js';
 
+const PLACES = { path: 'in the path', query: 'in the query', header: 'a header' };
+
 let description = {};
 
 export function use(read) {
@@ -132,8 +134,7 @@ export function row({ name, schema, isRequired, place, description: meaning }, c
       'div.about',
       h('code.name', title),
       isRequired && h('em', 'required'),
-      place && h('em', place),
-      h('span.type', typeOf(schema)),
+      h('span.type', typeOf(schema), place && `, ${PLACES[place]}`),
     ),
     control,
     proposals,
@@ -159,7 +160,7 @@ function insides(part, name) {
   });
 }
 
-// All of a schema, its first level open.
+// All of an answer's schema, its first level open.
 export function tree(part) {
   const found = insidesOf(part);
   if (found.length === 0) {
@@ -169,7 +170,7 @@ export function tree(part) {
     found.length > 1 && h('p.limits', title ?? 'object'),
     h(
       'ul.fields',
-      fields.map((each) => row(each)),
+      fields.map((each) => row({ ...each, isRequired: false })), // nobody has to fill it in
     ),
   ]);
 }

@@ -163,6 +163,7 @@ function goToCall() {
     }
     const details = found.article.firstChild;
     details.open = true;
+    details.ontoggle(); // now, for what is inside makes the page as long as the jump needs it
     found.article.scrollIntoView();
     details.firstChild.focus({ preventScroll: true });
   }
