@@ -45,7 +45,8 @@ PERCENTILES = {
 }
 RATES = shape(
     {
-        **alike(NUMBER, "finished_per_minute", "failed_per_minute"),
+        "finished_per_minute": said(NUMBER, "Attempts that ended, well or not."),
+        "failed_per_minute": said(NUMBER, "Attempts that failed."),
         "error_rate": {"type": ["number", "null"], "description": "Failed attempts of all, 0 to 1."},
         **PERCENTILES,
     },
@@ -71,7 +72,9 @@ PACE = shape(
             "How long what waits takes at the pace of the last minute, or of the last few when nothing ended in it; "
             "null while nothing is done.",
         ),
-        **alike(WHOLE, "workers", "threads", "busy"),
+        "workers": said(WHOLE, "How many workers serve it."),
+        "threads": said(WHOLE, "How many jobs they can run at once."),
+        "busy": said(WHOLE, "How many of these threads run a job."),
     }
 )
 TYPE_FIGURES = full(
@@ -80,7 +83,7 @@ TYPE_FIGURES = full(
     exact=said(
         SWITCH, "All jobs that wait there were counted; else waiting, growth and oldest come from some of them."
     ),
-    running=WHOLE,
+    running=said(WHOLE, "Jobs of the type that run."),
     oldest_age_s=said(maybe(NUMBER), "Of the waiting jobs."),
     growth_per_minute=said({"type": "number"}, "How many more wait than a minute ago, an estimate."),
     done_per_minute=said(NUMBER, "Attempts that succeeded in the last minute."),
@@ -121,6 +124,15 @@ SYSTEM = full(
     redis=said(ANYTHING, "Version, role, memory, persistence; warnings says what that means."),
     config=said(ANYTHING, "The settings of this API process, without secrets."),
     queues=listed(BOOKS),
-    api=shape({**alike(TEXT, "version", "python"), "started_at": TIME, "pid": WHOLE}),
+    api=said(
+        shape(
+            {
+                **alike(TEXT, "version", "python"),
+                "started_at": said(TIME, "When it was started."),
+                "pid": said(WHOLE, "Its process."),
+            }
+        ),
+        "The process that answers.",
+    ),
 )
 METRICS = {"application/json": ANYTHING, "text/plain": TEXT}

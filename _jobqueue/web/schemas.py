@@ -160,8 +160,9 @@ JOB = shape(
             "fraction (0 to 1) and note, as the handler tells them; null once it is done, unless it told the end.",
         ),
         "log": listed(TEXT),
-        "created_at": TIME,
-        **alike(maybe(TIME), "started_at", "finished_at"),
+        "created_at": said(TIME, "When it was submitted."),
+        "started_at": said(maybe(TIME), "When its latest attempt began."),
+        "finished_at": maybe(TIME),
         "run_at": said(maybe(TIME), "When it is or was due."),
         "cancel_requested_at": said(maybe(TIME), "Since when its handler is asked to stop."),
         "timeout_s": NUMBER,
@@ -180,7 +181,11 @@ JOB = shape(
         "expires_s": said(NUMBER, "Within that time it must start, or is cancelled."),
         "expires_at": said(maybe(TIME), "The end of that time; null while it is blocked, and once it is cancelled."),
         "actions": said(
-            listed(full(at=TIME, action={"enum": ["cancel", "stop", "retry", "run"]}, by=maybe(TEXT))),
+            listed(
+                full(
+                    at=TIME, action=said({"enum": ["cancel", "stop", "retry", "run"]}, "What was done."), by=maybe(TEXT)
+                )
+            ),
             "What operators did to it, with the name of their key; the latest 20.",
         ),
         "schedule": said(TEXT, "Of a job that a schedule has made: its name."),
@@ -203,13 +208,23 @@ TOLD = {
     "anyOf": [
         ref("Job"),
         said(
-            shape({"id": TEXT, "job_id": TEXT, "status": TEXT}, ("id", "job_id", "status")),
+            shape({"id": TEXT, "job_id": TEXT, "status": said(TEXT, "Its status there.")}, ("id", "job_id", "status")),
             "In another system's words.",
         ),
     ]
 }
-RESULT = shape({"status": WHOLE, "job": ref("Job"), "error": ref("Problem")}, ("status",))
-RESULTS = shape({"results": listed(ref("Result")), "warnings": listed(TEXT)}, ("results",))
+RESULT = shape(
+    {
+        "status": said(WHOLE, "The HTTP status that the job alone would have got."),
+        "job": ref("Job"),
+        "error": ref("Problem"),
+    },
+    ("status",),
+)
+RESULTS = shape(
+    {"results": said(listed(ref("Result")), "One for each job, in their order."), "warnings": listed(TEXT)},
+    ("results",),
+)
 PAGE = full(
     jobs=listed(ref("Job")),
     total=said(maybe(INTEGER), "All that match; null where only a scan could tell."),
@@ -249,17 +264,26 @@ ERASE = shape(
     ("filter",),
     additionalProperties=False,
 )
-ERASED = full(erased=WHOLE, next_cursor=said(maybe(TEXT), "Repeat the call with it while it is not null."))
+ERASED = full(
+    erased=said(WHOLE, "How many were removed by this call."),
+    next_cursor=said(maybe(TEXT), "Repeat the call with it while it is not null."),
+)
 FOUND = full(
     q=TEXT,
     found=listed(
         full(
-            **{"as": {"enum": ["job", "unique_key", "idempotency_key", "tag", "kind", "queue", "type"]}},
+            **{
+                "as": said(
+                    {"enum": ["job", "unique_key", "idempotency_key", "tag", "kind", "queue", "type"]},
+                    "What the text is.",
+                )
+            },
             job={"oneOf": [ref("Job"), {"type": "null"}]},
             filter=said(maybe(ANYTHING), "What the lists of jobs take to show them, where it is no job."),
             jobs=said(maybe(INTEGER), "How many there are, where that is known."),
             source={"enum": ["queue", "history"]},
-        )
+        ),
+        description="What it names.",
     ),
     notes=said(listed(TEXT), "What was not looked at, in sentences."),
 )
@@ -282,7 +306,7 @@ CANCEL = shape(
 )
 WHOAMI = full(
     name=said(maybe(TEXT), "Null where no keys are set."),
-    scope={"enum": [*SCOPES, WORK]},
+    scope=said({"enum": [*SCOPES, WORK]}, "What it may do: each of read, submit, admin includes those before it."),
     queues=said({"type": ["array", "null"], "items": TEXT}, "Those that there are for it; null for all."),
 )
 RETRY = shape(
@@ -320,7 +344,9 @@ ACTED = full(
     ),
     next_cursor=said(maybe(TEXT), "Repeat the call with it while it is not null, and add up."),
 )
-REQUEUED = full(requeued=WHOLE, left=WHOLE)
+REQUEUED = full(
+    requeued=said(WHOLE, "How many were retried."), left=said(WHOLE, "How many dead letters are left: call again.")
+)
 LATEST = full(job_id=TEXT, at=TIME, type=TEXT, message=said(TEXT, "The beginning of its last error."))
 KINDS = full(kinds=listed(full(kind=TEXT, count=WHOLE, latest=LATEST)))
 
@@ -335,7 +361,10 @@ QUEUE = shape(
         ),
         "paused_types": said(listed(TEXT), "Types whose jobs it does not give out."),
         "jobs": BY_STATUS,
-        "totals": {"type": "object", "additionalProperties": INTEGER},
+        "totals": said(
+            {"type": "object", "additionalProperties": INTEGER},
+            "What it has counted since it was first used: submitted, done, failed, cancelled, retried, deleted, trimmed ...",
+        ),
         "oldest_queued_at": maybe(TIME),
         "reaper": said(SWITCH, "A reaper looks after it."),
         "reaper_at": said(maybe(TIME), "The reaper's last tick."),
@@ -357,14 +386,16 @@ LIMIT_QUEUE = shape(
 )
 WORKER = shape(
     {
-        **alike(TEXT, "worker", "queue", "host", "version"),
+        "worker": said(TEXT, "Its id, another one at each start."),
+        "queue": said(TEXT, "A queue that it serves; one that serves several is told for each."),
+        **alike(TEXT, "host", "version"),
         **alike(WHOLE, "pid", "threads"),
         "http": said(SWITCH, "True of one that claims over HTTP: it is heard of when it calls."),
         "marks": said(SWITCH, "It marks what it changes, for the record; a worker of an earlier release does not."),
         "lease_s": said(NUMBER, "PROCESSING_TIMEOUT_S of the worker: without a beat for so long, it is dead."),
         "types": listed(TEXT),
-        "running": listed(shape({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})),
-        "last_beat_at": TIME,
+        "running": said(listed(shape({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})), "The jobs that it runs."),
+        "last_beat_at": said(TIME, "When it was last heard of."),
         "beat_ms": said(WHOLE, "The same, in ms since the epoch."),
         "lost": said(SWITCH, f"It has missed its beats for {BEAT_LOST_MS // 1000} s."),
     },
@@ -382,11 +413,14 @@ VERDICT = full(
 
 PROBLEM = shape(
     {
-        **alike(TEXT, "type", "title"),
-        "status": INTEGER,
+        "type": said(TEXT, "Which problem it is, as a URI."),
+        "title": TEXT,
+        "status": said(INTEGER, "The HTTP status."),
         "code": said(TEXT, "Stable; for programs."),
         "detail": said(TEXT, "For people: what is wrong and what to do."),
-        "errors": listed(full(pointer=said(TEXT, "JSON pointer to the field."), detail=TEXT)),
+        "errors": said(
+            listed(full(pointer=said(TEXT, "JSON pointer to the field."), detail=TEXT)), "The fields that are wrong."
+        ),
     },
     ("type", "title", "status", "code", "detail"),
 )

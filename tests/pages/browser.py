@@ -126,6 +126,12 @@ class Browser:
         self.call("Page.navigate", url=url)
         eventually(lambda: self.run(f"document.readyState === 'complete' && ({until})"), within_s=30)
 
+    def slow_down(self, kbit_s: float, latency_ms: float) -> None:
+        """What comes takes that long from now on; 0, 0: as fast as it can."""
+        rate = kbit_s * 125 or -1
+        conditions = {"latency": latency_ms, "downloadThroughput": rate, "uploadThroughput": rate}
+        self.call("Network.emulateNetworkConditions", offline=False, **conditions)
+
     def see(self, expression: str, equals: Any = True, within_s: float = 20.0) -> Any:
         """Wait until an expression has a value (or one that satisfies a function); an error counts as not yet."""
         return eventually(

@@ -20,7 +20,6 @@ from tests.pages.dashboard import (
     dead_letters,
     nothing_is_asked,
     says,
-    serious_violations,
     show,
 )
 from tests.pages.screenshots import age
@@ -217,20 +216,6 @@ def test_every_view_fits_a_phone(lively: System, tab: Browser) -> None:
     tab.complaints.clear()  # that there is no job named none
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [1300, 360])
-def test_axe_finds_no_serious_violation(lively: System, tab: Browser, dark: bool, width: int) -> None:
-    for view in pages(lively):
-        show(tab, lively, view, width=width, dark=dark)
-        tab.see(f"{TEXT}.length > 20")
-        if view == "jobs":
-            tab.click("tbody input")
-        if view == "":
-            tab.press("?")
-        assert serious_violations(tab) == [], view
-    tab.complaints.clear()  # that there is no job named none
-
-
 def test_a_first_visit_costs_60_kb_a_later_one_almost_nothing_and_a_poll_5_kb(api: System, tab: Browser) -> None:
     """On the wire, headers included, of a system in use: six queues, two workers, findings, an hour of minutes."""
     api.worker("--queues", "default=2,email=2")
@@ -270,4 +255,6 @@ def test_all_that_the_page_imports_is_asked_for_at_once() -> None:
         left += set(imported) - needed
         needed |= set(imported)
     page = (STATIC / "index.html").read_text()
-    assert sorted(re.findall(r'"modulepreload" href="/static/(.+)"', page)) == sorted(needed - {"dashboard.js"})
+    assert sorted(re.findall(r'"modulepreload" href="/static/(.+)"', page)) == sorted(
+        needed - {"dashboard.js", "early.js"}
+    )

@@ -1,6 +1,7 @@
 // Calls to the API, with a key where one is needed.
 import { dialog } from './dialogs.js';
 import { h } from './dom.js';
+import { early } from './early.js';
 import { apiKey, forgetKey, keepKey } from './key.js';
 import { button, input } from './parts.js';
 
@@ -44,12 +45,16 @@ function send(method, path, body, key, signal) {
   if (body) {
     headers['Content-Type'] = 'application/json';
   }
-  return fetch(path, {
-    method,
-    headers,
-    body: typeof body === 'object' ? JSON.stringify(body) : body,
-    signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
-  });
+  const asked = method === 'GET' && early(path, key);
+  return (
+    asked ||
+    fetch(path, {
+      method,
+      headers,
+      body: typeof body === 'object' ? JSON.stringify(body) : body,
+      signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+    })
+  );
 }
 
 const parse = (text) => (text.startsWith('{') ? JSON.parse(text, exact) : null);
