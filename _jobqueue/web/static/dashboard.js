@@ -1,15 +1,13 @@
 // The frame: which view is shown, one poll at a time, and the controls around the view.
 import { call, Problem } from './api.js';
 import { create } from './create.js';
-import { dead } from './dead.js';
 import { toast } from './dialogs.js';
 import { h, show } from './dom.js';
 import { drawHealth, tell } from './health.js';
 import { job } from './job.js';
-import { jobs } from './jobs.js';
 import { listenToKeys } from './keys.js';
 import { overview } from './overview.js';
-import { loading, query } from './parts.js';
+import { loading } from './parts.js';
 import { queues } from './queues.js';
 import { system } from './system.js';
 import { age, clock, number } from './words.js';
@@ -24,8 +22,8 @@ const NEXT_THEME = { auto: 'dark', dark: 'light', light: 'auto' };
 // A view without a function is loaded when it is first shown: the first visit stays light.
 const VIEWS = {
   '': ['Overview', overview],
-  jobs: ['Jobs', jobs],
-  dead: ['Dead letters', dead],
+  jobs: ['Jobs'],
+  dead: ['Dead letters'],
   history: ['History'],
   queues: ['Queues', queues],
   types: ['Types'],
@@ -293,13 +291,16 @@ listenToKeys({
   },
 });
 
-search.form.onsubmit = (event) => {
+// Loaded when somebody begins to type.
+let finding = null;
+const finder = () => {
+  finding ??= import('./finder.js').then((module) => module.finder(search, app));
+  return finding;
+};
+search.onfocus = async () => (await finder()).offer();
+search.form.onsubmit = async (event) => {
   event.preventDefault();
-  const text = search.value.trim();
-  const isId = /^[0-9a-f-]{36}$/i.test(text);
-  search.value = '';
-  search.blur();
-  app.go(isId ? `#/jobs/${text.toLowerCase()}` : `#/search?${query({ q: text })}`);
+  (await finder()).submit();
 };
 
 document.querySelector('.skip').onclick = (event) => {
