@@ -1,6 +1,7 @@
 // The dead letters, by the kind of their last error, and in a kind by type and by what they say.
 import { call } from './api.js';
 import { bulk, outcome } from './bulk.js';
+import { toast } from './dialogs.js';
 import { h, svg } from './dom.js';
 import { breakable, button, empty, jobLink, link, loading, panel, query, table } from './parts.js';
 import { moment, timesSwitch } from './times.js';
@@ -23,7 +24,11 @@ export function dead(app) {
       { filter: { status: 'failed', ...named, ...params } },
       what(named),
     );
-    done = acted ?? done;
+    if (acted?.watch) {
+      done = acted;
+    } else if (acted) {
+      toast(acted.said);
+    }
     app.refresh();
   }
 

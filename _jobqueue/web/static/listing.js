@@ -82,13 +82,13 @@ export function listing(changed) {
     const first = self.page === null;
     const [page] = await Promise.all([ask(params.cursor, PAGE, signal), count(signal)]);
     self.page = page;
-    if (page.next_cursor && page.jobs.length < PAGE && isFiltered(params)) {
-      self.isUnknown = first && !page.jobs.length && params.type && !(await isKnown(params.type));
-      if (self.isUnknown) {
-        self.isLong = true;
-      } else {
-        lookOn();
-      }
+    if (first && params.type && !page.jobs.length) {
+      self.isUnknown = !(await isKnown(params.type));
+      self.isLong = self.isUnknown;
+    }
+    const goesOn = page.next_cursor && page.jobs.length < PAGE && isFiltered(params);
+    if (goesOn && !self.isUnknown) {
+      lookOn();
     }
   }
 
