@@ -111,7 +111,12 @@ export function dead(app) {
     }
     return (
       done &&
-      h('p.done', { key: 'done', role: 'status' }, outcome(done), button('Put away', away, 'link'))
+      h(
+        'p.done',
+        { key: 'done', role: 'status' },
+        h('span', outcome(done)),
+        button('Put away', away, 'link'),
+      )
     );
   }
 

@@ -25,7 +25,7 @@ export async function saved(params, total) {
   } finally {
     progress.end();
   }
-  const name = `jobs${Object.values(filterOf(params)).map((each) => `-${each}`)}`;
+  const name = ['jobs', ...Object.values(filterOf(params))].join('-');
   const file = `${name.replace(/[^\w.-]+/g, '-').slice(0, 80)}.ndjson`;
   download(file, rows.slice(0, ROWS_MOST));
   return words(rows.slice(0, ROWS_MOST), file, cursor);
