@@ -15,6 +15,7 @@ from tests.harness import System, eventually
 from tests.pages.browser import Browser
 from tests.pages.dashboard import LIVE, ROWS, TEXT, Q, button, dead_letters, says, show
 from tests.pages.test_dashboard_in_trouble import copies
+from tests.pages.test_dashboard_looks import axe_source
 from tests.played import Worker
 from tests.record.rows import rows_of
 
@@ -386,3 +387,30 @@ def test_a_job_is_a_line_of_34_px_and_its_payload_has_most_of_the_room(
     names = [name for name, _ in heads]
     assert max(heads, key=lambda each: each[1])[0] in ("Payload", "Error, payload")
     assert names[-1] == "Tags" and ("Ran" in names) == (status == "done") and ("Status" in names) == (not status)
+
+
+@pytest.mark.long(5)
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1300, 360])
+def test_axe_finds_no_serious_violation_in_what_opens(system: System, tab: Browser, dark: bool, width: int) -> None:
+    axe = axe_source()
+    system.api()
+    fail(system, 3, "ledger.post", "'vat_id_v2'")
+    fail(system, 2, "webhook.deliver", "'host'")
+    for view in ("jobs?status=failed&kind=KeyError&type=ledger.post&error='vat_id_v2'", "search?q=ledger", "dead"):
+        show(tab, system, view, width=width, dark=dark)
+        tab.see(f"{TEXT}.length > 20")
+        if view == "dead":
+            tab.click(".sub")
+            tab.run("history.back()")
+            says(tab, "2 different errors")
+            button(tab, "Retry all", "tr[data-key=KeyError]")
+            button(tab, "Retry 5 jobs", "dialog")
+            says(tab, "5 retried: watch them")
+        else:
+            tab.press("/")
+            tab.see("document.querySelectorAll('#found li').length > 3")
+        tab.run(axe + ";undefined")
+        report = tab.run("axe.run({resultTypes: ['violations']})")
+        serious = [each for each in report["violations"] if each["impact"] in ("serious", "critical")]
+        assert [(each["id"], each["nodes"][0]["html"][:150]) for each in serious] == [], view

@@ -100,8 +100,9 @@ export function jobs(app) {
       const count =
         isKnown && h('span.count', { title: text }, `${number(n)}${isVague ? '+' : ''}`);
       const filters = name && name !== 'failed' ? { kind: '', error: '' } : {};
+      const isNone = isKnown && !isVague && !n && name && shown !== name;
       return h(
-        'a',
+        `a${isNone ? '.none' : ''}`,
         { href: to({ status: name, ...filters }), 'aria-current': shown === name && 'true' },
         name && icon(name),
         name || 'all',
