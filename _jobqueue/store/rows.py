@@ -194,9 +194,9 @@ def kind_of(row: Sequence[Any]) -> Kind:
 
 def message_of(record: bytes) -> str:
     """The message of the beginning of an error."""
-    return (
-        str(error_of(record)["message"]).rstrip("\ufffd") if record else ""
-    )  # it may have been cut inside a character
+    text = record.partition(b"\n")[2].decode(errors="replace")
+    message = told_apart(text)[0] if "\0\0" in text else text.partition("\0")[0]  # mostly the quicker way will do
+    return message.rstrip("\ufffd")  # it may have been cut inside a character
 
 
 def error_names(fields: dict[bytes, bytes]) -> list[bytes]:

@@ -117,6 +117,19 @@ def test_five_hundred_errors_among_others_of_their_kind(system: System, tab: Bro
     five_hundred_have_failed(system, tab, hand, 500)
 
 
+def test_a_group_is_retried_with_the_keyboard(system: System, tab: Browser) -> None:
+    system.api()
+    vats, hosts = fail(system, 3, "ledger.post", "'vat_id_v2'"), fail(system, 2, "webhook.deliver", "'host'")
+    show(tab, system, "dead")
+    says(tab, "2 different errors")
+    tab.press("j", "j", "j", "r")
+    tab.see("document.querySelector('dialog h2')?.innerText", "Retry 2 jobs?")
+    tab.press("Enter")
+    says(tab, "2 retried: watch them")
+    assert {system.job(each)["status"] for each in vats} == {"failed"}
+    assert {system.job(each)["status"] for each in hosts} == {"queued"}
+
+
 def test_what_failed_since_a_time_of_day_is_asked_for_as_it_is_said(system: System, tab: Browser, hand: Hand) -> None:
     system.api()
     dead = fail(system, 5, "ledger.post", "'host'", queue="mail")

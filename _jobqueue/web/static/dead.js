@@ -9,11 +9,13 @@ import { inQueues, number, plural } from './words.js';
 
 const COLUMNS = ['Error', '#How many', 'Last hour', '#First', '#Last', '#Action'];
 const [WIDTH, HEIGHT] = [120, 24];
+const ASK_MS = 5000; // between two looks
 const LEAST = 2; // pixels of what is not nothing
 
 export function dead(app) {
   let params = {};
   let data = null;
+  let askedAt = 0;
   let done = null; // what was retried last: it can be watched
 
   // `of` is a kind, or {kind, type, error}.
@@ -29,6 +31,7 @@ export function dead(app) {
     } else if (acted) {
       toast(acted.said);
     }
+    askedAt = 0;
     app.refresh();
   }
 
@@ -41,6 +44,15 @@ export function dead(app) {
     const act_ = (action, text) =>
       button(text, () => act(action, of), action, { label: `${text} of ${name}` });
     return h('span.actions', act_('retry', 'Retry all'), act_('delete', 'Delete all'));
+  }
+
+  // By the keyboard, on a row.
+  function actOn(action, key) {
+    const group = data?.errors.find((each) => keyOf(each) === key);
+    const kind = data?.kinds.find((each) => each.kind === key);
+    if ((group || kind) && ['retry', 'delete'].includes(action)) {
+      act(action, kind ? key : ofGroup(group));
+    }
   }
 
   const listed = (filter) => link('jobs', { ...params, status: 'failed', ...filter });
@@ -64,9 +76,8 @@ export function dead(app) {
   }
 
   function groupRow(group) {
-    const { kind, type, error, count, first_at, latest, minutes } = group;
-    const of = { kind, type, error };
-    const name = `${kind} ${type} ${error}`;
+    const { count, first_at, latest, minutes } = group;
+    const [of, name] = [ofGroup(group), keyOf(group)];
     return [
       name,
       [h('a.sub', { href: listed(of) }, said(group))],
@@ -121,21 +132,29 @@ export function dead(app) {
   }
 
   return {
-    act,
+    act: actOn,
     open({ queue }, same) {
       params = queue ? { queue } : {};
       if (!same) {
         data = null;
       }
     },
+    // It looks at many jobs, so not with every poll.
     async poll(signal) {
+      if (data && Date.now() - askedAt < ASK_MS) {
+        return;
+      }
       data = await call('GET', `/dlq/errors?${query(params)}`, undefined, signal);
+      askedAt = Date.now();
     },
     draw() {
       return [watched(), params.queue && ofQueue(params.queue), list()];
     },
   };
 }
+
+const ofGroup = ({ kind, type, error }) => ({ kind, type, error });
+const keyOf = ({ kind, type, error }) => `${kind} ${type} ${error}`;
 
 // What errors say that are alike, and of which type they are.
 const said = ({ type, error, latest }) => [

@@ -10,7 +10,7 @@ const SHOWN = 40; // characters of a value
 // `to(changes)` is where a list with other filters is; `save` writes what is listed into a file.
 export function filterBar(app, to, save) {
   const times = ['since', 'until'].map((name) => {
-    const field = input({ name, size: 10, placeholder: '14:05 or 2 h', title: titleOf(name) });
+    const field = input({ name, size: 10, placeholder: '14:05, 2 h', title: titleOf(name) });
     field.onchange = () => {
       const text = field.value.trim();
       const at = text && readTime(text);

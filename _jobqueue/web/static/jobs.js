@@ -4,7 +4,7 @@ import { bulk, outcome, verb } from './bulk.js';
 import { toast } from './dialogs.js';
 import { h } from './dom.js';
 import { filterBar } from './filterbar.js';
-import { filterOf, isFiltered, listing } from './listing.js';
+import { filterOf, isFiltered, listing, PAGE } from './listing.js';
 import { button, empty, icon, link, loading, query, short } from './parts.js';
 import { listOf } from './rows.js';
 import { FROM, STATUSES } from './statuses.js';
@@ -16,7 +16,10 @@ export function jobs(app) {
   let last = ''; // the id that was picked last
   let all = false; // all that match are selected, also those on other pages
   const picked = new Map(); // id -> the job as it was then
-  const found = listing(() => app.draw());
+  const found = listing(
+    () => app.draw(),
+    () => /^#\/jobs(\?|$)/.test(location.hash),
+  );
 
   const to = (changes) => link('jobs', { ...params, cursor: '', from: '', ...changes });
   const bar = filterBar(app, to, save);
@@ -172,27 +175,28 @@ export function jobs(app) {
     if (!found.isLong || found.isUnknown) {
       return null;
     }
-    const { looked, there, next_cursor: more } = found.page;
+    const { looked, there, next_cursor: more, said } = found.page;
     const far = `looked at ${number(looked)} of ${number(there)}`;
     if (found.isLooking()) {
       const stop = button('Stop', () => found.stop(), 'link', { key: 'stop' });
       const meter = h('progress', { value: looked, max: there, label: 'Looked at' });
       return h('p.looks', { key: 'looks', role: 'status' }, meter, far, ' · ', stop);
     }
-    const on = more && found.page.jobs.length === 0;
+    const on = more && found.page.jobs.length < PAGE;
     const go = on ? () => found.lookOn() : () => view.anew();
     const at = clockTime(found.endedAt);
     return h(
       'p.looks',
       { key: 'looks' },
       `${far}, ${at} · `,
+      said && `${said} · `,
       button(on ? 'Go on' : 'Look again', go, 'link', { key: 'go' }),
     );
   }
 
   // Behind the last page the record goes on, where one is kept.
   function older() {
-    if (!app.stats?.record) {
+    if (!app.stats?.record || params.error || params.operation) {
       return null;
     }
     const last = found.page.jobs.at(-1);

@@ -12,9 +12,9 @@ export const filterOf = (params) =>
   );
 export const isFiltered = (params) => NAMES.some((name) => params[name]);
 
-// `changed` is called when there is something to draw. What took several requests is not asked for
-// again by itself.
-export function listing(changed) {
+// `changed` is called when there is something to draw; a look ends where nobody `isShown` it. What took
+// several requests is not asked for again by itself.
+export function listing(changed, isShown) {
   let params = {};
   let looking = null; // the AbortController of a look that goes on
   const self = { page: null, counts: null, isLong: false, isUnknown: false, endedAt: 0 };
@@ -56,7 +56,7 @@ export function listing(changed) {
     self.isUnknown = false;
     const { signal } = mine;
     try {
-      while (self.page.next_cursor && self.page.jobs.length < PAGE && !signal.aborted) {
+      while (self.page.next_cursor && self.page.jobs.length < PAGE && isShown()) {
         const more = await ask(self.page.next_cursor, PAGE - self.page.jobs.length, signal);
         signal.throwIfAborted();
         self.page = joined(self.page, more);
