@@ -50,6 +50,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     recounts           set     tags that are to be counted anew
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
+    acted:<operation>  zset    what an operator's action on many jobs has changed -> when; for a day
     unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
     aside              hash    id of a job that the record has refused -> why
     gone:<id>          hash    a job that was trimmed or deleted before the record knew
@@ -133,6 +134,8 @@ from _jobqueue.store.bound import BoundRegistry
 from _jobqueue.store.by_type import look_by_type
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.children import Children
+from _jobqueue.store.counts import Counts
+from _jobqueue.store.dead_letters import DeadLetters
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.flows import Flows
 from _jobqueue.store.leases import Conversation, Presence
@@ -219,7 +222,9 @@ class JobQueue:
         self._registry = registry
         self._reads = Reads(self.store, self._registry)
         self.tags = Tags(self.store, self._registry)
+        self.letters = DeadLetters(self.store, self._registry, self._reads)
         self._pages = Pages(self.store, self._registry, self._reads, self.tags)
+        self.counts = Counts(self.store, self._registry, self.tags)
         self._searches = Searches(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
@@ -368,9 +373,11 @@ class JobQueue:
         """Forget a job. Conflict while it is processing."""
         self._operations.delete(job_id)
 
-    def act_on(self, action: str, job_ids: Iterable[str], *, dry_run: bool = False, by: str | None = None) -> Acted:
+    def act_on(
+        self, action: str, job_ids: Iterable[str], *, dry_run: bool = False, by: str | None = None, operation: str = ""
+    ) -> Acted:
         """Do retry, cancel, delete or run to each of some jobs, or count those that allow it. Repeating is harmless."""
-        return self._operations.act_on(action, job_ids, dry_run, by)
+        return self._operations.act_on(action, job_ids, dry_run, by, operation)
 
     def sweep(
         self,
@@ -381,10 +388,11 @@ class JobQueue:
         dry_run: bool = False,
         most: int = ACT_MOST,
         by: str | None = None,
+        operation: str = "",
     ) -> Acted:
         """The same to jobs that match, oldest first: to ``most`` (more in a dry run) of those that were there at the first
         call. ``cursor`` continues. Without a status, only the statuses that allow the action count as matching."""
-        return self._sweeps.sweep(action, wanted, cursor, dry_run, most, by)
+        return self._sweeps.sweep(action, wanted, cursor, dry_run, most, by, operation)
 
     def requeue_dead(self, queue: str, *, most: int = REQUEUE_MOST, by: str | None = None) -> tuple[int, int]:
         """Retry the queue's dead letters, oldest first, in bounded steps. Returns how many, and how many are left."""

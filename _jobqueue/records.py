@@ -287,9 +287,10 @@ class Warned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which jobs to list. None: any. ``kind`` is that of the last error; only dead letters have one. ``since_ms`` and
-    ``until_ms`` (not that moment itself) of a list: when they ended, for a status in ENDED or a kind; when they were submitted,
-    for a tag."""
+    """Which jobs to list. None: any. ``kind`` is that of the last error; only dead letters have one. ``error``: what that
+    says, as pattern_of has it. ``operation``: the name of an action on many jobs, of those that it has changed. ``since_ms`` and
+    ``until_ms`` (not that moment itself): when they ended, for a status in ENDED or a kind; when they were submitted, for a
+    tag."""
 
     status: str | None = None
     type: str | None = None
@@ -298,6 +299,8 @@ class Filter:
     kind: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    error: str | None = None
+    operation: str | None = None
 
 
 class Hit(NamedTuple):
@@ -343,11 +346,13 @@ class Flow(NamedTuple):
 
 class Page(NamedTuple):
     """Some of the jobs that match, at most PAGE_BYTES as JSON; what is large of each is cut. ``total`` is None where only a scan
-    could tell; ``cursor`` is None at the end."""
+    could tell; ``cursor`` is None at the end. ``looked``: how many jobs were looked at for it, of ``there`` in the whole list."""
 
     jobs: list[Job]
     total: int | None
     cursor: str | None
+    looked: int = 0
+    there: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +365,7 @@ class Kind:
     at_ms: int
     type: str
     message: str  # its beginning
+    first_ms: int  # when the oldest of them failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,9 +187,16 @@ def _worker_of(info: bytes, beat_ms: int, now_ms: int) -> dict[str, Any]:
 
 
 def kind_of(row: Sequence[Any]) -> Kind:
-    kind, count, job_id, at_ms, job_type, record = row
-    message = error_of(record)["message"].rstrip("\ufffd") if record else ""  # it may have been cut inside a character
-    return Kind(kind.decode(), count, job_id.decode(), int(at_ms), job_type.decode() or DEFAULT_TYPE, message)
+    kind, count, job_id, at_ms, job_type, record, first_ms = row
+    name = job_type.decode() or DEFAULT_TYPE
+    return Kind(kind.decode(), count, job_id.decode(), int(at_ms), name, message_of(record), int(first_ms))
+
+
+def message_of(record: bytes) -> str:
+    """The message of the beginning of an error."""
+    text = record.partition(b"\n")[2].decode(errors="replace")
+    message = told_apart(text)[0] if "\0\0" in text else text.partition("\0")[0]  # mostly the quicker way will do
+    return message.rstrip("\ufffd")  # it may have been cut inside a character
 
 
 def error_names(fields: dict[bytes, bytes]) -> list[bytes]:

@@ -97,6 +97,12 @@ PARAMETERS = {
     "queue": _in_query("queue", TEXT),
     "tag": _in_query("tag", TEXT),
     "kind": _in_query("kind", TEXT, description="Dead letters whose last error is of that kind."),
+    "error": _in_query(
+        "error", TEXT, description="Dead letters of a kind whose last error says that, as `GET /dlq/errors` has it."
+    ),
+    "operation": _in_query(
+        "operation", TEXT, description="What an action on many jobs has changed, by the name that it was given."
+    ),
     "since": _in_query(
         "since",
         TIME,

@@ -7,12 +7,15 @@ from _jobqueue.records import ACT_MOST, REQUEUE_MOST
 from _jobqueue.web import flows, jobs, operations, operators, queues, status
 from _jobqueue.web.figures import METRICS
 from _jobqueue.web.inputs import MAX_BATCH_JOBS
+from _jobqueue.web.jobs import LIST_FILTERS
 from _jobqueue.web.openapi import ANYBODY, OUR_HOSTS, Route
 from _jobqueue.web.schemas import (
     ACTED,
     BATCH,
     BULK,
     CANCEL,
+    COUNTS,
+    ERRORS,
     FLOW,
     KINDS,
     LIMIT_QUEUE,
@@ -48,7 +51,9 @@ ROUTES = (
     Route("POST", "/jobs/bulk", "admin", "Jobs", "bulk", f"Retry, cancel, delete or run now up to {ACT_MOST:,} jobs, by their ids or a filter",
           {200: ACTED}, operations.bulk, (), BULK),
     Route("GET", "/jobs", "read", "Jobs", "list", "List jobs",
-          {200: PAGE}, jobs.page, ("status", "type", "queue", "tag", "kind", *TIMES, *LIST)),
+          {200: PAGE}, jobs.page, (*LIST_FILTERS, *TIMES, *LIST)),
+    Route("GET", "/jobs/counts", "read", "Jobs", "counts", "Count jobs by status",
+          {200: COUNTS}, jobs.counts, (*LIST_FILTERS[1:], *TIMES)),
     Route("GET", "/jobs/<job_id>", "read", "Jobs", "get", "See a job",
           {200: TOLD}, jobs.get, ("wait_s", "words")),
     Route("GET", "/jobs/<job_id>/explain", "read", "Jobs", "explain", "Explain why a job is not running yet, or what happened to it",
@@ -69,6 +74,8 @@ ROUTES = (
           {200: PAGE}, operations.dead_letters, ("type", "queue", "kind", *TIMES, *LIST)),
     Route("GET", "/dlq/kinds", "read", "Dead letters", "kinds", "Count dead letters by the kind of their last error",
           {200: KINDS}, operations.kinds, ("queue",)),
+    Route("GET", "/dlq/errors", "read", "Dead letters", "errors", "Group dead letters by kind, type and what their last errors say",
+          {200: ERRORS}, operations.errors, ("queue",)),
     Route("POST", "/dlq/requeue", "admin", "Dead letters", "requeueAll", f"Retry the oldest dead letters, up to {REQUEUE_MOST:,} of each queue",
           {200: REQUEUED}, operations.requeue_all),
     Route("POST", "/dlq/<job_id>/requeue", "admin", "Dead letters", "requeue", "Retry a dead letter, with fresh attempts",

@@ -32,7 +32,7 @@ from _jobqueue.records import (
 )
 from _jobqueue.web.diagnosis import EXPLANATIONS
 from _jobqueue.web.figures import STATS, SYSTEM
-from _jobqueue.web.jobs import FILTERS
+from _jobqueue.web.jobs import FILTERS, LIST_FILTERS
 from _jobqueue.web.queues import MAX_SENTENCES
 from _jobqueue.web.shapes import (
     ANYTHING,
@@ -229,6 +229,15 @@ PAGE = full(
     jobs=listed(ref("Job")),
     total=said(maybe(INTEGER), "All that match; null where only a scan could tell."),
     next_cursor=said(maybe(TEXT), "Continues the list, while jobs come and go; null at the end."),
+    looked=said(WHOLE, "How many jobs were looked at for this page."),
+    there=said(WHOLE, "Of how many in the whole list."),
+)
+COUNTS = full(
+    jobs=said(
+        {"type": "object", "additionalProperties": WHOLE},
+        "Status -> how many match, without those statuses that a job of the filter cannot have.",
+    ),
+    at_least=said(listed(STATUS), "Of these statuses there may be more: only some of the jobs were looked at."),
 )
 PARENT = shape(
     {
@@ -317,13 +326,14 @@ BULK = shape(
         "action": {"enum": list(ACTIONS)},
         "ids": listed(TEXT, minItems=1, maxItems=ACT_MOST),
         "filter": shape(
-            {name: STATUS if name == "status" else TEXT for name in FILTERS},
+            {name: STATUS if name == "status" else TEXT for name in LIST_FILTERS} | {"since": TIME, "until": TIME},
             minProperties=1,
             additionalProperties=False,
-            description="Without a status, only jobs whose status allows the action match.",
+            description="As those of a list. Without a status, only jobs whose status allows the action match.",
         ),
         "cursor": said(CURSOR, "next_cursor of the answer before, to the same action and filter."),
         "dry_run": {**SWITCH, "default": False, "description": "Count what would change, and change nothing."},
+        "operation": said(WORD, "A name for it, under which lists find for a day what it has changed."),
     },
     ("action",),
     additionalProperties=False,
@@ -348,7 +358,31 @@ REQUEUED = full(
     requeued=said(WHOLE, "How many were retried."), left=said(WHOLE, "How many dead letters are left: call again.")
 )
 LATEST = full(job_id=TEXT, at=TIME, type=TEXT, message=said(TEXT, "The beginning of its last error."))
-KINDS = full(kinds=listed(full(kind=TEXT, count=WHOLE, latest=LATEST)))
+KIND: Schema = {
+    "kind": TEXT,
+    "count": WHOLE,
+    "first_at": said(TIME, "When the oldest of them failed."),
+    "latest": LATEST,
+}
+KINDS = full(kinds=listed(full(**KIND)))
+ERRORS = full(
+    errors=listed(
+        full(
+            **alike(TEXT, "kind", "type"),
+            error=said(TEXT, "What they say: their message with … for numbers, ids, addresses and quoted values."),
+            count=said(WHOLE, "Of those that were looked at."),
+            first_at=TIME,
+            latest=LATEST,
+            minutes=said(listed(WHOLE), "How many failed in each minute of the last hour, this one last."),
+        ),
+        description="The most frequent first.",
+    ),
+    more=said(WHOLE, "How many further groups there are."),
+    kinds=said(
+        listed(full(**KIND, looked=said(WHOLE, "How many of them were looked at: the latest."))),
+        "All of them, the most frequent first.",
+    ),
+)
 
 # ------------------------------------------------------------------------------------------------ queues and workers
 

@@ -35,7 +35,18 @@ FLAGS = [
     "--remote-debugging-pipe",
 ]
 ANSWER_S = 60
-NAMED = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowLeft": 37, "ArrowRight": 39, "Delete": 46, "?": 191, "/": 191}
+NAMED = {
+    "Enter": 13,
+    "Escape": 27,
+    "Tab": 9,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "Delete": 46,
+    "?": 191,
+    "/": 191,
+}
 
 
 def chromium_binary() -> str:

@@ -84,8 +84,8 @@ def test_filters_stand_in_the_address_and_a_reload_keeps_them(whole: System, tab
     whole.submit(0, type="noop", delay_s=100, tags=["even"])
     show(tab, whole, "jobs")
     tab.see(ROWS, 4)
-    tab.click("input[name=tag]")
-    tab.write("even")
+    button(tab, "Add a filter")
+    tab.write("tag:even")
     tab.press("Enter")
     tab.see(ROWS, 3)
     tab.click(".chips a[href*=done]")
@@ -93,10 +93,12 @@ def test_filters_stand_in_the_address_and_a_reload_keeps_them(whole: System, tab
     assert tab.run("location.hash") == "#/jobs?tag=even&status=done"
     tab.call("Page.reload")
     tab.see(f"{LIVE} && {ROWS}", 2)
-    assert tab.run("document.querySelector('input[name=tag]').value") == "even"
-    assert tab.run("document.querySelector('.chips [aria-current]').innerText") == "done"
+    assert tab.run("document.querySelector('.filters .tag').innerText") == "tag: even ×"
+    assert tab.see("document.querySelector('.chips [aria-current]').innerText", lambda text: "\n" in text) == "done\n2"
     tab.run("history.back()")
     tab.see(ROWS, 3)
+    tab.click(".filters .tag")
+    tab.see(ROWS, 4)
 
 
 def test_pages_follow_each_other_by_cursor(whole: System, tab: Browser) -> None:

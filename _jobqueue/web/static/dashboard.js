@@ -6,7 +6,7 @@ import { drawHealth, errorsAmong, findingsOf, tell } from './health.js';
 import { apiKey } from './key.js';
 import { keepingPlace, listenToKeys } from './keys.js';
 import { overview } from './overview.js';
-import { loading, query } from './parts.js';
+import { loading } from './parts.js';
 import { queues } from './queues.js';
 import { learn, may, nameOfRole } from './role.js';
 import { age, clock, fullTime, number } from './words.js';
@@ -324,13 +324,16 @@ listenToKeys({
   },
 });
 
-search.form.onsubmit = (event) => {
+// Loaded when somebody begins to type.
+let finding = null;
+const finder = () => {
+  finding ??= import('./finder.js').then((module) => module.finder(search, app));
+  return finding;
+};
+search.onfocus = async () => (await finder()).offer();
+search.form.onsubmit = async (event) => {
   event.preventDefault();
-  const text = search.value.trim();
-  const isId = /^[0-9a-f-]{36}$/i.test(text);
-  search.value = '';
-  search.blur();
-  app.go(isId ? `#/jobs/${text.toLowerCase()}` : `#/search?${query({ q: text })}`);
+  (await finder()).submit();
 };
 
 document.querySelector('.skip').onclick = (event) => {

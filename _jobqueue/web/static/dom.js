@@ -7,6 +7,7 @@ const HANDLERS = [
   'onchange',
   'oninput',
   'onkeydown',
+  'onpointerdown',
   'onpointermove',
   'onpointerleave',
   'onblur',

@@ -189,15 +189,12 @@ async function resume(app, path) {
 }
 
 async function retry(app, { queue, kind }) {
-  const { bulk } = await import('./bulk.js');
+  const { bulk, outcome } = await import('./bulk.js');
   const filter = { status: 'failed', queue, kind };
-  const said = await bulk(
-    'retry',
-    { filter },
-    `dead letters of the kind ${kind} in the queue ${queue}`,
-  );
-  if (said) {
-    toast(said);
+  const what = `dead letters of the kind ${kind} in the queue ${queue}`;
+  const done = await bulk('retry', { filter }, what);
+  if (done) {
+    toast(outcome(done));
     app.refresh();
   }
 }

@@ -81,7 +81,10 @@ export function when(at, how = 'ago') {
   return h('time', { datetime: at, 'data-how': how, title }, told(at, how));
 }
 
-function told(at, how) {
+export function told(at, how) {
+  if (how === 'clock') {
+    return clockTime(at);
+  }
   const passedMs = Date.now() - clock.aheadMs - Date.parse(at);
   const length = wholeSeconds(Math.abs(passedMs));
   if (how === 'since') {
@@ -91,6 +94,16 @@ function told(at, how) {
     return 'now';
   }
   return passedMs < 0 ? `in ${length}` : `${length.split(' ', 2).join(' ')} ago`;
+}
+
+const pad = (n) => String(n).padStart(2, '0');
+
+// The time of day, with the date where it is not today's.
+export function clockTime(at) {
+  const then = new Date(at);
+  const time = `${pad(then.getHours())}:${pad(then.getMinutes())}:${pad(then.getSeconds())}`;
+  const date = `${then.getFullYear()}-${pad(then.getMonth() + 1)}-${pad(then.getDate())}`;
+  return then.toDateString() === new Date().toDateString() ? time : `${date} ${time}`;
 }
 
 function tick() {
