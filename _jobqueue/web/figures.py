@@ -66,6 +66,10 @@ PACE = shape(
             "null while nothing is done.",
         ),
         **alike(WHOLE, "workers", "threads", "busy"),
+        "untold": said(
+            shape(alike(WHOLE, "processing", "queued", "scheduled", "failed")),
+            "Webhooks that are not told yet, by the status of the jobs that tell them; not there where all are told.",
+        ),
     }
 )
 TYPE_FIGURES = full(

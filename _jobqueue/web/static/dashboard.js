@@ -5,15 +5,12 @@ import { dead } from './dead.js';
 import { toast } from './dialogs.js';
 import { h, show } from './dom.js';
 import { drawHealth, tell } from './health.js';
-import { job } from './job.js';
 import { jobs } from './jobs.js';
 import { listenToKeys } from './keys.js';
 import { overview } from './overview.js';
 import { loading, query } from './parts.js';
 import { queues } from './queues.js';
-import { system } from './system.js';
 import { age, clock, number } from './words.js';
-import { workers } from './workers.js';
 
 const SLOWEST_MS = 10000; // between two polls when they fail
 const STATS_MS = 10000; // between two of /stats, for a view that does not show them
@@ -31,9 +28,11 @@ const VIEWS = {
   types: ['Types'],
   schedules: ['Schedules'],
   limits: ['Limits'],
-  workers: ['Workers', workers],
+  flows: ['Workflows'],
+  workers: ['Workers'],
+  webhooks: ['Webhooks'],
   create: ['Create', create],
-  system: ['System', system],
+  system: ['System'],
   search: ['Found'],
 };
 const TITLES = Object.fromEntries(Object.entries(VIEWS).map(([name, [title]]) => [name, title]));
@@ -59,15 +58,16 @@ const app = {
 
 const kept = {}; // views, as they were left
 let view = {};
+let makeJob = null; // the view of one job, once it is loaded
 
-// A view has draw(), and perhaps title, open(params, same), poll(signal), act(action, id),
+// A view has draw(), and perhaps title, open(params, same), poll(signal), drawn(), act(action, id),
 // clear() and polls: false when it does not show app.stats.
 function route() {
   const [path, params = ''] = location.hash.replace(/^#\/?/, '').split('?');
   const [first, id] = path.split('/');
   const name = Object.hasOwn(VIEWS, first) ? first : '';
-  if (!VIEWS[name][1]) {
-    load(name);
+  if (id ? !makeJob : !VIEWS[name][1]) {
+    load(id ? 'job' : name);
     return;
   }
   const isAnother = view.name !== name || view.id !== id;
@@ -93,7 +93,11 @@ function route() {
 async function load(name) {
   try {
     const module = await import(`./${name}.js`);
-    VIEWS[name][1] = module[name];
+    if (name === 'job') {
+      makeJob = module.job;
+    } else {
+      VIEWS[name][1] = module[name];
+    }
     route();
   } catch (error) {
     toast(`This view could not be loaded: ${error.message}`);
@@ -104,7 +108,7 @@ function enter(name, id) {
   Object.assign(view, { scroll: scrollY, focus: document.activeElement });
   const [, make] = VIEWS[name];
   if (id) {
-    view = job(app, id);
+    view = makeJob(app, id);
   } else {
     kept[name] ??= make(app);
     view = kept[name];
@@ -134,6 +138,7 @@ function draw() {
   drawChoices();
   drawHealth(app.stats, failure);
   show(view.element, app.stats || view.id ? view.draw() : loading());
+  view.drawn?.();
 }
 
 function drawNavigation() {
@@ -142,7 +147,8 @@ function drawNavigation() {
     jobs: jobs.queued + jobs.processing,
     dead: jobs.failed,
     queues: queues.length,
-    workers: workers.length,
+    workers: new Set(workers.map((each) => each.worker)).size,
+    webhooks: queues.reduce((sum, each) => sum + (each.untold?.failed ?? 0), 0),
   };
   const entry = (name) =>
     h(
