@@ -43,10 +43,10 @@ export function create(app) {
     for (const each of inputs) {
       each.value = [rest[each.name] ?? ''].flat().join(' ');
     }
+    more = Object.fromEntries(Object.entries(rest).filter(([name]) => !SHOWN.includes(name)));
     const names = Object.keys(more).join(', ');
     also.textContent = names && `Of the template too: ${names}.`;
     rare.open = inputs.slice(USUAL).some((each) => each.value);
-    more = Object.fromEntries(Object.entries(rest).filter(([name]) => !SHOWN.includes(name)));
     area.value = visible(JSON.stringify(payload, null, 2));
     check();
   }
