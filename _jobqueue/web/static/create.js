@@ -1,6 +1,5 @@
 // A form for a new job.
 import { call } from './api.js';
-import { sameJob } from './again.js';
 import { editor, toast } from './dialogs.js';
 import { h } from './dom.js';
 import { SAMPLE } from './lesson.js';
@@ -53,6 +52,7 @@ export function create(app) {
 
   // A job that is taken as a template.
   async function take(id) {
+    const { sameJob } = await import('./again.js');
     fill(sameJob(await call('GET', `/jobs/${encodeURIComponent(id)}?words=canonical`)));
   }
 
