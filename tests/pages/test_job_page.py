@@ -86,9 +86,8 @@ PARTS = "[...document.querySelectorAll('.timeline rect')].map(each => each.getAt
 WORDS = "[...document.querySelectorAll('.legend li')].map(each => each.innerText)"
 
 
-def moved(system: System, job_id: str, **times: int) -> None:
+def moved(system: System, job_id: str, now: int, **times: int) -> None:
     """Its times, in ms before now."""
-    now = now_ms(system.server)
     system.server.client.hset(f"jq:{{default}}:job:{job_id}", mapping={name: now - ago for name, ago in times.items()})
 
 
@@ -106,7 +105,7 @@ def test_the_bar_tells_how_long_it_waited_and_ran(system: System, tab: Browser) 
     now = now_ms(system.server)
     failed = f"{now - 80_000} 1 Boom - {now - 85_000}\nBoom: no"
     system.server.client.hset(f"jq:{{default}}:job:{job.id}", "error:1", failed)
-    moved(system, job.id, created=100_000, due=20_000, started=12_000)
+    moved(system, job.id, now, created=100_000, due=20_000, started=12_000)
     show(tab, system, f"jobs/{job.id}")
     assert tab.see(PARTS, lambda found: len(found) == 5) == ["waited", "broke", "backoff", "waited", "running"]
     told = tab.run(WORDS)
@@ -126,6 +125,7 @@ def test_the_bar_tells_how_long_it_waited_and_ran(system: System, tab: Browser) 
         ({"status": "done", "after": ["x"], "run_at": "T10:00:10Z", "from": 15, "to": 40}, [("blocked", 10), ("waited", 5), ("ran", 25)]),
         ({"status": "queued", "snoozes": 1, "snoozed_at": "T10:00:05Z", "run_at": "T10:00:30Z"}, [("waited", 5), ("snoozed", 25), ("waited", 30)]),
         ({"status": "failed", "runs": [(1, 2)]}, [("waited", 1), ("broke", 1)]),
+        ({"status": "failed", "runs": [(0, 2), (10, 12)]}, [("broke", 2), ("backoff", 8), ("broke", 2)]),
         ({"status": "scheduled", "runs": [(0, 2)], "run_at": "T11:00:00Z"}, [("broke", 2), ("backoff", 58)]),
         ({"status": "queued", "runs": [(0, 2)], "retried": 20}, [("broke", 2), ("dead", 18), ("waited", 40)]),
         ({"status": "cancelled", "to": 20}, [("waited", 20)]),

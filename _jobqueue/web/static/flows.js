@@ -43,7 +43,7 @@ function row({ job_id, name, type, queue, jobs, total, truncated, created_at }) 
     [
       h('a', { href: `#/jobs/${job_id}` }, h('strong', breakable(name ?? type))),
       h(
-        'div',
+        'div.length',
         h('small', name ? [breakable(type), ' '] : '', h('code', short(job_id)), ' in '),
         h('small', h('a', { href: link('jobs', { queue }) }, breakable(queue))),
       ),

@@ -117,10 +117,10 @@ export function job(app, id) {
       h(
         'p.name',
         status(job.status),
-        isStopping(job) && h('b.late', 'cancelling since ', when(job.cancel_requested_at, 'since')),
         h('strong', job.type),
         h('code.id', job.job_id),
         button('Copy id', () => copy(job.job_id, 'Id'), 'quiet'),
+        isStopping(job) && h('b.late', 'cancelling since ', when(job.cancel_requested_at, 'since')),
       ),
       h('p.sentence', { role: 'status' }, explanation),
       job.status === 'processing' && progress && progressLine(progress),
@@ -139,7 +139,9 @@ export function job(app, id) {
       does('retry', 'Retry'),
       does('retry', 'Retry with another payload…', retryAnew),
       does('run', 'Run now'),
-      isStopping(job) ? does('cancel', 'Stop now', stopNow) : does('cancel', 'Cancel'),
+      isStopping(job)
+        ? button('Stop now', stopNow, 'danger', { key: 'Stop now' })
+        : does('cancel', 'Cancel'),
       canBeRepeated(job) && repeats(job),
       does('delete', 'Delete'),
     );
@@ -239,7 +241,6 @@ function factsOf(job, worker) {
     job.limits && ['Limits', job.limits.join(', ')],
     job.unique_key && ['Unique key', job.unique_key],
     job.expires_s && ['To start within', timeToStart(job)],
-    isStopping(job) && ['Asked to stop', when(job.cancel_requested_at)],
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
     job.scheduled_for && ['Scheduled for', when(job.scheduled_for)],
     job.fair_key && ['Fair key', job.fair_key],

@@ -84,8 +84,7 @@ function traceOf(error, job, folds, changed) {
 function action({ at, action: does, by, payload }) {
   const [name, title] = ACTIONS[does] ?? ['queued', does];
   const who = by ? `by ${visible(by)}` : 'by hand';
-  const text = `${title} ${who}${payload ? ', with another payload' : ''}`;
-  return { at, step: step(name, text, at) };
+  return { at, step: step(name, `${title} ${who}`, at, payload && 'with another payload') };
 }
 
 function snoozeStep({ snoozes, snoozed_at, worker }, by) {

@@ -51,14 +51,17 @@ const delay = (job) => (job.after ? 'blocked' : 'delayed');
 function waits(job, from, to, { isFirst, isLast }) {
   const parts = [];
   let at = from;
+  // Between two attempts the time until the later one was due is known of the last pair alone.
+  let rest = isFirst ? 'waited' : 'backoff';
   for (const [when, kind] of cuts(job, isFirst)) {
     if (when > at && when <= to) {
       parts.push({ from: at, to: when, kind });
       at = when;
+      rest = 'waited';
     }
   }
   if (to > at) {
-    parts.push({ from: at, to, kind: isLast ? lastKind(job, isFirst) : 'waited' });
+    parts.push({ from: at, to, kind: isLast ? lastKind(job, isFirst) : rest });
   }
   return parts;
 }

@@ -82,7 +82,7 @@ function row(delivery) {
     job_id,
     [of ? jobLink(of) : '–', ' ', payload?.status && status(payload.status)],
     h('code', webhook ?? '–'),
-    [jobLink(job_id, outcome(delivery))],
+    [outcome(delivery), ' ', jobLink(job_id)],
     `${attempts} of ${max_attempts}`,
     when(delivery.run_at && delivery.status === 'scheduled' ? delivery.run_at : lastOf(delivery)),
   ];
