@@ -77,7 +77,7 @@ function traceOf(error, job, folds, changed) {
     }),
     opened && ' · ',
     opened && button('Copy it', copies, 'link', { label: `Copy: ${label}` }),
-    opened && trace(label, error.traceback),
+    opened && trace(`${label}, ${error.at}`, error.traceback), // attempts are counted anew by a retry
   ];
 }
 
