@@ -125,6 +125,7 @@ from _jobqueue.records import (
     Parent,
     Policy,
     Submitted,
+    Workflow,
     __version__,
 )
 from _jobqueue.redis_version import too_old
@@ -299,6 +300,10 @@ class JobQueue:
     def flow(self, job_id: str) -> Flow:
         """The workflow that a job is part of: the nearest 1,000 jobs. NotFound for any other id."""
         return self._flows.flow(job_id)
+
+    def workflows(self) -> list[Workflow]:
+        """The newest workflows in short, at most 20, of those that have one of the newest jobs of a status."""
+        return self._flows.newest()
 
     def search(self, text: str) -> list[Hit]:
         """What that very text names in the queues: jobs by id, unique key or idempotency key; a tag, a kind, a queue, a type."""

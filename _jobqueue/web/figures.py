@@ -75,6 +75,10 @@ PACE = shape(
         "workers": said(WHOLE, "How many workers serve it."),
         "threads": said(WHOLE, "How many jobs they can run at once."),
         "busy": said(WHOLE, "How many of these threads run a job."),
+        "untold": said(
+            shape(alike(WHOLE, "processing", "queued", "scheduled", "failed")),
+            "Webhooks that are not told yet, by the status of the jobs that tell them; not there where all are told.",
+        ),
     }
 )
 TYPE_FIGURES = full(

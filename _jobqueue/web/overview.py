@@ -177,6 +177,7 @@ def _queue_with_rates(queue: str, look: Look) -> dict[str, Any]:
         "done_per_minute": round(done, 1),
         "submitted_per_minute": round(submitted, 1),
         "growth_per_minute": round(submitted - done - failed, 1),
+        **({"untold": books.untold._asdict()} if any(books.untold) else {}),
         "drain_s": drain_s if waiting else 0,
         "workers": workers,
         "threads": threads,

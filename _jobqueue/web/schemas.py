@@ -16,6 +16,7 @@ from _jobqueue.records import (
     FAILURES,
     FAIR_KEY,
     GONE,
+    LOG_LINES,
     MAX_ATTEMPTS,
     MAX_DELAY_MS,
     MAX_KEY_CHARS,
@@ -160,6 +161,11 @@ JOB = shape(
             "fraction (0 to 1) and note, as the handler tells them; null once it is done, unless it told the end.",
         ),
         "log": listed(TEXT),
+        "log_times": said(
+            listed(maybe(TIME)),
+            "When each of these lines came; not there for a log of an earlier release, or one that is cut.",
+        ),
+        "log_dropped": said(WHOLE, f"Beside these: how many earlier lines are not kept. The last {LOG_LINES} are."),
         "created_at": said(TIME, "When it was submitted."),
         "started_at": said(maybe(TIME), "When its latest attempt began."),
         "finished_at": maybe(TIME),
@@ -175,6 +181,8 @@ JOB = shape(
         "after": said(listed(TEXT), "The jobs that it waits for, or has waited for."),
         "when": {"enum": list(WHEN)},
         "blocked_by": said(WHOLE, "How many of them it still waits for."),
+        "unique_key": said(TEXT, "The key that no other job has until this one has ended."),
+        **alike(said(NUMBER, "Its own, where it was submitted with one."), "backoff_s", "max_backoff_s", "jitter"),
         "webhook": said(TEXT, "Who is told of its ends; of a delivery, whom it tells."),
         "snoozes": said(WHOLE, "How often its handler has put it off, since its submit or an operator's retry."),
         "snoozed_at": said(maybe(TIME), "When it last did."),
@@ -182,8 +190,14 @@ JOB = shape(
         "expires_at": said(maybe(TIME), "The end of that time; null while it is blocked, and once it is cancelled."),
         "actions": said(
             listed(
-                full(
-                    at=TIME, action=said({"enum": ["cancel", "stop", "retry", "run"]}, "What was done."), by=maybe(TEXT)
+                shape(
+                    {
+                        "at": TIME,
+                        "action": said({"enum": ["cancel", "stop", "retry", "run"]}, "What was done."),
+                        "by": maybe(TEXT),
+                        "payload": said(SWITCH, "True of a retry that has brought another payload."),
+                    },
+                    ("at", "action", "by"),
                 )
             ),
             "What operators did to it, with the name of their key; the latest 20.",
@@ -255,6 +269,22 @@ FLOW = full(
         listed(full(job_id=TEXT, name=maybe(TEXT), type=TEXT, status=STATUS, after=listed(TEXT))), "The nearest first."
     ),
     truncated=said(SWITCH, "There are more."),
+)
+FLOWS = full(
+    flows=said(
+        listed(
+            full(
+                created_at=said(TIME, "When the newest of its jobs was submitted that was looked at."),
+                queue=TEXT,
+                **alike(TEXT, "job_id", "type"),
+                name=said(maybe(TEXT), "Of a job for which no other waits, as its id and type."),
+                jobs=said({"type": "object", "additionalProperties": WHOLE}, "How many have which status."),
+                total=WHOLE,
+                truncated=said(SWITCH, "There are more, which are not counted."),
+            )
+        ),
+        "The newest first, of those that have one of the newest jobs of a status.",
+    )
 )
 HISTORY_PAGE = full(
     jobs=listed(ref("Job")),
@@ -429,6 +459,13 @@ WORKER = shape(
         "lease_s": said(NUMBER, "PROCESSING_TIMEOUT_S of the worker: without a beat for so long, it is dead."),
         "types": listed(TEXT),
         "running": said(listed(shape({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})), "The jobs that it runs."),
+        "done": said(
+            WHOLE, "Attempts of this queue that it has ended well since it started; none of one that claims over HTTP."
+        ),
+        "failed": said(WHOLE, "The same of those that failed."),
+        "up_s": said(WHOLE, "How long ago that was."),
+        "load": said(NUMBER, "Of its machine: processes that want a core, over the last minute."),
+        "cpus": said(WHOLE, "Its cores."),
         "last_beat_at": said(TIME, "When it was last heard of."),
         "beat_ms": said(WHOLE, "The same, in ms since the epoch."),
         "lost": said(SWITCH, f"It has missed its beats for {BEAT_LOST_MS // 1000} s."),

@@ -16,7 +16,20 @@ from tests.pages.browser import Browser
 from tests.played import Worker
 
 STATIC = ROOT / "_jobqueue/web/static"
-VIEWS = ["", "jobs", "dead", "queues", "types", "schedules", "limits", "workers", "create", "system"]
+VIEWS = [
+    "",
+    "jobs",
+    "dead",
+    "queues",
+    "types",
+    "schedules",
+    "limits",
+    "flows",
+    "workers",
+    "webhooks",
+    "create",
+    "system",
+]
 LIVE = "document.querySelector('#pulse')?.textContent === 'live'"
 TEXT = "document.querySelector('main').innerText"
 ROWS = "document.querySelectorAll('main tbody tr').length"

@@ -300,6 +300,6 @@ def test_a_job_shows_how_its_webhook_was_told(system: System, tab: Browser) -> N
     show(tab, system, f"jobs/{job.id}")
     says(tab, "done: failed", delivery[:8], "hooks.example.org answered 500")
     tab.click("section.panel header a[href*='status=failed']")
-    says(tab, "jobqueue.webhook", delivery[:8])
+    says(tab, "given up", "hooks.example.org answered 500", delivery[:8])
     show(tab, system, f"jobs/{delivery}")
     says(tab, "Tells of", "Retry")

@@ -27,7 +27,9 @@ const VIEWS = {
   types: ['Types'],
   schedules: ['Schedules'],
   limits: ['Limits'],
+  flows: ['Workflows'],
   workers: ['Workers'],
+  webhooks: ['Webhooks'],
   create: ['Create'],
   system: ['System'],
   search: ['Found'],
@@ -57,7 +59,7 @@ const kept = {}; // views, as they were left
 let view = {};
 let makeJob = null; // the view of one job, once it is loaded
 
-// A view has draw(), and perhaps title, open(params, same), poll(signal), act(action, id),
+// A view has draw(), and perhaps title, open(params, same), poll(signal), drawn(), act(action, id),
 // clear() and polls: false when it does not show app.stats.
 function route() {
   const [path, params = ''] = location.hash.replace(/^#\/?/, '').split('?');
@@ -141,6 +143,7 @@ function draw() {
   drawHealth(app, findings, view.name === '' && !view.id);
   const isKnown = app.stats || view.id;
   keepingPlace(() => show(view.element, isKnown ? view.draw() : loading()));
+  view.drawn?.();
   show(byId('who'), nameOfRole());
 }
 
@@ -150,7 +153,8 @@ function drawNavigation() {
     jobs: jobs.queued + jobs.processing,
     dead: jobs.failed,
     queues: queues.length,
-    workers: workers.length,
+    workers: new Set(workers.map((each) => each.worker)).size,
+    webhooks: queues.reduce((sum, each) => sum + (each.untold?.failed ?? 0), 0),
   };
   const entry = (name) =>
     h(

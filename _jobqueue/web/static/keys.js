@@ -14,7 +14,7 @@ const HELP = {
   'r c Delete': 'retry, cancel, delete what is selected or shown, or all of a kind',
   Esc: 'close, clear the selection, or go back',
 };
-const LETTERS = { schedules: 't' }; // of views, where it is not the first of the title
+const LETTERS = { schedules: 't', flows: 'f', webhooks: 'b' }; // of views, where it is not the first of the title
 const SECOND_KEY_MS = 1500; // between g and the letter of a view
 
 const focusedRow = () => document.activeElement.closest('tr[data-key]');
