@@ -23,6 +23,11 @@ def look_by_type(store: Store, registry: Registry, minutes: int) -> dict[str, By
     return {queue: _by_type_of(answer) for queue, answer in answers.items()}
 
 
+def look_back(store: Store, queue: str) -> ByType:
+    """The types of a queue. Those that came lately are those of the minute before this one alone."""
+    return _by_type_of(store.run("by_type", queue, (LOOKS, 2, 1)))
+
+
 def _by_type_of(answer: Sequence[Any]) -> ByType:
     now, lately, exact, waiting, ever, minutes = answer
     this = int(now) // 60_000

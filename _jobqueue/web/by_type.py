@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from _jobqueue.by_type import OTHER, ByType, Waiting, summed
-from _jobqueue.histograms import BUCKETS_MS, Counts
+from _jobqueue.by_type import OTHER, ByType, Waiting, came_before, summed
+from _jobqueue.histograms import Counts
 from _jobqueue.records import Look
 from _jobqueue.web.rates import WINDOW, paces, percentiles, types_of
 from _jobqueue.web.samples import Family, histogram
@@ -73,21 +73,9 @@ def _growth(waiting: Waiting, minutes: Mapping[int, Counts], found: ByType) -> f
     """How many more wait than a minute ago: those that came lately and still wait, less those that have started lately and came
     before that."""
     first, passed_ms = found.lately_ms // 60_000, found.now_ms - found.lately_ms
-    started = _came_before(minutes.get(first, {}), 0, 60_000)
-    started += _came_before(minutes.get(first + 1, {}), 60_000, max(1, passed_ms - 60_000))
+    started = came_before(minutes.get(first, {}), 0, 60_000)
+    started += came_before(minutes.get(first + 1, {}), 60_000, max(1, passed_ms - 60_000))
     return (waiting.came - started) * 60_000 / passed_ms
-
-
-def _came_before(counts: Counts, from_ms: int, length_ms: int) -> float:
-    """How many of the jobs that started within some time came earlier than ``from_ms`` before it began. A start may have been at
-    any moment of that time."""
-    low, found = 0, 0.0
-    for bound in (*BUCKETS_MS, "inf"):
-        high = low if isinstance(bound, str) else bound
-        share = ((low + high) / 2 - from_ms) / length_ms
-        found += counts.get(f"wait:{bound}", 0) * min(1.0, max(0.0, share))
-        low = high
-    return found
 
 
 # --------------------------------------------------------------------------------------------------------- for Prometheus
