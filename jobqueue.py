@@ -73,7 +73,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     reserved           hash    room that is kept for the rest of a batch
 
 and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
-``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
+``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:chart_marks``, list, the last 200 marks in charts; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
 what was asked under an idempotency key, over all queues, for a day; ``jq:rate:<client>``, list, times of its last requests.
 A status is membership: each status has one index, each id is in exactly one.
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
@@ -133,6 +133,7 @@ from _jobqueue.store import formats, ready, turns
 from _jobqueue.store.admission import Admission
 from _jobqueue.store.bound import BoundRegistry
 from _jobqueue.store.by_type import look_by_type
+from _jobqueue.store.chart_marks import ChartMarks
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.children import Children
 from _jobqueue.store.durability import Durability
@@ -233,6 +234,7 @@ class JobQueue:
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
         self.sums = Sums(self.store)  # how queues go, for charts
+        self.chart_marks = ChartMarks(self.store)  # of deploys
         self.marks = Marks(self.store)  # what a process of the record calls
         self.schedules = Schedules(self.store, self._registry)
         self.deliveries = Deliveries(self.store, self._registry, self._reads)  # what a worker asks that calls webhooks

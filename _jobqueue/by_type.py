@@ -63,7 +63,7 @@ def came_in(found: ByType) -> dict[str, float]:
     came: dict[str, float] = {}
     for name in {*found.waiting, *then, *now}:
         waits, before, after = found.waiting.get(name), then.get(name, {}), now.get(name, {})
-        started = _starts(before) - came_before(before, 0, 60_000)
+        started = starts(before) - came_before(before, 0, 60_000)
         started += came_before(after, 0, passed_ms) - came_before(after, 60_000, passed_ms)
         came[name] = (waits.came if waits else 0) + started
     return came
@@ -81,7 +81,7 @@ def came_before(counts: Counts, from_ms: int, length_ms: int) -> float:
     return found
 
 
-def _starts(counts: Counts) -> int:
+def starts(counts: Counts) -> int:
     return sum(counts.get(f"wait:{bound}", 0) for bound in (*BUCKETS_MS, "inf"))
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from _jobqueue.by_type import OTHER, TYPES_KEPT, ByType, came_in, counts_of, text_of
 from _jobqueue.histograms import Counts
 from _jobqueue.pieces import Field
-from _jobqueue.store.by_type import look_back
+from _jobqueue.store.by_type import dead_by_type, look_back
 from _jobqueue.store.rows import pairs_of
 from _jobqueue.store.store import Store
 
@@ -48,6 +48,10 @@ class Sums:
         for _ in range(ROUNDS):
             if not self._store.run("sum", queue, args):
                 return
+
+    def dead(self, queues: Sequence[str]) -> dict[str, tuple[dict[str, int], bool]]:
+        """Of each queue its dead letters by type, and whether all were counted: of many it is an estimate."""
+        return dead_by_type(self._store, queues)
 
     def read(self, queues: Iterable[str], job_type: str | None, minutes: int, blocks: int) -> dict[str, Series]:
         """The last ``minutes`` of each queue, and the last ``blocks``, both with those at hand."""
@@ -100,15 +104,3 @@ def added(old: Counts, more: Counts) -> Counts:
         else:
             total[name] = total.get(name, 0) + n
     return total
-
-
-def together(rows: Iterable[Mapping[int, Counts]]) -> dict[int, Counts]:
-    """The counters of several queues at the same times."""
-    total: dict[int, Counter[str]] = {}
-    for row in rows:
-        for at, counts in row.items():
-            sums = total.setdefault(at, Counter())
-            oldest_ms = max(sums["oldest_ms"], counts.get("oldest_ms", 0))
-            sums.update(counts)
-            sums["oldest_ms"] = oldest_ms
-    return dict(total)
