@@ -80,6 +80,6 @@ TAGS: dict[str, str] = {}
 # fmt: off
 ROUTES = (
     Route("GET", "/series", "read", "Health", "series", "See the last hour by minutes or the last two days by ten minutes, of a queue, a type, or all",
-          {200: SERIES}, series, ("queue", "type", "span", "rows_since"), also=(404,)),
+          {200: SERIES}, series, ("queue", "chart_type", "span", "rows_since"), also=(404,)),
 )
 # fmt: on
