@@ -9,6 +9,9 @@ const HANDLERS = [
   'onkeydown',
   'onpointermove',
   'onpointerleave',
+  'onpointerdown',
+  'onpointerup',
+  'onfocus',
   'onblur',
 ];
 const ATTRIBUTES = { key: 'data-key', label: 'aria-label' };
