@@ -5,7 +5,7 @@ import { compact, number, span } from './words.js';
 
 const LEAST_PX = 2; // of what is there at all
 const SPIKE = 4; // as high as what is usual: above that the scale ends
-const USUAL = 0.9; // this share of the rows is not higher than usual
+const USUAL = 0.95; // this share of the rows is not higher than usual
 const FAILED = 0.12; // of the scale above: failures have at least this below
 const BELOW = 0.45; // the part of the height that failures take at most
 const LABEL_PX = 48; // between two numbers

@@ -48,7 +48,7 @@ export function types(app) {
   function list(shown) {
     const rows = order(shown, sorted).map(row);
     const sorting = { names: NAMES, sorted, sortBy };
-    return panel('types', '', table('Types', HEADS, rows, 'cards.many', sorting));
+    return panel('types', '', table('Types', HEADS, rows, 'cards.many.types', sorting));
   }
 
   // Where the table has no heads.
