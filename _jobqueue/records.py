@@ -504,6 +504,14 @@ class Books:
         return None if self.waits_since_ms is None else self.now_ms - self.waits_since_ms
 
 
+class Recent(NamedTuple):
+    """How many jobs of a queue waited at some time, and how many had ended."""
+
+    at_ms: int
+    waiting: int
+    ended: int
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What there is to know of one queue at one instant."""
@@ -513,6 +521,7 @@ class Look:
     workers: dict[str, dict[str, Any]]  # what each said of itself at its last beat, beat_ms
     # minutes since the epoch -> counters, and oldest_ms: the oldest waiting job's age
     minutes: dict[int, dict[str, int]]
+    recent: Sequence[Recent] = ()  # of the last minute and a half, the latest first
 
     def lives(self, worker: str) -> bool:
         info = self.workers.get(worker)

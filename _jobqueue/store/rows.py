@@ -21,6 +21,7 @@ from _jobqueue.records import (
     Job,
     Kind,
     Look,
+    Recent,
     Untold,
     told_apart,
 )
@@ -175,7 +176,7 @@ def _backlog_of(row: Sequence[Any]) -> Backlog:
 
 
 def look_of(answer: Sequence[Any]) -> Look:
-    books, (types, workers, rows) = books_of(answer[:BOOKS]), answer[BOOKS:]
+    books, (types, workers, rows, recent) = books_of(answer[:BOOKS]), answer[BOOKS:]
     last = books.now_ms // 60_000
     rows_of_workers = {name.decode(): _worker_of(info, int(beat), books.now_ms) for name, beat, info in workers}
     return Look(
@@ -183,6 +184,7 @@ def look_of(answer: Sequence[Any]) -> Look:
         [name.decode() for name in types],
         {name: info for name, info in rows_of_workers.items() if info},
         {last - ago: {name.decode(): int(n) for name, n in pairs_of(row).items()} for ago, row in enumerate(rows)},
+        [Recent(*map(int, each.split())) for each in recent],
     )
 
 

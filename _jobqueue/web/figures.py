@@ -57,6 +57,7 @@ MINUTE = shape(
         "at": TIME,
         **alike(WHOLE, "submitted", "done", "failed", "retried"),
         **PERCENTILES,
+        "waiting": said(maybe(WHOLE), "Queued jobs at its end; null where no reaper has noted them."),
         "oldest_ms": said(
             maybe(INTEGER), "Greatest age of the oldest waiting job, as the reaper saw it; null when none waited."
         ),
@@ -69,8 +70,8 @@ PACE = shape(
         "growth_per_minute": said({"type": "number"}, "Submitted in the last minute, less those that ended."),
         "drain_s": said(
             maybe(NUMBER),
-            "How long what waits takes at the pace of the last minute, or of the last few when nothing ended in it; "
-            "null while nothing is done.",
+            "How long what waits takes at the pace of the last 90 s in which something waited, or of the last few minutes when "
+            "nothing ended then; null while nothing is done.",
         ),
         "workers": said(WHOLE, "How many workers serve it."),
         "threads": said(WHOLE, "How many jobs they can run at once."),

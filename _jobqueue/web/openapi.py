@@ -110,6 +110,10 @@ PARAMETERS = {
         "submitted, for a tag. Elsewhere it is an error, but in the record, where it is their submit too.",
     ),
     "until": _in_query("until", TIME, description="Before then; otherwise as since."),
+    "chart_type": _in_query("type", WORD, description="Of all jobs, where it is not given."),
+    "rows_since": _in_query("since", TIME, description="Only the rows from then on."),
+    "marks_since": _in_query("since", TIME, description="Only those from then on."),
+    "span": _in_query("span", {"enum": ["hour", "two_days"], "default": "hour"}),
     "text": _in_query(
         "text",
         {**TEXT, "minLength": 1, "maxLength": 200},

@@ -93,7 +93,7 @@ def test_dead_letters_are_retried_from_their_line(troubled: System, tab: Browser
     told = "Dead letters of the kind SMTPAuthenticationError in the queue mail."
     assert tab.run("document.querySelector('dialog p').innerText") == told
     button(tab, "Retry 30 jobs", "dialog")
-    tab.see("document.querySelector('#toasts').innerText", "30 retried")
+    tab.see("document.querySelector('#toasts').innerText", "30 retried: watch them")
     tab.see(LINES, lambda lines: not any("SMTP" in line for line in lines))
     assert [each["kind"] for each in troubled.get("/dlq/kinds").json()["kinds"]] == ["KeyError"]
 

@@ -107,7 +107,9 @@ def test_with_a_read_key_no_key_of_the_keyboard_writes_either(
 def test_a_submit_key_may_create_and_change_nothing_else(guarded: dict[str, str], system: System, tab: Browser) -> None:
     enter(tab, system, guarded["submit"])
     assert tab.see(WHO, "the-submit-one · submit")
-    assert writing(tab, system) == {"create": ["Submit"]}
+    found = writing(tab, system)
+    assert found["create"] == ["Submit"]
+    assert {text for texts in found.values() for text in texts} == {"Submit", "Run again", "Use as template"}
     show(tab, system, "create")
     button(tab, "Echo")
     button(tab, "Submit")

@@ -1,170 +1,122 @@
-// The last hour as SVG: a tooltip for pointer and arrow keys, a table for screen readers.
-import { h, svg } from './dom.js';
-import { number, span } from './words.js';
+// What charts show: jobs that come, end and wait; how long they wait and run.
+import { chart, FLOOR, TOP } from './chart.js';
+import { svg } from './dom.js';
+import { compact, number, span } from './words.js';
 
-const HEIGHT = 168;
-const TOP = 12;
-const FLOOR = 148;
-const LEFT = 52;
-const OUTSIDE = -9;
-const LABEL_MINUTES = 15;
+const LEAST_PX = 2; // of what is there at all
+const SPIKE = 4; // as high as what is usual: above that the scale ends
+const USUAL = 0.95; // this share of the rows is not higher than usual
+const FAILED = 0.12; // of the scale above: failures have at least this below
+const BELOW = 0.45; // the part of the height that failures take at most
+const LABEL_PX = 48; // between two numbers
 
-function clockOf(at) {
-  return new Date(at).toLocaleTimeString([], {
-    hour: '2-digit',
-    minute: '2-digit',
-    hourCycle: 'h23',
+// --- work
+
+const COLUMNS = [
+  ['in', 'came', 'submitted'],
+  ['done', 'done', 'done'],
+  ['failed', 'failed', 'failed'],
+  ['waiting', 'backlog', 'waiting'],
+];
+
+export function work(what) {
+  const { rows } = what;
+  const most = scaleOf(rows.flatMap((row) => [row.submitted, row.done]));
+  const failures = rows.map((row) => row.failed);
+  const mostFailed = Math.max(...failures) && Math.max(scaleOf(failures), FAILED * most);
+  const height = FLOOR - TOP;
+  const below = Math.min(BELOW * height, (height * mostFailed) / (most + mostFailed));
+  const line = FLOOR - below; // where nothing is
+  const up = (line - TOP) / most;
+  const backlog = doubled(Math.max(1, ...rows.map((row) => row.waiting ?? 0)));
+  const scales = { most, mostFailed, line, up, below, backlog };
+  const ticks = [
+    ...[0, most / 2, most].map((n) => [line - n * up, compact(n)]),
+    [TOP, compact(backlog), true],
+    [line - (line - TOP) / 2, compact(backlog / 2), true],
+    ...(below > 14 ? [[FLOOR, compact(below / up)]] : []),
+  ];
+  const columns = COLUMNS.map(([name, kind, field]) => [name, kind, (row) => number(row[field])]);
+  const legend = columns.map(([name, ...rest]) => [
+    name === 'waiting' ? 'waiting (scale at the right)' : name,
+    ...rest,
+  ]);
+  const draw = (xOf, step) => [
+    area(rows, scales, xOf, step),
+    bars(rows, scales, xOf, step),
+    arrivals(rows, scales, xOf, step),
+    beyond(rows, scales, xOf, step),
+  ];
+  return chart({ ...what, columns, legend, ticks, draw });
+}
+
+// How far a scale goes: one spike does not flatten the rest.
+function scaleOf(values) {
+  const sorted = values.filter((n) => n > 0).sort((a, b) => a - b);
+  const most = sorted.at(-1) ?? 1;
+  const usual = sorted[Math.floor((sorted.length - 1) * USUAL)] ?? 1;
+  return doubled(Math.max(2, most > SPIKE * usual ? usual * 1.5 : most));
+}
+
+// The least of 2, 4, 10, 20, 40, 100, ... that is at least `most`.
+function doubled(most) {
+  const unit = 10 ** Math.floor(Math.log10(most / 2));
+  return 2 * [1, 2, 5, 10].map((n) => n * unit).find((n) => n * 2 >= most);
+}
+
+function bars(rows, { most, line, up, below }, xOf, step) {
+  const gap = [5, 3].filter((least) => step > least).length; // none where bars are thin
+  const width = step - gap;
+  const block = (kind, at, y, height) =>
+    svg(`rect.${kind}`, { x: xOf(at), y, width, height: Math.max(LEAST_PX, height) });
+  return rows.map(({ done, failed }, at) => {
+    const height = Math.min(done, most) * up;
+    return [
+      done > 0 && block('done', at, line - Math.max(LEAST_PX, height), height),
+      failed > 0 && block('failed', at, line, Math.min(failed * up, below)),
+    ];
   });
 }
 
-const clamp = (low, value, high) => Math.min(Math.max(low, value), high);
-
-// `rows` are minutes; of one, `columns` say [what, its class, its text]; `ticks` are [y, text];
-// `draw` gets x of a minute, and its width.
-function chart({ title, rows, columns, width, ticks, draw }) {
-  const step = (width - LEFT - 4) / rows.length;
-  const xOf = (at) => LEFT + at * step;
-  const grid = ticks.map(([y, text]) => [
-    svg('line', { x1: LEFT, x2: width, y1: y, y2: y }),
-    svg('text.left', { x: LEFT - 8, y: y + 4 }, text),
-  ]);
-  const guide = svg('line.guide', { y1: TOP, y2: FLOOR, x1: OUTSIDE, x2: OUTSIDE });
-  const picture = svg(
-    'svg',
-    {
-      viewBox: `0 0 ${width} ${HEIGHT}`,
-      width,
-      height: HEIGHT,
-      role: 'img',
-      tabindex: 0,
-      label: `${title}, last hour: the arrow keys go through the minutes`,
-      ...pointing({ rows, columns, width, step, xOf }),
-    },
-    grid,
-    draw(xOf, step),
-    rows.map((row, at) => timeLabel(row, xOf(at), width)),
-    guide,
-  );
-  return h(
-    'figure.panel.chart',
-    { key: title },
-    h('figcaption', h('h2', title), legend(columns)),
-    h('div.plot', picture, h('div.tip', { hidden: true })),
-    h('div.unseen', asTable(title, rows, columns)),
-  );
+// In steps, without the row at hand: it is not over.
+function arrivals(rows, { most, line, up }, xOf, step) {
+  const y = ({ submitted }) => (line - Math.min(submitted, most) * up).toFixed(1);
+  const path = rows.slice(0, -1).map((row, at) => `${at ? 'V' : `M${xOf(0)} `}${y(row)}h${step}`);
+  return svg('path.line.came', { d: path.join('') });
 }
 
-function timeLabel(row, middle, width) {
-  if (new Date(row.at).getMinutes() % LABEL_MINUTES) {
-    return '';
-  }
-  const x = Math.min(Math.max(middle, LEFT + 14), width - 18);
-  return svg('text', { x, y: HEIGHT - 4 }, clockOf(row.at));
+function area(rows, { line, backlog }, xOf, step) {
+  const y = ({ waiting }) => (line - (waiting / backlog) * (line - TOP)).toFixed(1);
+  const path = runs(rows, 'waiting').map((run) => {
+    const steps = run.map((at) => `V${y(rows[at])}H${(xOf(at) + step).toFixed(1)}`);
+    return `M${xOf(run[0]).toFixed(1)} ${line}${steps.join('')}V${line}z`;
+  });
+  return svg('path.backlog', { d: path.join('') });
 }
 
-function legend(columns) {
-  const isFirst = ([, kind], at) => columns.findIndex((each) => each[1] === kind) === at;
-  const shown = columns.filter((column, at) => column[1] && isFirst(column, at));
-  return h(
-    'p.legend',
-    shown.map(([what, kind]) => h('span', h(`i.${kind}`), what.replace('p95', 'p50 to p95'))),
-  );
-}
-
-function asTable(title, rows, columns) {
-  const heads = ['Minute', ...columns.map(([what]) => what)];
-  const row = (minute) =>
-    h(
-      'tr',
-      h('th', { scope: 'row' }, clockOf(minute.at)),
-      columns.map(([, , text]) => h('td', text(minute))),
-    );
-  return h(
-    'table',
-    { label: title },
-    h(
-      'thead',
-      h(
-        'tr',
-        heads.map((text) => h('th', { scope: 'col' }, text)),
+// What is above the scale has a mark, and its number.
+function beyond(rows, { most, mostFailed, line, up, below }, xOf, step) {
+  let labelled = -LABEL_PX;
+  return rows.map(({ submitted, done, failed }, at) => {
+    const x = xOf(at) + step / 2;
+    const high = Math.max(submitted, done);
+    const isBelow = high <= most && failed * up > below + 1 && failed > mostFailed;
+    if ((high <= most && !isBelow) || x - labelled < LABEL_PX) {
+      return '';
+    }
+    labelled = x;
+    const y = isBelow ? line + below : TOP;
+    return [
+      svg('path.beyond', {
+        d: isBelow ? `M${x - 4} ${y - 5}h8l-4 5z` : `M${x - 4} ${y + 5}h8l-4 -5z`,
+      }),
+      svg(
+        at > rows.length - 4 ? 'text.beyond.left' : 'text.beyond',
+        { x, y: isBelow ? y - 8 : y + 18 },
+        compact(isBelow ? failed : high),
       ),
-    ),
-    h('tbody', rows.map(row)),
-  );
-}
-
-// What shows the tooltip of a minute. What is on the page may be older than this drawing of it, so
-// the elements come from the event.
-function pointing({ rows, columns, width, step, xOf }) {
-  function point(picture, at) {
-    const row = rows[at];
-    const tip = picture.nextSibling;
-    const middle = row ? xOf(at) + step / 2 : OUTSIDE;
-    picture.at = row && at;
-    tip.hidden = !row;
-    for (const end of ['x1', 'x2']) {
-      picture.lastChild.setAttribute(end, middle);
-    }
-    if (!row) {
-      return;
-    }
-    tip.replaceChildren(
-      h('strong', clockOf(row.at)),
-      ...columns.map(([what, kind, text]) => h('span', h(`i.${kind}`), what, h('b', text(row)))),
-    );
-    const left = clamp(0, middle - tip.offsetWidth / 2, width - tip.offsetWidth);
-    tip.style.left = `${left}px`;
-  }
-  function onpointermove(event) {
-    point(event.currentTarget, Math.floor((event.offsetX - LEFT) / step));
-  }
-  function onkeydown(event) {
-    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!by) {
-      return;
-    }
-    event.preventDefault();
-    const picture = event.currentTarget;
-    point(picture, clamp(0, (picture.at ?? rows.length) + by, rows.length - 1));
-  }
-  const leave = (event) => point(event.currentTarget, -1);
-  return { onpointermove, onpointerleave: leave, onblur: leave, onkeydown };
-}
-
-// --- finished per minute
-
-export function finished(rows, width) {
-  const half = halfOfScale(Math.max(2, ...rows.map((row) => row.done + row.failed)));
-  const yOf = (n) => FLOOR - (n / (half * 2)) * (FLOOR - TOP);
-  const columns = [
-    ['done', 'done'],
-    ['failed', 'failed'],
-    ['retried', ''],
-    ['submitted', ''],
-  ].map(([name, kind]) => [name, kind, (row) => number(row[name])]);
-  const ticks = [0, half, half * 2].map((n) => [yOf(n), number(n)]);
-  function draw(xOf, step) {
-    const thickness = step - (step > 5 ? 2 : 1);
-    const block = (kind, at, low, n) =>
-      n > 0 &&
-      svg(`rect.${kind}`, {
-        x: xOf(at),
-        y: yOf(low + n),
-        width: thickness,
-        height: yOf(low) - yOf(low + n),
-      });
-    return rows.map(({ done, failed }, at) => [
-      block('done', at, 0, done),
-      block('failed', at, done, failed),
-    ]);
-  }
-  return chart({ title: 'Finished per minute', rows, columns, width, ticks, draw });
-}
-
-// The least of 1, 2, 5, 10, 20, ... that is at least a half of `most`.
-function halfOfScale(most) {
-  const unit = 10 ** Math.floor(Math.log10(most / 2));
-  return [1, 2, 5, 10].map((n) => n * unit).find((n) => n * 2 >= most);
+    ];
+  });
 }
 
 // --- wait and run
@@ -178,12 +130,14 @@ const OLDEST = ['oldest waiting', 'oldest', 'oldest_ms'];
 const TIMED = [WAIT_P95, WAIT_P50, RUN_P95, RUN_P50, OLDEST];
 
 // Logarithmic, since a wait of a millisecond and one of an hour both matter.
-export function times(rows, width) {
+export function times(what) {
+  const { rows } = what;
   const most = Math.max(...rows.flatMap((row) => TIMED.map(([, , name]) => row[name])));
   const top = TICKS_MS.find((ms) => ms >= most && ms > 1000) ?? most;
   const yOf = (ms) => FLOOR - (Math.log(Math.max(1, ms)) / Math.log(top)) * (FLOOR - TOP);
   const ticks = TICKS_MS.filter((ms) => ms <= top).map((ms) => [yOf(ms), span(ms)]);
-  const columns = TIMED.map(([what, kind, name]) => [what, kind, (row) => span(row[name])]);
+  const columns = TIMED.map(([name, kind, field]) => [name, kind, (row) => span(row[field])]);
+  const legend = columns.map(([name, ...rest]) => [name.replace('p95', 'p50 to p95'), ...rest]);
   function draw(xOf, step) {
     const dot = (at, name) =>
       `${(xOf(at) + step / 2).toFixed(1)} ${yOf(rows[at][name]).toFixed(1)}`;
@@ -200,10 +154,10 @@ export function times(rows, width) {
     }
     return [band(WAIT_P95, WAIT_P50), band(RUN_P95, RUN_P50), TIMED.map(line)];
   }
-  return chart({ title: 'Wait and run', rows, columns, width, ticks, draw });
+  return chart({ ...what, columns, legend, ticks, draw });
 }
 
-// The minutes that have a value, by unbroken runs.
+// The rows that have a value, by unbroken runs.
 function runs(rows, name) {
   const all = [];
   rows.forEach((row, at) => {

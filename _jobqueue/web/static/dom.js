@@ -10,6 +10,9 @@ const HANDLERS = [
   'onpointerdown',
   'onpointermove',
   'onpointerleave',
+  'onpointerdown',
+  'onpointerup',
+  'onfocus',
   'onblur',
 ];
 const ATTRIBUTES = { key: 'data-key', label: 'aria-label' };

@@ -15,6 +15,11 @@ export function number(n) {
   return whole.format(n < 10 ? Math.round(n * 10) / 10 : Math.round(n));
 }
 
+const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+
+// In few letters: 100k, 1.8M.
+export const compact = (n) => short.format(n).replace('K', 'k');
+
 export const plural = (n, one) => `${number(n)} ${one}${n === 1 ? '' : 's'}`;
 
 export const capitalised = (text) => text[0].toUpperCase() + text.slice(1);
