@@ -3,11 +3,12 @@
 -- over what waited at its end, of each type; and it adds minutes that are over to the sums of their ten minutes. What is sent twice,
 -- or by two reapers, changes nothing. What a hand has spoiled of the figures stops no reaper.
 -- KEYS  1 prefix
--- ARGV  1 most minutes to add   2 a minute that somebody has looked at just after its end, or ''   3 how many waited then
+-- ARGV  1 most counters, each of a type in a minute, to add   2 a minute that somebody has looked at just after its end, or ''   3 how many waited then
 --       then for each type: type, JSON: waiting, and submitted: how many came in that minute
 -- Returns the minute that is to be looked at, or ''. Nothing is added before somebody has looked.
 local WHOLE, OTHER, TYPES_MOST, MINUTE_KEPT_S = '*', 'other', 20, 4500
 local RECENT_MS, RECENT_MOST, RECENT_KEPT_S = 9000, 10, 600
+local CLOCK_MINUTES = 60 -- set back by less, it is waited for: no minute is added twice
 local SETTLED_MS = 4000 -- after its end a minute's last beats have come
 local SUMMED = { submitted = true, done = true, failed = true, retried = true, waiting = true, oldest_ms = true }
 local now = now_ms()
@@ -51,17 +52,6 @@ local function rows_of(minute)
   return rows
 end
 
-local function add_minute(minute)
-  local sums, rows = sums_key(minute), rows_of(minute)
-  for _, row in ipairs(rows) do
-    local old = call('HGET', sums, row[1])
-    local sum = old and cjson.decode(old) or {}
-    add(sum, row[2])
-    call('HSET', sums, row[1], cjson.encode(sum))
-  end
-  if #rows > 0 then call('EXPIRE', sums, SUMS_KEPT_S) end
-end
-
 -- Of ten minutes that are over, those types keep a row of which most happened.
 local function leave_few(sums)
   if call('HLEN', sums) <= TYPES_MOST + 2 then return end
@@ -86,6 +76,20 @@ local function leave_few(sums)
   call('HSET', sums, OTHER, cjson.encode(other))
 end
 
+-- Returns how much it has added. `before`: the minute that was added last.
+local function add_minute(minute, before)
+  local sums, rows = sums_key(minute), rows_of(minute)
+  if math.floor(minute / SUM_MINUTES) ~= math.floor(before / SUM_MINUTES) then leave_few(sums_key(before)) end
+  for _, row in ipairs(rows) do
+    local old = call('HGET', sums, row[1])
+    local sum = old and cjson.decode(old) or {}
+    add(sum, row[2])
+    call('HSET', sums, row[1], cjson.encode(sum))
+  end
+  if #rows > 0 then call('EXPIRE', sums, SUMS_KEPT_S) end
+  return #rows + 1
+end
+
 -- Of the minute that somebody has looked at.
 local function note_look(minute)
   local stats, types = minute_key(minute * 60000), by_type_key(minute * 60000)
@@ -104,22 +108,21 @@ end
 
 local function add_minutes()
   local summed = tonumber(call('HGET', key('meta'), 'summed') or 0)
-  if summed >= this then summed = this - 1 end -- Redis's clock was set back
+  if summed > this + CLOCK_MINUTES then summed = this - 1 end -- Redis's clock was set back
   local looked = tonumber(ARGV[2])
   if not looked then return summed < this - 1 and now - this * 60000 >= SETTLED_MS and digits(this - 1) or '' end
   if looked <= summed or looked >= this then return '' end
   local first = math.max(summed + 1, this - STATS_KEPT_S / 60 + 5)
-  local last = math.min(looked, first + ARGV[1] - 1)
   call('HDEL', key('meta'), 'summed') -- a first write that a full Redis allows
-  call('HSET', key('meta'), 'summed', digits(last)) -- what cannot be added is not tried for ever
+  call('HSET', key('meta'), 'summed', digits(first)) -- what cannot be added is not tried for ever
   note_look(looked)
-  local before = summed
-  for minute = first, last do
-    if math.floor(minute / SUM_MINUTES) ~= math.floor(before / SUM_MINUTES) then leave_few(sums_key(before)) end
-    add_minute(minute)
-    before = minute
+  local minute, left = first, tonumber(ARGV[1]) - add_minute(first, summed)
+  while minute < looked and left > 0 do
+    minute = minute + 1
+    call('HSET', key('meta'), 'summed', digits(minute))
+    left = left - add_minute(minute, minute - 1)
   end
-  return last < looked and digits(looked) or ''
+  return minute < looked and digits(looked) or ''
 end
 
 pcall(note_recent)

@@ -15,8 +15,8 @@ from _jobqueue.store.store import Store
 
 MINUTES, BLOCKS = 60, 288  # that a chart shows: an hour, or two days in ten minutes each
 BLOCK = 10  # minutes
-ADDED_MOST = 30  # minutes, by one script
-ROUNDS = 8  # of ADDED_MOST: all minutes that are kept
+ADDED_MOST = 250  # counters of a type in a minute, by one script
+ROUNDS = 8  # of ADDED_MOST: what is left then waits for the next note
 WHOLE = "*"  # instead of a type: all jobs of the queue
 
 

@@ -35,7 +35,7 @@ def counted(server: Server, ago: int, types: dict[str, dict[str, int]], **whole:
 
 def look(queue: JobQueue, minute: int, waiting: int = 0, **types: dict[str, int]) -> str:
     """What a reaper tells of a minute, once."""
-    args: list[Any] = [30, minute, waiting]
+    args: list[Any] = [50, minute, waiting]
     for name, counts in types.items():
         args += [name, json.dumps(counts)]
     return str(queue.store.run("sum", "default", args).decode())
@@ -89,7 +89,8 @@ def test_minutes_that_no_reaper_has_seen_are_added_later(used: JobQueue, server:
         minute = counted(server, ago, {"mail": {"done": 1}}, done=1)
     server.client.hset(f"{Q}meta", "summed", minute - 1)
     last = this_minute(server) - 1
-    assert look(used, last) == str(last), "30 at a time: once more"
+    for _ in range(2):
+        assert look(used, last) == str(last), "about 50 counters at a time: once more"
     assert look(used, last) == ""
     assert (total(used, "done"), total(used, "done", "mail")) == (40, 40)
 
@@ -176,7 +177,7 @@ def test_a_reapers_note_tells_of_each_type_what_waits_and_what_came(used: JobQue
     for job_id in ids:
         server.client.hset(f"{Q}job:{job_id}", "created", (minute - 1) * MINUTE_MS + 5)
     counted(server, 1, {"mail": {"done": 2, "wait:1": 2}}, done=2)
-    args = [30, minute - 1, 4]
+    args = [50, minute - 1, 4]
     assert used.store.run("sum", "default", args) == b""
     server.client.hset(f"{Q}meta", "summed", minute - 2)
     found = look_back(used.store, "default")
@@ -209,6 +210,24 @@ def test_what_came_is_what_waits_and_what_has_started_since(
     waits = {"mail": Waiting(*waiting, now_ms - 9000)}
     found = ByType(now_ms, 999 * MINUTE_MS, True, waits, {}, {999: {"mail": before}, 1000: {"mail": after}})
     assert came_in(found)["mail"] == pytest.approx(came, abs=1.5)
+
+
+def test_check_finds_what_was_counted_twice(used: JobQueue, server: Server) -> None:
+    server.client.hset(f"{Q}totals", mapping={"submitted": 5, "done": 5, "trimmed": 5})
+    minute = counted(server, 1, {}, done=5, submitted=5)
+    look(used, minute)
+    assert used.check("default") == []
+    server.client.hset(f"{Q}sums:{minute // BLOCK}", WHOLE, json.dumps({"done": 10, "submitted": 5}))
+    found = used.check("default")
+    assert found == ["default: the charts' sums have counted 10 jobs as done, and there were 5"]
+    used.check("default", repair=True)
+    assert used.check("default") == [] and stored(server) == {}
+
+
+def test_a_clock_that_was_set_back_a_little_adds_no_minute_twice(used: JobQueue, server: Server) -> None:
+    minute = counted(server, 1, {}, done=5)
+    server.client.hset(f"{Q}meta", "summed", minute + 30)
+    assert look(used, minute) == "" and stored(server) == {}
 
 
 def test_a_forgotten_queue_leaves_no_sums(used: JobQueue, server: Server) -> None:

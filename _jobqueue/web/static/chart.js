@@ -242,3 +242,19 @@ function pointing(place, chose) {
     },
   };
 }
+
+// The rows that have a value, by unbroken runs.
+export function runs(rows, name) {
+  const all = [];
+  rows.forEach((row, at) => {
+    if (row[name] === null) {
+      return;
+    }
+    if (all.at(-1)?.at(-1) === at - 1) {
+      all.at(-1).push(at);
+    } else {
+      all.push([at]);
+    }
+  });
+  return all;
+}

@@ -1,10 +1,10 @@
 // The chart in the centre: of all queues, of a queue or of a type; an hour or two days; a part of it.
 import { call } from './api.js';
 import { clockOf, dayOf } from './chart.js';
-import { times, work } from './charts.js';
 import { h, show } from './dom.js';
 import { link, query } from './parts.js';
 import { capitalised, number, span } from './words.js';
+import { work } from './work.js';
 
 const MARKS_MS = 15000; // between two looks for marks
 const HOUR_MS = 3600000;
@@ -20,6 +20,7 @@ export function trend(app) {
   let loaded = ''; // what these are of
   let marks = [];
   let marksAt = 0; // when they were last asked for
+  let durations = null; // the other chart, once it is loaded
   let drawn = { of: '', node: null };
   const to = (changes) => link('', { ...chosen, ...changes });
   const choose = (changes) => app.go(to({ ...changes, since: '', until: '' }));
@@ -89,6 +90,12 @@ export function trend(app) {
 
   const wholeOf = ({ step_s }) => (step_s === 60 ? 60 : 288);
 
+  async function loadDurations() {
+    if (chosen.show === 'times' && !durations) {
+      ({ durations } = await import('./durations.js'));
+    }
+  }
+
   async function loadMarks(signal) {
     if (Date.now() - marksAt < MARKS_MS) {
       return;
@@ -135,7 +142,8 @@ export function trend(app) {
       const each = stepMs === MINUTE_MS ? 'by minute' : 'by ten minutes';
       const title = `${nameOf(chosen)}, ${each}`;
       const what = { title, each, rows: shown, stepMs, marks, chose, width };
-      drawn = { of, node: shown.length ? (chosen.show === 'times' ? times : work)(what) : null };
+      const draw = chosen.show === 'times' ? durations : work;
+      drawn = { of, node: shown.length ? draw(what) : null };
     }
     return drawn.node ?? h('p.empty', 'This part is not kept any more.');
   }
@@ -186,7 +194,7 @@ export function trend(app) {
     },
     async poll(signal) {
       loadMarks(signal).catch(() => {});
-      await load(signal);
+      await Promise.all([load(signal), loadDurations()]);
     },
     // True: it was a part that was shown.
     clear() {
@@ -199,11 +207,12 @@ export function trend(app) {
       drawControls();
       const all = filled(rows ?? (isUsual() ? app.stats.minutes : []));
       show(head, h('h2', headline(app.stats, chosen)));
+      const isReady = all.length > 0 && (chosen.show !== 'times' || durations);
       const answer = all.length && story(app.stats, chosen, all);
       show(
         body,
         answer && h('p.story', { key: 'story' }, answer),
-        all.length ? figure(all, width - FRAME) : h('p.empty', 'Loading…'),
+        isReady ? figure(all, width - FRAME) : h('p.empty', 'Loading…'),
         part(all),
       );
       return section;
