@@ -239,7 +239,7 @@ function factsOf(job, worker) {
     ['Created', when(job.created_at)],
     isDue(job) && ['Due', when(job.run_at)],
     job.worker && job.status === 'processing' && ['Worker', worker(job.worker)],
-    job.limits && ['Limits', job.limits.join(', ')],
+    job.limits && ['Limits', limitsOf(job)],
     job.unique_key && ['Unique key', job.unique_key],
     job.expires_s && ['To start within', timeToStart(job)],
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
@@ -250,6 +250,10 @@ function factsOf(job, worker) {
     job.traceparent && ['Trace', h('code', job.traceparent)],
     job.after && [job.type === DELIVERY ? 'Tells of' : 'Waits for', waitsFor(job)],
   ]);
+}
+
+function limitsOf({ queue, limits }) {
+  return h('a', { href: link('limits', { queue }) }, limits.join(', '));
 }
 
 // What has ended is due no more.

@@ -109,8 +109,8 @@ export function limits(app) {
     },
     async poll(signal) {
       queue ||= queues()[0] ?? '';
-      rows = [];
       if (!queue) {
+        rows = [];
         return;
       }
       let cursor = '';
