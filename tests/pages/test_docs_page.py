@@ -79,6 +79,7 @@ def test_every_call_is_on_the_page_and_in_its_list(api: System, tab: Browser, pa
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.long(8)
 @pytest.mark.parametrize("width", [1300, 360])
 def test_the_page_fits_its_window_open_too_and_asks_nobody_else(api: System, tab: Browser, width: int) -> None:
     show(tab, api, width=width)
