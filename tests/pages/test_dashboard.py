@@ -46,6 +46,7 @@ def test_a_schedule_is_made_with_a_preview_run_paused_and_changed(whole: System,
     button(tab, "Resume", "main")
     button(tab, "Edit", "main")
     tab.see("document.querySelector('dialog textarea')?.value.includes('America/New_York')")
+    tab.see(shown, lambda n: n == 6)  # the same here
     tab.run("document.querySelector('dialog textarea').select()")
     tab.write('{"every_s": 60, "type": "noop", "payload": 5}')
     button(tab, "Save", "dialog")

@@ -87,6 +87,28 @@ def test_the_minutes_can_be_read_with_the_arrow_keys_and_from_a_table(whole: Sys
     )
 
 
+def test_times_say_their_zone(whole: System, tab: Browser) -> None:
+    job_id = whole.submit(1, type="noop")
+    whole.ends(job_id)
+    tab.call("Emulation.setTimezoneOverride", timezoneId="Asia/Kathmandu")
+    show(tab, whole, f"jobs/{job_id}")
+    says(tab, "Attempt 1 done")
+    titles = tab.run(
+        "[...document.querySelectorAll('main time'), document.querySelector('#pulse')].map(each => each.title)"
+    )
+    assert len(titles) > 2 and all("GMT+5:45" in title for title in titles), titles
+    tab.call("Emulation.setTimezoneOverride", timezoneId="")
+
+
+def test_a_wide_screen_is_used_up_to_1680_pixels(whole: System, tab: Browser) -> None:
+    whole.ends(whole.submit(1, type="noop"))
+    show(tab, whole, width=2560)
+    says(tab, "default")
+    box = tab.run("document.querySelector('.page').getBoundingClientRect().toJSON()")
+    assert box["width"] == 1680 and abs(box["left"] - 208 - (2560 - box["right"])) < 20
+    assert tab.run("document.querySelector('.tiles').getBoundingClientRect().width") > 1600
+
+
 @pytest.fixture(scope="module")
 def lively(api: System) -> System:
     """Something of everything, for all views."""

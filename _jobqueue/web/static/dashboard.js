@@ -9,7 +9,7 @@ import { overview } from './overview.js';
 import { loading, query } from './parts.js';
 import { queues } from './queues.js';
 import { learn, may, nameOfRole } from './role.js';
-import { age, clock, clockTime, number } from './words.js';
+import { age, clock, fullTime, number } from './words.js';
 
 const SLOWEST_MS = 10000; // between two polls when they fail
 const STATS_MS = 10000; // between two of /stats, for a view that does not show them
@@ -271,7 +271,7 @@ function waitMs() {
 // Say how fresh the data are.
 function beat() {
   const [kind, text] = pulse();
-  const title = `It is ${clockTime(Date.now())}. All times are of this zone.`;
+  const title = `It is ${fullTime(Date.now())}. All times are of this zone.`;
   Object.assign(byId('pulse'), { textContent: text, className: `pulse ${kind}`, title });
 }
 

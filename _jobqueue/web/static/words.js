@@ -67,17 +67,17 @@ export const clock = {
   },
 };
 
-const clockFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
+const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
 
 // In this browser's zone, which it names.
-export const clockTime = (at) => clockFormat.format(new Date(at));
+export const fullTime = (at) => fullFormat.format(new Date(at));
 
 // A time that ticks: "3 s ago", "in 5 min", or how long since.
 export function when(at, how = 'ago') {
   if (!at) {
     return '–';
   }
-  const title = clockTime(at);
+  const title = fullTime(at);
   return h('time', { datetime: at, 'data-how': how, title }, told(at, how));
 }
 
