@@ -72,14 +72,16 @@ def test_the_sample_for_the_library_submits_the_same(api: System, tab: Browser) 
     payload = {"text": HOSTILE, "none": None, "no": False}
     ask(tab, payload, "library")
     write(tab, "#submit-body-priority", "high")
-    text = sample(tab, "submit", "JobQueue").replace("redis://localhost:6379/0", api.url)
-    job_id = in_python(text).split()[0]
+    job_id = in_python(sample(tab, "submit", "JobQueue"), REDIS_URL=api.url).split()[0]
     job = api.job(job_id)
     assert (job["payload"], job["priority"], job["type"]) == (payload, 9, "email.send")
 
 
-def test_every_sample_for_the_library_fits_its_methods(api: System, tab: Browser) -> None:
+def test_every_sample_for_the_library_fits_its_methods(
+    api: System, tab: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Methods, their arguments, names to import: as the library has them now."""
+    monkeypatch.setenv("REDIS_URL", api.url)
     show(tab, api)
     tab.click("#docs-all button")
     tab.see("document.querySelectorAll('article form').length", len(operations(api)))

@@ -61,8 +61,9 @@ function library(request) {
   }
   const { names = [], lines } = made;
   return [
+    'import os\n',
     `from jobqueue import ${['JobQueue', ...names].join(', ')}\n`,
-    'jobs = JobQueue("redis://localhost:6379/0")',
+    'jobs = JobQueue(os.environ["REDIS_URL"])',
     ...lines,
   ].join('\n');
 }
