@@ -11,6 +11,7 @@ const HANDLERS = [
   'onpointerleave',
   'onpointerdown',
   'onpointerup',
+  'onpointercancel',
   'onfocus',
   'onblur',
 ];
