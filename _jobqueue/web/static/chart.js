@@ -21,6 +21,9 @@ export function clockOf(at) {
   });
 }
 
+// With the day, where rows are those of several.
+const timeOf = (at, stepMs) => (stepMs > MINUTE_MS ? `${dayOf(at)}, ${clockOf(at)}` : clockOf(at));
+
 export function dayOf(at) {
   return new Date(at).toLocaleDateString([], { weekday: 'short', day: 'numeric' });
 }
@@ -34,7 +37,7 @@ export function chart(what) {
   const { title, rows, columns, width, stepMs, ticks, draw, marks, legend = columns } = what;
   const step = (width - LEFT - RIGHT) / rows.length;
   const xOf = (at) => LEFT + at * step;
-  const place = { rows, columns, step, xOf, width, marks: marksIn(rows, stepMs, marks) };
+  const place = { rows, columns, stepMs, step, xOf, width, marks: marksIn(rows, stepMs, marks) };
   const picture = svg(
     'svg',
     {
@@ -58,7 +61,7 @@ export function chart(what) {
     { key: 'figure' },
     h('figcaption', legendOf(legend, what.each)),
     h('div.plot', picture, h('div.tip', { hidden: true })),
-    h('div.unseen', asTable(title, rows, columns, place.marks)),
+    h('div.unseen', asTable(title, place)),
   );
 }
 
@@ -101,13 +104,13 @@ function legendOf(columns, each) {
   );
 }
 
-function asTable(title, rows, columns, marks) {
+function asTable(title, { rows, columns, stepMs, marks }) {
   const heads = ['Time', ...columns.map(([what]) => what), ...(marks.length ? ['marks'] : [])];
   const said = (at) => marks.filter((mark) => mark.row === at).map(textOf);
   const row = (each, at) =>
     h(
       'tr',
-      h('th', { scope: 'row' }, clockOf(each.at)),
+      h('th', { scope: 'row' }, timeOf(each.at, stepMs)),
       columns.map(([, , text]) => h('td', text(each))),
       marks.length > 0 && h('td', said(at).join('; ')),
     );
@@ -154,7 +157,7 @@ function markLine(mark, { xOf, step, ...place }) {
 // --- the tooltip, and the part that is chosen
 
 // What is on the page may be older than this drawing of it, so the elements come from the event.
-function pointTo(picture, { rows, columns, marks, step, xOf, width }, at) {
+function pointTo(picture, { rows, columns, marks, stepMs, step, xOf, width }, at) {
   const row = rows[at];
   const tip = picture.nextSibling;
   const middle = row ? xOf(at) + step / 2 : OUTSIDE;
@@ -168,7 +171,7 @@ function pointTo(picture, { rows, columns, marks, step, xOf, width }, at) {
   }
   const near = marks.filter((mark) => Math.abs(mark.row - at) * step <= 4);
   tip.replaceChildren(
-    h('strong', clockOf(row.at)),
+    h('strong', timeOf(row.at, stepMs)),
     ...columns.map(([what, kind, text]) =>
       h('span', h(`i.${kind || 'none'}`), what, h('b', text(row))),
     ),
@@ -211,12 +214,13 @@ function pointing(place, chose) {
     },
     onpointerdown(event) {
       const picture = event.currentTarget;
-      if (event.pointerType === 'mouse' && event.button === 0) {
+      if (event.button === 0) {
         picture.from = clamp(0, rowAt(event), last);
         picture.setPointerCapture(event.pointerId);
       }
     },
     onpointerup: (event) => end(event.currentTarget, true),
+    onpointercancel: (event) => end(event.currentTarget, false), // the page is scrolled
     onpointerleave(event) {
       if (event.currentTarget.from === undefined) {
         move(event.currentTarget, -1);

@@ -12,6 +12,7 @@ const HANDLERS = [
   'onpointerleave',
   'onpointerdown',
   'onpointerup',
+  'onpointercancel',
   'onfocus',
   'onblur',
 ];

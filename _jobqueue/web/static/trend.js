@@ -173,7 +173,7 @@ export function trend(app) {
     return h(
       'p.part',
       { key: 'part' },
-      h('strong', `${clockOf(since)} to ${clockOf(until)}`),
+      h('strong', `${dated(since, all)} to ${clockOf(until)}`),
       h('span', `${number(sum('submitted'))} came`),
       jobs('done', `${number(sum('done'))} done`),
       jobs('failed', `${number(sum('failed'))} failed`),
