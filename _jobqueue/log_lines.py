@@ -26,7 +26,8 @@ class LogLines:
         """What a job's hash holds of them, one line at least."""
         text = "\n".join(line for _, line in self._lines)
         base = self._lines[0][0]
-        head = len(text.encode(errors="replace")), self._count - len(self._lines), base
+        dropped = max(0, self._count - len(self._lines))  # an attempt may have been interrupted between the two
+        head = len(text.encode(errors="replace")), dropped, base
         return {"log": text, "log_at": " ".join(map(str, (*head, *(at - base for at, _ in self._lines))))}
 
 
