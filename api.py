@@ -61,6 +61,9 @@ ROOMS = (
     "webhooks",
     "claims",
     "limits",
+    "series",
+    "types",
+    "marks",
     "dialects",
 )
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s

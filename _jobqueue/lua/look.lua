@@ -16,7 +16,8 @@
 -- and, when asked, {
 --   types of the next jobs and of those that are parked, some of which nobody handles;
 --   workers: {worker, last beat, what it is and runs as JSON} ...;
---   minutes, this one first: {counter, value ...} ...}.
+--   minutes, this one first: {counter, value ...} ...;
+--   recent, the latest first: '<when> <how many waited> <how many had ended>' ...}.
 local sizes, now = {}, now_ms()
 for i, status in ipairs(STATUSES) do sizes[i] = call('ZCARD', key(INDEX[status])) end
 sizes[1] = sizes[1] + call('ZCARD', key('held'))
@@ -61,5 +62,5 @@ for i = 1, #beats, 2 do
   if info then workers[#workers + 1] = { beats[i], beats[i + 1], info } end
 end
 for i = 1, tonumber(ARGV[1]) do minutes[i] = call('HGETALL', minute_key(now - (i - 1) * 60000)) end
-books[14], books[15], books[16] = types, workers, minutes
+books[14], books[15], books[16], books[17] = types, workers, minutes, call('LRANGE', key('recent'), 0, 9)
 return books

@@ -111,9 +111,9 @@ class Presence:
         types: dict[str, Policy],
         held: Sequence[Held] = (),
         counts: Mapping[str, Counts] | None = None,
-    ) -> tuple[bool, list[str]]:
-        """Say that the worker lives, renew its leases and add to the counters of types. Returns whether a reaper lives, and for each
-        attempt 'ok', 'cancel' (asked to stop) or 'lost' (taken back)."""
+    ) -> tuple[bool, list[str], int]:
+        """Say that the worker lives, renew its leases and add to the counters of types. Returns whether a reaper lives, for each
+        attempt 'ok', 'cancel' (asked to stop) or 'lost' (taken back), and Redis's clock, in ms."""
         kit = kit_of(types)
         said = json.dumps(info | {"kit": kit} if kit else info)
         args: list[Field] = [self.worker, said, self._lease_ms, kit, FORMAT, len(types)]
@@ -133,7 +133,7 @@ class Presence:
             args += [h.id, h.token, h.left_ms, len(h.fields) // 2, *h.fields]
         now, reaper, answers = self.link.run("beat", self._prefix, args)
         reaper_lives = bool(reaper) and int(now) - int(reaper) < REAPER_LOST_MS
-        return reaper_lives, [answer.decode() for answer in answers]
+        return reaper_lives, [answer.decode() for answer in answers], int(now)
 
     def settle(self, ended: Sequence[Settlement]) -> list[bool]:
         """Settle attempts of any of the worker's slots without a claim. Returns whether each was accepted."""
