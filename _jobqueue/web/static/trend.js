@@ -110,16 +110,19 @@ export function trend(app) {
     }
   }
 
-  // What waits now; of the row before, what a reaper has not noted yet.
+  // What waits now. Of the row before, what a reaper has not noted yet; what came of a type it notes
+  // with that.
   function filled(list) {
     const waiting = waitingNow(app.stats, chosen);
     const last = list.length - 1;
-    const before = list[last - 1]?.waiting ?? list[last - 2]?.waiting ?? null;
+    const isNoted = list[last - 1]?.waiting !== null;
+    const before = isNoted ? list[last - 1]?.waiting : list[last - 2]?.waiting;
     return list.map((row, at) => {
-      if (at === last) {
-        return { ...row, waiting };
+      const cameOf = chosen.type && (at === last || !isNoted) ? { submitted: null } : {};
+      if (at < last - 1) {
+        return row;
       }
-      return at === last - 1 ? { ...row, waiting: before } : row;
+      return { ...row, ...cameOf, waiting: at === last ? waiting : (before ?? null) };
     });
   }
 

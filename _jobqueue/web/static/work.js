@@ -42,6 +42,7 @@ export function work(what) {
   const draw = (xOf, step) => [
     area(rows, scales, xOf, step),
     bars(rows, scales, xOf, step),
+    outline(rows, scales, xOf, step),
     arrivals(rows, scales, xOf, step),
     beyond(rows, scales, xOf, step),
   ];
@@ -76,20 +77,36 @@ function bars(rows, { most, line, up, below }, xOf, step) {
   });
 }
 
-// In steps, without the row at hand: it is not over.
+// In steps, without the row at hand, which is not over, and what is not known yet.
 function arrivals(rows, { most, line, up }, xOf, step) {
   const y = ({ submitted }) => (line - Math.min(submitted, most) * up).toFixed(1);
-  const path = rows.slice(0, -1).map((row, at) => `${at ? 'V' : `M${xOf(0)} `}${y(row)}h${step}`);
+  const known = rows.slice(0, -1).filter((row) => row.submitted !== null);
+  const path = known.map((row, at) => `${at ? 'V' : `M${xOf(0)} `}${y(row)}h${step}`);
   return svg('path.line.came', { d: path.join('') });
 }
 
-function area(rows, { line, backlog }, xOf, step) {
+// Of each unbroken run of rows: where it begins, and its steps.
+function stepsOf(rows, { line, backlog }, xOf, step) {
   const y = ({ waiting }) => (line - (waiting / backlog) * (line - TOP)).toFixed(1);
-  const path = runs(rows, 'waiting').map((run) => {
-    const steps = run.map((at) => `V${y(rows[at])}H${(xOf(at) + step).toFixed(1)}`);
-    return `M${xOf(run[0]).toFixed(1)} ${line}${steps.join('')}V${line}z`;
-  });
+  return runs(rows, 'waiting').map((run) => [
+    xOf(run[0]).toFixed(1),
+    y(rows[run[0]]),
+    run.map((at) => `V${y(rows[at])}H${(xOf(at) + step).toFixed(1)}`).join(''),
+  ]);
+}
+
+function area(rows, scales, xOf, step) {
+  const { line } = scales;
+  const path = stepsOf(rows, scales, xOf, step).map(
+    ([x, , steps]) => `M${x} ${line}${steps}V${line}z`,
+  );
   return svg('path.backlog', { d: path.join('') });
+}
+
+// Before the bars.
+function outline(rows, scales, xOf, step) {
+  const path = stepsOf(rows, scales, xOf, step).map(([x, y, steps]) => `M${x} ${y}${steps}`);
+  return svg('path.line.waits', { d: path.join('') });
 }
 
 // What is above the scale has a mark, and its number.
