@@ -140,7 +140,7 @@ export function job(app, id) {
       does('retry', 'Retry with another payload…', retryAnew),
       does('run', 'Run now'),
       isStopping(job)
-        ? button('Stop now', stopNow, 'danger', { key: 'Stop now' })
+        ? button('Stop now', stopNow, 'danger', { key: 'Stop now', needs: 'admin' })
         : does('cancel', 'Cancel'),
       canBeRepeated(job) && repeats(job),
       does('delete', 'Delete'),
