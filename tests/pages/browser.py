@@ -152,6 +152,11 @@ class Browser:
         conditions = {"latency": latency_ms, "downloadThroughput": rate, "uploadThroughput": rate}
         self.call("Network.emulateNetworkConditions", offline=False, **conditions)
 
+    def may_copy(self) -> None:
+        """Let the page write to the clipboard, and the test read it."""
+        permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+        self.call("Browser.grantPermissions", permissions=permissions, browserContextId=self._profile)
+
     def see(self, expression: str, equals: Any = True, within_s: float = 20.0) -> Any:
         """Wait until an expression has a value (or one that satisfies a function); an error counts as not yet."""
         return eventually(

@@ -291,6 +291,7 @@ def test_a_job_is_created_and_retried_with_another_payload(whole: System, tab: B
     """Study: 2 clicks, then 3."""
     show(tab, whole)
     hand.on("nav a[href='#/create']")
+    tab.see("document.querySelector('textarea') !== null")  # the view comes when it is asked for
     tab.run("document.querySelector('textarea').select()")
     tab.write('"FAIL_NOW"')
     tab.run("document.querySelector('input[name=type]').select()")
@@ -302,6 +303,7 @@ def test_a_job_is_created_and_retried_with_another_payload(whole: System, tab: B
     show(tab, whole, "jobs?status=failed")
     hand.on("tbody .what a")
     hand.on_button("Retry with another payload…")
+    tab.see("document.querySelector('dialog textarea') !== null")  # the view comes when it is asked for
     tab.run("document.querySelector('dialog textarea').select()")
     tab.write('"better"')
     hand.on_button("Retry with this payload")
