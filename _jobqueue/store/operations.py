@@ -9,7 +9,7 @@ from typing import Any
 
 from _jobqueue.errors import Conflict, NotFound, OldProgram
 from _jobqueue.pieces import pieces
-from _jobqueue.records import ACTIONS, BEAT_LOST_MS, MAX_PAYLOAD_BYTES, SAME, Acted
+from _jobqueue.records import ACTIONS, ANOTHER_PAYLOAD, BEAT_LOST_MS, MAX_PAYLOAD_BYTES, SAME, Acted
 from _jobqueue.store.ids import queue_number_of
 from _jobqueue.store.link import Args
 from _jobqueue.store.registry import Registry
@@ -176,7 +176,8 @@ class Operations:
         if by is None or action == "delete":  # nothing is left of a deleted job
             answers = self._store.run(action, queue, args)
         else:
-            noted = [action, request, by, 3 if retries else 1, len(ids)]
+            step = request + ANOTHER_PAYLOAD if changes else request
+            noted = [action, step, by, 3 if retries else 1, len(ids)]
             answers = self._store.run("operate", queue, [*noted, *args])
         if len(answers) > len(ids):
             tell_children(lambda: self._store.run("tell", queue, [0]), TELL_STEPS)

@@ -91,9 +91,10 @@ def _total(wanted: Filter, sizes: Mapping[str, Sequence[int]]) -> int | None:
 
 class _Pager:
     """Reads one index after the other, each merged over all queues: first ids, then the jobs that the page shows. ``numbers`` of
-    the queues, and ``sizes`` of each index in each of them. A cursor is the number of the index and where each queue goes on; or,
-    where nothing is filtered, the place of the job that was shown last and the highest number of a queue: that says the same of
-    all queues, and stays short."""
+    the queues, and ``sizes`` of each index in each of them.
+
+    A cursor is the number of the index and where each queue goes on. Where nothing is filtered, it is the place of the job that
+    was shown last and the highest number of a queue: that says the same of all queues, and stays short."""
 
     def __init__(
         self,

@@ -55,8 +55,8 @@ def _stored(backend: Backend, job: NewJob) -> Submitted:
 
 
 def submit_batch(backend: Backend) -> dict[str, Any]:
-    """201 when all jobs were stored, 202 when none of them is confirmed as DURABILITY asks, 200 when all had been before, else
-    207; an error when none is there."""
+    """201 when all jobs were stored, 200 when all had been before, 202 when none is confirmed as DURABILITY asks. Else 207; an
+    error when none is there."""
     rows = [_checked(row) for row in inputs.rows(backend.config.max_batch_bytes)]
     good = [row for row in rows if isinstance(row, NewJob)]
     if len(good) < len(rows) and any(row.after for row in good):  # stored whole or not at all

@@ -46,6 +46,7 @@ def test_a_schedule_is_made_with_a_preview_run_paused_and_changed(whole: System,
     button(tab, "Resume", "main")
     button(tab, "Edit", "main")
     tab.see("document.querySelector('dialog textarea')?.value.includes('America/New_York')")
+    tab.see(shown, lambda n: n == 6)  # the same here
     tab.run("document.querySelector('dialog textarea').select()")
     tab.write('{"every_s": 60, "type": "noop", "payload": 5}')
     button(tab, "Save", "dialog")
@@ -299,6 +300,6 @@ def test_a_job_shows_how_its_webhook_was_told(system: System, tab: Browser) -> N
     show(tab, system, f"jobs/{job.id}")
     says(tab, "done: failed", delivery[:8], "hooks.example.org answered 500")
     tab.click("section.panel header a[href*='status=failed']")
-    says(tab, "jobqueue.webhook", delivery[:8])
+    says(tab, "given up", "hooks.example.org answered 500", delivery[:8])
     show(tab, system, f"jobs/{delivery}")
     says(tab, "Tells of", "Retry")

@@ -1,14 +1,14 @@
+-- seldom
 -- The claim of a queue that uses limits. It stands beside the other so that queues without limits pay nothing for it.
 
--- Claims the best jobs that may run now. `claim`: now, want, kit, MOVES, SPARE and ENOUGH_BYTES as in exchange.lua, and from there
--- read_job, row_of, lease_end, lease_ms, policy_of, defaults; tagged: gets the ids of those that have tags; late: see there; unstarted; aside: false when nothing is parked, shut or paused. Returns ids,
--- attempts, rows, leases and too_late as the other claim gathers them, and whether it stopped at its bound; nil when nobody knows the kit. A job
--- under a defined limit is the last: a permit is a handler that runs. It uses no local of the file, and makes no functions: each
--- would cost every claim.
+-- Claims the best jobs that may run now. `claim`: now, want, kit, lease_ms, defaults, late, MOVES, SPARE and ENOUGH_BYTES as in
+-- exchange.lua; aside: false when nothing is parked, shut or paused. Returns jobs, ids, leases and too_late as the other claim
+-- gathers them, and whether it stopped at its bound; nil when nobody knows the kit. A job under a defined limit is the last: a
+-- permit is a handler that runs.
 local function claim_under_limits(room, claim)
-  local LOOK, call, key = 8, redis.call, room.key
+  local LOOK = 8
   local now, want, kit = claim.now, claim.want, claim.kit
-  local ids, attempts, rows, leases, gone, too_late = {}, {}, {}, {}, {}, {}
+  local jobs, ids, leases, gone, too_late = {}, {}, {}, {}, {}
   local moves, more, bytes = 0, false, 0
   local timeouts = {} -- type -> ms; false: not for this worker, or not now
   local shut = {} -- name -> whether this claim has found it shut
@@ -41,13 +41,12 @@ local function claim_under_limits(room, claim)
     if not id and not first then break end
 
     local n = #ids
-    local f = id and claim.read_job(id, 'limits', 'also') or {}
-    local also = table.remove(f, 18)
-    local limits, queued, again = table.remove(f, 17), f[1] == 'queued', f[3] and f[3] ~= '0'
-    local job_type = f[2] or 'echo'
+    local job = id and job_of(id, call('HGETALL', key('job:' .. id))) or {}
+    local limits, queued, again = job.limits or false, job.status == 'queued', job.attempts and job.attempts ~= '0'
+    local job_type = job.type or DEFAULT_TYPE
     if first then job_type = aside end
     again = again or job_type == 'jobqueue.webhook'
-    local expired = claim.late and queued and (tonumber(call('ZSCORE', key('expires'), id)) or math.huge) <= now and claim.unstarted(id)
+    local expired = claim.late and queued and (tonumber(call('ZSCORE', key('expires'), id)) or math.huge) <= now and unstarted(id)
     if expired then queued, too_late[#too_late + 1] = false, expired end
     local timeout_ms, names, closed = timeouts[job_type], nil, nil
     if queued and timeout_ms == nil then
@@ -57,7 +56,7 @@ local function claim_under_limits(room, claim)
         timeout_ms = tonumber(call('ZSCORE', key('kit:' .. kit), job_type)) or false
         if not timeout_ms and call('EXISTS', key('kit:' .. kit)) == 0 then return nil end
       else
-        local _, of_type = claim.policy_of({ type = job_type }, claim.defaults)
+        local _, of_type = policy_of({ type = job_type }, claim.defaults)
         timeout_ms = of_type
       end
       timeouts[job_type] = timeout_ms
@@ -79,22 +78,21 @@ local function claim_under_limits(room, claim)
     end
     if timeout_ms and not closed then
       if again and n > 0 then break end
-      ids[n + 1], attempts[n + 1], rows[n + 1] = id, string.format('%.0f', (f[3] or 0) + 1), claim.row_of(id, f, now)
-      leases[2 * n + 1] = string.format('%.0f', claim.lease_end(now, claim.lease_ms, tonumber(f[4]) or timeout_ms))
+      jobs[n + 1], ids[n + 1] = job, id
+      leases[2 * n + 1] = digits(lease_end(now, claim.lease_ms, tonumber(job.timeout_ms) or timeout_ms))
       leases[2 * n + 2] = id
       if first then room.unpark(id, job_type, first[2]) else gone[#gone + 1] = id end
-      if f[8] then claim.tagged[id] = true end
-      if job_type == 'jobqueue.webhook' then call('ZADD', key('deliveries'), 'XX', string.format('-%.0f', now), id) end
-      bytes = bytes + #(f[5] or '') + #(f[10] or '')
-      local under, rooms = room.take(id, names, now, also)
+      if job_type == 'jobqueue.webhook' then call('ZADD', key('deliveries'), 'XX', '-' .. digits(now), id) end
+      bytes = bytes + #(job.payload or '') + #(job['payload.1'] or '')
+      local under, rooms = room.take(id, names, now, job.also)
       if rooms then call('HSET', key('job:' .. id), 'also', rooms) end
       if under or again or n + 1 == want or bytes > claim.ENOUGH_BYTES then break end
-    elseif moves == claim.MOVES then
+    elseif moves >= claim.MOVES then
       more = true
       if expired then table.remove(too_late) end
       break
     else
-      moves = moves + 1
+      moves = moves + 1 + (job.errors or 0) -- each of these was read too
       local name = closed and closed > 1 and names[closed] or nil
       if not first then
         gone[#gone + 1] = id
@@ -110,7 +108,7 @@ local function claim_under_limits(room, claim)
         room.unpark(id, job_type, first[2])
       elseif name then
         if not first[2] then room.unpark(id, job_type, false) end -- it was parked before the queue had limits
-        room.park({ string.format('%.0f', score), id }, job_type, limits, name)
+        room.park({ digits(score), id }, job_type, limits, name)
       else
         room.refresh(job_type)
       end
@@ -119,5 +117,5 @@ local function claim_under_limits(room, claim)
   end
   if #gone > 0 then call('ZREM', key('queue'), unpack(gone)) end
   for _, to in pairs(parked) do room.park(to.jobs, to[1], to[2], to[3]) end
-  return { ids = ids, attempts = attempts, rows = rows, leases = leases, more = more, too_late = too_late }
+  return { jobs = jobs, ids = ids, leases = leases, more = more, too_late = too_late }
 end

@@ -10,6 +10,10 @@ const HANDLERS = [
   'onpointerdown',
   'onpointermove',
   'onpointerleave',
+  'onpointerdown',
+  'onpointerup',
+  'onpointercancel',
+  'onfocus',
   'onblur',
 ];
 const ATTRIBUTES = { key: 'data-key', label: 'aria-label' };

@@ -46,7 +46,7 @@ export function history(app) {
     }
     const from = (+params.from || 0) + data.jobs.length;
     const href = to({ cursor: data.next_cursor, from });
-    return h('a', { href }, data.jobs.length ? 'Next page' : 'Look further');
+    return h('a', { href, rel: 'next' }, data.jobs.length ? 'Next page' : 'Look further');
   }
 
   const looked = () => data.looked_to && h('p', 'Looked back to ', when(data.looked_to));
@@ -58,7 +58,7 @@ export function history(app) {
       { label: 'Pages', key: 'pages' },
       `${number(from + 1)}–${number(from + data.jobs.length)} in the record`,
       looked(),
-      params.cursor && h('a', { href: to({}) }, 'First page'),
+      params.cursor && h('a', { href: to({}), rel: 'prev' }, 'First page'),
       next,
     );
   }

@@ -6,6 +6,7 @@ import { h } from './dom.js';
 import { filterBar } from './filterbar.js';
 import { filterOf, isFiltered, listing, PAGE } from './listing.js';
 import { button, empty, icon, link, loading, query, short } from './parts.js';
+import { may } from './role.js';
 import { listOf } from './rows.js';
 import { FROM, STATUSES } from './statuses.js';
 import { clockTime, inQueues, number } from './words.js';
@@ -215,7 +216,7 @@ export function jobs(app) {
       return null;
     }
     const from = (+params.from || 0) + rows.length;
-    return h('a', { href: to({ cursor, from }) }, 'Next page');
+    return h('a', { href: to({ cursor, from }), rel: 'next' }, 'Next page');
   }
 
   // In words, as far as it is known.
@@ -234,7 +235,7 @@ export function jobs(app) {
       'nav.pages',
       { label: 'Pages', key: 'pages' },
       `${number(from + 1)}–${number(from + rows.length)}${known ? ` of ${known}` : ''}`,
-      params.cursor && h('a', { href: to({}) }, 'First page'),
+      params.cursor && h('a', { href: to({}), rel: 'prev' }, 'First page'),
       next,
     );
   }
@@ -378,5 +379,6 @@ function nameOfJobs(ids, chosen) {
 // --- cells
 
 function checkbox(label, checked, onclick) {
-  return h('td.check', h('label', h('input', { type: 'checkbox', label, checked, onclick })));
+  const box = h('label', h('input', { type: 'checkbox', label, checked, onclick }));
+  return h('td.check', may('admin') && box);
 }

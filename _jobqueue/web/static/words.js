@@ -15,6 +15,11 @@ export function number(n) {
   return whole.format(n < 10 ? Math.round(n * 10) / 10 : Math.round(n));
 }
 
+const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+
+// In few letters: 100k, 1.8M.
+export const compact = (n) => short.format(n).replace('K', 'k');
+
 export const plural = (n, one) => `${number(n)} ${one}${n === 1 ? '' : 's'}`;
 
 export const capitalised = (text) => text[0].toUpperCase() + text.slice(1);
@@ -67,12 +72,17 @@ export const clock = {
   },
 };
 
+const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
+
+// In this browser's zone, which it names.
+export const fullTime = (at) => fullFormat.format(new Date(at));
+
 // A time that ticks: "3 s ago", "in 5 min", or how long since.
 export function when(at, how = 'ago') {
   if (!at) {
     return '–';
   }
-  const title = new Date(at).toLocaleString();
+  const title = fullTime(at);
   return h('time', { datetime: at, 'data-how': how, title }, told(at, how));
 }
 
