@@ -44,8 +44,15 @@ def shift(tab: Browser, key: str) -> None:
 
 
 def drag(tab: Browser, from_row: int, to_row: int, rows: int) -> None:
-    """With the mouse over the chart."""
-    box = tab.run(f"({PLOT}.scrollIntoView({{block: 'center'}}), {PLOT}.getBoundingClientRect().toJSON())")
+    """With the mouse over the chart, once nothing beside it moves it any more."""
+    seen: list[dict[str, float]] = [{}]
+
+    def stands_still() -> bool:
+        seen.append(tab.run(f"({PLOT}.scrollIntoView({{block: 'center'}}), {PLOT}.getBoundingClientRect().toJSON())"))
+        return seen[-1] == seen[-2]
+
+    eventually(stands_still)
+    box = seen[-1]
     step = (box["width"] - 88) / rows
     at = [
         {"x": box["x"] + 44 + (row + 0.5) * step, "y": box["y"] + 100, "button": "left"} for row in (from_row, to_row)
