@@ -17,7 +17,14 @@ pytest.register_assert_rewrite("tests.queue.stories", "tests.queue.flow_stories"
 # Files that take long come first, the slowest of them first: so the processes end at about the same time.
 SLOW = (
     *("test_e2e", "test_run", "test_openapi", "test_limit_model", "test_claim_model"),
-    *("test_dashboard_in_trouble", "test_dashboard", "test_model", "test_logs", "test_stopping", "test_timeouts"),
+    *(
+        "test_dashboard_in_trouble",
+        "test_dashboard",
+        "test_job_page",
+        "test_incidents_of_jobs",
+        "test_pages_for_everybody",
+    ),
+    *("test_findings", "test_model", "test_logs", "test_stopping", "test_timeouts", "test_roles", "test_trend"),
     *("test_history_over_http", "test_claims_over_http", "test_outbox", "test_history", "test_examples"),
     *("test_bad_databases", "test_your_project", "test_command_line", "test_flow_copies", "test_reads"),
 )
