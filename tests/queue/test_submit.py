@@ -398,9 +398,9 @@ def test_key_of_a_batch_is_kept_until_its_last_job_is_trimmed(queue: JobQueue, s
 
 def test_batch_is_stored_in_its_order(queue: JobQueue) -> None:
     jobs = submitted_ids(queue.submit_many([NewJob(payload=number) for number in range(700)]))
-    page, total, _ = queue.page(Filter("queued"), limit=700)
-    assert (total, [job.id for job in page]) == (700, jobs)
-    assert [job.payload for job in page] == list(range(700))
+    page = queue.page(Filter("queued"), limit=700)
+    assert (page.total, [job.id for job in page.jobs]) == (700, jobs)
+    assert [job.payload for job in page.jobs] == list(range(700))
 
 
 def test_batch_over_several_queues_is_answered_in_its_order(queue: JobQueue) -> None:

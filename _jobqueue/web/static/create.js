@@ -28,7 +28,7 @@ const FIELDS = [
   { name: 'run_at', title: 'Not before, with the zone', placeholder: '2027-01-31T08:00:00Z' },
   { name: 'expires_s', title: 'To start within, seconds', type: 'number' },
   { name: 'backoff_s', title: 'First retry after, seconds', type: 'number' },
-  { name: 'webhook', title: 'Webhook', placeholder: 'https://' },
+  { name: 'webhook', title: 'Webhook', placeholder: 'an address that is told of the end' },
 ];
 const USUAL = 8; // fields that are always there
 const SHOWN = FIELDS.map(({ name }) => name);
