@@ -191,6 +191,8 @@ def test_jobs_are_cancelled_retried_run_and_deleted(run: Run, redis_jobs: JobQue
     assert run("delete", job_id).out == f"{job_id} is deleted\n"
     for verb in ("get", "cancel", "retry", "run", "delete"):
         sentence(run(verb, job_id), 1, f"there is no job {job_id}", "see what is there with `list`")
+    sentence(run("limits", "get", "idle", "none"), 1, "the queue idle has no limit none", "`limits list`")
+    sentence(run("submit", "a.type", "--delay-s", "1e9"), 2, "delay_s must be a number of seconds from 0 to 31536000")
 
 
 def test_operating_says_what_it_did_as_json(run: Run) -> None:
@@ -275,10 +277,20 @@ def test_a_file_of_schedules_is_applied_in_either_way(run: Run, redis_jobs: JobQ
     assert apply({}).lines == ["planned/one is deleted: the file does not have it", "1 change"]
 
 
+def test_going_back_says_what_it_forgets(run: Run, redis_jobs: JobQueue, shop: System) -> None:
+    run("submit", "a.type", "--queue", "limited")
+    run("limits", "set", "limited", "tenant:*", "--max-running", "2")
+    shop.server.client.hset("jq:{limited}:meta", "max_queued", 9)
+    back = run("migrate", "--to", "1", "--queue", "limited", at=("--redis-url", shop.url))
+    assert back.lines == ["limited: 0 parked jobs are back in the queue", "limited: forgotten: 1 limit and max_queued"]
+    again = run("migrate", "--to", "1", "--queue", "limited", at=("--redis-url", shop.url))
+    assert again.lines == ["limited: 0 parked jobs are back in the queue"]
+
+
 def test_check_says_whether_all_is_well(run: Run, redis_jobs: JobQueue, shop: System) -> None:
     run("submit", "a.type", "--queue", "checked")
     good = run("check", "--queue", "checked")
-    assert good.code == 0 and good.out.startswith("ok: ") and "jobs in 1 queues" in good.out
+    assert good.code == 0 and good.out.startswith("ok: ") and " in 1 queue, every" in good.out
     assert run("check", "--queue", "checked", "--json").json["queues"] == {"checked": []}
     job_id = redis_jobs.submit("a.type", queue="spoiled").id
     shop.server.client.zrem("jq:{spoiled}:queue", job_id)
