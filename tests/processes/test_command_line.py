@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from _jobqueue.commands import show
 from _jobqueue.new_job import MEMBERS
 from jobqueue import JobQueue, NewJob
 from tests.harness import ROOT, Server, System, eventually
@@ -111,6 +112,14 @@ def test_a_wait_ends_with_the_job(run: Run) -> None:
     assert run("get", job_id, "--wait").code == 1
     traced = run("submit", "TEST", '"FAIL_ALWAYS"', "--queue", "served", "--max-attempts", "1", "--wait")
     assert "traceback" in traced.lines and any("RuntimeError" in line for line in traced.lines)
+
+
+def test_a_log_is_shown_with_the_times_of_its_lines() -> None:
+    job = {"status": "done", "log": ["one", "two"]}
+    assert show.job(job) == ["status  done", "log", "  one", "  two"]
+    timed = job | {"log_times": ["2026-11-26T06:56:01.552Z", None], "log_dropped": 0}
+    assert show.job(timed) == ["status  done", "log", "  2026-11-26T06:56:01.552Z  one", "  two"]
+    assert show.job(timed | {"log_dropped": 7})[2] == "  not kept of it: 7 before these"
 
 
 def test_a_wait_gives_up_after_its_time(run: Run) -> None:
