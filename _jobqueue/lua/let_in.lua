@@ -38,11 +38,12 @@ for _, name in ipairs(names) do
     if not call('ZSCORE', key('leases'), id) then call('SREM', permits, id) end
   end
   if call('ZSCORE', key('shut'), name) then
-    local at = room.shut_until(name, now, true)
+    local at = room:shut_until(name, now, true)
     if not at then opened = room.open(name) and 1 or opened elseif at < math.huge then room.shut(name, at) end
   end
-  local limit = room.definition(name)
-  if not limit then call('DEL', key('starts:' .. name)) end
+  local limit = room:definition(name)
+  local last = call('LINDEX', key('starts:' .. name), 0)
+  if last and (not limit or limit.starts == 0 or last + limit.per_ms < now) then call('DEL', key('starts:' .. name)) end
   local used = call('EXISTS', permits, key('waits:' .. name), key('starts:' .. name)) > 0 or call('ZSCORE', key('shut'), name)
   if not used and not (limit and limit.by == name) then call('ZREM', key('limited'), name) end
 end

@@ -1,61 +1,68 @@
 -- The claim of a queue that uses limits. It stands beside the other so that queues without limits pay nothing for it.
 
 -- Claims the best jobs that may run now. `claim`: now, want, kit, MOVES, SPARE and ENOUGH_BYTES as in exchange.lua, and from there
--- read_job, row_of, lease_end, lease_ms, policy_of, defaults; tagged: gets the ids of those that have tags; late: see there; unstarted; aside: false when nothing is parked, shut or paused. Returns ids,
--- attempts, rows, leases and too_late as the other claim gathers them, and whether it stopped at its bound; nil when nobody knows the kit. A job
--- under a defined limit is the last: a permit is a handler that runs. It uses no local of the file, and makes no functions: each
--- would cost every claim.
+-- read_job, row_of, lease_end, lease_ms, policy_of, defaults; tagged: gets the ids of those that have tags; late: see there; unstarted;
+-- aside: false when nothing is parked, shut or paused. Returns ids, attempts, rows, leases and too_late as the other claim gathers
+-- them, and whether it stopped at its bound; nil when nobody knows the kit. A job under a defined limit is the last: a permit is a
+-- handler that runs. It uses no local of the file, and makes no functions: each would cost every claim.
 local function claim_under_limits(room, claim)
-  local LOOK, call, key = 8, redis.call, room.key
-  local now, want, kit = claim.now, claim.want, claim.kit
+  local LOOK, STEP, call, KEY = 8, 50, redis.call, KEYS[1]
+  local now, want, kit, held_before = claim.now, claim.want, claim.kit, claim.aside
   local ids, attempts, rows, leases, gone, too_late = {}, {}, {}, {}, {}, {}
   local moves, more, bytes = 0, false, 0
   local timeouts = {} -- type -> ms; false: not for this worker, or not now
   local shut = {} -- name -> whether this claim has found it shut
-  local parked = {} -- what is met in the queue is written at the end, lane by lane: this claim takes none of it
+  local parked, lanes = nil, nil -- what is met in the queue is written at the end: this claim takes none of it
   local waiting, from, at, step, all = {}, 0, 1, want + claim.SPARE, false
-  local aside, aside_score, stale = nil, nil, claim.aside and kit ~= '' -- the best that waits aside; whether to look for it
+  local width = held_before and 2 or 1 -- scores are asked for where something waits aside
+  local aside, aside_score, stale = nil, nil, held_before and kit ~= '' -- the best that waits aside; whether to look for it
+  if held_before then room.put_off() end
   while true do
     if at > #waiting and not all then
-      waiting = call('ZRANGE', key('queue'), from, from + step - 1, 'WITHSCORES')
-      from, at, all = from + step, 1, #waiting < 2 * step
+      local to = from + step - 1
+      waiting = held_before and call('ZRANGE', KEY .. 'queue', from, to, 'WITHSCORES') or call('ZRANGE', KEY .. 'queue', from, to)
+      from, at, all, step = from + step, 1, #waiting < width * step, STEP
     end
-    if stale or room.changed and kit ~= '' then -- the open type with the best job that waits aside, and that job's score
+    if stale or held_before and room.changed and kit ~= '' then -- the open type with the best job aside, and that job's score
+      room.catch_up()
+      room.put_off()
       aside, aside_score = nil, nil
-      local heads, types = call('ZRANGE', key('lanes'), 0, LOOK - 1, 'WITHSCORES'), {}
+      local heads, types = call('ZRANGE', KEY .. 'lanes', 0, LOOK - 1, 'WITHSCORES'), {}
       for i = 1, #heads, 2 do types[#types + 1] = heads[i] end
-      for i, mine in ipairs(#types > 0 and call('ZMSCORE', key('kit:' .. kit), unpack(types)) or {}) do
+      for i, mine in ipairs(#types > 0 and call('ZMSCORE', KEY .. 'kit:' .. kit, unpack(types)) or {}) do
         if mine and not aside then aside, aside_score = types[i], tonumber(heads[2 * i]) end
       end
       if not aside and #types == LOOK then
-        local rest = call('ZINTER', 2, key('lanes'), key('kit:' .. kit), 'WEIGHTS', 1, 0, 'WITHSCORES')
+        local rest = call('ZINTER', 2, KEY .. 'lanes', KEY .. 'kit:' .. kit, 'WEIGHTS', 1, 0, 'WITHSCORES')
         aside, aside_score = rest[1], tonumber(rest[2])
       end
+      stale, room.changed = false, false
     end
-    stale, room.changed = false, false
-    local id, score, first = waiting[at], tonumber(waiting[at + 1]), nil
-    if aside and not (id and score < aside_score) then
+    local id, first = waiting[at], nil
+    if aside and not (id and tonumber(waiting[at + 1]) < aside_score) then
       first = room.first_of(aside) or { false, false }
-      id, score = first[1], aside_score
+      id = first[1]
     end
     if not id and not first then break end
 
-    local n = #ids
-    local f = id and claim.read_job(id, 'limits', 'also') or {}
-    local also = table.remove(f, 18)
-    local limits, queued, again = table.remove(f, 17), f[1] == 'queued', f[3] and f[3] ~= '0'
-    local job_type = f[2] or 'echo'
+    local n, whole = #ids, moves == 0 or first -- one of many that are in the way is read in parts: status, type, limits
+    local f = id and (whole and claim.read_job(id, 'limits', 'also') or call('HMGET', KEY .. 'job:' .. id, 'status', 'type', 'limits'))
+      or {}
+    local limits, also = f[whole and 17 or 3], f[18]
+    local queued, job_type = f[1] == 'queued', f[2] or 'echo'
     if first then job_type = aside end
-    again = again or job_type == 'jobqueue.webhook'
-    local expired = claim.late and queued and (tonumber(call('ZSCORE', key('expires'), id)) or math.huge) <= now and claim.unstarted(id)
+    local expired = claim.late and queued and (tonumber(call('ZSCORE', KEY .. 'expires', id)) or math.huge) <= now and claim.unstarted(id)
     if expired then queued, too_late[#too_late + 1] = false, expired end
     local timeout_ms, names, closed = timeouts[job_type], nil, nil
     if queued and timeout_ms == nil then
-      if claim.aside and call('SISMEMBER', key('pauses'), job_type) == 1 then
+      if held_before and call('SISMEMBER', KEY .. 'pauses', job_type) == 1 then
         timeout_ms = false
       elseif kit ~= '' then
-        timeout_ms = tonumber(call('ZSCORE', key('kit:' .. kit), job_type)) or false
-        if not timeout_ms and call('EXISTS', key('kit:' .. kit)) == 0 then return nil end
+        timeout_ms = tonumber(call('ZSCORE', KEY .. 'kit:' .. kit, job_type)) or false
+        if not timeout_ms and call('EXISTS', KEY .. 'kit:' .. kit) == 0 then
+          if held_before then room.catch_up() end
+          return nil
+        end
       else
         local _, of_type = claim.policy_of({ type = job_type }, claim.defaults)
         timeout_ms = of_type
@@ -65,11 +72,15 @@ local function claim_under_limits(room, claim)
     timeout_ms = queued and timeout_ms
     if timeout_ms then
       names = room.names_of(job_type, limits)
+      local known = not whole and call('ZMSCORE', KEY .. 'shut', unpack(names)) or {} -- when they open
       for i, name in ipairs(names) do
         if not shut[name] then
-          local opens_at = room.shut_until(name, now, true, names)
-          shut[name] = opens_at ~= nil
-          if opens_at then room.shut(name, opens_at) end
+          shut[name] = (tonumber(known[i] or 0) or 0) > now
+          local opens_at = not shut[name] and room:shut_until(name, now, true, names)
+          if opens_at then
+            room.shut(name, opens_at)
+            shut[name] = true
+          end
         end
         if shut[name] then
           closed = i
@@ -78,16 +89,22 @@ local function claim_under_limits(room, claim)
       end
     end
     if timeout_ms and not closed then
+      if not whole then
+        f = claim.read_job(id, 'limits', 'also')
+        also = f[18]
+      end
+      f[17], f[18] = nil, nil
+      local again = f[3] and f[3] ~= '0' or job_type == 'jobqueue.webhook'
       if again and n > 0 then break end
       ids[n + 1], attempts[n + 1], rows[n + 1] = id, string.format('%.0f', (f[3] or 0) + 1), claim.row_of(id, f, now)
       leases[2 * n + 1] = string.format('%.0f', claim.lease_end(now, claim.lease_ms, tonumber(f[4]) or timeout_ms))
       leases[2 * n + 2] = id
       if first then room.unpark(id, job_type, first[2]) else gone[#gone + 1] = id end
       if f[8] then claim.tagged[id] = true end
-      if job_type == 'jobqueue.webhook' then call('ZADD', key('deliveries'), 'XX', string.format('-%.0f', now), id) end
+      if job_type == 'jobqueue.webhook' then call('ZADD', KEY .. 'deliveries', 'XX', string.format('-%.0f', now), id) end
       bytes = bytes + #(f[5] or '') + #(f[10] or '')
-      local under, rooms = room.take(id, names, now, also)
-      if rooms then call('HSET', key('job:' .. id), 'also', rooms) end
+      local under, rooms = room:take(id, names, now, also, held_before)
+      if rooms then call('HSET', KEY .. 'job:' .. id, 'also', rooms) end
       if under or again or n + 1 == want or bytes > claim.ENOUGH_BYTES then break end
     elseif moves == claim.MOVES then
       more = true
@@ -99,10 +116,14 @@ local function claim_under_limits(room, claim)
       if not first then
         gone[#gone + 1] = id
         if queued then
+          parked, lanes = parked or {}, lanes or {}
           local lane = job_type .. ' ' .. (limits or '') .. '\n' .. (name or '')
-          local to = parked[lane] or { job_type, limits, name, jobs = {} }
-          to.jobs[#to.jobs + 1], to.jobs[#to.jobs + 2] = waiting[at + 1], id
-          parked[lane] = to
+          local to = parked[lane]
+          if not to then
+            to = { job_type, limits, name or false }
+            parked[lane], lanes[#lanes + 1] = to, to
+          end
+          to[#to + 1] = id
         end
       elseif not id then
         room.mend(job_type)
@@ -110,14 +131,18 @@ local function claim_under_limits(room, claim)
         room.unpark(id, job_type, first[2])
       elseif name then
         if not first[2] then room.unpark(id, job_type, false) end -- it was parked before the queue had limits
-        room.park({ string.format('%.0f', score), id }, job_type, limits, name)
+        room.park({ string.format('%.0f', aside_score), id }, job_type, limits, name)
       else
         room.refresh(job_type)
       end
     end
-    if not first then at = at + 2 end
+    if not first then at = at + width end
   end
-  if #gone > 0 then call('ZREM', key('queue'), unpack(gone)) end
-  for _, to in pairs(parked) do room.park(to.jobs, to[1], to[2], to[3]) end
+  if lanes then
+    room.put_off()
+    room.park_all(lanes)
+  end
+  if #gone > 0 then call('ZREM', KEY .. 'queue', unpack(gone)) end
+  if lanes or held_before then room.catch_up() end
   return { ids = ids, attempts = attempts, rows = rows, leases = leases, more = more, too_late = too_late }
 end

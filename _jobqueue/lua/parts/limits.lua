@@ -26,12 +26,11 @@ local function return_permits(id, also)
   return waited_for
 end
 
--- Returns functions, in a table; some are made when they are first needed. The outer one uses no local of the file: who does not call
--- it pays nothing for them. `refresh_lane`: of parts/lanes.lua.
+-- Returns functions, in a table; some are made when they are first needed. Those that every claim needs use no local of another
+-- function: such a one is made for next to nothing. Who does not call this one pays nothing for them. `refresh_lane`: of
+-- parts/lanes.lua.
 local function limits_room(refresh_lane)
-  local call, room, known, patterns = redis.call, { changed = false }, {}, nil
-  local function key(name) return KEYS[1] .. name end
-  room.key = key
+  local room = { changed = false, known = {} } -- known: name -> what limits it; '' -> the patterns
 
   -- The names that hold a job back: that of its type, then its own. `limits`: separated by blanks, or false.
   function room.names_of(job_type, limits)
@@ -44,19 +43,22 @@ local function limits_room(refresh_lane)
 
   -- What limits a name: {max, starts, per_ms, counting, by: the definition's own name}, or false. The exact definition counts, else
   -- that of the longest pattern. `more`: names that will be asked for.
-  function room.definition(asked, more)
+  function room:definition(asked, more)
+    local known = self.known
     if known[asked] ~= nil then return known[asked] end
     local names = more or { asked }
-    for i, text in ipairs(call('HMGET', key('limits'), ' ', unpack(names))) do
-      local name, by = names[i - 1], names[i - 1]
-      if i == 1 then
-        patterns = patterns or text and {} -- the field ' ' says that there are some
-        local flat = text and not next(patterns) and call('HGETALL', key('patterns')) or {}
-        for at = 1, #flat, 2 do patterns[flat[at]] = flat[at + 1] end
-      elseif known[name] == nil then
-        for length = not text and patterns and #name or -1, 0, -1 do
+    local texts = redis.call('HMGET', KEYS[1] .. 'limits', ' ', unpack(names)) -- the field ' ' says that there are patterns
+    if texts[1] and not known[''] then
+      local flat, patterns = redis.call('HGETALL', KEYS[1] .. 'patterns'), {}
+      for at = 1, #flat, 2 do patterns[flat[at]] = flat[at + 1] end
+      known[''] = patterns
+    end
+    for i, name in ipairs(names) do
+      if known[name] == nil then
+        local text, by = texts[i + 1], name
+        for length = not text and known[''] and #name or -1, 0, -1 do
           by = string.sub(name, 1, length) .. '*'
-          text = patterns[by]
+          text = known[''][by]
           if text then break end
         end
         local max, starts, per_s, state = string.match(text or '', '^(%d+) (%d+) (%d+) (%S+)$')
@@ -69,47 +71,49 @@ local function limits_room(refresh_lane)
 
   -- Nil while a name lets somebody in; else when it will, by time, or math.huge. `write`: puts right what a clock that went back
   -- has left in the future. `more`: names that will be asked for.
-  function room.shut_until(name, now, write, more)
-    local limit = room.definition(name, more)
+  function room:shut_until(name, now, write, more)
+    local call, limit = redis.call, self.known[name]
+    if limit == nil then limit = self:definition(name, more) end
     if not limit then return nil end
     if limit.counting then return math.huge end
     if limit.max > 0 then
-      limit.running = call('SCARD', key('permits:' .. name))
+      limit.running = call('SCARD', KEYS[1] .. 'permits:' .. name)
       if limit.running >= limit.max then return math.huge end
     end
-    local first = limit.starts > 0 and call('LINDEX', key('starts:' .. name), limit.starts - 1)
+    local starts = KEYS[1] .. 'starts:' .. name
+    local first = limit.starts > 0 and call('LINDEX', starts, limit.starts - 1)
     if not first or first + limit.per_ms < now then return nil end
-    if write and tonumber(call('LINDEX', key('starts:' .. name), 0)) > now then
-      local times = call('LRANGE', key('starts:' .. name), 0, -1)
-      for i, time in ipairs(times) do
+    if write and tonumber(call('LINDEX', starts, 0)) > now then
+      for i, time in ipairs(call('LRANGE', starts, 0, -1)) do
         if tonumber(time) <= now then break end
-        call('LSET', key('starts:' .. name), i - 1, string.format('%.0f', now))
+        call('LSET', starts, i - 1, string.format('%.0f', now))
       end
     end
     return math.min(first, now) + limit.per_ms + 1
   end
 
   -- The job runs under all of these names that are defined. Returns whether there is one, and what `also` of its hash is to be where
-  -- that is not what it is: else nil.
-  function room.take(id, names, now, also)
-    local any, rooms = false, also or ''
+  -- that is not what it is: else nil. `aside`: whether somebody may wait for one of them.
+  function room:take(id, names, now, also, aside)
+    local call, any, rooms = redis.call, false, also or ''
     for i, name in ipairs(names) do
-      local limit = known[name]
+      local limit = self.known[name]
       if limit then
         local room_of_it = i == 1 and 'y' or 'l'
         any = true
         if not string.find(rooms, room_of_it, 1, true) then rooms = rooms .. room_of_it end
-        if limit.by ~= name and (limit.running or 0) == 0 then call('ZADD', key('limited'), 0, name) end
-        call('SADD', key('permits:' .. name), id)
+        if limit.by ~= name and (limit.running or 0) == 0 then call('ZADD', KEYS[1] .. 'limited', 0, name) end
+        call('SADD', KEYS[1] .. 'permits:' .. name, id)
         local full = limit.max > 0 and limit.running + 1 >= limit.max
         if limit.starts > 0 then
-          full = call('LPUSH', key('starts:' .. name), string.format('%.0f', now)) >= limit.starts or full
-          call('LTRIM', key('starts:' .. name), 0, limit.starts - 1)
-          call('PEXPIRE', key('starts:' .. name), limit.per_ms + 1000)
+          local starts = KEYS[1] .. 'starts:' .. name
+          local n = call('LPUSH', starts, string.format('%.0f', now))
+          if n > limit.starts then call('LTRIM', starts, 0, limit.starts - 1) end
+          full = n >= limit.starts or full
         end
-        if full and room.is_waited_for(name) then -- who waits is not to be called for nothing
-          local at = room.shut_until(name, now)
-          if at then room.shut(name, at) end
+        if full and aside and self.is_waited_for(name) then -- who waits is not to be called for nothing
+          local at = self:shut_until(name, now)
+          if at then self.shut(name, at) end
         end
       end
     end
@@ -118,15 +122,22 @@ local function limits_room(refresh_lane)
 
   -- What only they need whose limits are shut, or somebody waits for.
   local function add_rest()
+    local call, late_types, late_groups = redis.call, nil, nil
+    local function key(name) return KEYS[1] .. name end
+
     -- To be called when what waits aside of a type has changed. Notes that in room.changed.
     function room.refresh(job_type)
       room.changed = true
-      refresh_lane(job_type)
+      if late_types then late_types[job_type] = true else refresh_lane(job_type) end
     end
 
     -- To be called when a group has changed.
     function room.refresh_group(job_type, name)
       local group = job_type .. ' ' .. name
+      if late_groups then
+        late_groups[group] = { job_type, name }
+        return room.refresh(job_type)
+      end
       local head = call('ZRANGE', key('group:' .. group), 0, 0, 'WITHSCORES')[2]
       if not head then call('SREM', key('waits:' .. name), job_type) end
       if head and not call('ZSCORE', key('shut'), name) then
@@ -137,6 +148,17 @@ local function limits_room(refresh_lane)
       room.refresh(job_type)
     end
 
+    -- From now on what is to be refreshed is only noted, until room.catch_up(): before somebody reads it, and at the end.
+    function room.put_off() late_types, late_groups = late_types or {}, late_groups or {} end
+
+    function room.catch_up()
+      local groups, types = late_groups or {}, late_types or {}
+      late_groups = nil
+      for _, group in pairs(groups) do room.refresh_group(group[1], group[2]) end -- notes the types once more
+      late_types = nil
+      for job_type in pairs(types) do refresh_lane(job_type) end
+    end
+
     local function refresh_all(name)
       local job_type = string.match(name, '^type:(.*)$')
       if job_type then return room.refresh(job_type) end
@@ -144,8 +166,9 @@ local function limits_room(refresh_lane)
     end
 
     function room.shut(name, at)
+      if call('ZADD', key('shut'), at == math.huge and 'inf' or string.format('%.0f', at), name) == 0 then return end
       call('ZADD', key('limited'), 0, name)
-      if call('ZADD', key('shut'), at == math.huge and 'inf' or string.format('%.0f', at), name) == 1 then refresh_all(name) end
+      refresh_all(name)
     end
 
     -- Lets in who waits for a name; false when nobody did. The next claim that meets it shut shuts it again.
@@ -178,6 +201,47 @@ local function limits_room(refresh_lane)
       call('SADD', key('waits:' .. to), job_type)
       call('ZADD', key('group:' .. job_type .. ' ' .. to), head, lane)
       room.refresh_group(job_type, to)
+    end
+
+    -- One lane of jobs that go aside, see park_all. Returns the limit under which it stands now, when it did not before.
+    local function add_to_lane(name, lane, jobs, under)
+      local job_type, limits, shut_name = lane[1], lane[2], lane[3]
+      call('ZADD', key('lane:' .. name), unpack(jobs))
+      if not limits then return room.refresh(job_type) end
+      local to = shut_name or under or string.match(limits, '^%S+')
+      local group = key('group:' .. job_type .. ' ' .. to)
+      if under == to then
+        if call('ZADD', group, 'LT', 'CH', jobs[1], name) == 1 and not shut_name then room.refresh_group(job_type, to) end
+        return
+      end
+      if under then
+        call('ZREM', key('group:' .. job_type .. ' ' .. under), name)
+        room.refresh_group(job_type, under)
+      end
+      call('SADD', key('waits:' .. to), job_type)
+      call('ZADD', group, call('ZRANGE', key('lane:' .. name), 0, 0, 'WITHSCORES')[2], name)
+      if not shut_name then room.refresh_group(job_type, to) end
+      return to
+    end
+
+    -- Jobs that a claim has met in `queue` go aside. `lanes`: { job_type, limits or false, name or false, id ... }. `name`: the limit of
+    -- their own that is shut; it stands in `shut`, so its groups are in no groups:<type>.
+    function room.park_all(lanes)
+      local ids, names, pairs_of, new, at = {}, {}, {}, {}, 0
+      for n, lane in ipairs(lanes) do
+        names[n] = lane[1] .. (lane[2] and ' ' .. lane[2] or '')
+        for i = 4, #lane do ids[#ids + 1] = lane[i] end
+      end
+      local scores, under = call('ZMSCORE', key('queue'), unpack(ids)), call('HMGET', key('under'), unpack(names))
+      for i, id in ipairs(ids) do pairs_of[2 * i - 1], pairs_of[2 * i] = scores[i], id end
+      call('ZADD', key('held'), unpack(pairs_of))
+      for n, lane in ipairs(lanes) do
+        local last = at + 2 * (#lane - 3)
+        local to = add_to_lane(names[n], lane, { unpack(pairs_of, at + 1, last) }, under[n])
+        if to then new[#new + 1], new[#new + 2] = names[n], to end
+        at = last
+      end
+      if new[1] then call('HSET', key('under'), unpack(new)) end
     end
 
     -- To be called when the first job of a lane of limits has changed.
@@ -229,7 +293,9 @@ local function limits_room(refresh_lane)
     -- Opens what time has opened. Returns whether that was something.
     function room.open_due(now, most)
       local due = call('ZRANGEBYSCORE', key('shut'), '-inf', string.format('%.0f', now), 'LIMIT', 0, most)
+      if due[1] then room.put_off() end
       for _, name in ipairs(due) do room.open(name) end
+      if due[1] then room.catch_up() end
       return #due > 0
     end
 
@@ -244,7 +310,7 @@ local function limits_room(refresh_lane)
       local f = call('HMGET', key('job:' .. id), 'status', 'type', 'limits', 'also')
       if f[1] ~= 'processing' then return end
       for i, name in ipairs(room.names_of(f[2] or 'echo', f[3])) do
-        local limit = room.definition(name)
+        local limit = room:definition(name)
         if limit and (not by or limit.by == by) then
           call('SADD', key('permits:' .. name), id)
           call('ZADD', key('limited'), 0, name)
