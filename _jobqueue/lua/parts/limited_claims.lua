@@ -12,16 +12,16 @@ local function claim_under_limits(room, claim)
   local moves, more, bytes = 0, false, 0
   local timeouts = {} -- type -> ms; false: not for this worker, or not now
   local shut = {} -- name -> whether this claim has found it shut
-  local parked, lanes = nil, nil -- what is met in the queue is written at the end: this claim takes none of it
-  local waiting, from, at, step, all = {}, 0, 1, want + claim.SPARE, false
-  local width = held_before and 2 or 1 -- scores are asked for where something waits aside
+  local kinds, parked, lanes = {}, {}, {} -- what is met in the queue is written at the end: this claim takes none of it
+  local waiting, base, from, at, step, all = {}, 0, 0, 1, want + claim.SPARE, false
+  local width = held_before and 2 or 1 -- scores are asked for where something waits aside, or is to
   local aside, aside_score, stale = nil, nil, held_before and kit ~= '' -- the best that waits aside; whether to look for it
   if held_before then room.put_off() end
   while true do
     if at > #waiting and not all then
       local to = from + step - 1
-      waiting = held_before and call('ZRANGE', KEY .. 'queue', from, to, 'WITHSCORES') or call('ZRANGE', KEY .. 'queue', from, to)
-      from, at, all, step = from + step, 1, #waiting < width * step, STEP
+      waiting = width == 2 and call('ZRANGE', KEY .. 'queue', from, to, 'WITHSCORES') or call('ZRANGE', KEY .. 'queue', from, to)
+      base, from, at, all, step = from, from + step, 1, #waiting < width * step, STEP
     end
     if stale or held_before and room.changed and kit ~= '' then -- the open type with the best job aside, and that job's score
       room.catch_up()
@@ -54,8 +54,9 @@ local function claim_under_limits(room, claim)
     local expired = claim.late and queued and (tonumber(call('ZSCORE', KEY .. 'expires', id)) or math.huge) <= now and claim.unstarted(id)
     if expired then queued, too_late[#too_late + 1] = false, expired end
     local timeout_ms, names, closed = timeouts[job_type], nil, nil
+    local kind = queued and not first and lanes[1] and kinds[job_type .. ' ' .. (limits or '')] -- none of its kind may run
     if queued and timeout_ms == nil then
-      if held_before and call('SISMEMBER', KEY .. 'pauses', job_type) == 1 then
+      if held_before and not first and call('SISMEMBER', KEY .. 'pauses', job_type) == 1 then
         timeout_ms = false
       elseif kit ~= '' then
         timeout_ms = tonumber(call('ZSCORE', KEY .. 'kit:' .. kit, job_type)) or false
@@ -70,7 +71,7 @@ local function claim_under_limits(room, claim)
       timeouts[job_type] = timeout_ms
     end
     timeout_ms = queued and timeout_ms
-    if timeout_ms then
+    if timeout_ms and not kind then
       names = room.names_of(job_type, limits)
       local known = not whole and call('ZMSCORE', KEY .. 'shut', unpack(names)) or {} -- when they open
       for i, name in ipairs(names) do
@@ -88,7 +89,7 @@ local function claim_under_limits(room, claim)
         end
       end
     end
-    if timeout_ms and not closed then
+    if timeout_ms and not closed and not kind then
       if not whole then
         f = claim.read_job(id, 'limits', 'also')
         also = f[18]
@@ -99,7 +100,7 @@ local function claim_under_limits(room, claim)
       ids[n + 1], attempts[n + 1], rows[n + 1] = id, string.format('%.0f', (f[3] or 0) + 1), claim.row_of(id, f, now)
       leases[2 * n + 1] = string.format('%.0f', claim.lease_end(now, claim.lease_ms, tonumber(f[4]) or timeout_ms))
       leases[2 * n + 2] = id
-      if first then room.unpark(id, job_type, first[2]) else gone[#gone + 1] = id end
+      if first then room.unpark(id, job_type, first[2], first[3]) else gone[#gone + 1] = id end
       if f[8] then claim.tagged[id] = true end
       if job_type == 'jobqueue.webhook' then call('ZADD', KEY .. 'deliveries', 'XX', string.format('-%.0f', now), id) end
       bytes = bytes + #(f[5] or '') + #(f[10] or '')
@@ -116,14 +117,14 @@ local function claim_under_limits(room, claim)
       if not first then
         gone[#gone + 1] = id
         if queued then
-          parked, lanes = parked or {}, lanes or {}
-          local lane = job_type .. ' ' .. (limits or '') .. '\n' .. (name or '')
-          local to = parked[lane]
-          if not to then
-            to = { job_type, limits, name or false }
-            parked[lane], lanes[#lanes + 1] = to, to
+          local score = width == 2 and waiting[at + 1] or call('ZSCORE', KEY .. 'queue', id)
+          if not kind then
+            kind = { job_type, limits, name or false }
+            kinds[job_type .. ' ' .. (limits or '')], lanes[#lanes + 1] = kind, kind
           end
-          to[#to + 1] = id
+          kind[#kind + 1], kind[#kind + 2] = score, id
+          parked[#parked + 1], parked[#parked + 2] = score, id
+          if width == 1 then waiting, from, at, all, width = {}, base + at, 0, false, 2 end -- the rest with scores
         end
       elseif not id then
         room.mend(job_type)
@@ -138,11 +139,11 @@ local function claim_under_limits(room, claim)
     end
     if not first then at = at + width end
   end
-  if lanes then
+  if lanes[1] then
     room.put_off()
-    room.park_all(lanes)
+    room.park_all(parked, lanes)
   end
   if #gone > 0 then call('ZREM', KEY .. 'queue', unpack(gone)) end
-  if lanes or held_before then room.catch_up() end
+  if lanes[1] or held_before then room.catch_up() end
   return { ids = ids, attempts = attempts, rows = rows, leases = leases, more = more, too_late = too_late }
 end

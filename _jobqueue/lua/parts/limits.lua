@@ -35,7 +35,9 @@ local function limits_room(refresh_lane)
   -- The names that hold a job back: that of its type, then its own. `limits`: separated by blanks, or false.
   function room.names_of(job_type, limits)
     local names = { 'type:' .. job_type }
-    if limits then
+    if limits and not string.find(limits, ' ', 1, true) then
+      names[2] = limits
+    elseif limits then
       for name in string.gmatch(limits, '%S+') do names[#names + 1] = name end
     end
     return names
@@ -111,9 +113,10 @@ local function limits_room(refresh_lane)
           if n > limit.starts then call('LTRIM', starts, 0, limit.starts - 1) end
           full = n >= limit.starts or full
         end
-        if full and aside and self.is_waited_for(name) then -- who waits is not to be called for nothing
+        local waiting = full and aside and self.who_waits(name)
+        if waiting and waiting[1] then -- nobody is to be called for nothing
           local at = self:shut_until(name, now)
-          if at then self.shut(name, at) end
+          if at then self.shut(name, at, waiting) end
         end
       end
     end
@@ -159,16 +162,24 @@ local function limits_room(refresh_lane)
       for job_type in pairs(types) do refresh_lane(job_type) end
     end
 
-    local function refresh_all(name)
+    -- The types of which jobs wait for a name.
+    function room.who_waits(name)
       local job_type = string.match(name, '^type:(.*)$')
-      if job_type then return room.refresh(job_type) end
-      for _, waiting in ipairs(call('SMEMBERS', key('waits:' .. name))) do room.refresh_group(waiting, name) end
+      if not job_type then return call('SMEMBERS', key('waits:' .. name)) end
+      return { call('ZSCORE', key('lanes'), job_type) and job_type or nil }
     end
 
-    function room.shut(name, at)
+    local function refresh_all(name, types)
+      local job_type = string.match(name, '^type:(.*)$')
+      if job_type then return room.refresh(job_type) end
+      for _, waiting in ipairs(types or call('SMEMBERS', key('waits:' .. name))) do room.refresh_group(waiting, name) end
+    end
+
+    -- `types`: of which jobs wait for it, where that is known.
+    function room.shut(name, at, types)
       if call('ZADD', key('shut'), at == math.huge and 'inf' or string.format('%.0f', at), name) == 0 then return end
       call('ZADD', key('limited'), 0, name)
-      refresh_all(name)
+      refresh_all(name, types)
     end
 
     -- Lets in who waits for a name; false when nobody did. The next claim that meets it shut shuts it again.
@@ -204,14 +215,14 @@ local function limits_room(refresh_lane)
     end
 
     -- One lane of jobs that go aside, see park_all. Returns the limit under which it stands now, when it did not before.
-    local function add_to_lane(name, lane, jobs, under)
+    local function add_to_lane(name, lane, under)
       local job_type, limits, shut_name = lane[1], lane[2], lane[3]
-      call('ZADD', key('lane:' .. name), unpack(jobs))
+      call('ZADD', key('lane:' .. name), unpack(lane, 4))
       if not limits then return room.refresh(job_type) end
       local to = shut_name or under or string.match(limits, '^%S+')
       local group = key('group:' .. job_type .. ' ' .. to)
       if under == to then
-        if call('ZADD', group, 'LT', 'CH', jobs[1], name) == 1 and not shut_name then room.refresh_group(job_type, to) end
+        if call('ZADD', group, 'LT', 'CH', lane[4], name) == 1 and not shut_name then room.refresh_group(job_type, to) end
         return
       end
       if under then
@@ -224,29 +235,23 @@ local function limits_room(refresh_lane)
       return to
     end
 
-    -- Jobs that a claim has met in `queue` go aside. `lanes`: { job_type, limits or false, name or false, id ... }. `name`: the limit of
-    -- their own that is shut; it stands in `shut`, so its groups are in no groups:<type>.
-    function room.park_all(lanes)
-      local ids, names, pairs_of, new, at = {}, {}, {}, {}, 0
+    -- Jobs that a claim has met in `queue` go aside. `jobs`: score, id ... of all of them. `lanes`: { job_type, limits or false, name or
+    -- false, score, id ... }. `name`: the limit of their own that is shut; it stands in `shut`, so its groups are in no groups:<type>.
+    function room.park_all(jobs, lanes)
+      local names, new = {}, {}
+      for n, lane in ipairs(lanes) do names[n] = lane[1] .. (lane[2] and ' ' .. lane[2] or '') end
+      local under = call('HMGET', key('under'), unpack(names))
+      call('ZADD', key('held'), unpack(jobs))
       for n, lane in ipairs(lanes) do
-        names[n] = lane[1] .. (lane[2] and ' ' .. lane[2] or '')
-        for i = 4, #lane do ids[#ids + 1] = lane[i] end
-      end
-      local scores, under = call('ZMSCORE', key('queue'), unpack(ids)), call('HMGET', key('under'), unpack(names))
-      for i, id in ipairs(ids) do pairs_of[2 * i - 1], pairs_of[2 * i] = scores[i], id end
-      call('ZADD', key('held'), unpack(pairs_of))
-      for n, lane in ipairs(lanes) do
-        local last = at + 2 * (#lane - 3)
-        local to = add_to_lane(names[n], lane, { unpack(pairs_of, at + 1, last) }, under[n])
+        local to = add_to_lane(names[n], lane, under[n])
         if to then new[#new + 1], new[#new + 2] = names[n], to end
-        at = last
       end
       if new[1] then call('HSET', key('under'), unpack(new)) end
     end
 
-    -- To be called when the first job of a lane of limits has changed.
-    function room.refresh_lane_of_limits(job_type, lane)
-      local under = call('HGET', key('under'), lane)
+    -- To be called when the first job of a lane of limits has changed. `under`: the limit under which it stands, where that is known.
+    function room.refresh_lane_of_limits(job_type, lane, under)
+      under = under or call('HGET', key('under'), lane)
       if not under then return end
       local head = call('ZRANGE', key('lane:' .. lane), 0, 0, 'WITHSCORES')[2]
       if head then
@@ -258,15 +263,15 @@ local function limits_room(refresh_lane)
       room.refresh_group(job_type, under)
     end
 
-    -- A job leaves its lane.
-    function room.unpark(id, job_type, limits)
+    -- A job leaves its lane. `under`: the limit under which that stands, where that is known.
+    function room.unpark(id, job_type, limits, under)
       call('ZREM', key('held'), id)
       local lane = job_type .. (limits and ' ' .. limits or '')
       if call('ZREM', key('lane:' .. lane), id) == 0 then return end
-      if limits then room.refresh_lane_of_limits(job_type, lane) else room.refresh(job_type) end
+      if limits then room.refresh_lane_of_limits(job_type, lane, under) else room.refresh(job_type) end
     end
 
-    -- The first job that waits aside of a type: {id, limits or false}; nil when there is none.
+    -- The first job that waits aside of a type: {id, limits or false, under which of them it stands}; nil when there is none.
     function room.first_of(job_type)
       local plain = call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')
       local group = call('ZRANGE', key('groups:' .. job_type), 0, 0, 'WITHSCORES')
@@ -274,7 +279,7 @@ local function limits_room(refresh_lane)
         local lane = call('ZRANGE', key('group:' .. job_type .. ' ' .. group[1]), 0, 0)[1]
         local id = lane and call('ZRANGE', key('lane:' .. lane), 0, 0)[1]
         if not id then return nil end
-        return { id, string.sub(lane, #job_type + 2) }
+        return { id, string.sub(lane, #job_type + 2), group[1] }
       end
       return plain[1] and { plain[1], false }
     end
@@ -297,12 +302,6 @@ local function limits_room(refresh_lane)
       for _, name in ipairs(due) do room.open(name) end
       if due[1] then room.catch_up() end
       return #due > 0
-    end
-
-    function room.is_waited_for(name)
-      local job_type = string.match(name, '^type:(.*)$')
-      if job_type then return call('ZSCORE', key('lanes'), job_type) end
-      return call('EXISTS', key('waits:' .. name)) == 1
     end
 
     -- A job runs: it holds what is defined of its names. `by`: only of this definition.
