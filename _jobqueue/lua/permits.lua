@@ -28,6 +28,7 @@ for i = 3, #ARGV do
   end
   if bad then wrong[#wrong + 1] = ARGV[i] end
 end
+if repair and name ~= '' then call('ZADD', key('limited'), 0, name) end -- the tick looks after it
 if repair and name ~= '' and #wrong > 0 then
   room.open(name)
   ring()

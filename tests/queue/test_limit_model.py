@@ -245,7 +245,9 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 def bind(lua: Path, moves: int) -> None:
     bound(lua, moves)
     if moves == FEW_MOVES:
-        change(lua, "parts/limited_claims.lua", "local LOOK, STEP, call, KEY = 8, 50", "local LOOK, STEP, call, KEY = 1, 2")
+        change(
+            lua, "parts/limited_claims.lua", "local LOOK, STEP, call, KEY = 8, 50", "local LOOK, STEP, call, KEY = 1, 2"
+        )
 
 
 @pytest.mark.parametrize("moves", [250, FEW_MOVES])
