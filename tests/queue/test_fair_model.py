@@ -280,9 +280,9 @@ def _priority(job: dict[str, str]) -> int:
     return 9 - int(job["score"]) // 2**43
 
 
-def tell(server: Server, seed: int, steps: int = STEPS) -> Story:
+def tell(server: Server, seed: int, steps: int = STEPS, kind: type[Story] | None = None) -> Story:
     with pytest.MonkeyPatch.context() as patch:
-        story = Story(server, seed, patch)
+        story = (kind or Story)(server, seed, patch)
         for _ in range(steps):
             story.step()
         story.ends()
