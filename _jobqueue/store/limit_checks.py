@@ -81,7 +81,7 @@ def _lanes(store: Store, queue: str, repair: bool) -> Iterator[str]:
                 members = [member.decode() for member, _ in client.zscan_iter(f"{prefix}lane:{lane}", count=SCAN_STEP)]
             found = [
                 store.run("limit_lane", queue, [lane, int(repair), *some])
-                for some in [[], *chunks_of(iter(members), SCAN_STEP)]
+                for some in list(chunks_of(iter(members), SCAN_STEP)) or [[]]
             ]
             return any(wrong for wrong, _ in found), [job_id.decode() for _, strays in found for job_id in strays]
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from _jobqueue.limits import Limit
+from jobqueue import NewJob
 from tests.faults.ledger import Run
 from tests.faults.row import reaped, repeated, row
+from tests.faults.rows_of_redis import with_movable_clock
 from tests.faults.stage import LEASE_S, PREFIX, QUEUE, QUIET_S, Stage, Verdict
-from tests.harness import Server, eventually
+from tests.harness import Server, eventually, free_port
 
+HELD, NAMES_HELD = 100_000, 10_000  # of F68
+SLOWER_MS = 50  # 10 are promised, of a machine that does nothing else
 GATE, FAST = "gate", "fast"
 MOST, STARTS, PER_S = 3, 8, 1
+T = TypeVar("T")
 NAMES = (GATE, FAST, "tenant:1", "tenant:2")
 
 
@@ -50,12 +57,19 @@ def judged(stage: Stage, since: float = 0.0) -> dict[str, Any]:
     under = {job_id: name for job_id in list(stage.producer.acked.values()) if (name := _limit_of(stage, job_id))}
     gated = [some for job_id, some in stage.ledger.runs().items() if under.get(job_id) == GATE]
     runs = [run for some in gated for run in fenced(stage, some)]
-    claims = [client.hget(f"{PREFIX}job:{job_id}", "started") for job_id, name in under.items() if name == FAST]
+    claims = [at for job_id, name in under.items() if name == FAST for at in started(stage, job_id)]
     return {
         "most at once": most_at_once([run for run in runs if run.started > since]),
-        "most in a second": most_in_a_window(sorted(int(at) for at in claims if at), PER_S * 1000),
+        "most in a second": most_in_a_window(sorted(claims), PER_S * 1000),
         "permits left over": sum(client.scard(key) for key in client.scan_iter(f"{PREFIX}permits:*", 1000)),
     }
+
+
+def started(stage: Stage, job_id: str) -> set[int]:
+    """When its attempts were claimed, by Redis's clock."""
+    fields = stage.server.client.hgetall(f"{PREFIX}job:{job_id}")
+    records = [record.split()[4] for name, record in fields.items() if name.startswith("error:")]
+    return {int(at) for at in (*records, fields.get("started", "-")) if at != "-"}
 
 
 def fenced(stage: Stage, runs: Iterable[Run]) -> Iterator[Run]:
@@ -162,6 +176,91 @@ def permits_of_a_restore(stage: Stage, seconds: float) -> dict[str, Any]:
     held = sum(stage.server.client.scard(key) for key in stage.server.client.scan_iter(f"{PREFIX}permits:*", 1000))
     stage.wait(seconds / 3)
     return {"permits in the file": held} | judged(stage, restored)
+
+
+@row(
+    "F67",
+    "Redis's clock jumps while jobs wait for a rate; 2 APIs, 8 workers",
+    f"an hour forward, an hour back, as the scripts read it, every 4 s; at most {STARTS} starts in {PER_S} s",
+    setting={"programs": with_movable_clock},
+    expects=lambda verdict: 0 < verdict.notes["most in a second"] <= STARTS,
+)
+def rates_and_jumps(stage: Stage, seconds: float) -> dict[str, Any]:
+    load(stage)
+    ports = (stage.port, free_port())
+    stage.add("api.py", "--port", str(ports[1]), RATE_LIMIT_MAX="0", LOG_JOBS="failures")
+    for _ in range(6):
+        stage.add_worker()
+    usual, shifts = stage.producer.usual, cycle([3600, 0])
+    stage.producer.url = lambda: f"http://127.0.0.1:{stage.rng.choice(ports)}"
+    stage.producer.work = lambda n: usual(n) | {"limits": [(FAST, GATE, "tenant:1", "tenant:2")[n % 4]]}
+    jumps = repeated(stage, seconds, 4.0, lambda: stage.server.client.set("clock", next(shifts)))
+    return {"jumps": jumps} | judged(stage)
+
+
+@row(
+    "F68",
+    f"{HELD:,} jobs of {NAMES_HELD:,} names wait for limits, in front of all others",
+    "submitted while the queue is paused; then the load goes on behind them",
+    expects=lambda verdict: (
+        verdict.notes["waiting for limits"] == HELD
+        and verdict.notes["p50 wait of a free job behind them, ms"] <= verdict.notes["before, ms"] + SLOWER_MS
+    ),
+)
+def held_in_front(stage: Stage, seconds: float) -> dict[str, Any]:
+    stage.producer.work = lambda n: {"type": "noted", "payload": {"n": n}}
+    stage.wait(seconds / 2)
+    before_ms = wait_ms(stage, 0, time.monotonic() - 1)
+    stage.queue.pause(QUEUE)
+    held = submit_held(stage)
+    resumed = time.monotonic()
+    stage.queue.pause(QUEUE, False)
+
+    def starts() -> list[float]:
+        return [run.started - resumed for runs in stage.ledger.runs().values() for run in runs if run.started > resumed]
+
+    first = min(eventually(starts, equals=bool, within_s=QUIET_S))
+    waiting = stage.server.client.zcard(f"{PREFIX}held")
+    eventually(lambda: stage.server.client.zcard(f"{PREFIX}queue") < 10, within_s=QUIET_S)
+    since = time.monotonic()
+    stage.wait(seconds / 2)
+    behind_ms = wait_ms(stage, since, time.monotonic() - 1)
+    for some in batched(held):
+        stage.queue.act_on("cancel", some)
+    return {
+        "waiting for limits": waiting,
+        "the first free job after": f"{first:.1f} s",
+        "p50 wait of a free job behind them, ms": behind_ms,
+        "before, ms": before_ms,
+    }
+
+
+def submit_held(stage: Stage) -> list[str]:
+    """Jobs whose names have just started what they may start in a day. Their ids."""
+    stage.queue.limits.put(QUEUE, "held:*", Limit(starts=1, per_s=86_400))
+    names, now_ms = [f"held:{n}" for n in range(NAMES_HELD)], int(time.time() * 1000)
+    with stage.server.client.pipeline() as pipeline:
+        pipeline.zadd(f"{PREFIX}limited", dict.fromkeys(names, 0))
+        for name in names:
+            pipeline.lpush(f"{PREFIX}starts:{name}", now_ms)
+        pipeline.execute()
+    ids = list[str]()
+    for some in batched(range(HELD)):
+        jobs = [NewJob("noted", {}, priority=9, limits=[names[n % NAMES_HELD]]) for n in some]
+        ids += [answer.job.id for answer in stage.queue.submit_many(jobs) if answer.job]
+    stage.producer.acked |= {-n: job_id for n, job_id in enumerate(ids, 1)}
+    return ids
+
+
+def batched(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[at : at + 1000] for at in range(0, len(items), 1000))
+
+
+def wait_ms(stage: Stage, since: float, until: float) -> float:
+    """The median of the jobs that were acknowledged in that time, from then to their start."""
+    runs, told = stage.ledger.runs(), stage.producer.acked_at
+    waits = [runs[job_id][0].started - at for job_id, at in told.items() if since < at < until and job_id in runs]
+    return round(statistics.median(waits) * 1000, 1)
 
 
 def _limit_of(stage: Stage, job_id: str) -> str | None:

@@ -13,7 +13,7 @@ from _jobqueue.limits import MAX_PATTERNS, Limit
 from _jobqueue.records import IN_PLACE, Claimed
 from _jobqueue.store import limit_checks
 from jobqueue import Invalid, JobQueue, NewJob, NotFound
-from tests.harness import Server
+from tests.harness import Server, eventually
 from tests.played import LEASE_MS, Q, Worker, ended, passes, tick
 from tests.queue.changed_scripts import CLOCK, change
 
@@ -366,6 +366,41 @@ def test_names_that_nobody_uses_are_dropped(
     assert server.client.zrange(f"{Q}limited", 0, -1) == ["tenant:*"]
     rooms = ("permits", "starts", "waits", "group", "groups", "under", "shut", "held")
     assert not [key for key in set(server.client.keys(f"{Q}*")) - before if key.removeprefix(Q).split(":")[0] in rooms]
+
+
+@pytest.mark.long(30)
+def test_ten_thousand_names_give_their_memory_back(queue: JobQueue, server: Server, put: Put) -> None:
+    put("tenant:*", Limit(max_running=1, starts=5, per_s=1))
+
+    def used() -> int:
+        server.client.memory_purge()
+        return int(server.client.info("memory")["used_memory"])
+
+    def once(names: int) -> int:
+        """What is used while each of so many names has one job that runs and one that waits."""
+        ids = [
+            answer.job.id
+            for at in range(0, 2 * names, 1000)
+            for answer in queue.submit_many([NewJob(limits=[f"tenant:{n // 2}"]) for n in range(at, at + 1000)])
+            if answer.job
+        ]
+        worker = Worker(queue).handles("echo")
+        for number in range(names):
+            worker.talk.slot, worker.talk.seq = f"w{names}-{number}", 0
+            assert worker.claim()
+        most = used()
+        while worker.running:
+            worker.end("done", *worker.running[:50])
+        queue.act_on("cancel", ids), queue.act_on("delete", ids)
+        eventually(lambda: bool(tick(queue)) or server.client.zrange(f"{Q}limited", 0, -1), equals=["tenant:*"])
+        return most
+
+    once(500)  # what Redis and the scripts take once
+    before = used()
+    most = once(10_000)
+    print(f"{before:,} bytes before, {most:,} with 10,000 names, {used():,} after")
+    assert used() - before < (most - before) / 20
+    assert queue.check("default") == []
 
 
 def test_ticks_of_a_reaper_keep_up_with_new_names(
