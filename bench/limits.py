@@ -55,7 +55,7 @@ class Case:
         self.costs: list[Cost] = []
 
     def submit(self, n: int, limits: Callable[[int], list[str]] = lambda n: [], **options: object) -> None:
-        jobs = (NewJob("noop", PAYLOAD, limits=limits(number), **options) for number in range(n))
+        jobs = (NewJob("noop", PAYLOAD, limits=limits(number), timeout_s=3600, **options) for number in range(n))
         while some := [job for _, job in zip(range(1000), jobs, strict=False)]:
             self.queue.submit_many(some)
 

@@ -158,7 +158,7 @@ local function claim(meta)
   if want < 1 or not beat or now - beat > alive_ms then return {}, false end
   room = meta[2] == '2' and (room or limits_room(refresh_lane)) -- the queue uses limits
   local aside = room and call('EXISTS', key('held'), key('shut'), key('pauses')) > 0 -- something may wait aside
-  if aside and room.open_due(now, MOVES) then requeued = true end
+  if aside and room:open_due(now, MOVES) then requeued = true end
   local delivery = meta[3] == '1' and next_delivery(kit, now, refresh_lane, room)
   if meta[3] == '1' and not delivery then return {}, false end
   local lanes = meta[2] and not room and lanes_for(kit) -- looked at while something is parked or a type is paused

@@ -14,7 +14,7 @@ local from, opened = ARGV[1] == '-' and meta[2] or ARGV[1], 0
 if from == '-' or not from then from = '' end
 
 call('HDEL', key('meta'), 'limits_at') -- a first write that a full Redis allows
-if room.open_due(now, ANY_OF) then opened = 1 end
+if room:open_due(now, ANY_OF) then opened = 1 end
 
 local counting = call('HSCAN', key('counting'), 0, 'COUNT', 1)[2]
 if counting[1] then

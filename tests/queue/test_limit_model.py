@@ -299,7 +299,7 @@ MUTANTS = {
         "names[2] = name end\n    end\n    return names",
     ),
     "only its own kit hears of room": ("exchange.lua", "unsuccessful or opened", "unsuccessful"),
-    "a claim does not look at the time": ("exchange.lua", "if aside and room.open_due(now, MOVES)", "if false"),
+    "a claim does not look at the time": ("exchange.lua", "if aside and room:open_due(now, MOVES)", "if false"),
     "a shut type stays open": (
         "parts/lanes.lua",
         "if not plain and call('ZSCORE', key('shut')",

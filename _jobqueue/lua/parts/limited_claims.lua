@@ -16,7 +16,7 @@ local function claim_under_limits(room, claim)
   local waiting, base, from, at, step, all = {}, 0, 0, 1, want + claim.SPARE, false
   local width = held_before and 2 or 1 -- scores are asked for where something waits aside, or is to
   local aside, aside_score, stale = nil, nil, held_before and kit ~= '' -- the best that waits aside; whether to look for it
-  if held_before then room.put_off() end
+  if held_before then room:put_off() end
   while true do
     if at > #waiting and not all then
       local to = from + step - 1
@@ -24,8 +24,8 @@ local function claim_under_limits(room, claim)
       base, from, at, all, step = from, from + step, 1, #waiting < width * step, STEP
     end
     if stale or held_before and room.changed and kit ~= '' then -- the open type with the best job aside, and that job's score
-      room.catch_up()
-      room.put_off()
+      room:catch_up()
+      room:put_off()
       aside, aside_score = nil, nil
       local heads, types = call('ZRANGE', KEY .. 'lanes', 0, LOOK - 1, 'WITHSCORES'), {}
       for i = 1, #heads, 2 do types[#types + 1] = heads[i] end
@@ -61,7 +61,7 @@ local function claim_under_limits(room, claim)
       elseif kit ~= '' then
         timeout_ms = tonumber(call('ZSCORE', KEY .. 'kit:' .. kit, job_type)) or false
         if not timeout_ms and call('EXISTS', KEY .. 'kit:' .. kit) == 0 then
-          if held_before then room.catch_up() end
+          if held_before then room:catch_up() end
           return nil
         end
       else
@@ -140,10 +140,10 @@ local function claim_under_limits(room, claim)
     if not first then at = at + width end
   end
   if lanes[1] then
-    room.put_off()
+    room:put_off()
     room.park_all(parked, lanes)
   end
   if #gone > 0 then call('ZREM', KEY .. 'queue', unpack(gone)) end
-  if lanes[1] or held_before then room.catch_up() end
+  if lanes[1] or held_before then room:catch_up() end
   return { ids = ids, attempts = attempts, rows = rows, leases = leases, more = more, too_late = too_late }
 end

@@ -30,7 +30,7 @@ end
 -- function: such a one is made for next to nothing. Who does not call this one pays nothing for them. `refresh_lane`: of
 -- parts/lanes.lua.
 local function limits_room(refresh_lane)
-  local room = { changed = false, known = {} } -- known: name -> what limits it; '' -> the patterns
+  local room = { changed = false, late = false, known = {} } -- known: name -> what limits it; '' -> the patterns
 
   -- The names that hold a job back: that of its type, then its own. `limits`: separated by blanks, or false.
   function room.names_of(job_type, limits)
@@ -123,43 +123,54 @@ local function limits_room(refresh_lane)
     return any, rooms ~= (also or '') and rooms or nil
   end
 
+  -- Opens what time has opened. Returns whether that was something.
+  function room:open_due(now, most)
+    local due = redis.call('ZRANGEBYSCORE', KEYS[1] .. 'shut', '-inf', string.format('%.0f', now), 'LIMIT', 0, most)
+    self:put_off()
+    for _, name in ipairs(due) do self.open(name) end
+    self:catch_up()
+    return #due > 0
+  end
+
+  -- From now on what is to be refreshed is only noted, until room:catch_up(): before somebody reads it, and at the end.
+  function room:put_off() self.late = self.late or { types = {}, groups = {} } end
+
+  function room:catch_up()
+    local late = self.late
+    self.late = false
+    if late and (next(late.types) or next(late.groups)) then self.write_late(late) end
+  end
+
   -- What only they need whose limits are shut, or somebody waits for.
   local function add_rest()
-    local call, late_types, late_groups = redis.call, nil, nil
+    local call = redis.call
     local function key(name) return KEYS[1] .. name end
 
     -- To be called when what waits aside of a type has changed. Notes that in room.changed.
     function room.refresh(job_type)
       room.changed = true
-      if late_types then late_types[job_type] = true else refresh_lane(job_type) end
+      if room.late then room.late.types[job_type] = true else refresh_lane(job_type) end
     end
 
-    -- To be called when a group has changed.
-    function room.refresh_group(job_type, name)
-      local group = job_type .. ' ' .. name
-      if late_groups then
-        late_groups[group] = { job_type, name }
-        return room.refresh(job_type)
-      end
-      local head = call('ZRANGE', key('group:' .. group), 0, 0, 'WITHSCORES')[2]
+    local function write_group(job_type, name)
+      local head = call('ZRANGE', key('group:' .. job_type .. ' ' .. name), 0, 0, 'WITHSCORES')[2]
       if not head then call('SREM', key('waits:' .. name), job_type) end
       if head and not call('ZSCORE', key('shut'), name) then
         call('ZADD', key('groups:' .. job_type), head, name)
       else
         call('ZREM', key('groups:' .. job_type), name)
       end
+    end
+
+    -- To be called when a group has changed.
+    function room.refresh_group(job_type, name)
+      if room.late then room.late.groups[job_type .. ' ' .. name] = { job_type, name } else write_group(job_type, name) end
       room.refresh(job_type)
     end
 
-    -- From now on what is to be refreshed is only noted, until room.catch_up(): before somebody reads it, and at the end.
-    function room.put_off() late_types, late_groups = late_types or {}, late_groups or {} end
-
-    function room.catch_up()
-      local groups, types = late_groups or {}, late_types or {}
-      late_groups = nil
-      for _, group in pairs(groups) do room.refresh_group(group[1], group[2]) end -- notes the types once more
-      late_types = nil
-      for job_type in pairs(types) do refresh_lane(job_type) end
+    function room.write_late(late)
+      for _, group in pairs(late.groups) do write_group(group[1], group[2]) end
+      for job_type in pairs(late.types) do refresh_lane(job_type) end
     end
 
     -- The types of which jobs wait for a name.
@@ -293,15 +304,6 @@ local function limits_room(refresh_lane)
         call('HDEL', key('under'), lane)
       end
       if name then room.refresh_group(job_type, name) else room.refresh(job_type) end
-    end
-
-    -- Opens what time has opened. Returns whether that was something.
-    function room.open_due(now, most)
-      local due = call('ZRANGEBYSCORE', key('shut'), '-inf', string.format('%.0f', now), 'LIMIT', 0, most)
-      if due[1] then room.put_off() end
-      for _, name in ipairs(due) do room.open(name) end
-      if due[1] then room.catch_up() end
-      return #due > 0
     end
 
     -- A job runs: it holds what is defined of its names. `by`: only of this definition.
