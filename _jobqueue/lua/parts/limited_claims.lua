@@ -30,17 +30,17 @@ local function claim_under_limits(room, claim)
       local heads, types = call('ZRANGE', KEY .. 'lanes', 0, LOOK - 1, 'WITHSCORES'), {}
       for i = 1, #heads, 2 do types[#types + 1] = heads[i] end
       for i, mine in ipairs(#types > 0 and call('ZMSCORE', KEY .. 'kit:' .. kit, unpack(types)) or {}) do
-        if mine and not aside then aside, aside_score = types[i], tonumber(heads[2 * i]) end
+        if mine and not aside then aside, aside_score, timeouts[types[i]] = types[i], tonumber(heads[2 * i]), tonumber(mine) end
       end
       if not aside and #types == LOOK then
         local rest = call('ZINTER', 2, KEY .. 'lanes', KEY .. 'kit:' .. kit, 'WEIGHTS', 1, 0, 'WITHSCORES')
         aside, aside_score = rest[1], tonumber(rest[2])
       end
-      stale, room.changed = false, false
+      stale, room.changed, room.open_type = false, false, aside or false
     end
     local id, first = waiting[at], nil
     if aside and not (id and tonumber(waiting[at + 1]) < aside_score) then
-      first = room.first_of(aside) or { false, false }
+      first = room.first_of(aside, aside_score) or { false, false }
       id = first[1]
     end
     if not id and not first then break end

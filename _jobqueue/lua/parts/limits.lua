@@ -30,7 +30,7 @@ end
 -- function: such a one is made for next to nothing. Who does not call this one pays nothing for them. `refresh_lane`: of
 -- parts/lanes.lua.
 local function limits_room(refresh_lane)
-  local room = { changed = false, late = false, known = {} } -- known: name -> what limits it; '' -> the patterns
+  local room = { changed = false, late = false, open_type = false, known = {} } -- known: name -> what limits it; '' -> the patterns
 
   -- The names that hold a job back: that of its type, then its own. `limits`: separated by blanks, or false.
   function room.names_of(job_type, limits)
@@ -115,7 +115,7 @@ local function limits_room(refresh_lane)
         end
         local waiting = full and aside and self.who_waits(name)
         if waiting and waiting[1] then -- nobody is to be called for nothing
-          local at = self:shut_until(name, now)
+          local at = limit.max > 0 and limit.running + 1 >= limit.max and math.huge or self:shut_until(name, now)
           if at then self.shut(name, at, waiting) end
         end
       end
@@ -152,14 +152,16 @@ local function limits_room(refresh_lane)
       if room.late then room.late.types[job_type] = true else refresh_lane(job_type) end
     end
 
-    local function write_group(job_type, name)
+    -- Returns the first score of a group, nil when it is empty. `is_open`: its limit is not in `shut`, for certain.
+    local function write_group(job_type, name, is_open)
       local head = call('ZRANGE', key('group:' .. job_type .. ' ' .. name), 0, 0, 'WITHSCORES')[2]
       if not head then call('SREM', key('waits:' .. name), job_type) end
-      if head and not call('ZSCORE', key('shut'), name) then
+      if head and (is_open or not call('ZSCORE', key('shut'), name)) then
         call('ZADD', key('groups:' .. job_type), head, name)
       else
         call('ZREM', key('groups:' .. job_type), name)
       end
+      return head
     end
 
     -- To be called when a group has changed.
@@ -170,7 +172,16 @@ local function limits_room(refresh_lane)
 
     function room.write_late(late)
       for _, group in pairs(late.groups) do write_group(group[1], group[2]) end
-      for job_type in pairs(late.types) do refresh_lane(job_type) end
+      for job_type in pairs(late.types) do
+        if job_type == room.open_type then -- only which is its first job has changed
+          local head, other = call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')[2],
+            call('ZRANGE', key('groups:' .. job_type), 0, 0, 'WITHSCORES')[2]
+          if other and not (head and tonumber(head) <= tonumber(other)) then head = other end
+          if head then call('ZADD', key('lanes'), head, job_type) else call('ZREM', key('lanes'), job_type) end
+        else
+          refresh_lane(job_type)
+        end
+      end
     end
 
     -- The types of which jobs wait for a name.
@@ -182,21 +193,36 @@ local function limits_room(refresh_lane)
 
     local function refresh_all(name, types)
       local job_type = string.match(name, '^type:(.*)$')
-      if job_type then return room.refresh(job_type) end
+      if job_type then
+        room.open_type = false
+        return room.refresh(job_type)
+      end
       for _, waiting in ipairs(types or call('SMEMBERS', key('waits:' .. name))) do room.refresh_group(waiting, name) end
     end
 
     -- `types`: of which jobs wait for it, where that is known.
     function room.shut(name, at, types)
       if call('ZADD', key('shut'), at == math.huge and 'inf' or string.format('%.0f', at), name) == 0 then return end
-      call('ZADD', key('limited'), 0, name)
+      if not types then call('ZADD', key('limited'), 0, name) end -- else it runs, and is there
       refresh_all(name, types)
     end
 
     -- Lets in who waits for a name; false when nobody did. The next claim that meets it shut shuts it again.
     function room.open(name)
       if call('ZREM', key('shut'), name) == 0 then return false end
-      refresh_all(name)
+      if string.sub(name, 1, 5) == 'type:' or room.late then
+        refresh_all(name)
+        return true
+      end
+      for _, job_type in ipairs(call('SMEMBERS', key('waits:' .. name))) do
+        local head, first = write_group(job_type, name, true), call('ZSCORE', key('lanes'), job_type)
+        room.changed = true -- the type is not shut or paused when `lanes` has it: there it may only move to the front
+        if not first or not head then
+          refresh_lane(job_type)
+        elseif tonumber(head) < tonumber(first) then
+          call('ZADD', key('lanes'), head, job_type)
+        end
+      end
       return true
     end
 
@@ -283,9 +309,10 @@ local function limits_room(refresh_lane)
     end
 
     -- The first job that waits aside of a type: {id, limits or false, under which of them it stands}; nil when there is none.
-    function room.first_of(job_type)
-      local plain = call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')
+    -- `score`: that which `lanes` has.
+    function room.first_of(job_type, score)
       local group = call('ZRANGE', key('groups:' .. job_type), 0, 0, 'WITHSCORES')
+      local plain = tonumber(group[2]) == score and {} or call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')
       if group[1] and not (plain[1] and tonumber(plain[2]) <= tonumber(group[2])) then
         local lane = call('ZRANGE', key('group:' .. job_type .. ' ' .. group[1]), 0, 0)[1]
         local id = lane and call('ZRANGE', key('lane:' .. lane), 0, 0)[1]
