@@ -30,7 +30,7 @@ help:
 	@echo 'make lint    check style and types'
 	@echo 'make wheel   build the library for other environments, into dist/'
 	@echo 'make bench   measure'
-	@echo 'make faults  play the whole fault table of docs/architecture.md: half an hour'
+	@echo 'make faults  play the whole fault table of docs/faults.md: half an hour'
 	@echo 'make chaos   break everything at random for a minute and see what is lost: make chaos SECONDS=600 SEED=7'
 	@echo 'make screenshots  make the pictures of the dashboard in docs/images anew, with Chromium'
 	@echo 'make clean   remove what these have installed (not the jobs in data/)'

@@ -1,8 +1,8 @@
 """HTTP: Bottle, served by waitress. The calls are in _jobqueue/web; here the routes are installed and the process is run.
 
 Every answer is JSON; every error is application/problem+json (RFC 9457) with a stable ``code``, also those that Bottle and
-waitress find by themselves. A wrong request is refused before anything is stored; a right one costs one round trip to Redis,
-one more to count a POST against its client's limit, and every 2 s a few for what is kept (queues, types, advice).
+waitress find by themselves. A wrong request is refused before anything is stored. A right one costs one round trip to Redis,
+and one more to count a POST against its client's limit. Every 2 s a few more read queues, types and advice.
 
     waitress ──> Front ──> Bottle ──> Fuse, Gate ──> a call ──> JobQueue
     serving.py   id, log      └─ App.default_error_handler
@@ -61,6 +61,9 @@ ROOMS = (
     "webhooks",
     "claims",
     "limits",
+    "series",
+    "types",
+    "marks",
     "dialects",
 )
 ANSWER_S = 1.0  # with one more try: a submit that Redis does not take is refused after about 2 s

@@ -9,7 +9,7 @@ A handler gets the job's payload (any JSON value) and a context, and returns its
     ctx.parents()                what has become of the jobs that it waited for
     ctx.submit("type", payload)  another job, once, however often this one runs
 
-``raise Fail("…")`` ends the job without a retry, ``raise Retry(after=30)`` chooses the delay; any other exception is
+``raise Fail("…")`` ends the job without a retry, ``raise Retry(after=30)`` chooses the delay. Any other exception is
 retried after the backoff, which doubles each time, while attempts are left. A handler may run more than once (a crash, a
 timeout, a retry), so make what it does harmless to repeat: ``ctx.job_id`` is a good key for that.
 

@@ -43,6 +43,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     totals stats:<minute> hash counters, written inside the transitions; of a minute also the oldest waiting job's age
     by_type by_type:<minute> hash type -> its counters as JSON, as the workers' beats tell them
     counted            zset    the same types -> when they were last counted
+    sums:<block>       hash    of ten minutes: type, or * for all -> counters as JSON; for 48 hours: lua/parts/sums.lua
+    recent             list    of the last 90 s, every ten: when, how many waited, how many had ended
     idem:<key>         hash    what was asked under an idempotency key, and how many of its jobs are still kept
     unique:<key>       string  the job that holds a unique key, whether or not it has ended
     tag:<tag>          zset    ids with a tag -> when they were submitted
@@ -50,6 +52,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     recounts           set     tags that are to be counted anew
     kind:<kind>        zset    dead letters whose last error is of that kind -> when they failed
     kinds              set     the kinds that have any
+    acted:<operation>  zset    what an operator's action on many jobs has changed -> when; for a day
     unsaved            zset    while a record is kept: ids that it lacks -> revision of their last change; below 0 what it refused
     aside              hash    id of a job that the record has refused -> why
     gone:<id>          hash    a job that was trimmed or deleted before the record knew
@@ -67,16 +70,24 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
                                or webhooks), looked
                                (how far one has looked at edges), planned (a schedule's last revision), expires (1: see there),
                                rev (last revision for the record), rev_claims (1: claims too), hold (most marks), history (its),
-                               fair (1: keys take turns), max_queued (jobs that may wait)
+                               fair (1: keys take turns), max_queued (jobs that may wait), summed (the last minute in sums),
+                               about (a text that makes this hash quicker to read)
     reserved           hash    room that is kept for the rest of a batch
 
-and some belong to no queue: ``jq:queues``, hash, queue -> number; ``jq:types``, hash, type -> queue of its handler;
-``jq:{jq:queues}:given``, set, numbers that were ever given; ``jq:{jq:queues}:meta``, hash, as above; ``jq:idem:<key>``, string,
-what was asked under an idempotency key, over all queues, for a day; ``jq:rate:<client>``, list, times of its last requests.
+and some belong to no queue:
+
+    jq:queues              hash    queue -> number
+    jq:types               hash    type -> queue of its handler
+    jq:{jq:queues}:given   set     numbers that were ever given
+    jq:{jq:queues}:chart_marks  list  the last 200 marks in charts
+    jq:{jq:queues}:meta    hash    as above
+    jq:idem:<key>          string  what was asked under an idempotency key, over all queues, for a day
+    jq:rate:<client>       list    times of its last requests
+
 A status is membership: each status has one index, each id is in exactly one.
 The clock is Redis TIME, read inside the scripts; no client's clock is ever stored. Every transition is one Lua script in
-``_jobqueue/lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: whoever
-no longer holds it is refused. Success is recorded at most once.
+``_jobqueue/lua/``: it checks, then writes, and may be sent twice. A claim's token ``<slot>:<seq>`` is the fence: a result is
+accepted only if it carries the token stored in the job's hash. Success is recorded at most once.
 """
 
 from __future__ import annotations
@@ -124,6 +135,7 @@ from _jobqueue.records import (
     Parent,
     Policy,
     Submitted,
+    Workflow,
     __version__,
 )
 from _jobqueue.redis_version import too_old
@@ -131,8 +143,11 @@ from _jobqueue.store import formats, ready, turns
 from _jobqueue.store.admission import Admission
 from _jobqueue.store.bound import BoundRegistry
 from _jobqueue.store.by_type import look_by_type
+from _jobqueue.store.chart_marks import ChartMarks
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.children import Children
+from _jobqueue.store.counts import Counts
+from _jobqueue.store.dead_letters import DeadLetters
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.flows import Flows
 from _jobqueue.store.leases import Conversation, Presence
@@ -149,6 +164,7 @@ from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.searches import Searches
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.submits import Submits
+from _jobqueue.store.sums import Sums
 from _jobqueue.store.sweeps import Sweeps
 from _jobqueue.store.tags import Tags
 from _jobqueue.store.unsaved import Marks
@@ -219,7 +235,9 @@ class JobQueue:
         self._registry = registry
         self._reads = Reads(self.store, self._registry)
         self.tags = Tags(self.store, self._registry)
+        self.letters = DeadLetters(self.store, self._registry, self._reads)
         self._pages = Pages(self.store, self._registry, self._reads, self.tags)
+        self.counts = Counts(self.store, self._registry, self.tags)
         self._searches = Searches(self.store, self._registry, self._reads)
         self._waits = Waits(self.store, self._registry)
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
@@ -229,6 +247,8 @@ class JobQueue:
         self._admission = Admission(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
         self.recovery = Recovery(self.store)  # what a reaper calls
+        self.sums = Sums(self.store)  # how queues go, for charts
+        self.chart_marks = ChartMarks(self.store)  # of deploys
         self.marks = Marks(self.store)  # what a process of the record calls
         self.schedules = Schedules(self.store, self._registry)
         self.deliveries = Deliveries(self.store, self._registry, self._reads)  # what a worker asks that calls webhooks
@@ -294,6 +314,10 @@ class JobQueue:
     def flow(self, job_id: str) -> Flow:
         """The workflow that a job is part of: the nearest 1,000 jobs. NotFound for any other id."""
         return self._flows.flow(job_id)
+
+    def workflows(self) -> list[Workflow]:
+        """The newest workflows in short, at most 20, of those that have one of the newest jobs of a status."""
+        return self._flows.newest()
 
     def search(self, text: str) -> list[Hit]:
         """What that very text names in the queues: jobs by id, unique key or idempotency key; a tag, a kind, a queue, a type."""
@@ -368,9 +392,11 @@ class JobQueue:
         """Forget a job. Conflict while it is processing."""
         self._operations.delete(job_id)
 
-    def act_on(self, action: str, job_ids: Iterable[str], *, dry_run: bool = False, by: str | None = None) -> Acted:
+    def act_on(
+        self, action: str, job_ids: Iterable[str], *, dry_run: bool = False, by: str | None = None, operation: str = ""
+    ) -> Acted:
         """Do retry, cancel, delete or run to each of some jobs, or count those that allow it. Repeating is harmless."""
-        return self._operations.act_on(action, job_ids, dry_run, by)
+        return self._operations.act_on(action, job_ids, dry_run, by, operation)
 
     def sweep(
         self,
@@ -381,10 +407,11 @@ class JobQueue:
         dry_run: bool = False,
         most: int = ACT_MOST,
         by: str | None = None,
+        operation: str = "",
     ) -> Acted:
         """The same to jobs that match, oldest first: to ``most`` (more in a dry run) of those that were there at the first
         call. ``cursor`` continues. Without a status, only the statuses that allow the action count as matching."""
-        return self._sweeps.sweep(action, wanted, cursor, dry_run, most, by)
+        return self._sweeps.sweep(action, wanted, cursor, dry_run, most, by, operation)
 
     def requeue_dead(self, queue: str, *, most: int = REQUEUE_MOST, by: str | None = None) -> tuple[int, int]:
         """Retry the queue's dead letters, oldest first, in bounded steps. Returns how many, and how many are left."""

@@ -1,10 +1,15 @@
 """The reaper: a process that takes back what nobody holds any more. Any number may run at once.
 
-Once a second: fire schedules that are due. Then for every queue: cancel jobs that have not started in time, promote those that are
-due, reap expired leases, lower the leases of workers whose beat has stopped, trim what is past its retention, look after kits,
-parked jobs and limits, tell children what they wait for, ring. It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so
-whatever changed in between is left alone. One thread ticks; SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or
-after STOP_S when Redis does not answer: whatever it does may stop anywhere.
+Once a second it fires schedules that are due. Then for every queue:
+
+- cancel jobs that have not started in time, promote those that are due, reap expired leases;
+- lower the leases of workers whose beat has stopped, trim jobs that are past their retention;
+- look after kits, parked jobs and limits, tell children what they wait for, ring;
+- every ten seconds, note how the queue goes.
+
+It reads first, then applies compare-and-set scripts in one MULTI/EXEC, so a job that changed in between is left alone. One thread
+ticks. SIGTERM, SIGINT or SIGHUP ends it after the queue that it is at, or after STOP_S when Redis does not answer: a tick may stop
+anywhere.
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ FORGET_S = 600  # how long a worker that is gone is still shown
 SILENT_S = 1.0  # the shortest lease: nobody is dead sooner
 JUMP_S = 2.0  # a difference between two clocks that is no delay
 GRACE_S = 15.0  # after its start, workers have had time to say what they handle: all may have stood still for a week
+NOTE_S = 10.0  # between two notes of how a queue goes
 STOP_S = 3.0  # a tick that waits for Redis delays a stop no longer
 END_S = 5.0  # nor does anything else, above STOP_S
 LEASE_EXPIRED = "the lease ran out: the worker died, froze or was cut off from Redis"
@@ -47,6 +53,7 @@ class Reaper:
         self.recovery, self.clock = jobs.recovery, Clock(jobs.schedules, log)
         self.beats: dict[tuple[str, str], tuple[bytes, float]] = {}
         self.leases: dict[tuple[str, str], float] = {}  # of workers that were once silent, as each says of itself
+        self.noted: dict[str, float] = {}  # when it last noted how a queue goes
         self.redis_ahead_s: float | None = None
         self.quiet_until = 0.0
         self.queues: list[str] = []
@@ -79,6 +86,7 @@ class Reaper:
         try:
             self.queues = self.jobs.queues()
             self.beats = {seen: beat for seen, beat in self.beats.items() if seen[0] in self.queues}
+            self.noted = {queue: at for queue, at in self.noted.items() if queue in self.queues}
         except Unavailable as error:
             away = error
         away = self.clock.tick(self.queues, self.stopping) or away  # first: who comes at a time of day shall be on time
@@ -104,12 +112,19 @@ class Reaper:
                 expired = []
             outcomes, *moved = self._recover(queue, expired)
             self._say(queue, expired, outcomes)
+            self._note(queue)
             if max(len(expired), *moved) < LIMIT and not self.left:
                 return
 
+    def _note(self, queue: str) -> None:
+        """What charts show of the queue, and by what it is told when it will be drained."""
+        if time.monotonic() - self.noted.get(queue, -math.inf) >= NOTE_S:
+            self.noted[queue] = time.monotonic()
+            self.jobs.sums.note(queue)
+
     def _recover(self, queue: str, expired: list[Expired]) -> tuple[list[str], int, int, int, int]:
-        """One pipelined MULTI/EXEC. Returns what became of each expired lease, how many jobs were promoted and trimmed, how many
-        marks for the record were given up, and how many jobs were looked at that had not started in time."""
+        """One pipelined MULTI/EXEC. Returns the fate of each expired lease, and numbers: jobs promoted, jobs trimmed, marks for the
+        record given up, jobs looked at that had not started in time."""
         transaction = self.recovery.transaction(queue)
         transaction.expire(LIMIT)
         transaction.promote(LIMIT, round(self.lease_s * 1000))

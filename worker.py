@@ -7,7 +7,7 @@
     beat        the control link: leases, hand-backs        `closed`
 
 What two threads touch of a slot is guarded by the slot's lock (`_jobqueue/work/slot.py`). A slot settles what it ran and
-claims the next in one round trip; when there is nothing it waits in BLMOVE, with a claim behind it that Redis runs as soon
+claims the next in one round trip. When there is nothing it waits in BLMOVE, with a claim behind it that Redis runs as soon
 as the bell rings. A lost answer is asked for again under the same token, so an outage of Redis delays a result but never
 doubles it.
 """

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from _jobqueue.histograms import Counts
+from _jobqueue.histograms import BUCKETS_MS, Counts
 
 TYPES_KEPT = 200  # of a queue, as in lua/parts/by_type.lua; further ones are counted together
 OTHER = "other"
@@ -51,6 +51,38 @@ def of_each(rows: Iterable[Mapping[str, Counts]]) -> dict[str, Counter[str]]:
             kept = job_type in by_type or len(by_type) < TYPES_KEPT - 1
             by_type.setdefault(job_type if kept else OTHER, Counter()).update(counts)
     return by_type
+
+
+def came_in(found: ByType) -> dict[str, float]:
+    """How many jobs of each type came in the minute before this one: those that still wait, and those that have started
+    since. ``found.waiting`` counts as ``came`` those of that minute alone. An estimate: a start may have been at any moment
+    of its minute."""
+    this = found.now_ms // 60_000
+    passed_ms = max(1, found.now_ms - this * 60_000)
+    then, now = found.minutes.get(this - 1, {}), found.minutes.get(this, {})
+    came: dict[str, float] = {}
+    for name in {*found.waiting, *then, *now}:
+        waits, before, after = found.waiting.get(name), then.get(name, {}), now.get(name, {})
+        started = starts(before) - came_before(before, 0, 60_000)
+        started += came_before(after, 0, passed_ms) - came_before(after, 60_000, passed_ms)
+        came[name] = (waits.came if waits else 0) + started
+    return came
+
+
+def came_before(counts: Counts, from_ms: int, length_ms: int) -> float:
+    """How many of the jobs that started within some time came earlier than ``from_ms`` before it began. A start may have been at
+    any moment of that time."""
+    low, found = 0, 0.0
+    for bound in (*BUCKETS_MS, "inf"):
+        high = low if isinstance(bound, str) else bound
+        share = ((low + high) / 2 - from_ms) / length_ms
+        found += counts.get(f"wait:{bound}", 0) * min(1.0, max(0.0, share))
+        low = high
+    return found
+
+
+def starts(counts: Counts) -> int:
+    return sum(counts.get(f"wait:{bound}", 0) for bound in (*BUCKETS_MS, "inf"))
 
 
 def summed(rows: Iterable[Counts]) -> Counter[str]:

@@ -84,7 +84,10 @@ def _call(hook: Hook, finish: Callable[[Coroutine[Any, Any, Any]], Any]) -> None
 
 def _mark(function: F, when: str) -> F:
     frame = sys._getframe(2)
-    hook = Hook(function, when, f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}")
+    code = getattr(inspect.unwrap(function), "__code__", frame.f_code)
+    here = code.co_filename == frame.f_code.co_filename and code is not frame.f_code
+    line = code.co_firstlineno if here else frame.f_lineno  # the latter is that of the def before Python 3.11
+    hook = Hook(function, when, f"{Path(frame.f_code.co_filename).name}, line {line}")
     if fault := _fault(function):
         raise ValueError(f"{hook} cannot work: {fault}")
     HOOKS.append(hook)

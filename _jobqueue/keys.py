@@ -37,8 +37,8 @@ class Key:
 
 
 def parse_keys(text: str) -> tuple[Key, ...]:
-    """``name:scope:sha256`` or ``name:scope@queue+queue:sha256``, separated by commas or one a line; also what new_key_says says,
-    with the key itself left out. A name may have two keys while one replaces the other. ValueError quotes nothing."""
+    """``name:scope:sha256`` or ``name:scope@queue+queue:sha256``, separated by commas or one a line. What new_key_says
+    says is taken too, with the key itself left out. A name may have two keys while one replaces the other. ValueError quotes nothing."""
     lines = [line.strip() for line in text.splitlines()]
     words = [word.strip() for line in lines if line and not _PROSE.fullmatch(line) for word in line.split(",")]
     entries = {word: _ENTRY.fullmatch(word) for word in words}

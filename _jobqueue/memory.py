@@ -13,8 +13,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 
 def give_memory_back() -> None:
-    """Call it before any thread starts. glibc would keep an arena for each thread that has ever handled a large body, and learn
-    from the first large block to keep the next ones. Does nothing where there is no mallopt, nor against the environment."""
+    """Call it before any thread starts. glibc would keep an arena for each thread that has ever handled a large body. It
+    would learn from the first large block to keep the next ones. Does nothing where there is no mallopt, nor against the environment."""
     try:
         import ctypes
 

@@ -1,8 +1,8 @@
 """Lines to a descriptor, written by one thread, so that nobody else waits: not for a reader that has stalled, a pipe that is
 closed, a terminal that is gone or a disk that is full.
 
-Lines wait in a bounded queue. Lines that do not fit, or that the descriptor refuses, are dropped and counted, and the next
-lines that can be written are followed by their number. A forked child has no such thread: it writes by itself, but waits for
+Lines wait in a bounded queue. Lines that do not fit, or that the descriptor refuses, are dropped and counted. Their number
+follows the next lines that can be written. A forked child has no such thread: it writes by itself, but waits for
 a stalled reader once only.
 """
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from _jobqueue.errors import JobQueueError
 from _jobqueue.rfc3339 import rfc3339
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 STATUSES = ("queued", "scheduled", "blocked", "processing", "done", "failed", "cancelled")
 ENDED = ("done", "failed", "cancelled")
@@ -56,6 +56,7 @@ SHOWN_BYTES = 2048  # of a payload or a result in lists, as in lua/rows.lua
 HITS_MOST = 20  # jobs that one search shows
 ACT_MOST = 1000  # jobs that one call operates on, and one script looks at for it
 LOG_LINES, LOG_LINE_CHARS = 100, 200  # of a job
+ANOTHER_PAYLOAD = "+payload"  # ends the name of a retry's request that brings one, among the steps of a job
 REQUEUE_MOST = 10_000  # dead letters of a queue that one call retries
 REAPER_LOST_MS = 15_000
 HISTORY_LOST_MS = 15_000  # the same for a process of the record
@@ -110,12 +111,19 @@ class Job:
     cancel_requested_ms: int | None = None  # since when its handler is asked to stop
     progress: dict[str, Any] | None = None
     log: list[str] = field(default_factory=list)
+    log_times_ms: list[int | None] = field(default_factory=list)  # of each line; None where that is not known
+    log_dropped: int = 0  # lines before these that are not kept
     errors: list[dict[str, Any]] = field(default_factory=list)
     first_error: int = 1  # the number of the first of these: older ones are not kept
     tags: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)  # the names that it is limited by, beside its type's
     name: str | None = None  # in its workflow
     fair_key: str | None = None  # with whom it shares its turns
+    unique_key: str | None = None
+    # Its own, where it has been submitted with one
+    backoff_ms: int | None = None
+    max_backoff_ms: int | None = None
+    jitter: float | None = None
     after: list[str] = field(default_factory=list)  # the jobs that it waits for, or has waited for; in lists the first
     when: str = "done"  # of WHEN: what of these it waits for
     blocked_by: int = 0  # how many of these are still to end
@@ -176,6 +184,7 @@ class Job:
             "errors": self.errors,
             "progress": self.progress,
             "log": self.log,
+            **self._log_times(),
             "created_at": rfc3339(self.created_ms),
             "started_at": rfc3339(self.started_ms),
             "finished_at": rfc3339(self.finished_ms),
@@ -189,6 +198,10 @@ class Job:
             **({"name": self.name} if self.name else {}),
             **({"fair_key": self.fair_key} if self.fair_key else {}),
             **({"webhook": self.webhook} if self.webhook else {}),
+            **({"unique_key": self.unique_key} if self.unique_key else {}),
+            **({} if self.backoff_ms is None else {"backoff_s": self.backoff_ms / 1000}),
+            **({} if self.max_backoff_ms is None else {"max_backoff_s": self.max_backoff_ms / 1000}),
+            **({} if self.jitter is None else {"jitter": self.jitter}),
             **({"after": self.after, "when": self.when, "blocked_by": self.blocked_by} if self.after else {}),
             **({"snoozes": self.snoozes, "snoozed_at": rfc3339(self.snoozed_ms)} if self.snoozes else {}),
             **(
@@ -203,6 +216,12 @@ class Job:
             **{f"{name}_preview": text for name, text in (self.previews or {}).items()},
             **({"truncated": list(self.truncated)} if self.truncated else {}),
         }
+
+    def _log_times(self) -> dict[str, Any]:
+        """Of a log that is cut, as of one without times, nothing."""
+        if not self.log or len(self.log_times_ms) != len(self.log) or not any(self.log_times_ms):
+            return {}
+        return {"log_times": [rfc3339(at) for at in self.log_times_ms], "log_dropped": self.log_dropped}
 
 
 class Submitted(NamedTuple):
@@ -287,9 +306,10 @@ class Warned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which jobs to list. None: any. ``kind`` is that of the last error; only dead letters have one. ``since_ms`` and
-    ``until_ms`` (not that moment itself) of a list: when they ended, for a status in ENDED or a kind; when they were submitted,
-    for a tag."""
+    """Which jobs to list. None: any. ``kind`` is that of the last error; only dead letters have one. ``error``: what that
+    says, as pattern_of has it. ``operation``: the name of an action on many jobs, of those that it has changed. ``since_ms`` and
+    ``until_ms`` (not that moment itself): when they ended, for a status in ENDED or a kind; when they were submitted, for a
+    tag."""
 
     status: str | None = None
     type: str | None = None
@@ -298,6 +318,8 @@ class Filter:
     kind: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    error: str | None = None
+    operation: str | None = None
 
 
 class Hit(NamedTuple):
@@ -341,13 +363,28 @@ class Flow(NamedTuple):
     truncated: bool
 
 
+class Workflow(NamedTuple):
+    """A workflow in short. ``job_id``, ``name`` and ``type`` are those of a job for which no other waits. ``created_ms``: when the
+    newest of its jobs was submitted that was looked at. ``jobs``: status -> how many. ``truncated``: there are more."""
+
+    queue: str
+    job_id: str
+    name: str | None
+    type: str
+    created_ms: int
+    jobs: dict[str, int]
+    truncated: bool
+
+
 class Page(NamedTuple):
     """Some of the jobs that match, at most PAGE_BYTES as JSON; what is large of each is cut. ``total`` is None where only a scan
-    could tell; ``cursor`` is None at the end."""
+    could tell; ``cursor`` is None at the end. ``looked``: how many jobs were looked at for it, of ``there`` in the whole list."""
 
     jobs: list[Job]
     total: int | None
     cursor: str | None
+    looked: int = 0
+    there: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +397,7 @@ class Kind:
     at_ms: int
     type: str
     message: str  # its beginning
+    first_ms: int  # when the oldest of them failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,6 +504,14 @@ class Books:
         return None if self.waits_since_ms is None else self.now_ms - self.waits_since_ms
 
 
+class Recent(NamedTuple):
+    """How many jobs of a queue waited at some time, and how many had ended."""
+
+    at_ms: int
+    waiting: int
+    ended: int
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What there is to know of one queue at one instant."""
@@ -475,6 +521,7 @@ class Look:
     workers: dict[str, dict[str, Any]]  # what each said of itself at its last beat, beat_ms
     # minutes since the epoch -> counters, and oldest_ms: the oldest waiting job's age
     minutes: dict[int, dict[str, int]]
+    recent: Sequence[Recent] = ()  # of the last minute and a half, the latest first
 
     def lives(self, worker: str) -> bool:
         info = self.workers.get(worker)

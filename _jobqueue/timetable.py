@@ -50,8 +50,8 @@ class Timetable:
             due = self.next(due)
 
     def over(self, due_ms: int, now_ms: int, most: int) -> tuple[list[int], int]:
-        """From ``due_ms`` on: the latest due times up to ``now_ms``, ``most`` of them, and how many there are; of a cron
-        expression at least so many, when there are more than COUNTED_MOST."""
+        """From ``due_ms`` on: the latest due times up to ``now_ms``, ``most`` of them, and how many there are. Of a cron
+        expression there may be more, when the number exceeds COUNTED_MOST."""
         if self.every_ms:
             count = (now_ms - due_ms) // self.every_ms + 1
             return [due_ms + at * self.every_ms for at in range(max(0, count - most), count)], count

@@ -3,7 +3,7 @@
     python bench/bench_http.py               three rounds of everything, about five minutes
     python bench/bench_http.py --seconds 2   to try it out
 
-FastAPI, uvicorn and redis-py's asyncio client are installed into .venv/fastapi the first time; uvicorn is measured as it
+FastAPI, uvicorn and redis-py's asyncio client are installed into .venv/fastapi the first time. Uvicorn is measured as it
 comes (asyncio, h11) and with its compiled extras (uvloop, httptools). Each part runs against a
 fresh Redis with its append-only file on (everysec), 16 connections, both sides without access logs and rate limit.
 """

@@ -6,12 +6,13 @@
 
 Prints Markdown. Quote ratios of one run, not numbers of two machines, and run it on a machine that does nothing else.
 
-Each system gets a fresh Redis for each part (append-only file on, everysec), one worker process with 8 slots (rq has
-one), results stored and logs of single jobs off. Where a documented setting makes it run the jobs of a killed worker
-again, it is used: 'durable' is who does so, and jobqueue is compared to the best of these. Every handler, whatever the
-system, appends a record of fixed size to a file, and these records alone are counted: each job must leave one, and who
-ran a job twice is named. ``bench/peers`` has a small module for each system. Their latest versions are installed into
-.venv/peers the first time, from npm where there is node.
+Each system gets a fresh Redis for each part (append-only file on, everysec) and one worker process with 8 slots (rq has one).
+Results are stored, and logs of single jobs are off. Where a documented setting makes it run the jobs of a killed worker again, it is
+used: 'durable' is a system that does so, and jobqueue is compared to the best of these.
+
+Every handler, in all systems, appends a record of fixed size to a file, and these records alone are counted. Each job must leave one,
+and a system that ran a job twice is named. ``bench/peers`` has a small module for each system. Their latest versions are installed
+into .venv/peers the first time, from npm where there is node.
 
     enqueue   one by one, straight into Redis from one process that waits for each
     bulk      the same with the system's own call for many, 1,000 at a time

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def inline(*handlers: ModuleType | str | Any) -> Inline:
-    """Jobs that are run where they are submitted, by the handlers of modules (names and files too, as ``--handlers`` takes them)
-    or by functions that are marked. Nothing waits: delays, backoffs and snoozes pass at once, on a clock of its own.
+    """Runs jobs where they are submitted, by the handlers of modules or by marked functions. Names and files of modules are taken
+    as ``--handlers`` takes them. Nothing waits: delays, backoffs and snoozes pass at once, on a clock of its own.
 
     Calls what the modules have marked with @on_start; ``close``, or the end of a ``with`` block, calls what is for the end.
     ValueError for handlers that a worker would refuse."""

@@ -2,8 +2,8 @@
 -- Reads the statuses and unique keys that decide whether some jobs can be operated on.
 -- KEYS  1 prefix
 -- ARGV  ids
--- Returns for each {its status, '' when there is no such job; 1 when a retry of it, after those of the jobs before it, has to
--- wait for another job with its unique key, else 0}.
+-- Returns for each {its status, '' when there is no such job;
+--   1 when a retry of it, after those of the jobs before it, has to wait for another job with its unique key, else 0}.
 local rows, named = {}, {}
 for i, id in ipairs(ARGV) do
   local f = call('HMGET', key('job:' .. id), 'status', 'unique')

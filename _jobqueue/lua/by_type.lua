@@ -2,14 +2,16 @@
 -- Reads what waits of each type, and what was counted of each. Looks at a bounded number of jobs: of a long queue at some that
 -- are evenly spread, half of them among those submitted since the minute before this one began. Parked jobs are counted by lane.
 -- KEYS  1 prefix
--- ARGV  1 most jobs of the queue to look at   2 number of the last minutes to read, this one included
+-- ARGV  1 most jobs of the queue to look at   2 number of the last minutes to read, this one included   3 (perhaps) 1: of those
+--       that came lately, only those that came before this minute began
 -- Returns {now, when the minute before this one began, 1 when all that waits was counted, else 0;
--- {type, how many wait, how many of them came since that minute began, since when the oldest one of those looked at waits} ...;
--- {type, counters} ...; for each minute, this one first: {type, counters} ...}. Counters: JSON, name -> n; since, among those for
--- ever, is the time of the first count. How many: text, not always whole.
+--   {type, how many wait, how many of them came since that minute began, since when the oldest one looked at waits} ...;
+--   {type, counters} ...;   for each minute, this one first: {type, counters} ...}.
+--   Counters are JSON, name -> n. Among those for ever, `since` is the time of the first count. How many: text, not always whole.
 local LANES_MOST = 200
 local most, now = tonumber(ARGV[1]), now_ms()
 local since = (math.floor(now / 60000) - 1) * 60000
+local upto = ARGV[3] and since + 60000 or now + 1
 local first_seq = tonumber(call('HGET', key('meta'), 'seq') or 0)
 for _, at in ipairs({ now, since }) do first_seq = first_seq - (call('HGET', minute_key(at), 'submitted') or 0) end
 
@@ -58,7 +60,7 @@ for _, part in ipairs(parts) do
     local job_type, came = arrival_of(ids and ids[i + 1] or call('ZRANGE', key('queue'), at, at)[1] or '')
     local row, weight = row_of(job_type), part.n / looks
     row.n, row.oldest = row.n + weight, math.min(row.oldest, came)
-    if came >= since then row.young = row.young + weight end
+    if came >= since and came < upto then row.young = row.young + weight end
   end
 end
 
@@ -76,7 +78,7 @@ if parked > 0 then
     for _, part in ipairs(seen[index] and {} or strata(index)) do
       local row, _, came = row_of(job_type), arrival_of(call('ZRANGE', index, part.at, part.at)[1] or '')
       row.n, parked, row.oldest = row.n + part.n, parked - part.n, math.min(row.oldest, came)
-      if part.young then row.young = row.young + part.n end
+      if part.young then row.young = row.young + part.n * (upto - since) / (now + 1 - since) end
     end
     seen[index] = true
   end

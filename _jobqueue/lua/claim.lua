@@ -6,7 +6,7 @@
 -- ARGV  1 worker   2 seq, '' for a claim that nobody will repeat   3 the number of its slot: the seq, or what none had before
 --       4 lease in ms   5 most jobs   6-8 default max_attempts, timeout_ms, backoff_ms   9 its kit   10 the format of its data
 --       11 what it is, members of JSON   12... for each type: type, '<max_attempts> <timeout_ms> <backoff_ms>', ''
--- Returns {'jobs', rows as exchange.lua gives them, for each the time until which it is the worker's, 1 when there may be more};
+-- Returns {'jobs', what exchange.lua gives, for each job the time until which it is the worker's};
 -- {'seq_used', the highest seq}, {'taken'} when a worker of another sort has the name, {'many_kits'} or {'many_jobs'}: then
 -- nothing was claimed.
 local worker, seq, slot, lease_ms, kit = ARGV[1], ARGV[2], ARGV[1] .. '-' .. ARGV[3], tonumber(ARGV[4]), ARGV[9]
@@ -37,21 +37,22 @@ if seq ~= '' then call('HSET', remote, 'seq', seq) end
 call('HSET', remote, 'info', ARGV[11], 'lease', math.max(lease_ms, tonumber(longest) or 0))
 for i = 12, #ARGV, 3 do call('HSETNX', key('types'), ARGV[i], ARGV[i + 1]) end
 live_in(kit, ARGV, 12, (#ARGV - 11) / 3, now, ARGV[10])
-local rows, more = {}, 0
+local given = { '', 0 }
 if not again or call('HEXISTS', key('slots'), slot) == 1 then -- else all of it is settled
-  local _, found, left = unpack(exchange({ slot, 1, 0, ARGV[5], ARGV[4], ARGV[6], ARGV[7], ARGV[8], 0, kit, 0 }))
-  rows, more = found, left
+  given = exchange({ slot, 1, 0, ARGV[5], ARGV[4], ARGV[6], ARGV[7], ARGV[8], 0, kit, 0 })
 end
-local until_ = {}
-for i, row in ipairs(rows) do
-  local job_type = row[2] == '' and 'echo' or row[2]
-  local timeout_ms = tonumber(row[4]) or tonumber(call('ZSCORE', key('kit:' .. kit), job_type)) or tonumber(ARGV[7])
-  local started = call('HGET', key('job:' .. row[1]), 'started')
+local until_, at = {}, 3
+while given[at] do
+  local id, job_type, _, own_ms = unpack(given, at + 1, at + 4)
+  if job_type == '' then job_type = 'echo' end
+  local timeout_ms = tonumber(own_ms) or tonumber(call('ZSCORE', key('kit:' .. kit), job_type)) or tonumber(ARGV[7])
+  local started = call('HGET', key('job:' .. id), 'started')
   local entry = table.concat({ make_token(slot, 1), digits(timeout_ms), ARGV[4], started, job_type }, ' ')
-  call('HSET', remote, 'held:' .. row[1], entry)
-  until_[i] = digits(math.min(tonumber(call('ZSCORE', key('leases'), row[1])), started + timeout_ms))
+  call('HSET', remote, 'held:' .. id, entry)
+  until_[#until_ + 1] = digits(math.min(tonumber(call('ZSCORE', key('leases'), id)), started + timeout_ms))
+  at = at + given[at] + 1
 end
-if #rows > 0 and seq ~= '' then call('HSET', remote, 'claimed', seq) end
-if #rows == 0 and not again then drop_slot(slot) end
+if #until_ > 0 and seq ~= '' then call('HSET', remote, 'claimed', seq) end
+if #until_ == 0 and not again then drop_slot(slot) end
 show_remote(worker, now)
-return { 'jobs', rows, until_, more }
+return { 'jobs', given, until_ }

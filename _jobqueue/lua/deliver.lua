@@ -1,11 +1,13 @@
 -- needs: prelude jobs policy
 -- Begins or ends the call of a webhook. Of one host only some calls are made at once, over all workers of the queue.
 -- KEYS  1 prefix
--- ARGV  1 the delivery's id   2 host and port   3 how many ms the call has taken; '' to begin one   4 the job that has ended
---       5 most calls at once   6 ms after which a call that nobody has ended does not count   7-9 default max_attempts, timeout_ms,
---       backoff_ms
--- Returns of a call that begins {'gone'} when the job is not there any more, {'over'} when it has ended again since, or {'job',
--- its fields and values, its max_attempts, timeout_ms, backoff_ms}; {'busy', in how many ms there may be room} when none is made.
+-- ARGV  1 the delivery's id   2 host and port   3 how many ms the call has taken; '' to begin one
+--       4 the job that has ended   5 most calls at once
+--       6 ms after which a call that nobody has ended does not count
+--       7-9 default max_attempts, timeout_ms, backoff_ms
+-- Returns of a call that begins {'job', its fields and values, its max_attempts, timeout_ms, backoff_ms};
+--   {'gone'} when the job is not there any more, {'over'} when it has ended again since.
+--   {'busy', in how many ms there may be room} when none is made.
 local LONGEST_MS, LEAST_MS, PACE_MS = 600000, 10, 1000
 local id, host, now = ARGV[1], ARGV[2], now_ms()
 local pace = key('pace:' .. host) -- ms, that the last call took; free_at, when those that wait will be through

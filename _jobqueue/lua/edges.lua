@@ -2,8 +2,8 @@
 -- Finds, and on demand puts right, what the edges of jobs that wait for others must not be. A lost edge is made anew.
 -- KEYS  1 prefix
 -- ARGV  1 1 to put it right   2... ids
--- Returns for each {its `needs`, how many of its edges are open, how many are lost, the id of an ended parent that owes it a word
--- and stands not in `ends`, or ''}; false when there is no such job.
+-- Returns for each {its `needs`, how many of its edges are open, how many are lost;
+--   the id of an ended parent that owes it a word and stands not in `ends`, or ''}; false when there is no such job.
 local WANTS_END, repair, rows, released = 2 ^ 50, ARGV[1] == '1', {}, {}
 
 -- Returns the score of an edge; nil when it is lost, or belongs to another job of that id.

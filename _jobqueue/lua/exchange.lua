@@ -12,11 +12,11 @@
 --       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place) | snoozed (it is not
 --       counted either, and follows after the delay);
 --       delay, kind, message: of a failed one, see parts/failures.lua
--- Returns {settled, claimed, 1 when it stopped at its bound and there may be more for it, else 0, and 2 more when children are
--- still to be told of an end (tell.lua)}: settled has 1 or 0 (refused:
--- the token is no longer the job's) for each attempt; claimed has {id, type, attempts before this one, timeout_ms or '',
--- ms it has waited or '' if it ran before (of a job that belongs to a trace, then a blank and that), payload, further pieces of
--- it ...} for each job.
+-- Returns {settled, 1 when it stopped at its bound and there may be more for it, else 0, and 2 more when children are still to be
+-- told of an end (tell.lua), then for each claimed job how many values follow for it: id, type, attempts before this one,
+-- timeout_ms or '', ms it has waited or '' if it ran before (of a job that belongs to a trace, then a blank and that), payload,
+-- further pieces of it ...}. settled is a text of a 1, or a 0 (refused: the token is no longer the job's), for each attempt. It is
+-- one flat list because Redis takes as long for a table as for five values.
 -- Returns {} for a seq below the slot's last: the call is a copy that was delayed on its way.
 local slot, seq, defaults = ARGV[1], tonumber(ARGV[2]), { ARGV[6], ARGV[7], ARGV[8] }
 local last = tonumber(call('HGET', key('slots'), slot) or 0)
@@ -24,14 +24,15 @@ if seq > 0 and seq < last then return {} end
 local now = now_ms()
 local now_text, held_key, room = digits(now), key('processing:' .. slot), nil -- room: parts/limits.lua, where it is needed
 
--- The four parts stand in the order in which they run. A function is made when the script comes to it: one that a call does not
--- need, or does not come to, should cost it nothing.
+-- The four parts stand in the order in which they run. They are blocks, not functions: Redis would make these anew in every call,
+-- and one that uses thirty names of the file takes as long to make as two commands.
 
--- 1. Settle. Returns 1 or 0 for each attempt, the jobs that this call has settled: id -> true, and whether some did not succeed, or
--- let others start that have waited for a limit.
-local function settle()
+-- 1. Settle. `settled`: a 1 or 0 for each attempt; `mine`: the jobs that this call has settled, id -> true; `requeued`: whether some
+-- did not succeed, or let others start that have waited for a limit.
+local settled, mine, requeued = {}, {}, false
+do
   local TOKEN, OUTCOME, DELAY, KIND, MESSAGE, PAIRS, FIELDS = 1, 2, 3, 4, 5, 6, 7 -- from where an attempt starts in ARGV
-  local settled, mine, jobs, unsuccessful, opened, at = {}, {}, {}, false, false, 12
+  local jobs, unsuccessful, opened, at = {}, false, false, 12
   for i = 1, tonumber(ARGV[11]) do
     local id, outcome, job = ARGV[at], ARGV[at + OUTCOME], nil
     if outcome == 'done' then
@@ -76,52 +77,51 @@ local function settle()
     end
   end
   if unsuccessful then retry_or_bury(jobs, now) end
-  return settled, mine, unsuccessful or opened
+  requeued = unsuccessful or opened
 end
-
-local settled, mine, requeued = settle()
+settled = table.concat(settled)
 if seq == 0 then
   local told = write_ends(now, mine)
   local meta = call('HMGET', key('meta'), 'bells', 'gates', 'rev')
   if meta[3] then mark(meta[3], now, mine) end
   ring(meta)
-  return { settled, {}, told and told.left and 2 or 0 }
+  return { settled, told and told.left and 2 or 0 }
 end
 local others = {} -- ids in the slot's list that it does not mention
 for _, id in ipairs(call('LRANGE', held_key, 0, -1)) do
   if id ~= BELL_TOKEN and not mine[id] then others[#others + 1] = id end
 end
 
-local function read_job(id, ...)
-  return call('HMGET', key('job:' .. id), 'status', 'type', 'attempts', 'timeout_ms', 'payload', 'created', 'due', 'tallied', 'trace',
-    'payload.1', 'payload.2', 'payload.3', 'payload.4', 'payload.5', 'payload.6', 'payload.7', ...)
-end
-
--- What a claim answers for a job. `f`: its fields, as read_job gives them.
-local function row_of(id, f, started)
-  local first = not f[3] or f[3] == '0'
-  local waited = first and digits(math.max(0, started - (f[7] or f[6] or started))) or ''
-  if f[9] then waited = waited .. ' ' .. f[9] end
-  local last_piece = 9
-  while f[last_piece + 1] do last_piece = last_piece + 1 end
-  return { id, f[2] or '', f[3] or '0', f[4] or '', waited, f[5] or 'null', unpack(f, 10, last_piece) }
+-- Adds to `rows` what a claim answers for a job.
+local function add_row(rows, job, started)
+  local at, n, waited = #rows + 1, 6, ''
+  if not job.attempts or job.attempts == '0' then
+    waited = digits(math.max(0, started - (job.due or job.created or started)))
+  end
+  if job.trace then waited = waited .. ' ' .. job.trace end
+  rows[at], rows[at + 1], rows[at + 2], rows[at + 3] = n, job.id, job.type or '', job.attempts or '0'
+  rows[at + 4], rows[at + 5], rows[at + 6] = job.timeout_ms or '', waited, job.payload or 'null'
+  local piece = job['payload.1']
+  while piece do
+    n = n + 1
+    rows[at], rows[at + n], piece = n, piece, job['payload.' .. n - 5]
+  end
 end
 
 -- 2. The same claim again: the same jobs, attempts untouched.
 if seq == last then
-  local rows, token = {}, make_token(slot, seq)
+  local rows, token = { settled, call('EXISTS', key('queue')) }, make_token(slot, seq)
   for _, id in ipairs(others) do
-    local claimed = call('HMGET', key('job:' .. id), 'status', 'token', 'started')
-    if claimed[1] == 'processing' and claimed[2] == token then
-      local f = read_job(id)
-      f[3] = digits(f[3] - 1)
-      rows[#rows + 1] = row_of(id, f, claimed[3])
+    local job = job_of(id, call('HGETALL', key('job:' .. id)))
+    if job and job.status == 'processing' and job.token == token then
+      job.attempts = digits(job.attempts - 1)
+      add_row(rows, job, job.started)
     end
   end
   write_ends(now, mine)
   local rev = next(mine) and call('HGET', key('meta'), 'rev')
   if rev then mark(rev, now, mine) end
-  return { settled, rows, call('EXISTS', key('queue')) }
+  return rows
 end
 
 -- 3. Orphans, which the slot holds and does not mention: those of an answer that it never saw go back unharmed; any other is a
@@ -144,42 +144,44 @@ if #orphans > 0 then
 end
 local told = write_ends(now, mine, true)
 
+local rows = { settled, 0 }
+
 -- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
--- worker, it hits no other job's batch. Returns the rows, and whether it stopped at its bound; nil when nobody knows the kit.
--- Deliveries of webhooks are claimed alone too, and are all that a paused queue gives out.
-local too_late -- jobs that it takes out because they have not started in time
-local function claim(meta)
+-- worker, it hits no other job's batch. `claimed` is nil when nobody knows the kit; `more`: it stopped at
+-- its bound. Deliveries of webhooks are claimed alone too, and are all that a paused queue gives out.
+local gates, paused, rev, expires, fair = unpack(call('HMGET', key('meta'), 'gates', 'paused', 'rev', 'expires', 'fair'))
+local claimed, more, too_late = {}, false, nil -- too_late: jobs that it takes out because they have not started in time
+repeat -- once: `break` leaves it
   local want, lease_ms, alive_ms, kit = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[9]), ARGV[10]
   local MOVES = 250 -- jobs that one claim parks or drops; at the bound it gives what it has
   local SPARE = 8 -- stale ids that its first look can step over
   local ENOUGH_BYTES = 4194304 -- of payloads in one claim
   local DELIVERY = 'jobqueue.webhook'
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
-  if want < 1 or not beat or now - beat > alive_ms then return {}, false end
-  room = meta[2] == '2' and (room or limits_room(refresh_lane)) -- the queue uses limits
+  if want < 1 or not beat or now - beat > alive_ms then break end
+  room = gates == '2' and (room or limits_room(refresh_lane)) -- the queue uses limits
   local aside = room and call('EXISTS', key('held'), key('shut'), key('pauses')) > 0 -- something may wait aside
   if aside and room:open_due(now, MOVES) then requeued = true end
-  local delivery = meta[3] == '1' and next_delivery(kit, now, refresh_lane, room)
-  if meta[3] == '1' and not delivery then return {}, false end
-  local lanes = meta[2] and not room and lanes_for(kit) -- looked at while something is parked or a type is paused
-  if meta[2] and not room and not lanes then return nil end
+  local delivery = paused == '1' and next_delivery(kit, now, refresh_lane, room)
+  if paused == '1' and not delivery then break end
+  local lanes = gates and not room and lanes_for(kit) -- looked at while something is parked or a type is paused
+  if gates and not room and not lanes then claimed = nil break end
 
   -- Whether a job of `expires` stands there whose time is over; mostly a reaper has cancelled it.
-  local late = meta[6] and call('ZRANGEBYSCORE', key('expires'), '-inf', now_text, 'LIMIT', 0, 1)[1]
-  local ids, attempts, rows, leases, timeouts, gone, moves, more, bytes = {}, {}, {}, {}, {}, {}, 0, false, 0
+  local late = expires and call('ZRANGEBYSCORE', key('expires'), '-inf', now_text, 'LIMIT', 0, 1)[1]
+  local ids, leases, timeouts, gone, moves, bytes = {}, {}, {}, {}, 0, 0
   local waiting, from, at, step, all = {}, 0, 1, want + SPARE, false -- the next of the queue, from this rank on
   if delivery then
-    local f, timeout_ms = read_job(delivery), tonumber(call('ZSCORE', key('kit:' .. kit), DELIVERY))
-    ids, attempts, rows = { delivery }, { digits((f[3] or 0) + 1) }, { row_of(delivery, f, now) }
-    leases = { digits(lease_end(now, lease_ms, tonumber(f[4]) or timeout_ms)), delivery }
+    local job = job_of(delivery, call('HGETALL', key('job:' .. delivery)))
+    local timeout_ms = tonumber(job.timeout_ms or call('ZSCORE', key('kit:' .. kit), DELIVERY))
+    claimed, ids, leases = { job }, { delivery }, { digits(lease_end(now, lease_ms, timeout_ms)), delivery }
     call('ZADD', key('deliveries'), 'XX', '-' .. now_text, delivery)
   end
   if room and not delivery then
     local found = claim_under_limits(room, { now = now, want = want, kit = kit, aside = aside, MOVES = MOVES, SPARE = SPARE,
-      ENOUGH_BYTES = ENOUGH_BYTES, read_job = read_job, row_of = row_of, lease_end = lease_end, lease_ms = lease_ms,
-      policy_of = policy_of, defaults = defaults, tagged = TAGGED, late = late, unstarted = unstarted })
-    if not found then return nil end
-    ids, attempts, rows, leases, more = found.ids, found.attempts, found.rows, found.leases, found.more
+      ENOUGH_BYTES = ENOUGH_BYTES, lease_ms = lease_ms, defaults = defaults, late = late })
+    if not found then claimed = nil break end
+    claimed, ids, leases, more = found.jobs, found.ids, found.leases, found.more
     too_late = found.too_late[1] and found.too_late
   end
   while not room and not delivery do
@@ -197,8 +199,8 @@ local function claim(meta)
     end
     if not id and not lane then break end
 
-    local f, n = id and read_job(id) or {}, #ids
-    local queued, again, job_type = f[1] == 'queued', f[3] and f[3] ~= '0', f[2] or DEFAULT_TYPE
+    local job, n = id and job_of(id, call('HGETALL', key('job:' .. id))) or {}, #ids
+    local queued, again, job_type = job.status == 'queued', job.attempts and job.attempts ~= '0', job.type or DEFAULT_TYPE
     again = again or job_type == DELIVERY -- no other slot shall wait for it
     local timeout_ms = timeouts[job_type]
     local expired = late and queued and (tonumber(call('ZSCORE', key('expires'), id)) or math.huge) <= now and unstarted(id)
@@ -216,22 +218,21 @@ local function claim(meta)
     end
     if queued and timeout_ms then
       if again and n > 0 then break end
-      ids[n + 1], attempts[n + 1], rows[n + 1] = id, digits((f[3] or 0) + 1), row_of(id, f, now)
-      leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, tonumber(f[4]) or timeout_ms)), id
-      if f[8] then TAGGED[id] = true end
+      claimed[n + 1], ids[n + 1] = job, id
+      leases[2 * n + 1], leases[2 * n + 2] = digits(lease_end(now, lease_ms, tonumber(job.timeout_ms) or timeout_ms)), id
       if lane then lanes.take(lane, id) else gone[#gone + 1] = id end
-      bytes = bytes + #(f[5] or '') + #(f[10] or '')
+      bytes = bytes + #(job.payload or '') + #(job['payload.1'] or '')
       if job_type == DELIVERY then call('ZADD', key('deliveries'), 'XX', '-' .. now_text, id) end
       if again or n + 1 == want or bytes > ENOUGH_BYTES then break end
     elseif queued and not lanes then -- the first job to park: once more from here on, with scores and the lanes
       lanes = lanes_for(kit)
-      if not lanes then return nil end
+      if not lanes then claimed = nil break end
       waiting, from, at, all = {}, from - step + at - 1, 1 - width, false
-    elseif moves == MOVES then
+    elseif moves >= MOVES then
       more = true
       break
     else
-      moves = moves + 1
+      moves = moves + 1 + (job.errors or 0) -- each of these was read too
       if not lane then
         gone[#gone + 1] = id
         if queued then lanes.park(job_type, id, waiting[at + 1]) end
@@ -246,26 +247,27 @@ local function claim(meta)
     if not lane then at = at + width end
   end
 
+  if not claimed then break end
   if lanes then
     lanes.write()
-    meta[2] = '1'
+    gates = '1'
   end
   if #gone > 0 then call('ZREM', key('queue'), unpack(gone)) end
   for _, job in ipairs(too_late or {}) do call('ZREM', key('expires'), job.id) end
-  if meta[6] and #ids > 0 then call('ZREM', key('expires'), unpack(ids)) end
-  if #ids == 0 then return {}, more end
+  if expires and #ids > 0 then call('ZREM', key('expires'), unpack(ids)) end
+  if #ids == 0 then break end
   local token = make_token(slot, seq)
-  for i, id in ipairs(ids) do
-    call('HSET', key('job:' .. id), 'status', 'processing', 'token', token, 'started', now_text, 'attempts', attempts[i])
+  for _, job in ipairs(claimed) do
+    add_row(rows, job, now)
+    local attempts = digits((job.attempts or 0) + 1)
+    call('HSET', key('job:' .. job.id), 'status', 'processing', 'token', token, 'started', now_text, 'attempts', attempts)
+    if job.tallied then TAGGED[job.id] = true end
   end
   call('ZADD', key('leases'), unpack(leases))
   call('RPUSH', held_key, unpack(ids))
-  return rows, more
-end
+until true
 
-local meta = call('HMGET', key('meta'), 'bells', 'gates', 'paused', 'rev', 'rev_claims', 'expires', 'fair')
-local claimed, more = claim(meta)
-if meta[7] and claimed and claimed[1] then pass_rounds(claimed, priority_of) end
+if fair and claimed and claimed[1] then pass_rounds(claimed) end
 if too_late then
   ENDS, TALLIES, OWED = {}, {}, nil -- those that ended before are written
   for _, job in ipairs(too_late) do expire(job, now, ended, mine) end
@@ -274,12 +276,18 @@ if too_late then
   told = { queued = told and told.queued or heard.queued, left = told and told.left or heard.left }
 end
 if next(TAGGED) then pcall(count_tags, TAGGED, now) end
-if meta[4] then -- all that it has moved, with one revision; claims only where the record wants them too
+if rev then -- all that it has moved, with one revision; claims only where the record wants them too
   for _, job in ipairs(orphans) do mine[job.id] = true end
-  for _, row in ipairs(meta[5] and claimed or {}) do mine[row[1]] = true end
-  mark(meta[4], now, mine)
+  local wanted = claimed and call('HGET', key('meta'), 'rev_claims')
+  for _, job in ipairs(wanted and claimed or {}) do mine[job.id] = true end
+  mark(rev, now, mine)
 end
 call('HSET', key('slots'), slot, ARGV[2])
 requeued = requeued or #orphans > 0 or told and told.queued
-if claimed or requeued then ring(meta, not requeued and (ARGV[10] == '' and 'bell' or 'bell:' .. ARGV[10])) end
-return { settled, claimed or {}, (more and 1 or 0) + (told and told.left and 2 or 0) }
+if requeued then
+  ring()
+elseif claimed then
+  ring({ false, gates }, ARGV[10] == '' and 'bell' or 'bell:' .. ARGV[10])
+end
+rows[2] = (more and 1 or 0) + (told and told.left and 2 or 0)
+return rows

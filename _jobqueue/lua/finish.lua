@@ -4,14 +4,14 @@
 -- settles and counts once.
 -- KEYS  1 prefix
 -- ARGV  1 upper bounds in ms of the buckets that times are counted in   2... what exchange.lua takes, to settle one job
--- Returns {'settled', 1 when children are still to be told of its end, else 0}; {'lost'} when the token is not the job's; {} when
--- there is no such job.
+-- Returns {'settled', 1 when children are still to be told of its end, else 0}; {'lost'} when the token is not the job's;
+--   {} when there is no such job.
 local ID, TOKEN, OUTCOME = 13, 14, 15 -- in ARGV
 local id, token, outcome, now = ARGV[ID], ARGV[TOKEN], ARGV[OUTCOME], now_ms()
 local before = call('HMGET', key('job:' .. id), 'status', 'token', 'type', 'attempts', 'started', 'due', 'created')
 if not before[1] then return {} end
-local settled, _, left = unpack(exchange({ unpack(ARGV, 2) }))
-if settled[1] == 0 then return { 'lost' } end
+local settled, left = unpack(exchange({ unpack(ARGV, 2) }))
+if settled == '0' then return { 'lost' } end
 
 local counts = {}
 local function add_time(kind, ms)

@@ -3,14 +3,18 @@
 -- A due time of a schedule has come: submits its job, the way every submit goes, and sets when it is due next. Or an operator
 -- runs it now, which changes nothing about that. A call sent twice finds the due time moved, or the job there.
 -- KEYS  1 prefix
--- ARGV  1 name   2 its revision   3 when it is due, as the caller has read it; '' when an operator runs it
---       4 when it is due from now on, ms since the epoch, or 'inf' for never   5 the latest due time that is over with this
---       6 how many due times before it, or it as well, pass without a job   7 ms since the epoch after which it is too late for
---       the job, '' for never   8 1: no job while the last one has not ended   9 ms behind its time that a job is late
+-- ARGV  1 name   2 its revision
+--       3 when it is due, as the caller has read it; '' when an operator runs it
+--       4 when it is due from now on, ms since the epoch, or 'inf' for never
+--       5 the latest due time that is over with this
+--       6 how many due times before it, or it as well, pass without a job
+--       7 ms since the epoch after which it is too late for the job, '' for never
+--       8 1: no job while the last one has not ended
+--       9 ms behind its time that a job is late
 --       10 the job's id   11... what submit.lua takes, for this one job; neither when all due times pass
--- Returns {'fired' or 'skipped' or 'missed' or 'refused', the id of a living job that has the unique key, or ''}; {'moved'} when
--- it is not due then any more, {'late'} when it is too late: nothing has changed; or what submit.lua says of the queue's number,
--- or to an operator of a full queue: a due time that meets one is missed.
+-- Returns {'fired' or 'skipped' or 'missed' or 'refused', the id of a living job that has the unique key, or ''};
+--   {'moved'} when it is not due then any more, {'late'} when it is too late: nothing has changed.
+--   Else what submit.lua says of the queue's number, or to an operator of a full queue. A due time that meets a full one is missed.
 local name, due, next_due, over = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
 local schedule, now, passed = key('schedule:' .. name), now_ms(), tonumber(ARGV[6])
 local f = call('HMGET', schedule, 'rev', 'last_job')
@@ -24,14 +28,14 @@ if #ARGV > 9 and ARGV[8] == '1' and f[2] and lives(f[2]) then
 elseif #ARGV > 9 then
   local said = submit({ unpack(ARGV, 11) })
   if said[1] == 'number' or said[1] == 'full' and due == '' then return said end
-  made = said[1] == 'stored' and said[4][1] == ''
+  made = type(said) == 'string' or said[1] == 'stored' and said[4][1] == ''
   job = (made or said[1] == 'replayed') and ARGV[10]
   if job then
     outcome = 'fired'
   elseif said[1] ~= 'full' then -- for that one the time is missed
     outcome = said[1] == 'stored' and 'skipped' or 'refused'
   end
-  existing = said[1] == 'stored' and said[4][1] or ''
+  existing = said[1] == 'stored' and said[4][1] or '' -- of a text it is nil
   if outcome == 'refused' or outcome == 'missed' then passed = passed + 1 end
 end
 

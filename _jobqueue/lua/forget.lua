@@ -1,4 +1,4 @@
--- needs: prelude statuses tokens
+-- needs: prelude statuses tokens by_type sums
 -- Forgets a queue that holds no jobs and has no schedules: its counters, its number, what its workers published. A worker that still serves it stays,
 -- with its slots: it goes on when the queue is used again. Idempotency keys end by themselves.
 -- KEYS  1 prefix
@@ -22,10 +22,11 @@ local limits = call('ZRANGE', key('limited'), 0, -1)
 
 call('DEL', key('meta'), key('totals'), key('kinds'), key('bell'), key('pauses'), key('strange'), key('by_type'), key('counted'),
   key('unsaved'), key('aside'), key('recounts'), key('expires'), key('limited'), key('limits'), key('patterns'), key('counting'),
-  key('shut'), key('turns'), key('rounds'), key('reserved')) -- a first write that a full Redis allows
+  key('shut'), key('turns'), key('rounds'), key('reserved'), key('recent')) -- a first write that a full Redis allows
 for _, name in ipairs(limits) do call('DEL', key('permits:' .. name), key('starts:' .. name)) end
 for _, id in ipairs(refused) do call('DEL', key('gone:' .. id)) end
-for ago = 0, STATS_KEPT_S / 60 do call('DEL', minute_key(now - ago * 60000)) end
+for ago = 0, STATS_KEPT_S / 60 do call('DEL', minute_key(now - ago * 60000), by_type_key(now - ago * 60000)) end
+for ago = 0, SUMS_KEPT_S / 600 do call('DEL', sums_key(now / 60000 - ago * SUM_MINUTES)) end
 for _, slot in ipairs(slots) do
   if not lives[worker_of(slot) or ''] then
     call('HDEL', key('slots'), slot)

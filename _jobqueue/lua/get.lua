@@ -2,8 +2,8 @@
 -- Reads jobs, until it has read some MiB.
 -- KEYS  1 prefix
 -- ARGV  1-3 default max_attempts, timeout_ms, backoff_ms   4... ids
--- Returns for each of the first ids, one at least, {fields and values, jobs in front of it or -1, max_attempts, timeout_ms,
--- backoff_ms}; false when there is none.
+-- Returns for each of the first ids, one at least, {fields and values, jobs in front of it or -1;
+--   max_attempts, timeout_ms, backoff_ms}; false when there is none.
 local ENOUGH_BYTES = 4194304
 local defaults, rows, bytes = { ARGV[1], ARGV[2], ARGV[3] }, {}, 0
 for i = 4, #ARGV do

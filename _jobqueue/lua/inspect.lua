@@ -2,9 +2,10 @@
 -- Reads what the checker compares for some jobs, at one instant.
 -- KEYS  1 prefix
 -- ARGV  ids
--- Returns for each {status, token, score, attempts, max_attempts or 0 where its type decides, now, scores in queue, scheduled,
--- blocked, leases, done, failed, cancelled, times in its slot's processing list, kind of error under which it stands, scores in held and
--- in the lane of its type, how many open edges it has or '' where it never had any}. '' means: not there; '?' is the status of a hash that has none.
+-- Returns for each {status, token, score, attempts, max_attempts or 0 where its type decides, now;
+--   scores in queue, scheduled, blocked, leases, done, failed, cancelled;   times in its slot's processing list;
+--   kind of error under which it stands;   scores in held and in the lane of its type;
+--   how many open edges it has, '' where it never had any}. '' means: not there; '?' is the status of a hash that has none.
 local rows, now = {}, digits(now_ms())
 for i, id in ipairs(ARGV) do
   local job = job_of(id, call('HGETALL', key('job:' .. id))) or { status = '' }

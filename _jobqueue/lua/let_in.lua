@@ -1,6 +1,6 @@
 -- needs: prelude lanes limits
--- Goes on with what limits have left undone, a bounded step each time: counts what runs under a new definition, opens what time has
--- opened, and looks at names in turn, by the alphabet, for one that is open and still shut out, and one that nobody uses any more.
+-- Goes on with what limits have left undone, a bounded step each time. Counts what runs under a new definition. Opens what time has
+-- opened. Looks at names in turn, by the alphabet, for one that is open and still shut out, and one that nobody uses any more.
 -- KEYS  1 prefix
 -- ARGV  1 the name after which to look, '' for the first; '-': where the last tick has stopped   2 most names to look at, or jobs
 --       to count

@@ -3,8 +3,8 @@
 -- nobody. What a pattern held back opens in such steps too.
 -- KEYS  1 prefix
 -- ARGV  1 name, or one that ends in *   2 most that run, 0: any   3 most that start   4 in so many seconds; 0 0: any
--- Returns 'new' or 'changed'; 'full' when the queue has as many definitions as it may have; 'worker' or 'reaper' while one of the
--- release before lives, which would not obey.
+-- Returns 'new' or 'changed'; 'full' when the queue has as many definitions as it may have;
+--   'worker' or 'reaper' while one of the release before lives, which would not obey.
 local PATTERNS_MOST, LIMITS_MOST = 100, 10000
 local name, now = ARGV[1], now_ms()
 local index, most = 'limits', LIMITS_MOST

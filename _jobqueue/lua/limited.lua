@@ -2,8 +2,9 @@
 -- Reads limits: what is defined, and names of patterns that run or wait, until it has looked at many lanes.
 -- KEYS  1 prefix
 -- ARGV  1 'from': names after the next one, by the alphabet; 'one': that name alone   2 name, or '' for the first   3 most names
--- Returns for each of the first names {name, by which definition, most that run, most that start, in so many seconds, how many run, how many wait for it,
--- when it opens by time, 'inf' by an end, '' while it is open}. Of a pattern itself none run or wait.
+-- Returns for each of the first names {name, by which definition, most that run, most that start, in so many seconds;
+--   how many run, how many wait for it;   when it opens by time, 'inf' by an end, '' while it is open}.
+--   Of a pattern itself none run or wait.
 local LANES_MOST = 10000
 local room, now, rows, looks = limits_room(refresh_lane), now_ms(), {}, 0
 

@@ -2,14 +2,22 @@
 -- Reads all counts of a queue at one instant and, when asked, its next jobs, its workers and its last minutes.
 -- KEYS  1 prefix
 -- ARGV  (none for the counts alone)  1 number of the last minutes to read, this one included   2 number of the next jobs
--- Returns {sizes: queued, scheduled, blocked, processing, done, failed, cancelled; totals: counter, value ...; how many bells have a token;
--- reaper's last tick, or '', and the lease in ms that it goes by, or ''; 1 when paused; the types that are paused; since when the oldest waiting job waits, '' when none does; now;
--- the checker's last verdict: '<when> <number of problems>' or ''; some dead letters for which blocked jobs wait; of the record,
--- {} where none is kept: {how many jobs it lacks, since when the one that has waited longest, what its process last said of itself
--- or '', how many it has refused, one of them or '', why}; max_queued or ''; of the webhooks that are not told yet, {} where there is none: how many
--- run, are due, are due later, and are dead letters} and, when asked,
--- {types of the next jobs and of those that are parked, some of which nobody handles; workers: {worker, last beat, what it is and runs as JSON} ...; minutes, this one first: {counter,
--- value ...} ...}.
+-- Returns {
+--   sizes: queued, scheduled, blocked, processing, done, failed, cancelled;
+--   totals: counter, value ...;   how many bells have a token;
+--   reaper's last tick, or '', and the lease in ms that it goes by, or '';
+--   1 when paused;   the types that are paused;   since when the oldest waiting job waits, or '';   now;
+--   the checker's last verdict: '<when> <number of problems>' or '';
+--   some dead letters for which blocked jobs wait;
+--   of the record, {} where none is kept: {how many jobs it lacks, since when the first of them, what its process last said of
+--     itself or '', how many it has refused, one of them or '', why};
+--   max_queued or '';
+--   of the webhooks that are not told yet, {} where there is none: how many run, are due, are due later, are dead letters}
+-- and, when asked, {
+--   types of the next jobs and of those that are parked, some of which nobody handles;
+--   workers: {worker, last beat, what it is and runs as JSON} ...;
+--   minutes, this one first: {counter, value ...} ...;
+--   recent, the latest first: '<when> <how many waited> <how many had ended>' ...}.
 local sizes, now = {}, now_ms()
 for i, status in ipairs(STATUSES) do sizes[i] = call('ZCARD', key(INDEX[status])) end
 sizes[1] = sizes[1] + call('ZCARD', key('held'))
@@ -54,5 +62,5 @@ for i = 1, #beats, 2 do
   if info then workers[#workers + 1] = { beats[i], beats[i + 1], info } end
 end
 for i = 1, tonumber(ARGV[1]) do minutes[i] = call('HGETALL', minute_key(now - (i - 1) * 60000)) end
-books[14], books[15], books[16] = types, workers, minutes
+books[14], books[15], books[16], books[17] = types, workers, minutes, call('LRANGE', key('recent'), 0, 9)
 return books

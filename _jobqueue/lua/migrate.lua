@@ -17,15 +17,15 @@ for _, job in ipairs(jobs) do
   if job.queued then call('ZADD', key('queue'), job.score, job.id) end
 end
 if #jobs < most then
-  call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'tells', 'hooks', 'looked', 'format',
-    'expires', 'limits_at', 'fair', 'max_queued')
+  call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'tells', 'hooks', 'looked', 'about', 'format',
+    'expires', 'limits_at', 'fair', 'max_queued', 'summed')
   for _, name in ipairs(call('ZRANGE', key('limited'), 0, -1)) do
     call('DEL', key('permits:' .. name), key('starts:' .. name), key('waits:' .. name))
   end
   call('DEL', key('limited'), key('limits'), key('patterns'), key('counting'), key('shut'), key('under'))
   for _, kit in ipairs(kits) do call('DEL', key('kit:' .. kit), key('bell:' .. kit)) end
   call('DEL', key('kits'), key('lanes'), key('pauses'), key('strange'), key('stuck'), key('by_type'), key('counted'),
-    key('expires'), key('turns'), key('rounds'), key('reserved'))
+    key('expires'), key('turns'), key('rounds'), key('reserved'), key('recent'))
 end
 ring()
 return { #jobs, workers, call('ZCARD', key('blocked')) }

@@ -5,7 +5,8 @@
 -- ARGV  1 index   2 'newest' first or 'next' first   3 most jobs to answer   4 most jobs to look at
 --       5 where to start: a number of jobs to skip, or '<score> <id>' of the job after which the page begins
 --       6 status or ''   7 type or ''   8 kind or ''
--- Returns {where the next page starts: '<score> <id>', or '' at the end; jobs: {id, score}}.
+-- Returns {where the next page starts: '<score> <id>', or '' at the end; jobs: {id, score}, how many it has looked
+-- at}.
 local index, newest, want, most = key(ARGV[1]), ARGV[2] == 'newest', tonumber(ARGV[3]), tonumber(ARGV[4])
 local status, job_type, kind = ARGV[6], ARGV[7], ARGV[8]
 local any = status .. job_type .. kind == ''
@@ -53,14 +54,14 @@ local function next_ids()
   return both
 end
 
-local rows, position = {}, ''
+local rows, position, looked = {}, '', 0
 local ids = next_ids()
 for i = 1, #ids, 2 do
-  position = ids[i + 1] .. ' ' .. ids[i]
+  position, looked = ids[i + 1] .. ' ' .. ids[i], looked + 1
   if matches(ids[i]) then
     rows[#rows + 1] = { ids[i], ids[i + 1] }
     if #rows == want then break end
   end
 end
 local more = #rows == want or #ids == 2 * most
-return { more and position or '', rows }
+return { more and position or '', rows, looked }

@@ -2,8 +2,9 @@
 -- Reads what has become of the jobs that a job waits for, or has waited for, until it has read a MiB.
 -- KEYS  1 prefix
 -- ARGV  1 id   2 how many of them to skip   3 most bytes of a result: a longer one is left out
--- Returns {how many there are, for each of the next {'<id>' or '<id> <name>', status, '' when it is gone, the beginning of its last
--- error or '', 1 when its result is left out else 0, pieces of its result ...}}; false when there is no such job.
+-- Returns {how many there are;   for each of the next {'<id>' or '<id> <name>', status, '' when it is gone;
+--   the beginning of its last error or '';   1 when its result is left out, else 0;   pieces of its result ...}};
+--   false when there is no such job.
 local ENOUGH_BYTES, MESSAGE_BYTES = 1048576, 2000
 local from, most = tonumber(ARGV[2]), tonumber(ARGV[3])
 if call('EXISTS', key('job:' .. ARGV[1])) == 0 then return false end

@@ -2,7 +2,8 @@
 -- Writes a schedule: a new one, or what changes of one that is there. A call sent twice finds it changed.
 -- KEYS  1 prefix
 -- ARGV  1 name   2, 3 its revision and when it is due, as the caller has read them; '' where it shall be new
---       4 when it is due from now on, ms since the epoch, or 'inf' for never   5 most schedules of a queue
+--       4 when it is due from now on, ms since the epoch, or 'inf' for never
+--       5 most schedules of a queue
 --       6 the queue's number   7 1 when the registry has just given that number, 0 when the caller remembers it
 --       8... field, value ...
 -- Returns 'planned'; 'changed' when it is not what the caller has read; 'full'; or {'number', the queue's own or ''}.

@@ -1,6 +1,6 @@
 -- needs: prelude places waiting fair idle tags marks
--- Moves due jobs from `scheduled` to `queue`, at the place assigned on submit; while fair keys take turns, one that has not run yet
--- gets its turn now.
+-- Moves due jobs from `scheduled` to `queue`, at the place assigned on submit. While fair keys take turns, a job that has not run
+-- yet gets its turn now.
 -- KEYS  1 prefix
 -- ARGV  1 most jobs to move   2 lease in ms of the reaper's own setting, 0 when unknown
 -- Returns how many ids it took from `scheduled`: as many as asked for means that more may be due. Also notes that a reaper lives,
@@ -16,7 +16,7 @@ for _, id in ipairs(ids) do
   end
 end
 if #ids > 0 then call('ZREM', key('scheduled'), unpack(ids)) end
-local meta, queued, promoted = call('HMGET', key('meta'), 'bells', 'gates', 'rev', 'fair'), {}, {}
+local meta, queued, promoted = call('HMGET', key('meta'), 'bells', 'gates', 'rev', 'fair', 'about'), {}, {}
 local fair = { on = meta[4], rounds = {} }
 for _, d in ipairs(due) do
   if d.new and (fair.on or d[3]) then
@@ -31,6 +31,9 @@ if #queued > 0 then call('ZADD', key('queue'), unpack(queued)) end
 if next(TAGGED) then pcall(count_tags, TAGGED, now) end
 call('HDEL', key('meta'), 'reaper') -- a first write that a full Redis allows
 call('HSET', key('meta'), 'reaper', digits(now), 'reaper_lease', ARGV[2], 'tells', digits(now), 'hooks', digits(now))
+if not meta[5] then -- every script looks up several fields here; in a list, as Redis keeps a small hash, each costs it a walk
+  call('HSET', key('meta'), 'about', 'What holds for this queue. Redis keeps a hash with a text of more than 64 bytes as a table.')
+end
 if fair.on then drop_idle(place_of) end
 local since, minute = waiting_since(now, fair.on), minute_key(now)
 local noted = since and call('HGET', minute, 'oldest_ms')

@@ -13,7 +13,7 @@ end
 if n >= limit then
   return { 0, 0, redis.call('LINDEX', KEYS[1], n - limit) + window_ms - now }
 end
-redis.call('RPUSH', KEYS[1], string.format('%.0f', now))
+redis.call('RPUSH', KEYS[1], string.format('%d', now))
 redis.call('PEXPIRE', KEYS[1], window_ms)
 local room_ms = 0
 if n + 1 >= limit then room_ms = redis.call('LINDEX', KEYS[1], 0) + window_ms - now end

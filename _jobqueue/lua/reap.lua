@@ -2,8 +2,8 @@
 -- Takes back jobs whose lease ran out: a compare-and-set on (status, token, lease end) for each.
 -- KEYS  1 prefix
 -- ARGV  1-3 default max_attempts, timeout_ms, backoff_ms   4 the error message   then for each: id, token or '', lease end
--- Returns for each: 'queued' (runs again at once, in its old place), 'failed' (attempts spent), 'cancelled' (was asked to),
--- 'changed' (renewed, settled or claimed anew since the caller looked) or 'stale' (the index was wrong).
+-- Returns for each: 'queued' (runs again at once, in its old place), 'failed' (attempts spent), 'cancelled' (was asked to);
+--   'changed' (renewed, settled or claimed anew since the caller looked) or 'stale' (the index was wrong).
 local defaults, message = { ARGV[1], ARGV[2], ARGV[3] }, ARGV[4]
 local now = now_ms()
 

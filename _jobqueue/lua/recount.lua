@@ -3,9 +3,9 @@
 -- Or only looks. Who has come to the end calls whole.lua.
 -- KEYS  1 prefix
 -- ARGV  1 tag   2 '<score> <id>' of the job behind which to go on, '' at the beginning   3 most jobs   4 1 to count, 0 to look
--- Returns {where to go on, '' at the end; now; jobs in the tag; three lists by status in the order of STATUSES: what the tag counted
--- before, what it counts now, and as what these jobs are counted; how many of them are counted as something else than they are;
--- those that stand there wrongly}.
+-- Returns {where to go on, '' at the end;   now;   jobs in the tag;
+--   three lists by status in the order of STATUSES: what the tag counted before, what it counts now, as what these jobs are counted;
+--   how many of them are counted as something else than they are;   those that stand there wrongly}.
 local tag, most, counts = ARGV[1], tonumber(ARGV[3]), ARGV[4] == '1'
 local index, hash, now = key('tag:' .. ARGV[1]), key('tally:' .. ARGV[1]), now_ms()
 

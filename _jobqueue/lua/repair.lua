@@ -1,6 +1,7 @@
 -- needs: prelude jobs tokens places statuses lanes limits leases kinds fair tags webhooks edges ends parked marks
--- Puts jobs right: each into the one index that its hash names, with no more attempts than it may make and, while it runs,
--- once into its slot's list; what is parked goes back into the queue; dead letters under the kind of their last error. Removes ids that have no hash.
+-- Puts jobs right: each into the one index that its hash names, with no more attempts than it may make. While it runs, it stands
+-- once in its slot's list. What is parked goes back into the queue, dead letters under the kind of their last error. Removes ids
+-- that have no hash.
 -- KEYS  1 prefix
 -- ARGV  1 1 to make the books balance afterwards   2... ids
 -- Returns how many of the ids are jobs.

@@ -3,8 +3,8 @@
 -- KEYS  1 prefix
 -- ARGV  1-3 default max_attempts, timeout_ms, backoff_ms   4 the index that the caller has found them in, '' for any
 --       5 the status that they must have, '' for any   6... ids
--- Returns for each of the first ids, one at least, {fields and values, with `truncated`, the names of what is cut, where something
--- is; jobs in front of it or -1; max_attempts, timeout_ms, backoff_ms}; false for one that is not there any more.
+-- Returns for each of the first ids, one at least, {fields and values, with `truncated`, the names of what is cut;
+--   jobs in front of it or -1;   max_attempts, timeout_ms, backoff_ms}; false for one that is not there any more.
 local SHOWN_BYTES, TOLD_BYTES = 2048, 8192        -- of a payload or a result; of the errors, and of the log
 local ENOUGH_BYTES, TOUCHED_BYTES = 1048576, 4194304 -- for one answer; to be read for it
 local defaults, index, wanted = { ARGV[1], ARGV[2], ARGV[3] }, ARGV[4], ARGV[5]

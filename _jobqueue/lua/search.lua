@@ -2,8 +2,8 @@
 -- Says what a queue knows under a name.
 -- KEYS  1 prefix
 -- ARGV  1 the name   2 a job's id
--- Returns {the job whose unique key it is or false, jobs with that tag, dead letters of that kind, 1 when it is a type, 1 when
--- there is a job with that id}.
+-- Returns {the job whose unique key it is or false, jobs with that tag, dead letters of that kind;
+--   1 when it is a type, 1 when there is a job with that id}.
 local name = ARGV[1]
 local is_type = call('HEXISTS', key('types'), name) == 1 or call('SISMEMBER', key('strange'), name) == 1
 return {

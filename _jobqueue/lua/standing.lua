@@ -2,8 +2,8 @@
 -- Reads what a comparison with the record needs of some jobs.
 -- KEYS  1 prefix
 -- ARGV  ids
--- Returns for each {status, '' for one that is not there; 1 when the record has still to learn of it, else 0; in ms, when it has
--- ended or is due, '' where its status tells of neither}.
+-- Returns for each {status, '' for one that is not there;   1 when the record has still to learn of it, else 0;
+--   in ms, when it has ended or is due, '' where its status tells of neither}.
 local AT = { done = 'finished', failed = 'finished', cancelled = 'finished', scheduled = 'due' }
 local rows = {}
 for i, id in ipairs(ARGV) do

@@ -2,7 +2,7 @@
 -- Stores jobs of one queue, all or none. A call sent twice stores them once.
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
---       5 1 when the registry has just given that number, 0 when the caller remembers it
+--       5 has an r when the registry has just given that number (else the caller remembers it), a w when a job names a webhook
 --       6 the key that remembers the whole request, over all queues, or '' (on a Cluster it may live elsewhere)   7 its fingerprint
 --       8 types among them that no worker has published, separated by blanks
 --       9 jobs of the same request that are still to come, see parts/room.lua, or ''
@@ -10,8 +10,9 @@
 --       due: '' at once, '+<ms>' from now, or ms since the epoch; then, where it may not start for the first time whenever, '/' and
 --       within how many ms it must; tags: separated by blanks; a fair_key is the first field
 --       then what jobs wait for, see parts/flows.lua
--- Returns {'stored' or 'replayed', now, position of a single job or -1, for each job the id of the living one that has its
--- unique key and stands for it, or ''; where some wait for others, for each job how many these still are};
+-- Returns '<now> <position of a single job or -1>' when all are new and none waits for others: a text costs a tenth of a table. Else
+-- {'stored' or 'replayed', now, position, for each job the id of the living one that has its unique key and stands for it, or '';
+-- where some wait for others, for each job how many these still are};
 -- {'conflict'} when the idempotency key was used for another request;
 -- {'refused', number of a job, number of a reference, 'unknown', 'parent_gone' (it is cancelled) or 'full' (it has too many
 -- children), that id}; {'old', 'worker' or 'reaper'} when one of the release before lives, which tells no children, and
@@ -26,7 +27,7 @@ local now_text = digits(now)
 
 local meta = call('HMGET', key('meta'), 'bells', 'gates', 'number', 'rev', 'fair', 'max_queued')
 local number = meta[3]
-if number ~= ARGV[4] and (number or ARGV[5] == '0') then return { 'number', number or '' } end
+if number ~= ARGV[4] and (number or not string.find(ARGV[5], 'r', 1, true)) then return { 'number', number or '' } end
 
 local starts, keys, existing, keyed, at = {}, {}, {}, false, 10
 for i = 1, n do
@@ -53,7 +54,7 @@ if call('EXISTS', unpack(keys)) > 0 then
   end
   return { 'replayed', now_text, -1, existing }
 end
-local named, new, hooked = {}, 0, false
+local named, new = {}, 0 -- named: unique key -> who has it
 for i, job in ipairs(starts) do
   local unique = ARGV[job + UNIQUE]
   if unique ~= '' then
@@ -61,11 +62,8 @@ for i, job in ipairs(starts) do
     if holder and (named[unique] or lives(holder)) then existing[i] = holder else named[unique] = ARGV[job] end
   end
   if existing[i] == '' then new = new + 1 end
-  for pair = 1, math.min(ARGV[job + PAIRS] - 3, 4) do -- it stands behind the type, and others may stand in front of that
-    hooked = hooked or ARGV[job + FIELDS + 2 * pair] == 'webhook'
-  end
 end
-if hooked then
+if ARGV[5] ~= '' and string.find(ARGV[5], 'w', 1, true) then
   local old = writes_none(now, KIT_LIVES_MS)
   if old then return { 'old', old, 'webhook' } end
 end
@@ -82,12 +80,15 @@ local full = meta[6] and new > 0 and no_room(tonumber(meta[6]), new, ARGV[9], no
 if full then return full end
 
 if ARGV[8] ~= '' then
-  local STRANGE_MOST, strange, known = 1000, {}, call('SCARD', key('strange'))
-  for job_type in string.gmatch(ARGV[8], '%S+') do
-    if call('SISMEMBER', key('strange'), job_type) == 0 then strange[#strange + 1] = job_type end
+  local STRANGE_MOST, types, strange = 1000, {}, {}
+  for job_type in string.gmatch(ARGV[8], '%S+') do types[#types + 1] = job_type end
+  for i, known in ipairs(call('SMISMEMBER', key('strange'), unpack(types))) do
+    if known == 0 then strange[#strange + 1] = types[i] end
   end
-  if #strange > 0 and known + #strange > STRANGE_MOST then return { 'types' } end
-  if #strange > 0 then call('SADD', key('strange'), unpack(strange)) end
+  if #strange > 0 then
+    if call('SCARD', key('strange')) + #strange > STRANGE_MOST then return { 'types' } end
+    call('SADD', key('strange'), unpack(strange))
+  end
 end
 
 local seq = call('HINCRBY', key('meta'), 'seq', new) - new
@@ -165,6 +166,7 @@ if n == 1 and #queued > 0 then
   position = call('ZRANK', key('queue'), ARGV[starts[1]])
   if meta[2] then position = position + call('ZCOUNT', key('held'), '-inf', '(' .. queued[1]) end
 end
+if new == n and not waits then return now_text .. ' ' .. digits(position) end
 local needs = waits and {}
 for i = 1, waits and n or 0 do needs[i] = waits[i] and waits[i].needs or 0 end
 return { 'stored', now_text, position, existing, needs }

@@ -2,9 +2,10 @@
 -- Reads what tags have counted. While a queue's totals say that none of its jobs has ended, it reads nothing of it.
 -- KEYS  1 prefix
 -- ARGV  for each queue (of one server): prefix, what it answered the last time for these tags or '', number of tags, tags
--- Returns for each queue {what it says of the totals, until when a worker of the release before may have lived or '', and unless the
--- totals are as the last time for each tag: {jobs in it, when the first of them was submitted or '', how many are counted as queued,
--- scheduled, blocked, processing, done, failed, cancelled, trimmed, deleted, then first, last and whole or ''}}.
+-- Returns for each queue {what it says of the totals, until when a worker of the release before may have lived or '';
+--   for each tag, unless the totals are as the last time: {jobs in it, when the first of them was submitted or '';
+--   how many are counted as queued, scheduled, blocked, processing, done, failed, cancelled, trimmed, deleted;
+--   first, last and whole, or ''}}.
 local names = { unpack(STATUSES) }
 for _, name in ipairs({ 'trimmed', 'deleted', 'first', 'last', 'whole' }) do names[#names + 1] = name end
 

@@ -1,10 +1,10 @@
 -- needs: prelude places kinds fair tags webhooks edges ends waiting lanes limits parked kits by_type marks hold
--- Looks after kits and parked jobs, a bounded number each time: says which bells are rung, forgets kits and the types that are in
--- no other, drops ids that are not parked any more, and makes dead letters of jobs whose type nobody has handled for long. Where
--- too much waits for the record it gives up the oldest.
+-- Looks after kits and parked jobs, a bounded number each time. Says which bells are rung. Forgets kits and the types that are in no
+-- other. Drops ids that are not parked any more. Makes dead letters of jobs whose type nobody has handled for long. Where too much
+-- waits for the record it gives up the oldest.
 -- KEYS  1 prefix
 -- ARGV  1 most parked jobs to look at   2 how long in ms a type may be without a handler   3 1 to make no dead letters now
--- Returns {the ids of the new dead letters, how many marks it has given up, a tag that is to be counted anew or ''}.
+-- Returns {the ids of the new dead letters, how many marks it has given up, a tag to be counted anew or ''}.
 local most, unhandled_ms, spare, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', now_ms()
 local GIVEN_UP_MOST = 250 -- a trim of the same tick leaves fewer hashes
 local KIT_KEPT_MS = math.max(86400000, unhandled_ms) -- a frozen worker finds its kit again

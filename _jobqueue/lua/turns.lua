@@ -2,8 +2,9 @@
 -- Finds, and on demand puts right, what is wrong with the turns of fair keys (see parts/fair.lua).
 -- KEYS  1 prefix
 -- ARGV  1 1 to put it right   2... ids of jobs that wait
--- Returns {1 when there are turns while none are taken, or none while they are; some entries that are kept though their keys were
--- idle when a reaper last dropped such; those ids whose key has no turn there; those behind the number of the last submit}.
+-- Returns {1 when there are turns while none are taken, or none while they are;
+--   some entries that are kept though their keys were idle when a reaper last dropped such;
+--   those ids whose key has no turn there;   those behind the number of the last submit}.
 local SHOWN, repair = 100, ARGV[1] == '1'
 local meta = call('HMGET', key('meta'), 'fair', 'seq')
 local there = call('EXISTS', key('turns')) == 1

@@ -2,8 +2,8 @@
 -- Finds, and on demand puts right, what is wrong with the time that some jobs have for their first start.
 -- KEYS  1 prefix
 -- ARGV  1 1 to put it right   2 how many ms are late   3... ids
--- Returns for each 'lost' (it waits, and nobody will cancel it), 'nobody' (it stands in `expires` and is gone, or has no such time),
--- 'late' (a reaper should have cancelled it), 'unseen' (no claim looks at `expires`), or ''.
+-- Returns for each 'lost' (it waits, and nobody will cancel it), 'late' (a reaper should have cancelled it);
+--   'nobody' (it stands in `expires` and is gone, or has no such time), 'unseen' (no claim looks at `expires`), or ''.
 local answers, now, repair = {}, now_ms(), ARGV[1] == '1'
 local seen = call('HEXISTS', key('meta'), 'expires') == 1
 for i = 3, #ARGV do

@@ -2,9 +2,9 @@
 -- Reads jobs that the record lacks, as they are, those that have waited longest first. Notes that the record's process lives.
 -- KEYS  1 prefix
 -- ARGV  1-3 default max_attempts, timeout_ms, backoff_ms   4 most jobs   5 bytes that are enough   6 what the process says of itself
--- Returns {revision of the queue, '' where no record is kept; what was noted by the read before, in ms, or ''; what is noted now;
--- how many marks there are; jobs: {id, revision, 'kept', 'trimmed',
--- 'deleted' or 'lost', fields and values, max_attempts, timeout_ms, backoff_ms} ...}.
+-- Returns {revision of the queue, '' where no record is kept;
+--   what was noted by the read before, in ms, or '';   what is noted now;   how many marks there are;
+--   jobs: {id, revision, 'kept', 'trimmed', 'deleted' or 'lost', fields and values, max_attempts, timeout_ms, backoff_ms} ...}.
 local defaults, enough = { ARGV[1], ARGV[2], ARGV[3] }, tonumber(ARGV[5])
 local now, meta = now_ms(), call('HMGET', key('meta'), 'rev', 'history')
 if not meta[1] then return { '', '', '', 0, {} } end

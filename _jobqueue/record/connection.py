@@ -27,8 +27,8 @@ class TooSlow(Exception):
 
 
 class Connection(Protocol):
-    """Statements have ``?`` for each value. Refused for values that the database will never take, RecordUnavailable for all else
-    that goes wrong; the connection is then of no use any more, unless it was Refused inside a savepoint."""
+    """Statements have ``?`` for each value. Refused for values that the database will never take, RecordUnavailable for all
+    else that goes wrong. The connection is then of no use any more, unless it was Refused inside a savepoint."""
 
     name: str  # of the folder with its .sql files
     like: str  # the operator that looks for a text, whatever its case

@@ -76,8 +76,8 @@ class Record:
         return [State(str(row["id"]), row["queue"], row["status"], row["rev"], bool(row["deleted"])) for row in rows]
 
     def statuses(self, job_ids: Sequence[str]) -> dict[str, tuple[str, int | None]]:
-        """The statuses of those of some jobs that it holds, 'deleted' where somebody has deleted one; and when each has ended or,
-        where it has not, is due, in ms."""
+        """By id, of the given jobs that it holds: the status, 'deleted' where somebody has deleted the job; and when the job has
+        ended, else when it is due, in ms."""
         found: dict[str, tuple[str, int | None]] = {}
         known = [job_id for job_id in job_ids if JOB_ID.fullmatch(job_id)]  # PostgreSQL refuses to be asked for others
         for at in range(0, len(known), writes.IDS_STEP):

@@ -1,8 +1,8 @@
 """The outbox: rows that a program inserts in its own transaction, each to become one job. The table is in sql/<database>/outbox.sql.
 
-A row is tried under its key, so a repeat within a day is harmless. That a row is tried is committed before it is sent: whoever
-finds the mark later knows that the job may be there. On PostgreSQL a relay holds its rows locked while it sends them, and others
-pass them over; on SQLite nothing is locked meanwhile, for the program writes to the same file."""
+A row is tried under its key, so a repeat within a day is harmless. That a row is tried is committed before it is sent: a later
+relay that finds the mark knows that the job may be there. On PostgreSQL a relay holds its rows locked while it sends them, and
+others pass them over. On SQLite nothing is locked meanwhile, for the program writes to the same file."""
 
 from __future__ import annotations
 

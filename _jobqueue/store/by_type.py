@@ -7,6 +7,7 @@ from typing import Any
 
 from _jobqueue.by_type import ByType, Waiting, counts_of
 from _jobqueue.histograms import Counts
+from _jobqueue.records import DEFAULT_TYPE
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import pairs_of
 from _jobqueue.store.store import Store
@@ -21,6 +22,23 @@ def look_by_type(store: Store, registry: Registry, minutes: int) -> dict[str, By
     looks = max(LOOKS_LEAST, min(LOOKS, LOOKS_OF_ALL // max(1, len(queues))))
     answers = store.run_all("by_type", dict.fromkeys(queues, (looks, minutes)))
     return {queue: _by_type_of(answer) for queue, answer in answers.items()}
+
+
+def dead_by_type(store: Store, queues: Sequence[str]) -> dict[str, tuple[dict[str, int], bool]]:
+    """Of each queue its dead letters by type, and whether all were counted: else it is an estimate."""
+    looks = max(LOOKS_LEAST, min(LOOKS, LOOKS_OF_ALL // max(1, len(queues))))
+    answers = store.run_all("dead_by_type", dict.fromkeys(queues, (looks,)))
+    found = {}
+    for queue, (all_, looked, *flat) in answers.items():
+        weight = all_ / looked if looked else 0
+        counts = {(name or DEFAULT_TYPE.encode()).decode(): round(n * weight) for name, n in pairs_of(flat).items()}
+        found[queue] = counts, all_ == looked
+    return found
+
+
+def look_back(store: Store, queue: str) -> ByType:
+    """The types of a queue. Those that came lately are those of the minute before this one alone."""
+    return _by_type_of(store.run("by_type", queue, (LOOKS, 2, 1)))
 
 
 def _by_type_of(answer: Sequence[Any]) -> ByType:

@@ -15,6 +15,7 @@ from _jobqueue.store.rows import books_of
 from _jobqueue.store.schedule_checks import schedule_problems
 from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.store import Store, chunks_of, prefix_of
+from _jobqueue.store.sum_checks import sum_problems
 from _jobqueue.store.tag_checks import tag_problems
 from _jobqueue.store.turns import turn_problems
 from _jobqueue.store.weather import weather
@@ -61,6 +62,7 @@ class Checker:
         strays += schedule_problems(self.store, self.name, self.schedules, repair)
         strays += turn_problems(self.store, self.name, repair)
         strays += limit_problems(self.store, self.name, repair)
+        strays += sum_problems(self.store, self.name, repair)
         wrong += [f"{self.name}: {problem}" for problem in strays]
         if repair and (suspects or missing):
             for ids in chunks_of(

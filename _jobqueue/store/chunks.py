@@ -24,9 +24,11 @@ T = TypeVar("T")
 
 class Request(NamedTuple):
     """A submit to one queue. ``encoded``: each job's fields. Under a key the ids follow from it, and it must be the same request
-    again; ``record`` remembers the whole one, over all queues, where that is a key in the same Redis. ``known``: types that some
-    worker has a handler for, or had. ``references``: what each job waits for; with them it is stored whole or not at all. ``bits``:
-    what each id is made of, where nothing else says it. ``name``: one that no other has, where one script may not be enough."""
+    again. ``record`` is the key that remembers the whole request, over all queues, where that is in the same Redis.
+
+    ``known``: types that some worker has a handler for, or had. ``references``: the parents of each job; with them the request is
+    stored whole or not at all. ``bits``: what each id is made of, where nothing else says it. ``name``: one that no other has, where
+    one script may not be enough."""
 
     queue: str
     jobs: list[NewJob]
@@ -66,7 +68,8 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
                 continue
             part_key = f"{key}\0{block // JOBS_PER_SCRIPT}.{part}" if key and part else block_key
             ids: list[str] = []
-            args: list[Field] = [part_key or "", fingerprint, end - first, number, int(sure and first == start)]
+            args: list[Field] = [part_key or "", fingerprint, end - first, number]
+            args.append(_marks(jobs[first:end], sure and first == start))
             strange = {job.type for job in jobs[first:end]} - known
             args += (record, whole, " ".join(sorted(strange)) if strange else "")
             args.append("" if end - first == len(jobs) else f"{name} {len(jobs) - end}")
@@ -84,11 +87,16 @@ def _whole(request: Request, number: int, sure: bool) -> Chunk:
     queue, jobs, encoded, key, fingerprint, record, whole, known, references, bits, _ = request
     strange = " ".join(sorted({job.type for job in jobs} - known))
     ids: list[str] = []
-    args: list[Field] = [key or "", fingerprint, len(jobs), number, int(sure), record, whole, strange, ""]
+    args: list[Field] = [key or "", fingerprint, len(jobs), number, _marks(jobs, sure), record, whole, strange, ""]
     for index, (job, pairs) in enumerate(zip(jobs, encoded, strict=True)):
         ids.append(new_id(number, bits[index] if bits else _bits(queue, key, index) if key else None))
         _add(args, ids[-1], job, ["idem", key, *pairs] if key else pairs)
     return Chunk(jobs, ids, args + args_of(references, jobs), references)
+
+
+def _marks(jobs: Sequence[NewJob], sure: bool) -> str:
+    """What lua/submit.lua is told of the whole call."""
+    return ("r" if sure else "") + ("w" if any(job.webhook for job in jobs) else "")
 
 
 def _parts(encoded: Sequence[Sequence[Field]], block: int) -> Iterator[tuple[int, int]]:

@@ -26,8 +26,8 @@ def cursor_of(*parts: Any) -> str:
 
 
 class Cursor(NamedTuple):
-    """The number of an index, places in queues, a time or 0, and where there is only the place of the job that was shown last,
-    the highest number of a queue."""
+    """The number of an index, places in queues, and a time or 0. With the place of the job that was shown last alone, also the
+    highest number of a queue."""
 
     at: int
     places: dict[str, str]

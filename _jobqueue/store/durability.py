@@ -78,8 +78,8 @@ class Durability:
         return (), ""
 
     def _to_wait_for(self, place: str, info: dict[str, Any]) -> int:
-        """All replicas that follow, or did a moment ago: any of them may become the primary, and it is just when one is
-        being made the primary that the others go on to confirm to the old one what will be lost."""
+        """All replicas that follow, or did a moment ago: any of them may become the primary. Just while one is being made the
+        primary, the others go on to confirm to the old one what will be lost."""
         now, states = time.monotonic(), [value for name, value in info.items() if re.fullmatch(r"slave\d+", name)]
         online = sum(state["state"] == "online" for state in states)
         seen = [each for each in self._replicas[place] if now - each[0] < REPLICAS_KEPT_S]

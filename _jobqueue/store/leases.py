@@ -46,14 +46,14 @@ class Conversation:
         *first, last = _by_bytes(ended)
         for some in first:
             args = [self.slot, 0, self.seen, 0, self._lease_ms, *self._defaults, 0, ANY_TYPE, *_settlements(some)]
-            accepted += map(bool, self.link.run("exchange", self._prefix, args)[0])
+            accepted += _accepted(self.link.run("exchange", self._prefix, args))
         answer = self.link.run("exchange", self._prefix, self._args(want, 0, last))
         if not answer:
             raise Unavailable("a newer claim of this slot has been made")
-        self.seen, self.more = self.seq, bool(answer[2] & 1)
-        if answer[2] & 2:
+        self.seen, self.more = self.seq, bool(answer[1] & 1)
+        if answer[1] & 2:
             tell_children(lambda: self.link.run("tell", self._prefix, [0]), TELL_STEPS)
-        return accepted + [bool(each) for each in answer[0]], self._claimed(answer)
+        return accepted + _accepted(answer), self._claimed(answer)
 
     def wait_and_claim(self, want: int, alive_ms: int) -> list[Claimed]:
         """Wait in BLMOVE for the bell and claim in one trip; [] when it did not ring, or somebody else was quicker. Redis claims
@@ -72,7 +72,7 @@ class Conversation:
         answer = link.run("exchange", self._prefix, args + _settlements(ended))
         if not answer:
             raise Unavailable("a newer claim of this slot has been made")
-        return [bool(accepted) for accepted in answer[0]]
+        return _accepted(answer)
 
     def close(self) -> None:
         self.link.close()
@@ -95,7 +95,7 @@ class Conversation:
         return args + _settlements(ended)
 
     def _claimed(self, answer: Sequence[Any]) -> list[Claimed]:
-        return [claimed_of(row, make_token(self.slot, self.seq)) for row in answer[1]]
+        return claimed_in(answer, make_token(self.slot, self.seq))
 
 
 class Presence:
@@ -111,9 +111,9 @@ class Presence:
         types: dict[str, Policy],
         held: Sequence[Held] = (),
         counts: Mapping[str, Counts] | None = None,
-    ) -> tuple[bool, list[str]]:
-        """Say that the worker lives, renew its leases and add to the counters of types. Returns whether a reaper lives, and for each
-        attempt 'ok', 'cancel' (asked to stop) or 'lost' (taken back)."""
+    ) -> tuple[bool, list[str], int]:
+        """Say that the worker lives, renew its leases and add to the counters of types. Returns whether a reaper lives, for each
+        attempt 'ok', 'cancel' (asked to stop) or 'lost' (taken back), and Redis's clock, in ms."""
         kit = kit_of(types)
         said = json.dumps(info | {"kit": kit} if kit else info)
         args: list[Field] = [self.worker, said, self._lease_ms, kit, FORMAT, len(types)]
@@ -133,14 +133,14 @@ class Presence:
             args += [h.id, h.token, h.left_ms, len(h.fields) // 2, *h.fields]
         now, reaper, answers = self.link.run("beat", self._prefix, args)
         reaper_lives = bool(reaper) and int(now) - int(reaper) < REAPER_LOST_MS
-        return reaper_lives, [answer.decode() for answer in answers]
+        return reaper_lives, [answer.decode() for answer in answers], int(now)
 
     def settle(self, ended: Sequence[Settlement]) -> list[bool]:
         """Settle attempts of any of the worker's slots without a claim. Returns whether each was accepted."""
         accepted: list[bool] = []
         for some in _by_bytes(ended):
             args = [f"{self.worker}-0", 0, 0, 0, self._lease_ms, *self._defaults, 0, ANY_TYPE, *_settlements(some)]
-            accepted += map(bool, self.link.run("exchange", self._prefix, args)[0])
+            accepted += _accepted(self.link.run("exchange", self._prefix, args))
         return accepted
 
     def drop(self, slot: str) -> bool:
@@ -172,8 +172,22 @@ def _settlements(ended: Sequence[Settlement]) -> list[Field]:
     return [len(ended), *(part for settlement in ended for part in settlement.args())]
 
 
-def claimed_of(row: Sequence[bytes], token: str) -> Claimed:
-    """A job as exchange.lua answers it."""
+def _accepted(answer: Sequence[Any]) -> list[bool]:
+    """Of each attempt that a call of exchange.lua was to settle, whether it was."""
+    return [each == ord("1") for each in answer[0]]
+
+
+def claimed_in(answer: Sequence[Any], token: str) -> list[Claimed]:
+    """The jobs in an answer of exchange.lua."""
+    jobs: list[Claimed] = []
+    at, end = 2, len(answer)
+    while at < end:
+        first, at = at + 1, at + 1 + answer[at]
+        jobs.append(_claimed(answer[first:at], token))
+    return jobs
+
+
+def _claimed(row: Sequence[bytes], token: str) -> Claimed:
     job_id, job_type, attempts, timeout_ms, waited, *payload = row
     waited_ms, blank, trace = waited.partition(b" ")
     traceparent, tracestate = unpacked(trace.decode()) if blank else (None, None)

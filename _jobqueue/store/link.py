@@ -100,8 +100,8 @@ class Link:
             return answer, str(unavailable(error))
 
     def wait_and_run(self, key: str, bell: str, slot: str, name: str, args: Args) -> Any:
-        """Block until a bell rings, BLOCK_S pass, or somebody unblocks ``blocked_as``; Redis then runs the script, which has
-        been sent along, without waiting for us. Its answer, or None when Redis does not have the script."""
+        """Block until a bell rings, BLOCK_S pass, or somebody unblocks ``blocked_as``. Redis then runs the script, which was sent
+        along, without waiting for us. Returns its answer, or None when Redis does not have the script."""
         with weather:
             place = self._servers.owner(key)
             self._renew()

@@ -9,7 +9,7 @@ from typing import Any
 
 from _jobqueue.errors import Conflict, NotFound, OldProgram
 from _jobqueue.pieces import pieces
-from _jobqueue.records import ACTIONS, BEAT_LOST_MS, MAX_PAYLOAD_BYTES, SAME, Acted
+from _jobqueue.records import ACTIONS, ANOTHER_PAYLOAD, BEAT_LOST_MS, MAX_PAYLOAD_BYTES, SAME, Acted
 from _jobqueue.store.ids import queue_number_of
 from _jobqueue.store.link import Args
 from _jobqueue.store.registry import Registry
@@ -18,6 +18,7 @@ from _jobqueue.store.telling import tell_children
 from _jobqueue.strict_json import encode_json
 
 ACT_STEP = 200  # jobs that one script operates on
+NOTE_STEP = 1000  # ids that one script notes
 TELL_STEPS = 100  # scripts that tell children what has become of those that they wait for, for one call
 
 
@@ -68,8 +69,16 @@ class Operations:
         except NotFound:
             pass
 
-    def act_on(self, action: str, job_ids: Iterable[str], dry_run: bool, by: str | None = None) -> Acted:
-        """Do one of ACTIONS to each of some jobs, or count those that allow it. Repeating is harmless."""
+    def act_on(
+        self,
+        action: str,
+        job_ids: Iterable[str],
+        dry_run: bool,
+        by: str | None = None,
+        operation: str | None = None,
+    ) -> Acted:
+        """Do one of ACTIONS to each of some jobs, or count those that allow it. Repeating is harmless. ``operation``: a name under
+        which lists find what it has changed."""
         changed, skipped = 0, Counter[str]()
         by_queue = defaultdict[str, list[str]](list)
         queues_of = self._registry.by_number()
@@ -81,7 +90,10 @@ class Operations:
             else:
                 skipped["not_found"] += 1
         for queue, ids in by_queue.items():
-            changed += self.act(action, queue, ids, dry_run, skipped, by)
+            done = self.act(action, queue, ids, dry_run, skipped, by)
+            if operation and not dry_run:
+                self.note(operation, queue, done)
+            changed += len(done)
         return Acted(changed + skipped.total(), changed, dict(skipped))
 
     def act(
@@ -92,8 +104,8 @@ class Operations:
         dry_run: bool,
         skipped: Counter[str],
         by: str | None = None,
-    ) -> int:
-        """Returns how many jobs were changed; the others are added to ``skipped``. ``by`` as in ``one``."""
+    ) -> list[str]:
+        """Returns which jobs were changed; the others are added to ``skipped``. ``by`` as in ``one``."""
         ready = []
         for job_id, (status, taken) in zip(ids, self._store.run("allowed", queue, ids) if ids else (), strict=True):
             if status.decode() not in ACTIONS[action].statuses:
@@ -103,13 +115,19 @@ class Operations:
             else:
                 ready.append(job_id)
         if dry_run:
-            return len(ready)
+            return ready
         # A job that was there when it was looked at and is gone was deleted, perhaps by a copy of this call.
         gone = "deleted" if action == "delete" else "not_found"
         chunks = chunks_of(iter(ready), ACT_STEP)
         said = [answer or gone for some in chunks for answer in self._answers(action, queue, some, by=by)]
-        skipped.update(answer for answer in said if answer not in ACTIONS[action].good)
-        return sum(answer in ACTIONS[action].good for answer in said)
+        good = ACTIONS[action].good
+        skipped.update(answer for answer in said if answer not in good)
+        return [job_id for job_id, answer in zip(ready, said, strict=True) if answer in good]
+
+    def note(self, operation: str, queue: str, ids: Sequence[str]) -> None:
+        """Remember for a day what an operation has changed."""
+        for some in chunks_of(iter(ids), NOTE_STEP):
+            self._store.run("noted", queue, [operation, *some])
 
     def delete_queue(self, queue: str) -> None:
         """Forget a queue that holds no jobs. NotFound, or Conflict while it holds some."""
@@ -158,7 +176,8 @@ class Operations:
         if by is None or action == "delete":  # nothing is left of a deleted job
             answers = self._store.run(action, queue, args)
         else:
-            noted = [action, request, by, 3 if retries else 1, len(ids)]
+            step = request + ANOTHER_PAYLOAD if changes else request
+            noted = [action, step, by, 3 if retries else 1, len(ids)]
             answers = self._store.run("operate", queue, [*noted, *args])
         if len(answers) > len(ids):
             tell_children(lambda: self._store.run("tell", queue, [0]), TELL_STEPS)

@@ -10,6 +10,7 @@ from typing import Any
 from _jobqueue.errors import Invalid
 from _jobqueue.records import ENDED, INDEX_OF, PAGE_BYTES, Filter, Page
 from _jobqueue.store.cursors import cursor_of, read_cursor
+from _jobqueue.store.dead_letters import saying
 from _jobqueue.store.merge import Found, Merge
 from _jobqueue.store.reads import Reads, Row
 from _jobqueue.store.registry import Registry
@@ -44,16 +45,19 @@ class Pages:
     def page(self, wanted: Filter, limit: int, offset: int = 0, cursor: str | None = None) -> Page:
         """One page of the jobs that match: what runs, what waits in its order, then what ended, newest first; of a tag, all
         newest first. ``cursor`` continues a page and stays valid while jobs come and go. Invalid for another's cursor."""
-        _check_times(wanted)
+        check_filter(wanted)
         numbers = self._registry.numbers_of(wanted)
         times = ["" if ms is None else ms for ms in (wanted.since_ms, wanted.until_ms)]
         sizes = self._store.run_all("sizes", {queue: [*times, *indexes_of(wanted)] for queue in numbers})
         pager = _Pager((self._store, self._reads), wanted, numbers, sizes, cursor)
         if offset and cursor is None:
             pager.skip(offset)
-        return pager.page(limit)._replace(total=self._total(wanted, sizes))
+        there = sum(map(sum, sizes.values()))
+        return pager.page(limit)._replace(total=self._total(wanted, sizes), there=there)
 
     def _total(self, wanted: Filter, sizes: Mapping[str, Sequence[int]]) -> int | None:
+        if wanted.error is not None or wanted.operation:
+            return None
         if not (wanted.tag and wanted.status):
             return _total(wanted, sizes)
         if wanted.type or wanted.kind or wanted.since_ms is not None or wanted.until_ms is not None:
@@ -62,13 +66,18 @@ class Pages:
         return tally.jobs[wanted.status] if tally.exact else None
 
 
-def _check_times(wanted: Filter) -> None:
-    """Indexes of living jobs are ordered by other things than time, or by a time to come."""
-    if wanted.tag or wanted.kind or wanted.status in ENDED:
+def check_filter(wanted: Filter) -> None:
+    """Invalid for what no index can tell."""
+    if wanted.error is not None and wanted.kind is None:
+        raise Invalid([("/error", "needs a kind")])
+    if wanted.operation and (wanted.tag or wanted.error is not None):
+        raise Invalid([("/operation", "not together with a tag or an error")])
+    if not wanted.operation and (wanted.tag or wanted.kind or wanted.status in ENDED):
         return
+    # Indexes of living jobs are ordered by other things than time, or by a time to come.
     for name in ("since", "until"):
         if getattr(wanted, f"{name}_ms") is not None:
-            raise Invalid([(f"/{name}", f"needs a status of {', '.join(ENDED)}, a kind, or a tag")])
+            raise Invalid([(f"/{name}", f"needs a status of {', '.join(ENDED)}, a kind, or a tag, and no operation")])
 
 
 def _total(wanted: Filter, sizes: Mapping[str, Sequence[int]]) -> int | None:
@@ -82,9 +91,10 @@ def _total(wanted: Filter, sizes: Mapping[str, Sequence[int]]) -> int | None:
 
 class _Pager:
     """Reads one index after the other, each merged over all queues: first ids, then the jobs that the page shows. ``numbers`` of
-    the queues, and ``sizes`` of each index in each of them. A cursor is the number of the index and where each queue goes on; or,
-    where nothing is filtered, the place of the job that was shown last and the highest number of a queue: that says the same of
-    all queues, and stays short."""
+    the queues, and ``sizes`` of each index in each of them.
+
+    A cursor is the number of the index and where each queue goes on. Where nothing is filtered, it is the place of the job that
+    was shown last and the highest number of a queue: that says the same of all queues, and stays short."""
 
     def __init__(
         self,
@@ -97,7 +107,8 @@ class _Pager:
         (self._store, self._reads), self._wanted, self._numbers, self._sizes = redis, wanted, numbers, sizes
         self._indexes = indexes_of(wanted)
         since, until = wanted.since_ms, wanted.until_ms
-        self._filtered = bool(wanted.type or wanted.tag or wanted.kind or since is not None or until is not None)
+        self._filtered = is_filtered(wanted) or since is not None or until is not None
+        self._looked = 0
         self._start = {} if until is None else dict.fromkeys(sizes, f"{until} {LOWEST}")  # behind all of that score
         self._at, self._last = 0, ("", "")  # the queue and the place of the job that was shown last of the index
         places: dict[str, str] = {}
@@ -138,7 +149,7 @@ class _Pager:
                 self._shown(taken[:cut])
                 break
             self._shown(taken)
-        return Page([row.job for row in rows], None, None if self._ended else self._cursor())
+        return Page([row.job for row in rows], None, None if self._ended else self._cursor(), self._looked)
 
     @property
     def _ended(self) -> bool:
@@ -146,7 +157,7 @@ class _Pager:
 
     @property
     def _status(self) -> str:
-        return self._wanted.status or "" if self._wanted.tag or self._wanted.kind else ""
+        return _status_in_index(self._wanted)
 
     def _shown(self, taken: Sequence[Found]) -> None:
         if taken:
@@ -172,7 +183,10 @@ class _Pager:
                 queue: page_args(self._wanted, index, order, want, place, most)
                 for queue, (place, want) in asked.items()
             }
-            return self._store.run_all("page", calls)
+            answers = self._store.run_all("page", calls)
+            self._looked += sum(looked for _, _, looked in answers.values())
+            rows = saying(self._store, self._wanted, {queue: answer[1] for queue, answer in answers.items()})
+            return {queue: (answer[0], rows[queue]) for queue, answer in answers.items()}
 
         return Merge(queues, order == "newest", {**self._start, **places}, look, self._wanted.since_ms)
 
@@ -208,6 +222,8 @@ def _fitting(rows: Sequence[Row], more: Sequence[Row]) -> int:
 
 def indexes_of(wanted: Filter, statuses: Sequence[str] = LISTED) -> list[str]:
     """Where to look for the jobs that match. ``statuses``: those to look at where none is wanted."""
+    if wanted.operation:
+        return [f"acted:{wanted.operation}"]
     if wanted.tag:
         return [f"tag:{wanted.tag}"]
     if wanted.kind:
@@ -219,7 +235,14 @@ def page_args(
     wanted: Filter, index: str, order: str, want: int, place: str, look_step: int = LOOK_STEP
 ) -> list[str | int]:
     """What lua/page.lua takes."""
-    filtered = wanted.type or wanted.tag or wanted.kind
-    status = wanted.status or "" if wanted.tag or wanted.kind else ""
-    look_at = look_step if filtered else want
-    return [index, order, want, look_at, place, status, wanted.type or "", wanted.kind or ""]
+    look_at = look_step if is_filtered(wanted) else want
+    return [index, order, want, look_at, place, _status_in_index(wanted), wanted.type or "", wanted.kind or ""]
+
+
+def is_filtered(wanted: Filter) -> bool:
+    return bool(wanted.type or wanted.tag or wanted.kind or wanted.operation)
+
+
+def _status_in_index(wanted: Filter) -> str:
+    """What must be looked for in an index that has jobs of several."""
+    return wanted.status or "" if wanted.tag or wanted.kind or wanted.operation else ""

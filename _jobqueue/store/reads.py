@@ -64,14 +64,17 @@ class Reads:
     def kinds(self, queue: str | None) -> list[Kind]:
         """The kinds of error among the dead letters (of one queue), the most frequent first."""
         found: dict[str, Kind] = {}
-        answers = self._store.run_all("kinds", dict.fromkeys(self._registry.queues_of(Filter(queue=queue)), ()))
-        for rows in answers.values():
-            for row in rows:
-                kind = kind_of(row)
+        for kinds in self.kinds_of_each(queue).values():
+            for kind in kinds:
                 other = found.get(kind.kind, replace(kind, count=0))
-                latest = max(kind, other, key=lambda each: each.at_ms)
-                found[kind.kind] = replace(latest, count=kind.count + other.count)
+                latest, first_ms = max(kind, other, key=lambda each: each.at_ms), min(kind.first_ms, other.first_ms)
+                found[kind.kind] = replace(latest, count=kind.count + other.count, first_ms=first_ms)
         return sorted(found.values(), key=lambda kind: (-kind.count, kind.kind))
+
+    def kinds_of_each(self, queue: str | None) -> dict[str, list[Kind]]:
+        """Those of each queue (of one)."""
+        answers = self._store.run_all("kinds", dict.fromkeys(self._registry.queues_of(Filter(queue=queue)), ()))
+        return {name: [kind_of(row) for row in rows] for name, rows in answers.items()}
 
     def books(self, queue: str) -> Books:
         """All counts of a queue."""

@@ -1,6 +1,6 @@
 """The queues by name and by number, and what the workers published of their job types.
 
-The number that counts stands in the queue's own ``meta``, where the script that stores jobs compares it; the registry says
+The number that counts stands in the queue's own ``meta``, where the script that stores jobs compares it. The registry says
 which queues there are, and follows. So a Redis that has lost its registry, or has got back an older one, finds its jobs again.
 A number leads to one queue, or to several after such a loss: then each of them is asked."""
 

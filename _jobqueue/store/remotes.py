@@ -11,8 +11,8 @@ from _jobqueue.errors import Invalid, JobQueueError, LeaseLost, NameTaken, SeqUs
 from _jobqueue.histograms import BUCKETS_MS
 from _jobqueue.kits import kit_of, policy_text
 from _jobqueue.pieces import Field
-from _jobqueue.records import FORMAT, LOG_LINES, Policy, Settlement, __version__
-from _jobqueue.store.leases import TELL_STEPS, claimed_of
+from _jobqueue.records import FORMAT, LOG_LINES, Claimed, Policy, Settlement, __version__
+from _jobqueue.store.leases import TELL_STEPS, claimed_in
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.telling import tell_children
@@ -85,7 +85,8 @@ class Remotes:
             raise _REFUSALS[said[0]](claim, *said[1:])
         timeouts = {name: policy.timeout_ms for name, policy in policies.items()}
         token = f"{claim.worker}-{claim.number}:1"
-        return kit, [_given(row, token, timeouts, int(until)) for row, until in zip(said[1], said[2], strict=True)]
+        jobs = claimed_in(said[1], token)
+        return kit, [_given(job, timeouts, int(until)) for job, until in zip(jobs, said[2], strict=True)]
 
     def extend(
         self, job_id: str, token: str, lease_ms: int, progress: str = "", lines: Sequence[str] = ()
@@ -147,11 +148,10 @@ def _info(claim: Claim, kit: str) -> str:
     return json.dumps(about)[1:-1]
 
 
-def _given(row: Sequence[bytes], token: str, timeouts: dict[str, int], until_ms: int) -> Given:
-    job = claimed_of(row, token)
+def _given(job: Claimed, timeouts: dict[str, int], until_ms: int) -> Given:
     timeout_ms = job.timeout_ms or timeouts.get(job.type, 0)
     trace = job.traceparent, job.tracestate
-    return Given(job.id, token, job.type, job.payload, job.attempt, timeout_ms, until_ms, *trace)
+    return Given(job.id, job.token, job.type, job.payload, job.attempt, timeout_ms, until_ms, *trace)
 
 
 _REFUSALS: dict[bytes, Callable[..., JobQueueError]] = {

@@ -9,7 +9,7 @@ import redis
 
 from _jobqueue.errors import Unavailable
 from _jobqueue.records import Warned
-from _jobqueue.redis_version import too_old
+from _jobqueue.redis_version import NARROW, too_old
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.servers import Cluster, OneServer
 from _jobqueue.store.weather import weather
@@ -55,7 +55,7 @@ def _report(client: Any, kind: str) -> tuple[dict[str, Any], list[Warned]]:
         info = {}
     report = {
         "kind": kind,
-        "version": info.get("valkey_version") or info.get("redis_version"),
+        "version": _version(info),
         "role": info.get("role"),
         "replicas": info.get("connected_slaves"),
         "used_memory_bytes": info.get("used_memory"),
@@ -67,6 +67,11 @@ def _report(client: Any, kind: str) -> tuple[dict[str, Any], list[Warned]]:
     }
     full = setting("cluster-require-full-coverage") if kind == "cluster" else None
     return report, [*_server_warnings(report), *_replication_warnings(report, full)]
+
+
+def _version(info: dict[str, Any]) -> str | None:
+    version: str | None = info.get("valkey_version") or info.get("redis_version")
+    return f"{version} {NARROW}" if version and info.get("arch_bits") == 32 else version
 
 
 def _together(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from _jobqueue.log_lines import lines_of
 from _jobqueue.pieces import joined
 from _jobqueue.records import (
+    ANOTHER_PAYLOAD,
     BEAT_LOST_MS,
     DEFAULT_TYPE,
     ENDED,
@@ -19,6 +21,7 @@ from _jobqueue.records import (
     Job,
     Kind,
     Look,
+    Recent,
     Untold,
     told_apart,
 )
@@ -46,6 +49,7 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         cut.remove("result")
     max_attempts, timeout_ms, _ = policy
     failures = error_names(fields)
+    log, log_times, log_dropped = lines_of(fields)
     traceparent, tracestate = unpacked(fields[b"trace"].decode()) if b"trace" in fields else (None, None)
     return Job(
         id=job_id,
@@ -66,7 +70,9 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         worker=worker_of(fields.get(b"token", b"")),
         cancel_requested_ms=number(b"cancel"),
         progress=_progress_of(fields, status),
-        log=fields.get(b"log", b"").decode(errors="replace").splitlines(),
+        log=log,
+        log_times_ms=log_times,
+        log_dropped=log_dropped,
         errors=[error_of(fields[name]) for name in failures],
         first_error=int(failures[0][6:]) if failures else 1,
         tags=fields.get(b"tags", b"").decode().split(),
@@ -86,6 +92,10 @@ def job_of(job_id: str, queue: str, flat: Sequence[bytes], ahead: int, policy: S
         traceparent=traceparent,
         tracestate=tracestate,
         words=fields[b"words"].decode() if b"words" in fields else None,
+        unique_key=fields[b"unique"].decode() if b"unique" in fields else None,
+        backoff_ms=number(b"backoff_ms"),
+        max_backoff_ms=number(b"max_backoff_ms"),
+        jitter=float(fields[b"jitter"]) if b"jitter" in fields else None,
         actions=_actions(fields),
         truncated=tuple(cut),
         previews=_previews(fields, cut),
@@ -104,7 +114,11 @@ def _after(fields: dict[bytes, bytes], cut: list[str]) -> list[str]:
 def _actions(fields: dict[bytes, bytes]) -> list[dict[str, Any]]:
     """What operators did to it, as lua/operate.lua notes it."""
     rows = (line.split(" ", 3) for line in fields.get(b"acts", b"").decode(errors="replace").splitlines())
-    return [{"at": rfc3339(int(at)), "action": action, "by": by or None} for at, action, _, by in rows]
+    return [
+        {"at": rfc3339(int(at)), "action": action, "by": by or None}
+        | ({"payload": True} if request.endswith(ANOTHER_PAYLOAD) else {})
+        for at, action, request, by in rows
+    ]
 
 
 def _previews(fields: dict[bytes, bytes], cut: Sequence[str]) -> dict[str, str] | None:
@@ -162,7 +176,7 @@ def _backlog_of(row: Sequence[Any]) -> Backlog:
 
 
 def look_of(answer: Sequence[Any]) -> Look:
-    books, (types, workers, rows) = books_of(answer[:BOOKS]), answer[BOOKS:]
+    books, (types, workers, rows, recent) = books_of(answer[:BOOKS]), answer[BOOKS:]
     last = books.now_ms // 60_000
     rows_of_workers = {name.decode(): _worker_of(info, int(beat), books.now_ms) for name, beat, info in workers}
     return Look(
@@ -170,6 +184,7 @@ def look_of(answer: Sequence[Any]) -> Look:
         [name.decode() for name in types],
         {name: info for name, info in rows_of_workers.items() if info},
         {last - ago: {name.decode(): int(n) for name, n in pairs_of(row).items()} for ago, row in enumerate(rows)},
+        [Recent(*map(int, each.split())) for each in recent],
     )
 
 
@@ -187,9 +202,16 @@ def _worker_of(info: bytes, beat_ms: int, now_ms: int) -> dict[str, Any]:
 
 
 def kind_of(row: Sequence[Any]) -> Kind:
-    kind, count, job_id, at_ms, job_type, record = row
-    message = error_of(record)["message"].rstrip("\ufffd") if record else ""  # it may have been cut inside a character
-    return Kind(kind.decode(), count, job_id.decode(), int(at_ms), job_type.decode() or DEFAULT_TYPE, message)
+    kind, count, job_id, at_ms, job_type, record, first_ms = row
+    name = job_type.decode() or DEFAULT_TYPE
+    return Kind(kind.decode(), count, job_id.decode(), int(at_ms), name, message_of(record), int(first_ms))
+
+
+def message_of(record: bytes) -> str:
+    """The message of the beginning of an error."""
+    text = record.partition(b"\n")[2].decode(errors="replace")
+    message = told_apart(text)[0] if "\0\0" in text else text.partition("\0")[0]  # mostly the quicker way will do
+    return message.rstrip("\ufffd")  # it may have been cut inside a character
 
 
 def error_names(fields: dict[bytes, bytes]) -> list[bytes]:

@@ -217,9 +217,9 @@ class _SilentSentinels(MasterNotFoundError, redis.TimeoutError):
 class Cluster:
     """A Redis Cluster. redis-py's client keeps the map of its slots; the calls are made here. A place is ``host:port``.
 
-    An ASK is not followed. While a slot moves, what it holds is spread over two nodes, and a script that ran on one of
-    them would see a part of its queue. Every script names the queue's prefix as its key, which never exists, so Redis
-    answers ASK from the first moment of a move to the last: the queue stands still, and is all there afterwards."""
+    An ASK is not followed. While a slot moves, its keys are spread over two nodes: a script would see a part of its queue.
+    Every script names the queue's prefix as its key, which never exists. So Redis answers ASK from the first moment of a
+    move to the last: the queue stands still, and is all there afterwards."""
 
     kind = "cluster"
 
@@ -299,9 +299,9 @@ class Cluster:
 
 
 # After a fork the child has copies of the parent's connections: two processes that use one get each other's answers. A link
-# closes its copies by its generation, before it sends anything; that ends nothing for the parent, because redis-py sends no
-# goodbye in a process that did not connect. The pools are let go: each notices another process by itself, but behind a lock
-# that a thread of the parent may have held at the fork, and no thread of the child will ever release.
+# closes its copies by its generation, before it sends anything. That ends nothing for the parent, because redis-py sends no
+# goodbye in a process that did not connect. The pools are let go. Each would notice another process by itself, but behind a
+# lock that a thread of the parent may have held at the fork: no thread of the child would ever release it.
 
 _all: weakref.WeakSet[OneServer | Cluster] = weakref.WeakSet()
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))

@@ -192,6 +192,8 @@ class Submits:
         queue, chunks = request.queue, Ahead(chunks_to_store(request, number, sure=sure, start=len(stored)))
         for chunk in chunks:
             answer, unconfirmed = self._durability.run("submit", queue, chunk.args, chunks.fetch)
+            if isinstance(answer, bytes):  # the text of a submit of which nothing more is to be said
+                answer = [b"stored", *answer.split(), [b""] * len(chunk.jobs)]
             if answer[0] == b"number":
                 return str(answer[1].decode())
             results = self._results(queue, chunk, answer, published, request.key is not None)

@@ -7,8 +7,9 @@ from collections import Counter
 from _jobqueue.errors import Invalid
 from _jobqueue.records import ACT_MOST, ACTIONS, STATUSES, Acted, Filter
 from _jobqueue.store.cursors import END, NO_CURSOR, cursor_of, read_cursor
+from _jobqueue.store.dead_letters import saying
 from _jobqueue.store.operations import Operations
-from _jobqueue.store.pages import NEXT_FIRST, indexes_of, page_args
+from _jobqueue.store.pages import HIGHEST, NEXT_FIRST, check_filter, indexes_of, page_args
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store, prefix_of
 
@@ -31,10 +32,13 @@ class Sweeps:
         dry_run: bool = False,
         most: int = ACT_MOST,
         by: str | None = None,
+        operation: str | None = None,
     ) -> Acted:
         """Do one of ACTIONS to jobs that match, oldest first: to a bounded number (``most``; COUNT_MOST in a dry run) of those
         that were there at the first call. ``cursor`` continues. Without a status, only the statuses that allow the action
-        count as matching. Repeating is harmless. Invalid for another's cursor."""
+        count as matching. Repeating is harmless. ``operation``: a name under which lists find what it has changed. Invalid for
+        another's cursor."""
+        check_filter(wanted)
         sweep, changed, skipped = (
             _Sweep(self._store, self._registry.queues_of(wanted), action, wanted, cursor),
             0,
@@ -46,7 +50,10 @@ class Sweeps:
                 break
             queue, ids = sweep.look(min(left, ACT_MOST))
             left -= len(ids)
-            changed += self._operations.act(action, queue, ids, dry_run, skipped, by)
+            done = self._operations.act(action, queue, ids, dry_run, skipped, by)
+            if operation and not dry_run:
+                self._operations.note(operation, queue, done)
+            changed += len(done)
         if not wanted.status:
             skipped = Counter({reason: n for reason, n in skipped.items() if reason not in STATUSES})
         return Acted(changed + skipped.total(), changed, dict(skipped), sweep.cursor())
@@ -70,7 +77,9 @@ class _Sweep:
     def __init__(self, store: Store, queues: list[str], action: str, wanted: Filter, cursor: str | None) -> None:
         self.store, self.queues, self.wanted = store, queues, wanted
         self.indexes = indexes_of(wanted, ACTIONS[action].statuses)
-        self.at, self.place, self.until = 0, "0", 0
+        since_ms = wanted.since_ms  # the last place before it
+        self.start = f"{since_ms - 1} {HIGHEST}" if since_ms else "0"
+        self.at, self.place, self.until = 0, self.start, 0
         if cursor:
             self.at, places, self.until, _ = read_cursor(cursor, len(self.indexes))
             if len(places) > 1 or END in places.values():
@@ -87,10 +96,12 @@ class _Sweep:
         queue, index = self.queues[0], self.indexes[self.at]
         if not self.until:
             self.until = self.store.now_ms(queue)
-        place, rows = self.store.run("page", queue, page_args(self.wanted, index, "next", want, self.place))
+        last = self.until if self.wanted.until_ms is None else min(self.until, self.wanted.until_ms - 1)
+        place, rows, _ = self.store.run("page", queue, page_args(self.wanted, index, "next", want, self.place))
         self.place = place.decode()
-        ids = [job_id.decode() for job_id, score in rows if index in NEXT_FIRST or float(score) <= self.until]
-        if len(ids) < len(rows) or not self.place:
+        there = [row for row in rows if index in NEXT_FIRST or float(row[1]) <= last]
+        ids = [row[0].decode() for row in saying(self.store, self.wanted, {queue: there})[queue]]
+        if len(there) < len(rows) or not self.place:
             self._next_index()
         return queue, ids
 
@@ -98,6 +109,6 @@ class _Sweep:
         return None if self.ended else cursor_of(self.at, {self.queues[0]: self.place}, self.until)
 
     def _next_index(self) -> None:
-        self.at, self.place = self.at + 1, "0"
+        self.at, self.place = self.at + 1, self.start
         if self.at == len(self.indexes):
             self.at, self.queues, self.until = 0, self.queues[1:], 0

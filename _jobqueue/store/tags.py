@@ -81,8 +81,8 @@ class Tags:
         return sum_of(tag, [row.tally._replace(exact=row.is_exact) for row in rows.values()])
 
     def ended(self, waits: Collection[Wait], seen: Seen) -> list[Wait]:
-        """Those of some waits that are over. ``seen`` is for the next call with the same waits, for others give a new one: counts are
-        read only of queues in which some job has ended, and queues that have none of the jobs are looked at once a second."""
+        """Those of some waits that are over. ``seen`` is for the next call with the same waits, for others give a new one. Counts
+        are read only of queues in which some job has ended. Queues without any of the jobs are looked at once a second."""
         now = time.monotonic()
         if everywhere := now - seen.looked_at >= EVERYWHERE_S:
             seen.looked_at, seen.queues = now, self._registry.queues()
@@ -97,8 +97,8 @@ class Tags:
     # -- recounts
 
     def go_on(self, queue: str, tag: str) -> None:
-        """A reaper's part: some more steps for a tag that somebody has asked for and that is not counted yet, or for the one that it
-        has begun with."""
+        """A reaper's part: some more steps for the tag that it has begun with, else for one that somebody has asked for and that is
+        not counted yet."""
         walk = self._walks.pop(queue, None) or Walk(self._store, queue, tag)
         row = self._rows(walk.tag, [queue])[queue]
         if self._store.now_ms(queue) - row.old_ms < OLD_MS:

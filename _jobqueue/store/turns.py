@@ -14,7 +14,7 @@ SCAN_STEP = 500
 
 
 def before(store: Store, queue: str, job_id: str) -> tuple[int, int] | None:
-    """How many jobs of its priority in front of a queued one have its fair key, and how many have not; None where there are too
+    """How many jobs of its priority in front of a queued one have its fair key, and how many have not. None where they are too
     many to look at."""
     counts = store.run("own_ahead", queue, [job_id, LOOK])
     return (int(counts[0]), int(counts[1])) if counts and sum(counts) < LOOK else None

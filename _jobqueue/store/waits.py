@@ -42,8 +42,8 @@ class Waits:
         return job
 
     def ended(self, job_ids: Iterable[str], seen: dict[str, str]) -> list[str]:
-        """Those of some jobs that have ended or are gone. ``seen`` is for the next call with the same jobs, so that it looks at
-        them only when some job of their queue has ended; for other jobs, give an empty one. One script for up to ENDED_MOST
+        """Those of some jobs that have ended or are gone. ``seen`` is for the next call with the same jobs, for others
+        give an empty one. So it looks at them only when some job of their queue has ended. One script for up to ENDED_MOST
         jobs of a server; in a Cluster, of a queue."""
         jobs: dict[str, list[str]] = {}
         gone: list[str] = []

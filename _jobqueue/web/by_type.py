@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from _jobqueue.by_type import OTHER, ByType, Waiting, summed
-from _jobqueue.histograms import BUCKETS_MS, Counts
+from _jobqueue.by_type import OTHER, ByType, Waiting, came_before, starts, summed
+from _jobqueue.histograms import Counts
 from _jobqueue.records import Look
 from _jobqueue.web.rates import WINDOW, paces, percentiles, types_of
 from _jobqueue.web.samples import Family, histogram
 from jobqueue import JobQueue
 
 KEPT_S = 1.0  # for whoever else looks
+DEAD_KEPT_S = 3.0  # the same for dead letters
 ROWS_MOST = 200  # of all queues, in one answer
 LABELS_MOST = 100  # types of all queues that have a label of their own
 NOTHING = Waiting(0, 0, 0)
@@ -29,6 +30,16 @@ class Types:
     def __init__(self, jobs: JobQueue) -> None:
         self._jobs = jobs
         self._kept: tuple[float, dict[str, ByType]] = (-math.inf, {})  # replaced as a whole
+
+        self._dead: tuple[float, dict[str, tuple[dict[str, int], bool]]] = (-math.inf, {})
+
+    def dead(self) -> dict[str, tuple[dict[str, int], bool]]:
+        """Dead letters by type, at most DEAD_KEPT_S old."""
+        read_at, found = self._dead
+        if time.monotonic() - read_at > DEAD_KEPT_S:
+            found = self._jobs.sums.dead(self._jobs.queues())
+            self._dead = time.monotonic(), found
+        return found
 
     def look(self) -> dict[str, ByType]:
         read_at, found = self._kept
@@ -45,49 +56,76 @@ def rows_of(looks: Mapping[str, Look], found: Mapping[str, ByType]) -> list[Row]
     return sorted(rows, key=lambda row: (-max(0, row["growth_per_minute"]), -row["waiting"], row["queue"], row["type"]))
 
 
+def full_rows_of(looks: Mapping[str, Look], types: Types) -> list[Row]:
+    """The same with what takes more to find: what comes, dead letters, the share of the time that is worked."""
+    found, dead = types.look(), types.dead()
+    rows = rows_of(looks, found)
+    known = {(row["queue"], row["type"]) for row in rows}
+    rows += [
+        row
+        for queue, look in looks.items()
+        for name in dead.get(queue, ({}, True))[0]
+        if (queue, name) not in known and queue in found
+        for row in [_row(queue, name, look, found[queue])]
+    ]
+    ran = {(row["queue"], row["type"]): _ran_ms(found[row["queue"]], row["type"]) for row in rows}
+    all_ms = sum(ran.values())
+    for row in rows:
+        queue, name = row["queue"], row["type"]
+        counts, exact = dead.get(queue, ({}, True))
+        row["submitted_per_minute"] = round(_arrivals(found[queue], name), 1)
+        row["dead"], row["dead_exact"] = counts.get(name, 0), exact
+        row["share"] = round(ran[queue, name] / all_ms, 4) if all_ms else None
+    return rows
+
+
+def _ran_ms(found: ByType, name: str) -> int:
+    return sum(types.get(name, {}).get("run:sum", 0) for types in found.minutes.values())
+
+
 def _rows(queue: str, look: Look, found: ByType) -> Iterator[Row]:
-    handled, paused = types_of(look), set(look.books.paused_types)
-    running = Counter(run.get("type", "") for info in look.living() for run in info.get("running", ()))
+    running = {run.get("type", "") for info in look.living() for run in info.get("running", ())}
     counted = {name for types in found.minutes.values() for name in types}
-    for name in {*handled, *paused, *running, *counted, *found.waiting}:
-        waiting = found.waiting.get(name, NOTHING)
-        minutes = {minute: types.get(name, {}) for minute, types in found.minutes.items()}
-        done, failed = paces(minutes, found.now_ms, "done", "failed")
-        yield {
-            "queue": queue,
-            "type": name,
-            "waiting": round(waiting.jobs),
-            "exact": found.exact,
-            "running": running[name],
-            "oldest_age_s": (found.now_ms - waiting.since_ms) / 1000 if waiting.jobs else None,
-            "growth_per_minute": round(_growth(waiting, minutes, found), 1) + 0.0,  # no -0.0
-            "done_per_minute": round(done, 1),
-            "failed_per_minute": round(failed, 1),
-            **percentiles(summed(minutes.values())),
-            "handled": name in handled,
-            "paused": name in paused,
-        }
+    for name in {*types_of(look), *look.books.paused_types, *running, *counted, *found.waiting}:
+        yield _row(queue, name, look, found)
+
+
+def _row(queue: str, name: str, look: Look, found: ByType) -> Row:
+    running = sum(run.get("type", "") == name for info in look.living() for run in info.get("running", ()))
+    waiting = found.waiting.get(name, NOTHING)
+    minutes = {minute: types.get(name, {}) for minute, types in found.minutes.items()}
+    done, failed = paces(minutes, found.now_ms, "done", "failed")
+    return {
+        "queue": queue,
+        "type": name,
+        "waiting": round(waiting.jobs),
+        "exact": found.exact,
+        "running": running,
+        "oldest_age_s": (found.now_ms - waiting.since_ms) / 1000 if waiting.jobs else None,
+        "growth_per_minute": round(_growth(waiting, minutes, found), 1) + 0.0,  # no -0.0
+        "done_per_minute": round(done, 1),
+        "failed_per_minute": round(failed, 1),
+        **percentiles(summed(minutes.values())),
+        "handled": name in types_of(look),
+        "paused": name in look.books.paused_types,
+    }
+
+
+def _arrivals(found: ByType, name: str) -> float:
+    """How many jobs of a type come in a minute: those that have started lately, and what waits more than before."""
+    minutes = {minute: types.get(name, {}) for minute, types in found.minutes.items()}
+    first, passed_ms = found.lately_ms // 60_000, found.now_ms - found.lately_ms
+    begun = starts(minutes.get(first, {})) + starts(minutes.get(first + 1, {}))
+    return max(0.0, begun * 60_000 / passed_ms + _growth(found.waiting.get(name, NOTHING), minutes, found))
 
 
 def _growth(waiting: Waiting, minutes: Mapping[int, Counts], found: ByType) -> float:
     """How many more wait than a minute ago: those that came lately and still wait, less those that have started lately and came
     before that."""
     first, passed_ms = found.lately_ms // 60_000, found.now_ms - found.lately_ms
-    started = _came_before(minutes.get(first, {}), 0, 60_000)
-    started += _came_before(minutes.get(first + 1, {}), 60_000, max(1, passed_ms - 60_000))
+    started = came_before(minutes.get(first, {}), 0, 60_000)
+    started += came_before(minutes.get(first + 1, {}), 60_000, max(1, passed_ms - 60_000))
     return (waiting.came - started) * 60_000 / passed_ms
-
-
-def _came_before(counts: Counts, from_ms: int, length_ms: int) -> float:
-    """How many of the jobs that started within some time came earlier than ``from_ms`` before it began. A start may have been at
-    any moment of that time."""
-    low, found = 0, 0.0
-    for bound in (*BUCKETS_MS, "inf"):
-        high = low if isinstance(bound, str) else bound
-        share = ((low + high) / 2 - from_ms) / length_ms
-        found += counts.get(f"wait:{bound}", 0) * min(1.0, max(0.0, share))
-        low = high
-    return found
 
 
 # --------------------------------------------------------------------------------------------------------- for Prometheus

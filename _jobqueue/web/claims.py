@@ -264,8 +264,11 @@ CLAIM = shape(
             uniqueItems=True,
             description="The types that it handles: it is given no others.",
         ),
-        "max": {"type": "integer", "minimum": 1, "maximum": MAX_CLAIMED, "default": 1},
-        "wait_s": {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0},
+        "max": said({"type": "integer", "minimum": 1, "maximum": MAX_CLAIMED, "default": 1}, "At most so many jobs."),
+        "wait_s": said(
+            {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S, "default": 0},
+            "Where there is no job, wait so long for one.",
+        ),
         "lease_s": said(
             {"type": "number", "minimum": MIN_LEASE_S, "maximum": MAX_LEASE_S},
             "For so long they are the worker's, or until it extends that; at most what is left of their timeout.",
@@ -302,7 +305,7 @@ EXTEND = shape(
                 ),
             ]
         },
-        "log": {"oneOf": [TEXT, listed(TEXT, maxItems=LOG_LINES)]},
+        "log": said({"oneOf": [TEXT, listed(TEXT, maxItems=LOG_LINES)]}, "A line for the job's log, or some."),
     },
     ("token",),
     additionalProperties=False,
@@ -319,6 +322,7 @@ FINISH = shape(
             },
             ("kind", "message"),
             additionalProperties=False,
+            description="Why it has failed.",
         ),
         "retry": said({**SWITCH, "default": True}, "False: no further attempt."),
         "after_s": said(
@@ -345,8 +349,8 @@ FINISH = shape(
 RELEASE = shape({"token": TOKEN}, ("token",), additionalProperties=False)
 JOB = ref("Job")
 
-TAG = "Work"
-TAGS = {TAG: "For workers in any language: claim jobs, settle them."}
+TAG = "Workers over HTTP"
+TAGS = {TAG: "For workers in any language: claim jobs, extend their leases, settle them."}
 
 # fmt: off
 ROUTES = (

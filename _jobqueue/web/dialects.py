@@ -123,7 +123,7 @@ EMAIL = shape(
     example={"job_type": "send_email", "priority": "high", "payload": {"to": "ada@example.org"}},
 )
 TASK = shape(
-    {"task": {"type": "string", "minLength": 1}},
+    {"task": {"type": "string", "minLength": 1, "description": "The name of the task."}},
     ("task",),
     additionalProperties=False,
     example={"task": "my-job-name"},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from _jobqueue.records import Parent
+from _jobqueue.records import Parent, Workflow
+from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web.backend import Backend
 
 
@@ -22,3 +23,13 @@ def flow(backend: Backend, job_id: str) -> dict[str, Any]:
     """The workflow that a job is part of."""
     found = backend.jobs.flow(job_id)
     return {"jobs": [step._asdict() for step in found.jobs], "truncated": found.truncated}
+
+
+def flows(backend: Backend) -> dict[str, Any]:
+    """The newest workflows, in short."""
+    return {"flows": [_in_short(each) for each in backend.jobs.workflows()]}
+
+
+def _in_short(found: Workflow) -> dict[str, Any]:
+    shown = found._asdict()
+    return {"created_at": rfc3339(shown.pop("created_ms")), "total": sum(found.jobs.values()), **shown}

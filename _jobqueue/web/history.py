@@ -113,7 +113,7 @@ def _filter_to_erase(given: Any) -> Filter:
 
 
 TAG = "History"
-TAGS = {TAG: "The record of jobs in SQL, where one is kept."}
+TAGS = {TAG: "The record of jobs in SQL, where one is kept: read, and erased from."}
 PARAMETERS_OF_PAGE = (*FILTERS, "since", "until", "text", "limit", "history_cursor")
 
 # fmt: off

@@ -17,6 +17,7 @@ from _jobqueue.web.problems import problem_of
 from jobqueue import Filter, Invalid, Job, JobQueueError, NewJob, NotFound, Submitted
 
 FILTERS = ("status", "type", "queue", "tag", "kind")
+LIST_FILTERS = (*FILTERS, "error", "operation")  # of what the queues have
 PAGE, MAX_PAGE = 50, 200
 MAX_OFFSET = 10_000  # further on, a cursor
 MAX_WAIT_S = 20.0
@@ -54,8 +55,8 @@ def _stored(backend: Backend, job: NewJob) -> Submitted:
 
 
 def submit_batch(backend: Backend) -> dict[str, Any]:
-    """201 when all jobs were stored, 202 when none of them is confirmed as DURABILITY asks, 200 when all had been before, else
-    207; an error when none is there."""
+    """201 when all jobs were stored, 200 when all had been before, 202 when none is confirmed as DURABILITY asks. Else 207; an
+    error when none is there."""
     rows = [_checked(row) for row in inputs.rows(backend.config.max_batch_bytes)]
     good = [row for row in rows if isinstance(row, NewJob)]
     if len(good) < len(rows) and any(row.after for row in good):  # stored whole or not at all
@@ -131,9 +132,17 @@ def _warnings(backend: Backend, answers: Sequence[Submitted]) -> Iterator[Warned
 
 def page(backend: Backend) -> dict[str, Any]:
     """Jobs that match."""
-    given = inputs.query(*FILTERS, "since", "until", "limit", "offset", "cursor")
+    given = inputs.query(*LIST_FILTERS, "since", "until", "limit", "offset", "cursor")
     check_status(given)
-    return page_of(backend, Filter(**{name: given.get(name) for name in FILTERS}), given)  # type: ignore[arg-type]
+    return page_of(backend, Filter(**{name: given.get(name) for name in LIST_FILTERS}), given)  # type: ignore[arg-type]
+
+
+def counts(backend: Backend) -> dict[str, Any]:
+    """How many jobs match, by status."""
+    given = inputs.query(*LIST_FILTERS[1:], "since", "until")
+    wanted = _timed(Filter(**{name: given.get(name) for name in LIST_FILTERS[1:]}), given)  # type: ignore[arg-type]
+    found = backend.jobs.counts.of(wanted)
+    return {"jobs": found.jobs, "at_least": found.at_least}
 
 
 def check_status(given: dict[str, str]) -> None:
@@ -143,11 +152,21 @@ def check_status(given: dict[str, str]) -> None:
 
 def page_of(backend: Backend, wanted: Filter, given: dict[str, str]) -> dict[str, Any]:
     """The page that a query asks for: ``since``, ``until``, ``limit``, ``offset``, ``cursor``."""
-    wanted = replace(wanted, since_ms=inputs.moment(given, "since"), until_ms=inputs.moment(given, "until"))
+    wanted = _timed(wanted, given)
     limit = inputs.whole(given, "limit", PAGE, 1, MAX_PAGE)
     offset = inputs.whole(given, "offset", 0, 0, MAX_OFFSET)
     found = backend.jobs.page(wanted, limit=limit, offset=offset, cursor=given.get("cursor"))
-    return {"jobs": [job.as_dict() for job in found.jobs], "total": found.total, "next_cursor": found.cursor}
+    return {
+        "jobs": [job.as_dict() for job in found.jobs],
+        "total": found.total,
+        "next_cursor": found.cursor,
+        "looked": found.looked,
+        "there": found.there,
+    }
+
+
+def _timed(wanted: Filter, given: dict[str, str]) -> Filter:
+    return replace(wanted, since_ms=inputs.moment(given, "since"), until_ms=inputs.moment(given, "until"))
 
 
 def get(backend: Backend, job_id: str) -> dict[str, Any]:

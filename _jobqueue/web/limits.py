@@ -75,18 +75,20 @@ def _check(queue: str) -> None:
 
 # ------------------------------------------------------------------------------------------------------- description
 
-_MOST: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_RUNNING}
+_MOST: Schema = said(
+    {"type": "integer", "minimum": 1, "maximum": MAX_RUNNING}, "At most so many of its jobs run at once."
+)
 _RATE = shape(
     {
-        "starts": {"type": "integer", "minimum": 1, "maximum": MAX_STARTS},
-        "per_s": {"type": "integer", "minimum": 1, "maximum": MAX_PER_S},
+        "starts": said({"type": "integer", "minimum": 1, "maximum": MAX_STARTS}, "So many jobs may start"),
+        "per_s": said({"type": "integer", "minimum": 1, "maximum": MAX_PER_S}, "within so many seconds."),
     },
     ("starts", "per_s"),
     additionalProperties=False,
     description=f"No more starts than these in any window of so many seconds; {MAX_STARTS_OF_PATTERN:,} for a name that ends in *.",
 )
 NEW_LIMIT = shape(
-    {"max_running": said(_MOST, "Jobs that run at once."), "rate": _RATE},
+    {"max_running": _MOST, "rate": _RATE},
     (),
     additionalProperties=False,
     minProperties=1,
@@ -96,7 +98,7 @@ LIMITED = shape(
     {
         "name": TEXT,
         "max_running": maybe(_MOST),
-        "rate": {"oneOf": [_RATE, {"type": "null"}]},
+        "rate": said({"oneOf": [_RATE, {"type": "null"}]}, _RATE["description"]),
         "running": said(WHOLE, "Jobs that run under it."),
         "waiting": said(WHOLE, "Jobs that a worker has met and left for it."),
         "opens_at": said(maybe(TIME), "When its rate lets the next job start."),

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jobqueue
+from _jobqueue.keys import ANY_KEY
 from _jobqueue.records import MAX_KEY_CHARS, TAG
 from _jobqueue.web.jobs import CANONICAL, MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
+from _jobqueue.web.meanings import with_meanings
 from _jobqueue.web.problems import PROBLEM_JSON
 from _jobqueue.web.schemas import NAMED
 from _jobqueue.web.shapes import CURSOR, JOB_ID, LIMIT_NAME, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
@@ -80,7 +82,9 @@ PARAMETERS = {
     "queue_path": _in_path("queue", WORD),
     "job_type_path": _in_path("job_type", WORD),
     "schedule_path": _in_path("schedule", WORD),
-    "name_path": _in_path("name", LIMIT_NAME),
+    "name_path": _in_path(
+        "name", LIMIT_NAME, description="The name of the limit; one that ends in * counts for names that begin so."
+    ),
     "tag_path": _in_path("tag", {"type": "string", "pattern": f"^{TAG.pattern}$"}),
     "key": {
         "name": "Idempotency-Key",
@@ -93,6 +97,12 @@ PARAMETERS = {
     "queue": _in_query("queue", TEXT),
     "tag": _in_query("tag", TEXT),
     "kind": _in_query("kind", TEXT, description="Dead letters whose last error is of that kind."),
+    "error": _in_query(
+        "error", TEXT, description="Dead letters of a kind whose last error says that, as `GET /dlq/errors` has it."
+    ),
+    "operation": _in_query(
+        "operation", TEXT, description="What an action on many jobs has changed, by the name that it was given."
+    ),
     "since": _in_query(
         "since",
         TIME,
@@ -100,6 +110,10 @@ PARAMETERS = {
         "submitted, for a tag. Elsewhere it is an error, but in the record, where it is their submit too.",
     ),
     "until": _in_query("until", TIME, description="Before then; otherwise as since."),
+    "chart_type": _in_query("type", WORD, description="Of all jobs, where it is not given."),
+    "rows_since": _in_query("since", TIME, description="Only the rows from then on."),
+    "marks_since": _in_query("since", TIME, description="Only those from then on."),
+    "span": _in_query("span", {"enum": ["hour", "two_days"], "default": "hour"}),
     "text": _in_query(
         "text",
         {**TEXT, "minLength": 1, "maxLength": 200},
@@ -146,15 +160,16 @@ def description(routes: Iterable[Route], tags: dict[str, str]) -> Schema:
     for route in routes:
         paths.setdefault(re.sub(r"<(\w+)>", r"{\1}", route.path), {})[route.method.lower()] = _call(route)
     problem = {PROBLEM_JSON: {"schema": ref("Problem")}}
-    return {
+    told: Schema = {
         "openapi": "3.1.0",
         "info": {
             "title": "jobqueue",
             "version": jobqueue.__version__,
-            "description": "Hand over work, have it done exactly as promised, see what happened. Errors are application/problem+json.",
+            "description": "Hand over work, have it done exactly as promised, see what happened. Where keys are set, a call takes one as "
+            "Authorization: Bearer, with the scope that stands beside it. Errors are application/problem+json: code is for programs, "
+            "detail for people.",
         },
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
-        "security": [{}, {"key": []}],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -169,6 +184,7 @@ def description(routes: Iterable[Route], tags: dict[str, str]) -> Schema:
             "schemas": NAMED,
         },
     }
+    return with_meanings(told)
 
 
 def _call(route: Route) -> Schema:
@@ -176,6 +192,7 @@ def _call(route: Route) -> Schema:
     answers |= {str(status): ref(f"Problem{status}", "responses") for status in sorted(route.refusals())}
     names = [f"{name}_path" for name in re.findall(r"<(\w+)>", route.path)] + list(route.takes)
     described: Schema = {"operationId": route.name, "tags": [route.tag], "summary": route.summary}
+    described["security"] = _security(route.scope)
     described["parameters"] = [ref(name, "parameters") for name in names]
     if route.body:
         described["requestBody"] = {
@@ -183,6 +200,13 @@ def _call(route: Route) -> Schema:
             "content": {"application/json": {"schema": route.body}},
         }
     return described | {"responses": answers}
+
+
+def _security(scope: str) -> list[Schema]:
+    """The scope that a key needs, where keys are set; [] for a call that takes none."""
+    if scope in (ANYBODY, OUR_HOSTS):
+        return []
+    return [{}, {"key": [] if scope == ANY_KEY else [scope]}]
 
 
 def _answer(status: int, schema: Schema | None) -> Schema:

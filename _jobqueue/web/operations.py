@@ -7,15 +7,18 @@ from typing import Any
 
 import bottle
 
+from _jobqueue.alike import Alike
 from _jobqueue.errors import pointer_to
 from _jobqueue.record.errors import RecordMissing
-from _jobqueue.records import ACT_MOST, ACTIONS, STATUSES, Kind
+from _jobqueue.records import ACT_MOST, ACTIONS, NAME, NAME_RULE, STATUSES, Kind
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
-from _jobqueue.web.jobs import FILTERS, page_of, remembered
+from _jobqueue.web.jobs import LIST_FILTERS, page_of, remembered
 from _jobqueue.web.operators import operator
 from jobqueue import Filter, Invalid, NotFound
+
+GROUPS_MOST = 100  # groups of dead letters that one answer tells of
 
 # ----------------------------------------------------------------------------------------------------------- one job
 
@@ -67,11 +70,11 @@ def bulk(backend: Backend) -> dict[str, Any]:
     """Retry, cancel, delete or run now the jobs that are named, or a bounded number of those that match a filter."""
     asked = _bulk_of(inputs.body(backend.config.max_body_bytes))
     action, dry_run = asked["action"], asked.get("dry_run", False)
+    how: dict[str, Any] = {"dry_run": dry_run, "by": operator(), "operation": asked.get("operation", "")}
     if "ids" in asked:
-        acted = backend.jobs.act_on(action, asked["ids"], dry_run=dry_run, by=operator())
+        acted = backend.jobs.act_on(action, asked["ids"], **how)
     else:
-        wanted, cursor = Filter(**asked["filter"]), asked.get("cursor")
-        acted = backend.jobs.sweep(action, wanted, cursor=cursor, dry_run=dry_run, by=operator())
+        acted = backend.jobs.sweep(action, _filter_of(asked["filter"]), cursor=asked.get("cursor"), **how)
     return {
         "action": action,
         "dry_run": dry_run,
@@ -82,8 +85,16 @@ def bulk(backend: Backend) -> dict[str, Any]:
     }
 
 
+def _filter_of(given: dict[str, str]) -> Filter:
+    named: dict[str, Any] = {name: given[name] for name in LIST_FILTERS if name in given}
+    try:
+        return Filter(**named, since_ms=inputs.moment(given, "since"), until_ms=inputs.moment(given, "until"))
+    except Invalid as error:
+        raise Invalid([(f"/filter{pointer}", detail) for pointer, detail in error.problems]) from None
+
+
 def _bulk_of(body: Any) -> dict[str, Any]:
-    asked = inputs.members(body, "action", "ids", "filter", "cursor", "dry_run")
+    asked = inputs.members(body, "action", "ids", "filter", "cursor", "dry_run", "operation")
     problems = []
     if not isinstance(action := asked.get("action"), str) or action not in ACTIONS:
         problems.append(("/action", f"must be one of {', '.join(ACTIONS)}"))
@@ -98,15 +109,19 @@ def _bulk_of(body: Any) -> dict[str, Any]:
         problems.append(("/cursor", "must be the next_cursor of an answer to the same filter"))
     if not isinstance(asked.get("dry_run", False), bool):
         problems.append(("/dry_run", "must be true or false"))
+    operation = asked.get("operation", "x")
+    if not isinstance(operation, str) or not NAME.fullmatch(operation):
+        problems.append(("/operation", NAME_RULE))
     if problems:
         raise Invalid(problems)
     return asked
 
 
 def _filter_problems(wanted: Any) -> list[tuple[str, str]]:
+    names = (*LIST_FILTERS, "since", "until")
     if not isinstance(wanted, dict) or not wanted:
-        return [("/filter", f"must name at least one of {', '.join(FILTERS)}")]
-    problems = [(f"/filter{pointer_to(name)}", "is not a filter") for name in wanted if name not in FILTERS]
+        return [("/filter", f"must name at least one of {', '.join(names)}")]
+    problems = [(f"/filter{pointer_to(name)}", "is not a filter") for name in wanted if name not in names]
     wrong = [name for name, value in wanted.items() if not isinstance(value, str)]
     problems += [(f"/filter{pointer_to(name)}", "must be a string") for name in wrong]
     if "status" not in wrong and wanted.get("status", STATUSES[0]) not in STATUSES:
@@ -130,7 +145,30 @@ def kinds(backend: Backend) -> dict[str, Any]:
 
 def _kind(kind: Kind) -> dict[str, Any]:
     latest = {"job_id": kind.job_id, "at": rfc3339(kind.at_ms), "type": kind.type, "message": kind.message}
-    return {"kind": kind.kind, "count": kind.count, "latest": latest}
+    return {"kind": kind.kind, "count": kind.count, "first_at": rfc3339(kind.first_ms), "latest": latest}
+
+
+def errors(backend: Backend) -> dict[str, Any]:
+    """The dead letters by what their last errors say."""
+    queue = inputs.query("queue").get("queue")
+    found, kinds = backend.jobs.letters.errors(queue), backend.jobs.kinds(queue)
+    return {
+        "errors": [_alike(group) for group in found.groups[:GROUPS_MOST]],
+        "more": max(0, len(found.groups) - GROUPS_MOST),
+        "kinds": [_kind(kind) | {"looked": found.looked.get(kind.kind, 0)} for kind in kinds],
+    }
+
+
+def _alike(group: Alike) -> dict[str, Any]:
+    return {
+        "kind": group.kind,
+        "type": group.type,
+        "error": group.error,
+        "count": group.count,
+        "first_at": rfc3339(group.first_ms),
+        "latest": {"job_id": group.job_id, "at": rfc3339(group.last_ms), "type": group.type, "message": group.message},
+        "minutes": group.minutes,
+    }
 
 
 def requeue_all(backend: Backend) -> dict[str, Any]:

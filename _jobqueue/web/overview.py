@@ -1,7 +1,6 @@
 """All queues at a glance, in numbers: how many jobs, how fast, who works, what Redis is.
 
-Computed from what JobQueue reads in one step for each queue; the cost depends on the number of queues and workers, never on
-the number of jobs."""
+JobQueue reads each queue in one step. The cost depends on the number of queues and workers, never on the number of jobs."""
 
 from __future__ import annotations
 
@@ -15,9 +14,11 @@ import jobqueue
 from _jobqueue.config import Config
 from _jobqueue.records import STATUSES, Books, Look
 from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.store.new_dead import new_dead
 from _jobqueue.web import turns
 from _jobqueue.web.by_type import ROWS_MOST, Types, rows_of
-from _jobqueue.web.diagnosis import Patience, explanation, health, until_when, what_blocks
+from _jobqueue.web.diagnosis import Patience, explanation, until_when, what_blocks
+from _jobqueue.web.health import Seen, fails_since, health
 from _jobqueue.web.limited import what_holds_back, with_limits
 from _jobqueue.web.rates import WINDOW, by_minute, crew, last, minute_row, pace_of_work, paces, rates
 from jobqueue import JobQueue
@@ -61,8 +62,14 @@ class Overview:
         return self._health(self._looks(WINDOW), server)
 
     def _health(self, looks: dict[str, Look], server: dict[str, Any]) -> list[dict[str, Any]]:
-        due = self.jobs.schedules.first_due(list(looks))
-        found = health(looks, server["warnings"], self.patience, self._lease_s, due)
+        failing, since_ms = fails_since(looks)
+        seen = Seen(
+            self._lease_s,
+            self.jobs.schedules.first_due(list(looks)),
+            self.types.look(),
+            new_dead(self.jobs.store, failing, since_ms) if failing else {},
+        )
+        found = health(looks, server["warnings"], self.patience, seen)
         old = [each["queue"] for each in found if each["code"] == "old_job"]
         return with_limits(found, self.jobs.limits.first_of(old) if old else {})
 
@@ -169,6 +176,7 @@ def _queue_with_rates(queue: str, look: Look) -> dict[str, Any]:
         "done_per_minute": round(done, 1),
         "submitted_per_minute": round(submitted, 1),
         "growth_per_minute": round(submitted - done - failed, 1),
+        **({"untold": books.untold._asdict()} if any(books.untold) else {}),
         "drain_s": drain_s if waiting else 0,
         "workers": workers,
         "threads": threads,

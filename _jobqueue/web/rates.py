@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from _jobqueue.histograms import BUCKETS_MS, Counts
-from _jobqueue.records import Look
+from _jobqueue.records import Look, Recent
 from _jobqueue.rfc3339 import rfc3339
 
 WINDOW = 6  # minutes that rates are taken over: five whole ones and this one
 SHARES = (50, 95)  # percentiles that are shown
+STATES = ("oldest_ms", "waiting")  # what a minute says beside its counters
+RECENT_MS = 90_000  # what the time to drain goes by
+LEAST_MS = 5_000  # of work, to tell a pace
 
 
-def by_minute(looks: dict[str, Look]) -> dict[int, Counts]:
+def by_minute(looks: Mapping[str, Look]) -> dict[int, Counts]:
     """The counters of all queues together, and the age of the oldest job of all."""
-    together: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for look in looks.values():
-        for minute, counts in look.minutes.items():
-            oldest_ms = max(together[minute]["oldest_ms"], counts.get("oldest_ms", 0))
-            together[minute].update(counts)
-            together[minute]["oldest_ms"] = oldest_ms
-    return dict(together)
+    return together(look.minutes for look in looks.values())
+
+
+def together(rows: Iterable[Mapping[int, Counts]]) -> dict[int, Counts]:
+    """Counters of several queues by time: those of the same time added up."""
+    total: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        for at, counts in row.items():
+            oldest_ms = max(total[at]["oldest_ms"], counts.get("oldest_ms", 0))
+            total[at].update(counts)
+            total[at]["oldest_ms"] = oldest_ms
+    return dict(total)
 
 
 def last(minutes: Mapping[int, Counts]) -> dict[int, Counts]:
@@ -30,11 +39,13 @@ def last(minutes: Mapping[int, Counts]) -> dict[int, Counts]:
     return {minute: minutes[minute] for minute in sorted(minutes)[-WINDOW:]}
 
 
-def minute_row(minute: int, counts: Counts) -> dict[str, Any]:
+def minute_row(minute: int, counts: Counts, minutes: int = 1) -> dict[str, Any]:
+    """``minute``: minutes since the epoch, or so many times ``minutes``."""
     return {
-        "at": rfc3339(minute * 60_000),
+        "at": rfc3339(minute * minutes * 60_000),
         **{name: counts.get(name, 0) for name in ("submitted", "done", "failed", "retried")},
         **percentiles(counts),
+        "waiting": counts.get("waiting"),
         "oldest_ms": counts.get("oldest_ms") or None,
     }
 
@@ -63,7 +74,7 @@ def percentile(counts: Counts, kind: str, share: float) -> int | None:
 def _passed(minutes: Mapping[int, Counts], now_ms: int) -> float:
     """How many minutes rates are taken over: since the first of these in which anything happened, at least one."""
     active = [
-        minute for minute, counts in minutes.items() if any(n for name, n in counts.items() if name != "oldest_ms")
+        minute for minute, counts in minutes.items() if any(n for name, n in counts.items() if name not in STATES)
     ]
     return max(1.0, now_ms / 60_000 - min(active, default=now_ms // 60_000))
 
@@ -91,12 +102,26 @@ def paces(minutes: Mapping[int, Counts], now_ms: int, *names: str) -> list[float
 
 
 def pace_of_work(look: Look) -> float:
-    """How many jobs of the queue end in a minute: in the last one, else (its jobs may take long) in the last few."""
-    if recent := sum(paces(look.minutes, look.books.now_ms, "done", "failed")):
+    """How many jobs of the queue end in a minute while some wait: by the last minute and a half, as the reaper has noted it; else
+    (it has not, or its jobs may take long) in the last minute or the last few."""
+    if recent := _recent_pace(look) or sum(paces(look.minutes, look.books.now_ms, "done", "failed")):
         return recent
     minutes = last(look.minutes)
     ended = sum(counts.get(name, 0) for counts in minutes.values() for name in ("done", "failed"))
     return ended / _passed(minutes, look.books.now_ms)
+
+
+def _recent_pace(look: Look) -> float:
+    """Jobs a minute, of the time in which something waited; 0 where that is too short, or nothing ended."""
+    books, worked_ms, ended = look.books, 0, 0
+    totals = sum(books.totals.get(name, 0) for name in ("done", "failed"))
+    notes = [Recent(books.now_ms, books.sizes["queued"], totals), *look.recent]
+    for after, before in pairwise(note for note in notes if books.now_ms - note.at_ms <= RECENT_MS):
+        # Where nothing waited before, what waits longest now says since when something has.
+        began = before.at_ms if before.waiting else max(before.at_ms, books.waits_since_ms or after.at_ms)
+        if after.waiting and began < after.at_ms:
+            worked_ms, ended = worked_ms + after.at_ms - began, ended + max(0, after.ended - before.ended)
+    return ended * 60_000 / worked_ms if worked_ms >= LEAST_MS else 0.0
 
 
 def crew(look: Look) -> tuple[int, int, int]:

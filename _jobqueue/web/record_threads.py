@@ -1,5 +1,5 @@
-"""The record as the API asks it: by a few threads of its own, so that a database that is slow, frozen or away holds up a bounded
-number of requests, each for a bounded time."""
+"""The record as the API asks it, by a few threads of its own. So a database that is slow, frozen or away holds up a bounded number
+of requests, each for a bounded time."""
 
 from __future__ import annotations
 

@@ -156,12 +156,18 @@ NEW_SCHEDULE = shape(
     },
 )
 _LAST = full(
-    outcome={"enum": list(OUTCOMES)},
+    outcome=said({"enum": list(OUTCOMES)}, "What became of the due time."),
     at=TIME,
     scheduled_for=said(maybe(TIME), "The latest due time that is over."),
     job_id=said(maybe(TEXT), "The last job that it made."),
-    job_status={"enum": [*STATUS["enum"], None]},
+    job_status=said({"enum": [*STATUS["enum"], None]}, "What has become of that job; null where it is gone."),
 )
+_COUNTED = {
+    "fired": "Those that have submitted a job.",
+    "late": "Of these, those that were late.",
+    "skipped": "Those that found the last job still there.",
+    "missed": "Those that no reaper was there for.",
+}
 SCHEDULE = shape(
     {
         "name": TEXT,
@@ -174,15 +180,17 @@ SCHEDULE = shape(
             listed(TIME),
             "The next three due times, with the offset of its time zone; [] while it is paused, and at its end.",
         ),
-        "in_words": TEXT,
+        "in_words": said(TEXT, "When it fires, as a sentence."),
         "last": said({"oneOf": [_LAST, {"type": "null"}]}, "What became of it last."),
-        "counts": shape(dict.fromkeys(COUNTS, WHOLE)),
+        "counts": shape(
+            {name: said(WHOLE, _COUNTED[name]) for name in COUNTS}, description="What became of its due times so far."
+        ),
         "created_at": maybe(TIME),
         "updated_at": maybe(TIME),
     },
     ("name", "queue", "type", "paused", "next", "in_words"),
 )
-SCHEDULES = full(schedules=listed(SCHEDULE), total=WHOLE, next_cursor=maybe(TEXT))
+SCHEDULES = full(schedules=said(listed(SCHEDULE), "By queue and name."), total=WHOLE, next_cursor=maybe(TEXT))
 
 TAG = "Schedules"
 TAGS = {TAG: f"Jobs that are submitted again and again; {MAX_SCHEDULES:,} a queue."}
@@ -198,11 +206,11 @@ ROUTES = (
           {200: SCHEDULE}, get, also=(422,)),
     Route("DELETE", ONE, "admin", TAG, "deleteSchedule", "Forget a schedule; the jobs that it has made stay",
           {204: None}, delete, also=(422,)),
-    Route("POST", ONE + "/run", "admin", TAG, "runSchedule", "Submit its job now, beside its due times",
+    Route("POST", ONE + "/run", "admin", TAG, "runSchedule", "Submit a schedule's job now, beside its due times",
           {201: ref("Job"), 200: ref("Job")}, run, also=(409,)),
-    Route("POST", ONE + "/pause", "admin", TAG, "pauseSchedule", "Let it not fire",
+    Route("POST", ONE + "/pause", "admin", TAG, "pauseSchedule", "Pause a schedule",
           {200: SCHEDULE}, pause),
-    Route("POST", ONE + "/resume", "admin", TAG, "resumeSchedule", "Let it fire again, from now on",
+    Route("POST", ONE + "/resume", "admin", TAG, "resumeSchedule", "Resume a schedule, from now on",
           {200: SCHEDULE}, resume),
 )
 # fmt: on

@@ -16,6 +16,7 @@ from _jobqueue.records import (
     FAILURES,
     FAIR_KEY,
     GONE,
+    LOG_LINES,
     MAX_ATTEMPTS,
     MAX_DELAY_MS,
     MAX_KEY_CHARS,
@@ -32,7 +33,7 @@ from _jobqueue.records import (
 )
 from _jobqueue.web.diagnosis import EXPLANATIONS
 from _jobqueue.web.figures import STATS, SYSTEM
-from _jobqueue.web.jobs import FILTERS
+from _jobqueue.web.jobs import FILTERS, LIST_FILTERS
 from _jobqueue.web.queues import MAX_SENTENCES
 from _jobqueue.web.shapes import (
     ANYTHING,
@@ -160,8 +161,14 @@ JOB = shape(
             "fraction (0 to 1) and note, as the handler tells them; null once it is done, unless it told the end.",
         ),
         "log": listed(TEXT),
-        "created_at": TIME,
-        **alike(maybe(TIME), "started_at", "finished_at"),
+        "log_times": said(
+            listed(maybe(TIME)),
+            "When each of these lines came; not there for a log of an earlier release, or one that is cut.",
+        ),
+        "log_dropped": said(WHOLE, f"Beside these: how many earlier lines are not kept. The last {LOG_LINES} are."),
+        "created_at": said(TIME, "When it was submitted."),
+        "started_at": said(maybe(TIME), "When its latest attempt began."),
+        "finished_at": maybe(TIME),
         "run_at": said(maybe(TIME), "When it is or was due."),
         "cancel_requested_at": said(maybe(TIME), "Since when its handler is asked to stop."),
         "timeout_s": NUMBER,
@@ -174,13 +181,25 @@ JOB = shape(
         "after": said(listed(TEXT), "The jobs that it waits for, or has waited for."),
         "when": {"enum": list(WHEN)},
         "blocked_by": said(WHOLE, "How many of them it still waits for."),
+        "unique_key": said(TEXT, "The key that no other job has until this one has ended."),
+        **alike(said(NUMBER, "Its own, where it was submitted with one."), "backoff_s", "max_backoff_s", "jitter"),
         "webhook": said(TEXT, "Who is told of its ends; of a delivery, whom it tells."),
         "snoozes": said(WHOLE, "How often its handler has put it off, since its submit or an operator's retry."),
         "snoozed_at": said(maybe(TIME), "When it last did."),
         "expires_s": said(NUMBER, "Within that time it must start, or is cancelled."),
         "expires_at": said(maybe(TIME), "The end of that time; null while it is blocked, and once it is cancelled."),
         "actions": said(
-            listed(full(at=TIME, action={"enum": ["cancel", "stop", "retry", "run"]}, by=maybe(TEXT))),
+            listed(
+                shape(
+                    {
+                        "at": TIME,
+                        "action": said({"enum": ["cancel", "stop", "retry", "run"]}, "What was done."),
+                        "by": maybe(TEXT),
+                        "payload": said(SWITCH, "True of a retry that has brought another payload."),
+                    },
+                    ("at", "action", "by"),
+                )
+            ),
             "What operators did to it, with the name of their key; the latest 20.",
         ),
         "schedule": said(TEXT, "Of a job that a schedule has made: its name."),
@@ -203,17 +222,36 @@ TOLD = {
     "anyOf": [
         ref("Job"),
         said(
-            shape({"id": TEXT, "job_id": TEXT, "status": TEXT}, ("id", "job_id", "status")),
+            shape({"id": TEXT, "job_id": TEXT, "status": said(TEXT, "Its status there.")}, ("id", "job_id", "status")),
             "In another system's words.",
         ),
     ]
 }
-RESULT = shape({"status": WHOLE, "job": ref("Job"), "error": ref("Problem")}, ("status",))
-RESULTS = shape({"results": listed(ref("Result")), "warnings": listed(TEXT)}, ("results",))
+RESULT = shape(
+    {
+        "status": said(WHOLE, "The HTTP status that the job alone would have got."),
+        "job": ref("Job"),
+        "error": ref("Problem"),
+    },
+    ("status",),
+)
+RESULTS = shape(
+    {"results": said(listed(ref("Result")), "One for each job, in their order."), "warnings": listed(TEXT)},
+    ("results",),
+)
 PAGE = full(
     jobs=listed(ref("Job")),
     total=said(maybe(INTEGER), "All that match; null where only a scan could tell."),
     next_cursor=said(maybe(TEXT), "Continues the list, while jobs come and go; null at the end."),
+    looked=said(WHOLE, "How many jobs were looked at for this page."),
+    there=said(WHOLE, "Of how many in the whole list."),
+)
+COUNTS = full(
+    jobs=said(
+        {"type": "object", "additionalProperties": WHOLE},
+        "Status -> how many match, without those statuses that a job of the filter cannot have.",
+    ),
+    at_least=said(listed(STATUS), "Of these statuses there may be more: only some of the jobs were looked at."),
 )
 PARENT = shape(
     {
@@ -232,6 +270,22 @@ FLOW = full(
     ),
     truncated=said(SWITCH, "There are more."),
 )
+FLOWS = full(
+    flows=said(
+        listed(
+            full(
+                created_at=said(TIME, "When the newest of its jobs was submitted that was looked at."),
+                queue=TEXT,
+                **alike(TEXT, "job_id", "type"),
+                name=said(maybe(TEXT), "Of a job for which no other waits, as its id and type."),
+                jobs=said({"type": "object", "additionalProperties": WHOLE}, "How many have which status."),
+                total=WHOLE,
+                truncated=said(SWITCH, "There are more, which are not counted."),
+            )
+        ),
+        "The newest first, of those that have one of the newest jobs of a status.",
+    )
+)
 HISTORY_PAGE = full(
     jobs=listed(ref("Job")),
     next_cursor=said(
@@ -249,17 +303,26 @@ ERASE = shape(
     ("filter",),
     additionalProperties=False,
 )
-ERASED = full(erased=WHOLE, next_cursor=said(maybe(TEXT), "Repeat the call with it while it is not null."))
+ERASED = full(
+    erased=said(WHOLE, "How many were removed by this call."),
+    next_cursor=said(maybe(TEXT), "Repeat the call with it while it is not null."),
+)
 FOUND = full(
     q=TEXT,
     found=listed(
         full(
-            **{"as": {"enum": ["job", "unique_key", "idempotency_key", "tag", "kind", "queue", "type"]}},
+            **{
+                "as": said(
+                    {"enum": ["job", "unique_key", "idempotency_key", "tag", "kind", "queue", "type"]},
+                    "What the text is.",
+                )
+            },
             job={"oneOf": [ref("Job"), {"type": "null"}]},
             filter=said(maybe(ANYTHING), "What the lists of jobs take to show them, where it is no job."),
             jobs=said(maybe(INTEGER), "How many there are, where that is known."),
             source={"enum": ["queue", "history"]},
-        )
+        ),
+        description="What it names.",
     ),
     notes=said(listed(TEXT), "What was not looked at, in sentences."),
 )
@@ -282,7 +345,7 @@ CANCEL = shape(
 )
 WHOAMI = full(
     name=said(maybe(TEXT), "Null where no keys are set."),
-    scope={"enum": [*SCOPES, WORK]},
+    scope=said({"enum": [*SCOPES, WORK]}, "What it may do: each of read, submit, admin includes those before it."),
     queues=said({"type": ["array", "null"], "items": TEXT}, "Those that there are for it; null for all."),
 )
 RETRY = shape(
@@ -293,13 +356,14 @@ BULK = shape(
         "action": {"enum": list(ACTIONS)},
         "ids": listed(TEXT, minItems=1, maxItems=ACT_MOST),
         "filter": shape(
-            {name: STATUS if name == "status" else TEXT for name in FILTERS},
+            {name: STATUS if name == "status" else TEXT for name in LIST_FILTERS} | {"since": TIME, "until": TIME},
             minProperties=1,
             additionalProperties=False,
-            description="Without a status, only jobs whose status allows the action match.",
+            description="As those of a list. Without a status, only jobs whose status allows the action match.",
         ),
         "cursor": said(CURSOR, "next_cursor of the answer before, to the same action and filter."),
         "dry_run": {**SWITCH, "default": False, "description": "Count what would change, and change nothing."},
+        "operation": said(WORD, "A name for it, under which lists find for a day what it has changed."),
     },
     ("action",),
     additionalProperties=False,
@@ -320,9 +384,35 @@ ACTED = full(
     ),
     next_cursor=said(maybe(TEXT), "Repeat the call with it while it is not null, and add up."),
 )
-REQUEUED = full(requeued=WHOLE, left=WHOLE)
+REQUEUED = full(
+    requeued=said(WHOLE, "How many were retried."), left=said(WHOLE, "How many dead letters are left: call again.")
+)
 LATEST = full(job_id=TEXT, at=TIME, type=TEXT, message=said(TEXT, "The beginning of its last error."))
-KINDS = full(kinds=listed(full(kind=TEXT, count=WHOLE, latest=LATEST)))
+KIND: Schema = {
+    "kind": TEXT,
+    "count": WHOLE,
+    "first_at": said(TIME, "When the oldest of them failed."),
+    "latest": LATEST,
+}
+KINDS = full(kinds=listed(full(**KIND)))
+ERRORS = full(
+    errors=listed(
+        full(
+            **alike(TEXT, "kind", "type"),
+            error=said(TEXT, "What they say: their message with … for numbers, ids, addresses and quoted values."),
+            count=said(WHOLE, "Of those that were looked at."),
+            first_at=TIME,
+            latest=LATEST,
+            minutes=said(listed(WHOLE), "How many failed in each minute of the last hour, this one last."),
+        ),
+        description="The most frequent first.",
+    ),
+    more=said(WHOLE, "How many further groups there are."),
+    kinds=said(
+        listed(full(**KIND, looked=said(WHOLE, "How many of them were looked at: the latest."))),
+        "All of them, the most frequent first.",
+    ),
+)
 
 # ------------------------------------------------------------------------------------------------ queues and workers
 
@@ -335,7 +425,10 @@ QUEUE = shape(
         ),
         "paused_types": said(listed(TEXT), "Types whose jobs it does not give out."),
         "jobs": BY_STATUS,
-        "totals": {"type": "object", "additionalProperties": INTEGER},
+        "totals": said(
+            {"type": "object", "additionalProperties": INTEGER},
+            "What it has counted since it was first used: submitted, done, failed, cancelled, retried, deleted, trimmed ...",
+        ),
         "oldest_queued_at": maybe(TIME),
         "reaper": said(SWITCH, "A reaper looks after it."),
         "reaper_at": said(maybe(TIME), "The reaper's last tick."),
@@ -357,14 +450,23 @@ LIMIT_QUEUE = shape(
 )
 WORKER = shape(
     {
-        **alike(TEXT, "worker", "queue", "host", "version"),
+        "worker": said(TEXT, "Its id, another one at each start."),
+        "queue": said(TEXT, "A queue that it serves; one that serves several is told for each."),
+        **alike(TEXT, "host", "version"),
         **alike(WHOLE, "pid", "threads"),
         "http": said(SWITCH, "True of one that claims over HTTP: it is heard of when it calls."),
         "marks": said(SWITCH, "It marks what it changes, for the record; a worker of an earlier release does not."),
         "lease_s": said(NUMBER, "PROCESSING_TIMEOUT_S of the worker: without a beat for so long, it is dead."),
         "types": listed(TEXT),
-        "running": listed(shape({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})),
-        "last_beat_at": TIME,
+        "running": said(listed(shape({"job_id": TEXT, "type": TEXT, "for_s": NUMBER})), "The jobs that it runs."),
+        "done": said(
+            WHOLE, "Attempts of this queue that it has ended well since it started; none of one that claims over HTTP."
+        ),
+        "failed": said(WHOLE, "The same of those that failed."),
+        "up_s": said(WHOLE, "How long ago that was."),
+        "load": said(NUMBER, "Of its machine: processes that want a core, over the last minute."),
+        "cpus": said(WHOLE, "Its cores."),
+        "last_beat_at": said(TIME, "When it was last heard of."),
         "beat_ms": said(WHOLE, "The same, in ms since the epoch."),
         "lost": said(SWITCH, f"It has missed its beats for {BEAT_LOST_MS // 1000} s."),
     },
@@ -382,11 +484,14 @@ VERDICT = full(
 
 PROBLEM = shape(
     {
-        **alike(TEXT, "type", "title"),
-        "status": INTEGER,
+        "type": said(TEXT, "Which problem it is, as a URI."),
+        "title": TEXT,
+        "status": said(INTEGER, "The HTTP status."),
         "code": said(TEXT, "Stable; for programs."),
         "detail": said(TEXT, "For people: what is wrong and what to do."),
-        "errors": listed(full(pointer=said(TEXT, "JSON pointer to the field."), detail=TEXT)),
+        "errors": said(
+            listed(full(pointer=said(TEXT, "JSON pointer to the field."), detail=TEXT)), "The fields that are wrong."
+        ),
     },
     ("type", "title", "status", "code", "detail"),
 )

@@ -86,7 +86,7 @@ TAGS: dict[str, str] = {}
 
 # fmt: off
 ROUTES = (
-    Route("GET", "/search", "read", "Jobs", "search", "Say what a text names: a job, a tag, a key, a queue, a type, a kind of error",
+    Route("GET", "/search", "read", "Jobs", "search", "Find what a text names: a job, a tag, a key, a queue, a type, a kind of error",
           {200: FOUND}, search, ("q",)),
 )
 # fmt: on

@@ -57,4 +57,4 @@ PLACE: Schema = {"type": "string", "pattern": f"^{NAME.pattern}:{NAME.pattern}$"
 LIMIT_NAME: Schema = {"type": "string", "pattern": f"^({LIMIT.pattern}|{PATTERN.pattern})$"}
 STATUS: Schema = {"enum": list(STATUSES)}
 PRIORITY: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_PRIORITY}
-BY_STATUS = shape(alike(WHOLE, *STATUSES))
+BY_STATUS = shape(alike(WHOLE, *STATUSES), description="How many jobs have which status.")

@@ -21,7 +21,7 @@ DELIVERIES = full(
 TAGS: dict[str, str] = {}
 # fmt: off
 ROUTES = (
-    Route("GET", "/jobs/<job_id>/deliveries", "read", "Jobs", "deliveries", "See how its webhook was told",
+    Route("GET", "/jobs/<job_id>/deliveries", "read", "Jobs", "deliveries", "See how a job's webhook was told of its ends",
           {200: DELIVERIES}, deliveries),
 )
 # fmt: on

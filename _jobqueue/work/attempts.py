@@ -16,6 +16,7 @@ from _jobqueue.kits import kit_of
 from _jobqueue.logs import running
 from _jobqueue.pieces import result_fields
 from _jobqueue.records import BACKOFF, DELIVERY, NEVER, Claimed, Policy, Settlement
+from _jobqueue.work.clock import Clock
 from _jobqueue.work.event_loop import EventLoop
 from _jobqueue.work.run import Run
 
@@ -37,7 +38,7 @@ class Attempts:
         loop: EventLoop | None = None,
     ) -> None:
         """``family``: how handlers reach the relatives of their jobs; ``loop``: where those run that are async."""
-        self._family, self._loop = family, loop or EventLoop()
+        self._family, self._loop, self.clock = family, loop or EventLoop(), Clock()
         if any(job_type.is_async for job_type in types.values()):
             self._loop.start()
         self.types, self._default, self._max_result_bytes = types, default, max_result_bytes
@@ -59,6 +60,7 @@ class Attempts:
             message = f"no handler for the type {run.job.type!r}; this worker has {known}"
             return _failed(run, "no_handler", message)
         running.set(run.job)
+        run.clock = self.clock
         try:
             return run.guard(self._outcome)
         except TimedOut:
@@ -79,7 +81,7 @@ class Attempts:
         return _failed(run, "timeout", f"stopped after {run.timeout_s:g} s, {advice}")
 
     # -- inside the guard: from here on code of the handler's classes runs (__str__ of an exception, items() of a result,
-    # destructors), and nothing of it may be left when _outcome has returned
+    # destructors). None of their objects may be left when _outcome has returned
 
     def _outcome(self, run: Run) -> Settlement | None:
         job_type = self.types[run.job.type]

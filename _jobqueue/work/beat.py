@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from _jobqueue.by_type import of_each
 from _jobqueue.errors import Unavailable
@@ -25,6 +27,7 @@ class Beat:
         self.shift, self.jobs, self.threads, self.pid = shift, jobs, threads, pid
         self._wake = threading.Event()
         self._reaper_seen, self._reaper_missed = time.monotonic(), False
+        self._began, self._ended = time.monotonic(), {queue: Counter[str]() for queue in threads}
         self.connect()
 
     def connect(self) -> None:
@@ -79,7 +82,7 @@ class Beat:
 
     def beat(self, queue: str) -> None:
         runs, held = self._held(queue)
-        now = time.monotonic()
+        now, counts = time.monotonic(), self._counted(queue)
         info = {
             "host": socket.gethostname(),
             "pid": self.pid,
@@ -92,12 +95,14 @@ class Beat:
             "running": [
                 {"job_id": run.job.id, "type": run.job.type, "for_s": round(now - run.started, 1)} for run in runs
             ],
+            **self._totals(queue, counts),
+            **_load(),
         }
-        counts = self._counted(queue)
         attempts = self.shift.attempts
         if attempts.plain_kit != attempts.kit:  # threads claim under either
             self._presence(queue).beat(info, attempts.plain_policies)
-        reaper_lives, answers = self._presence(queue).beat(info, self.shift.attempts.policies, held, counts)
+        reaper_lives, answers, now_ms = self._presence(queue).beat(info, attempts.policies, held, counts)
+        attempts.clock.learn(now_ms)
         self.shift.reports.outages[queue].end()
         for run, answer in zip(runs, answers, strict=False):
             if answer != "ok" and not run.stopped_for:
@@ -140,6 +145,14 @@ class Beat:
         """What the queue's slots have counted since the last beat. A beat that fails loses it: nothing hangs on it."""
         return of_each(slot.take_counts() for slot in self._slots(queue))
 
+    def _totals(self, queue: str, counts: dict[str, Counter[str]]) -> dict[str, Any]:
+        """What its attempts have come to since it started, and how long ago that was."""
+        ended = self._ended[queue]
+        for each in counts.values():
+            ended["done"] += each["done"]
+            ended["failed"] += each["failed"]
+        return {"done": ended["done"], "failed": ended["failed"], "up_s": round(time.monotonic() - self._began)}
+
     def _tell_of_reaper(self, lives: bool) -> None:
         now = time.monotonic()
         if lives:
@@ -150,3 +163,8 @@ class Beat:
         if self._reaper_missed and not missed:
             self.shift.reports.log("a reaper is running")
         self._reaper_missed = missed
+
+
+def _load() -> dict[str, Any]:
+    """How busy its machine is, where the system says so: the processes that want a core, in the last minute, and the cores."""
+    return {"load": round(os.getloadavg()[0], 2), "cpus": os.cpu_count()} if hasattr(os, "getloadavg") else {}

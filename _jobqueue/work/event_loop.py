@@ -1,6 +1,6 @@
 """The event loop on which a worker process runs what is async: one, in a thread of its own.
 
-A slot's thread waits for the task of its handler, so a worker runs as many handlers at the same time as it has threads, async or
+A slot's thread waits for the task of its handler. So a worker runs as many handlers at the same time as it has threads, async or
 not. It ends an attempt when the task has ended, never before: what a task does when it is cancelled is a part of it."""
 
 from __future__ import annotations

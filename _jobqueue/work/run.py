@@ -7,12 +7,13 @@ import json
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from _jobqueue.context import Interrupted, TimedOut
-from _jobqueue.records import LOG_LINES, Claimed
+from _jobqueue.log_lines import LogLines
+from _jobqueue.records import Claimed
+from _jobqueue.work.clock import Clock
 
 T = TypeVar("T")
 _NOTHING: Any = object()
@@ -45,6 +46,7 @@ class Run:
 
     def __init__(self, job: Claimed, timeout_s: float) -> None:
         self.job, self.timeout_s = job, timeout_s
+        self.clock: Clock | None = None  # of the lines of its log; None: that of this machine
         self.stopped_for: str | None = None  # timeout, cancelled or lost
         self.task: Task | None = None  # of a handler that is async
         self.started = time.monotonic()
@@ -53,7 +55,7 @@ class Run:
         self._process, self._thread = _pid, threading.get_ident()
         self._lock = threading.Lock()  # guards what follows; no code of a handler runs while it is held
         self._inside = self._thrown = False
-        self._lines: deque[str] | None = None
+        self._log: LogLines | None = None
         self._changed: dict[str, str] | None = None
 
     def guard(self, function: Callable[[Run], T]) -> T:
@@ -126,10 +128,11 @@ class Run:
 
     def add_line(self, line: str) -> None:
         with self._lock:
-            if self._lines is None:
-                self._lines = deque(maxlen=LOG_LINES)
-            self._lines.append(line)
-            self._changed = {**(self._changed or {}), "log": "\n".join(self._lines)}
+            if self._log is None:
+                self._log = LogLines()
+            clock = self.clock = self.clock or Clock()
+            self._log.add(clock.now_ms(), line)
+            self._changed = {**(self._changed or {}), "log": ""}  # its text is made when somebody asks for it
 
     def changes(self) -> list[str | bytes | int]:
         """What is new since the last call, as fields of the job's hash."""
@@ -137,6 +140,8 @@ class Run:
             return []
         with self._lock:
             changed, self._changed = self._changed or {}, None
+            if self._log and "log" in changed:
+                changed |= self._log.fields()
         return [part.encode(errors="replace") for pair in changed.items() for part in pair]
 
 

@@ -136,8 +136,8 @@ INCIDENTS: list[Incident] = [
 def run(seconds: float, seed: int, fsync: str = "always") -> tuple[Verdict, Scene]:
     """Play so long, settle and judge. The verdict holds what went wrong on the way, too.
 
-    Redis syncs each write: with everysec it may keep writes to itself while the disk is busy, and lose them when it is
-    killed; here only our own losses count."""
+    Redis syncs each write. With everysec it may keep writes to itself while the disk is busy, and lose them when it is
+    killed: here only our own losses count."""
     stage = Stage(seed, server=Server("--appendfsync", fsync))
     folder = Path(tempfile.mkdtemp(prefix="jobqueue-http-"))
     try:

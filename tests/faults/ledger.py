@@ -83,8 +83,8 @@ def _write(what: str, ctx: Any) -> None:
 @handler("noted", max_attempts=4, backoff=0.2)
 @handler("noted.twice", max_attempts=2, backoff=0.2)
 def noted(payload: Any, ctx: Any) -> Any:
-    """Takes ``payload["s"]`` seconds, and until the file ``payload["gate"]`` exists; fails its first ``payload["fails"]``
-    attempts, for good if that is ``"always"``; until the file ``payload["snoozed"]`` exists, makes it and snoozes."""
+    """Takes ``payload["s"]`` seconds, and until the file ``payload["gate"]`` exists. Fails its first ``payload["fails"]``
+    attempts, for good if that is ``"always"``. Until the file ``payload["snoozed"]`` exists, makes it and snoozes."""
     _write("start", ctx)
     while "gate" in payload and not os.path.exists(payload["gate"]):
         time.sleep(0.01)

@@ -1,5 +1,5 @@
-"""The whole system on a stage: an API, two workers and two reapers, each behind a proxy of its own; a producer that keeps
-submitting whatever happens; an observer; and, when all is quiet again, a verdict.
+"""The whole system on a stage: an API, two workers and two reapers, each behind a proxy of its own. A producer keeps submitting
+whatever happens, an observer looks on, and when all is quiet again there is a verdict.
 
 What is compared: what clients were told (``Producer.acked``), what handlers really did (the ledger), and what Redis says.
 """

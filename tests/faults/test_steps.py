@@ -1,5 +1,5 @@
-"""Every step: at each message that a process exchanges with Redis the process is killed, or its connection is cut; before
-Redis has got the message, once it has applied it but the answer is on its way, and after the answer."""
+"""Every step: at each message that a process exchanges with Redis the process is killed, or its connection is cut. That happens
+before Redis has got the message, once it has applied it but the answer is on its way, and after the answer."""
 
 from __future__ import annotations
 
@@ -259,8 +259,8 @@ def of_a_reaper(scene: Scene, message: Message) -> str:
 
 
 def strand(scene: Scene) -> tuple[str, str, str, str]:
-    """A job whose lease ran out, one that a dead worker holds, one that is due, one that is past its retention; and one that
-    has not started in time."""
+    """A job whose lease ran out, one that a dead worker holds, one that is due, one that is past its retention. The last has not
+    started in time."""
     jobs, queue = scene.jobs, scene.queue
     left, leaving = Worker(jobs, "left", 1, queue), Worker(jobs, "left", 2, queue, lease_ms=1)
     dead = Worker(jobs, "dead", queue=queue, lease_ms=60_000)

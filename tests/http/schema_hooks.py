@@ -49,9 +49,12 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
     wait_s = (case.query or {}).get("wait_s")
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(wait_s)) and 0.1 < float(str(wait_s)) <= 20:  # some come as text
         case.query["wait_s"] = 0.1  # nobody here waits that long
-    if case.path in ("/jobs", "/dlq"):
+    if case.path in ("/jobs", "/dlq", "/jobs/counts"):
         _without_times_where_there_are_none(case)
+        _without_filters_that_need_others(case.query or {})
     body = case.body if isinstance(case.body, dict) else {}
+    if case.path == "/jobs/bulk" and isinstance(body.get("filter"), dict):
+        _without_filters_that_need_others(body["filter"])
     if isinstance(body.get("wait_s"), (int, float)) and 0.1 < body["wait_s"] <= 20:
         body["wait_s"] = 0.1
     if isinstance(body.get("max_queued"), int) and 0 < body["max_queued"] < 10**6:
@@ -115,6 +118,19 @@ def _without_times_where_there_are_none(case: Any) -> None:
         for name in ("since", "until"):
             if isinstance(query.get(name), str) and epoch_ms(query[name]) is not None:
                 del query[name]
+
+
+def _without_filters_that_need_others(given: dict[str, Any]) -> None:
+    """The same, and that some filters are not for others."""
+    if "operation" in given or not given.get("kind"):
+        given.pop("error", None)
+    if "operation" in given:
+        for name in ("tag", "since", "until"):
+            given.pop(name, None)
+    if given.get("status") not in ENDED and not given.get("kind") and not given.get("tag"):
+        for name in ("since", "until"):
+            if isinstance(given.get(name), str) and epoch_ms(given[name]) is not None:
+                del given[name]
 
 
 def _without_whole_floats(job: Any) -> None:

@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from _jobqueue.web.diagnosis import Advice, Patience
-from jobqueue import JobQueue, NewJob
+from jobqueue import JobQueue, NewJob, __version__
 from tests.answers import pointers, refused
 from tests.harness import ROOT, Server, System, eventually, free_port
 from tests.played import Worker, recover
@@ -587,7 +587,7 @@ def test_metrics_of_an_unused_system_are_zero(system: System) -> None:
 def test_health_says_in_words_what_endangers_the_jobs(system: System) -> None:
     system.api()
     system.submit()
-    assert system.get("/health").json() == {"status": "ok", "version": "0.1.0"}
+    assert system.get("/health").json() == {"status": "ok", "version": __version__}
     health = eventually(
         lambda: system.get("/health?verbose").json(), equals=lambda seen: len(seen["warnings"]) == 2
     )  # a reaper is missed only when it had time to tick

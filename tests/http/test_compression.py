@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -62,7 +63,8 @@ def test_a_file_is_sent_in_the_form_that_the_client_takes(connection: http.clien
 
 def test_what_is_served_is_what_stands_in_the_tree(connection: http.client.HTTPConnection) -> None:
     for path in STATIC.iterdir():
-        assert ask(connection, f"/static/{path.name}").body == path.read_bytes()
+        if path.suffix != ".html":
+            assert ask(connection, f"/static/{path.name}").body == path.read_bytes()
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -178,3 +180,14 @@ def test_gzip_is_not_accepted(header: str) -> None:
 def test_a_tag_is_found_as_a_whole_only() -> None:
     assert is_among('"a"', 'W/"a"') and is_among('"a"', '"b","a"') and is_among('"a"', " * ")
     assert not is_among('"a"', '"ab"') and not is_among('"a"', "a") and not is_among('"a"', "")
+
+
+@pytest.mark.parametrize(("page", "sheet"), [("/", "index-page.css"), ("/docs", "docs-page.css")])
+def test_the_style_sheets_of_a_page_are_one_file(connection: http.client.HTTPConnection, page: str, sheet: str) -> None:
+    html = ask(connection, page).body.decode()
+    assert re.findall(r'"stylesheet" href="/static/(.+)"', html) == [sheet]
+    source = (STATIC / sheet.replace("-page.css", ".html")).read_text()
+    parts = re.findall(r'"stylesheet" href="/static/(.+)"', source)
+    assert len(parts) > 1
+    assert ask(connection, f"/static/{sheet}").body == b"".join((STATIC / part).read_bytes() for part in parts)
+    assert re.sub(r"<link rel=.stylesheet.*/>\s*", "", html) == re.sub(r"<link rel=.stylesheet.*/>\s*", "", source)

@@ -13,7 +13,7 @@ from _jobqueue.config import Config
 from _jobqueue.keys import parse_keys
 from _jobqueue.logs import Log
 from _jobqueue.records import IN_PLACE, NEVER
-from _jobqueue.web.diagnosis import LEVELS
+from _jobqueue.web.findings import LEVELS
 from _jobqueue.web.overview import Overview as PatientOverview
 from jobqueue import JobQueue, NewJob, NotFound
 from tests.harness import Server, System, eventually

@@ -108,3 +108,29 @@ def test_bulk_cancel_and_retry_keep_the_order(system: System, report: list[dict[
         assert answer.json()["changed"] == 4, answer.text
     now = [system.get(f"/jobs/{job['job_id']}").json()["status"] for job in report]
     assert now == ["queued", "queued", "blocked", "queued"]
+
+
+def test_the_newest_workflows_are_listed_in_short(
+    system: System, jobs: JobQueue, report: list[dict[str, Any]], hand: Worker
+) -> None:
+    hand.give("done")
+    batch(system, {"type": "part", "queue": "other"}, {"type": "whole", "queue": "other", "after": ["*"]})
+    jobs.submit("alone", webhook="https://hooks.example.org/jobs")
+    jobs.submit("alone")
+    hand.give("failed")
+    other, first = system.get("/flows").json()["flows"]
+    assert (first["queue"], first["job_id"], first["type"], first["name"]) == (
+        "default",
+        report[3]["job_id"],
+        "mail",
+        None,
+    )
+    assert (first["jobs"], first["total"], first["truncated"]) == ({"done": 1, "failed": 1, "blocked": 2}, 4, False)
+    assert (other["queue"], other["type"], other["jobs"]) == ("other", "whole", {"queued": 1, "blocked": 1})
+    assert other["created_at"] >= first["created_at"]
+
+
+def test_a_job_that_only_tells_a_webhook_is_no_workflow(system: System, jobs: JobQueue, hand: Worker) -> None:
+    jobs.submit("echo", webhook="https://hooks.example.org/jobs")
+    hand.give("done")
+    assert system.get("/flows").json() == {"flows": []}

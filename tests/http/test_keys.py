@@ -218,6 +218,19 @@ def test_without_keys_a_step_has_no_name(system: System) -> None:
     system.programs[-1].says("action=cancel by=None")
 
 
+def test_a_retry_with_another_payload_says_so(system: System, queue: JobQueue) -> None:
+    system.api()
+    job_id = queue.submit(delay_s=3600).id
+    for body in (None, {"payload": 2}):
+        system.post(f"/jobs/{job_id}/cancel")
+        assert system.post(f"/jobs/{job_id}/retry", body).status_code == 200
+    steps = system.job(job_id)["actions"]
+    assert [(step["action"], step.get("payload")) for step in steps] == [
+        *(("cancel", None), ("retry", None)),
+        *(("cancel", None), ("retry", True)),
+    ]
+
+
 def test_what_a_program_does_is_no_step(system: System, queue: JobQueue) -> None:
     system.api()
     job_id = queue.submit().id

@@ -105,6 +105,30 @@ def test_every_path_parameter_is_described(described: dict[str, Any]) -> None:
             assert in_path == set(re.findall(r"{(\w+)}", path)), path
 
 
+def test_every_field_and_every_parameter_says_what_it_means(described: dict[str, Any]) -> None:
+    fields = [(name, field) for node in nodes(described) for name, field in shape_of(node).items()]
+    fields += [(each["name"], each) for each in described["components"]["parameters"].values()]
+    assert len(fields) > 200
+    assert {name for name, field in fields if not field.get("description")} == set()
+
+
+def shape_of(node: dict[str, Any]) -> dict[str, Any]:
+    """The fields, where a node is the schema of an object."""
+    return dict(node["properties"]) if node.get("type") == "object" and "properties" in node else {}
+
+
+def test_every_call_says_which_scope_it_needs(described: dict[str, Any]) -> None:
+    scopes = {
+        call["operationId"]: [scope for each in call["security"] for scope in each.get("key", [])]
+        for path in described["paths"].values()
+        for call in path.values()
+    }
+    assert scopes["submit"] == ["submit"] and scopes["list"] == ["read"] and scopes["bulk"] == ["admin"]
+    assert scopes["claim"] == ["work"] and scopes["livez"] == scopes["openapi"] == scopes["whoami"] == []
+    paths = described["paths"]
+    assert paths["/livez"]["get"]["security"] == [] and paths["/whoami"]["get"]["security"] == [{}, {"key": []}]
+
+
 def test_every_example_fits_its_schema(described: dict[str, Any]) -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: make test does it")
     flat = resolved(described, described)
@@ -128,7 +152,7 @@ def test_the_examples_are_taken(system: System, described: dict[str, Any]) -> No
             answer = system.post(path.replace("{queue}", "new"), example | patient)
             assert answer.status_code in (200, 201, 204), (path, answer.text)
             taken += 1
-    assert taken == 6
+    assert taken == 7
 
 
 def test_it_is_a_valid_description(described: dict[str, Any]) -> None:

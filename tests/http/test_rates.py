@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from _jobqueue.records import Look
+from _jobqueue.records import Look, Recent
 from _jobqueue.web.overview import Overview as PatientOverview
-from _jobqueue.web.rates import WINDOW, paces, percentile
+from _jobqueue.web.rates import WINDOW, pace_of_work, paces, percentile
 from jobqueue import JobQueue, NewJob
 from tests.harness import Server
 from tests.http.overviews import Overview, past, waits_since
@@ -146,6 +146,38 @@ def test_jobs_that_take_minutes_are_drained_at_the_pace_of_the_last_few(queue: J
     past(server, 4, done=4)
     (row,) = Overview(queue).stats()["queues"]
     assert row["drain_s"] == pytest.approx(60 * 3 / (4 / 4.5), rel=0.15) and row["done_per_minute"] == 0
+
+
+def paced(look: Look, waiting: int, ended: int, *notes: tuple[int, int, int], oldest_s: float = 600) -> float:
+    """The pace of a queue with these notes, each (seconds ago, how many waited, how many had ended), the latest first."""
+    now_ms = look.books.now_ms
+    sizes = look.books.sizes | {"queued": waiting}
+    waits_since_ms = now_ms - round(1000 * oldest_s) if waiting else None
+    books = replace(look.books, sizes=sizes, totals={"done": ended}, waits_since_ms=waits_since_ms)
+    recent = [Recent(now_ms - 1000 * ago, waited, over) for ago, waited, over in notes]
+    return pace_of_work(replace(look, books=books, recent=recent))
+
+
+def test_the_pace_is_that_of_the_time_in_which_something_waited(queue: JobQueue) -> None:
+    queue.register("default")
+    look = queue.look("default", minutes=WINDOW)
+    # 1,800 jobs came 24 s ago into a queue that had been at rest; 7 are done in a second.
+    burst = [(4, 1660, 140), (14, 1730, 70), (34, 0, 0), (44, 0, 0)]
+    assert paced(look, 1632, 168, *burst, oldest_s=24) == pytest.approx(7 * 60)
+    assert paced(look, 1632, 168, (34, 0, 0), oldest_s=24) == pytest.approx(7 * 60)
+    steady = [(10 * n, 500, 1000 - 20 * n) for n in range(1, 9)]
+    assert paced(look, 500, 1000, *steady) == pytest.approx(120)
+    # It has become slower: what is older than 90 s does not count.
+    assert paced(look, 500, 1000, (45, 500, 955), (89, 500, 911), (300, 500, 0)) == pytest.approx(60)
+
+
+def test_without_notes_the_pace_is_that_of_the_minutes(queue: JobQueue, server: Server) -> None:
+    queue.submit()
+    past(server, 0, done=50)
+    look = queue.look("default", minutes=WINDOW)
+    assert paced(look, 5, 50) == pytest.approx(50, rel=0.1)
+    assert paced(look, 5, 50, (30, 5, 50)) == pytest.approx(50, rel=0.1), "nothing has ended: jobs that take long"
+    assert paced(look, 5, 50, (2, 5, 0)) == pytest.approx(50, rel=0.1), "too short to tell"
 
 
 @pytest.mark.parametrize("passed_s", [0, 15, 45, 59])

@@ -29,6 +29,7 @@ def comparable(job: dict[str, Any]) -> Any:
         job["result"] = type(job["result"]).__name__
     if (job["type"], job["status"]) == ("leak", "failed"):
         job["errors"][0]["traceback"] = "memory may run out in any line"
+    job["log_times"] = [at is not None for at in job.get("log_times", [])]
     places = [job, *job["errors"]]
     for place in places:
         for name in ("job_id", "worker", *(name for name in place if name.endswith("at"))):

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from jobqueue import JobQueue
+from jobqueue import JobQueue, __version__
 from tests import guard
 from tests.harness import ROOT, Server, eventually
 
 pytestmark = pytest.mark.long(15)
-BUILT_FROM = ("jobqueue.py", "_jobqueue", "pyproject.toml", "setup.py")
+BUILT_FROM = ("jobqueue.py", "_jobqueue", "pyproject.toml", "setup.py", "LICENSE")
 
 
 class Environment:
@@ -155,10 +155,10 @@ print(JobQueue().submit("greet.soon", "hi").id if False else handlers.greet_soon
 
 
 def test_the_wheel_holds_the_library_and_needs_redis_alone(environment: Environment) -> None:
-    ours = {"_jobqueue", "jobqueue", "jobqueue-0.1.0.dist-info"}
+    ours = {"_jobqueue", "jobqueue", f"jobqueue-{__version__}.dist-info"}
     assert {name for name in environment.installed if "redis" not in name and name != "async_timeout"} == ours
     metadata = importlib.metadata.Distribution.at(
-        next(environment.folder.glob("lib/python*/site-packages/jobqueue-0.1.0.dist-info"))
+        next(environment.folder.glob(f"lib/python*/site-packages/jobqueue-{__version__}.dist-info"))
     )
     needed = metadata.requires or []
     assert [each for each in needed if "extra ==" not in each] == ["redis<9,>=6"]
@@ -166,7 +166,9 @@ def test_the_wheel_holds_the_library_and_needs_redis_alone(environment: Environm
     files = {str(file) for file in metadata.files or ()}
     lua = {str(path.relative_to(ROOT)) for path in (ROOT / "_jobqueue/lua").rglob("*.lua")}
     assert lua <= files and {"jobqueue/py.typed", "_jobqueue/py.typed"} <= files
-    assert not any(file.startswith("_jobqueue/web") for file in files)
+    python = {str(path.relative_to(ROOT)) for path in (ROOT / "_jobqueue").rglob("*.py")}
+    web = {name for name in python if name.startswith("_jobqueue/web/")}
+    assert web and python - web <= files and not web & files
 
 
 def test_an_installed_redis_is_in_the_range_that_the_wheel_names(environment: Environment) -> None:

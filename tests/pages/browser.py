@@ -35,7 +35,18 @@ FLAGS = [
     "--remote-debugging-pipe",
 ]
 ANSWER_S = 60
-NAMED = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowLeft": 37, "ArrowRight": 39, "Delete": 46, "?": 191, "/": 191}
+NAMED = {
+    "Enter": 13,
+    "Escape": 27,
+    "Tab": 9,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "Delete": 46,
+    "?": 191,
+    "/": 191,
+}
 
 
 def chromium_binary() -> str:
@@ -126,6 +137,12 @@ class Browser:
         self.call("Page.navigate", url=url)
         eventually(lambda: self.run(f"document.readyState === 'complete' && ({until})"), within_s=30)
 
+    def slow_down(self, kbit_s: float, latency_ms: float) -> None:
+        """What comes takes that long from now on; 0, 0: as fast as it can."""
+        rate = kbit_s * 125 or -1
+        conditions = {"latency": latency_ms, "downloadThroughput": rate, "uploadThroughput": rate}
+        self.call("Network.emulateNetworkConditions", offline=False, **conditions)
+
     def see(self, expression: str, equals: Any = True, within_s: float = 20.0) -> Any:
         """Wait until an expression has a value (or one that satisfies a function); an error counts as not yet."""
         return eventually(
@@ -136,8 +153,11 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """With the mouse, in the middle of the first element that matches."""
-        element = f"document.querySelector({json.dumps(selector)})"
-        self.see(f"{element} !== null && !{element}.disabled")
+        self.click_on(f"document.querySelector({json.dumps(selector)})")
+
+    def click_on(self, element: str) -> None:
+        """The same for an expression."""
+        self.see(f"{element}?.isConnected && !{element}.disabled")
         place = f"{element}.scrollIntoView({{block: 'center', behavior: 'instant'}}), {element}.getBoundingClientRect().toJSON()"
         box = self.run(place)
         middle = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}

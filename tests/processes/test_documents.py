@@ -19,7 +19,9 @@ from tests.harness import EMBEDDED, ROOT, System
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
 KEYS = (ROOT / "docs/redis.md").read_text()
+CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
 CALLS = (ROOT / "docs/http.md").read_text()
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/*.md")]
 
 
 @pytest.mark.parametrize("text", [README, OPERATIONS], ids=["README", "operations"])
@@ -28,7 +30,7 @@ def test_it_says_how_a_key_is_sent(text: str) -> None:
 
 
 def test_it_says_where_redis_cli_is() -> None:
-    assert f"`{EMBEDDED.relative_to(ROOT).parent}/redis-cli`" in README
+    assert f"`{EMBEDDED.relative_to(ROOT).parent}/redis-cli`" in KEYS
     if EMBEDDED.exists():
         assert (EMBEDDED.parent / "redis-cli").exists()
 
@@ -74,9 +76,34 @@ def test_redis_md_has_every_key_and_no_other() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in PAGES:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / link.replace("http://localhost:8000/", "docs")).exists(), (page.name, link)
+
+
+def test_prose_has_at_most_a_hundred_columns() -> None:
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        prose = [line for line in text.splitlines() if not line.startswith(("|", "!["))]
+        assert [line for line in prose if len(line) > 100 and " " in line[:100].strip()] == [], page.name
+
+
+def test_the_files_that_contributors_are_led_to_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:\w+/)*\w+\.(?:py|lua))`|(tests/[\w/]+(?:\.py)?)|`(_jobqueue/\w+/)`", text)
+    paths = {"".join(each) for each in named} - {"exchange.lua", "reap.lua", "routes.py"}
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists() and not (ROOT / f"{path}.py").exists()] == []
+
+
+def test_the_change_log_begins_with_this_release() -> None:
+    titles = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert titles[0] == jobqueue.__version__
+
+
+def test_every_setting_of_the_change_log_exists() -> None:
+    settings = re.findall(r"`([A-Z]+_[A-Z_]+)`", (ROOT / "CHANGELOG.md").read_text())
+    assert settings and set(settings) - {"ONE_CORE"} <= set(re.findall(r"`([A-Z_]+)`", CONFIGURATION))
 
 
 def test_what_others_are_told_to_ask_is_there() -> None:

@@ -163,6 +163,13 @@ class FakeQueue:
     def schedules(self) -> FakeQueue:
         return self
 
+    @property
+    def sums(self) -> FakeQueue:
+        return self
+
+    def note(self, queue: str) -> None:
+        pass
+
     def first_due(self, queues: list[str]) -> dict[str, int]:
         return {}
 

@@ -28,6 +28,19 @@ def test_attempts_that_hang_or_are_interrupted_count_as_failed(system: System, q
     assert counted(queue) == {"sleep": (0, 2), "say": (1, 0)}
 
 
+def test_a_worker_tells_what_it_has_ended_in_each_queue_since_it_started(system: System, queue: JobQueue) -> None:
+    system.worker("--handlers", "tests.odd_handlers", "--queues", "default=1,mail=1")
+    queue.submit("sleep", 600, timeout_s=0.2, max_attempts=1)
+    queue.submit_many([NewJob("say"), NewJob("say"), NewJob("say", queue="mail")])
+
+    def told(name: str) -> list[tuple[int, int]]:
+        return [(info["done"], info["failed"]) for info in queue.look(name).workers.values()]
+
+    eventually(lambda: [told("default"), told("mail")], equals=[[(2, 1)], [(1, 0)]])
+    [info] = queue.look("mail").workers.values()
+    assert 0 <= info["up_s"] < 600 and info["load"] >= 0 and info["cpus"] >= 1
+
+
 def test_attempts_of_a_worker_that_is_killed_count_once_as_failed(system: System, queue: JobQueue) -> None:
     system.reaper()
     killed = system.worker("--handlers", "tests.odd_handlers", "--threads", "1", PROCESSING_TIMEOUT_S="1")

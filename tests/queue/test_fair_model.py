@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from _jobqueue.records import BACKOFF, IN_PLACE, NEVER, Claimed, Settlement
+from _jobqueue.store.leases import claimed_in
 from _jobqueue.store.link import Link
 from jobqueue import Conflict, Invalid, JobQueue, NewJob, NotFound
 from tests.harness import Server
@@ -112,8 +113,8 @@ class Story:
         """What has become of all jobs since the last look."""
         rows = self.look_at(keys=[Q], args=FIELDS)
         jobs = {job_id: dict(zip(FIELDS, values, strict=True)) for job_id, values in rows}
-        if script == "exchange" and answer and answer[1]:
-            self.claimed([row[0].decode() for row in answer[1]], jobs)
+        if script == "exchange" and answer and answer[2:]:
+            self.claimed([job.id for job in claimed_in(answer, "")], jobs)
         self.events += 1
         self.on = bool(self.redis.hget(f"{Q}meta", "fair"))
         for job_id, job in jobs.items():

@@ -1,5 +1,5 @@
-"""Random stories of workflows: after each script an oracle that knows who waits for whom says whether what has become of all
-jobs was allowed, and whether somebody waits whom nobody will tell.
+"""Random stories of workflows. The oracle knows who waits for whom. After each script it says whether the fate of each job was
+allowed, and whether a job waits that nobody will tell.
 
 ``FLOW_STORIES=500 pytest tests/queue/test_flow_model.py -m long`` looks for new stories; FLOW_SEED is the first of them."""
 
@@ -488,7 +488,7 @@ MUTANTS = {
         "if status ~= 'cancelled' then return true end",
         "if status ~= 'cancelled' then return true end if true then return each(id, '(0', '+inf', 'satisfied') end",
     ),
-    "a claim counts nothing": ("exchange.lua", "if f[8] then TAGGED[id] = true end", ""),
+    "a claim counts nothing": ("exchange.lua", "if job.tallied then TAGGED[job.id] = true end", ""),
     "an end counts nothing": ("parts/ends.lua", "if job.tallied then TAGGED[job.id] = true end", ""),
     "a backoff counts nothing": ("parts/failures.lua", "if job.tallied then TAGGED[job.id] = true end", ""),
     "a release counts nothing": ("parts/edges.lua", "if job.tallied then tagged[job.id] = true end", ""),

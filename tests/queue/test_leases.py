@@ -119,7 +119,7 @@ def test_lease_that_has_not_run_out_is_left_alone(queue: JobQueue, server: Serve
     assert tick(queue) == []
     after = snapshot(server)
     assert after.pop(f"{Q}meta").keys() - before.pop(f"{Q}meta").keys() == {
-        *("reaper", "reaper_lease", "tells", "untold", "hooks")
+        *("about", "reaper", "reaper_lease", "tells", "untold", "hooks")
     }
     assert before.pop(f"{Q}strange") == {"echo"}, "no worker has published it; now none of its jobs waits"
     assert after == before

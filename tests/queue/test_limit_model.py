@@ -1,5 +1,5 @@
 """Random stories of jobs under limits, over those of workers that handle different types. The oracle knows the hashes of the jobs,
-what is defined, and when which job was claimed; it says after each claim which jobs were allowed, one by one.
+what is defined, and when which job was claimed. After each claim it says which jobs were allowed, one by one.
 
 ``LIMIT_STORIES=500 pytest tests/queue/test_limit_model.py -m long`` looks for new stories; LIMIT_SEED is the first of them."""
 
@@ -245,9 +245,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 def bind(lua: Path, moves: int) -> None:
     bound(lua, moves)
     if moves == FEW_MOVES:
-        change(
-            lua, "parts/limited_claims.lua", "local LOOK, STEP, call, KEY = 8, 50", "local LOOK, STEP, call, KEY = 1, 2"
-        )
+        change(lua, "parts/limited_claims.lua", "local LOOK, STEP = 8, 50", "local LOOK, STEP = 1, 2")
 
 
 @pytest.mark.parametrize("moves", [250, FEW_MOVES])

@@ -25,7 +25,8 @@ class Old(socketserver.StreamRequestHandler):
             self.wfile.write(self.answer(words[0]))
 
     def answer(self, command: bytes) -> bytes:
-        told = f"redis_version:{self.server.version}\r\nrole:master\r\n".encode()  # type: ignore[attr-defined]
+        version, _, bits = self.server.version.partition("/")  # type: ignore[attr-defined]
+        told = f"redis_version:{version}\r\narch_bits:{bits or 64}\r\nrole:master\r\n".encode()
         known = {b"PING": b"+PONG\r\n", b"CLIENT": b"+OK\r\n", b"CONFIG": b"*0\r\n", b"SELECT": b"+OK\r\n"}
         known[b"INFO"] = b"$%d\r\n%b\r\n" % (len(told), told)
         return known.get(command, b"-ERR unknown command\r\n")
@@ -70,6 +71,12 @@ def test_jobqueue_names_the_version_that_is_too_old(old: str) -> None:
 @pytest.mark.parametrize("old", ["6.2.0", "7.4.1", "8.0.0", "255.255.255"], indirect=True)
 def test_newer_ones_pass(old: str) -> None:
     JobQueue(old).check_version()
+
+
+@pytest.mark.parametrize("old", ["7.0.15/32"], indirect=True)
+def test_one_of_32_bits_is_refused(old: str) -> None:
+    with pytest.raises(TooOld, match=r"cannot be used: it is 7\.0\.15 of 32 bits, and one of 64 is needed"):
+        JobQueue(old).check_version()
 
 
 def test_every_primary_of_a_cluster_must_be_new_enough_and_one_may_not_tell() -> None:

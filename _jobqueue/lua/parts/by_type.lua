@@ -1,13 +1,13 @@
 -- Counters of each job type: attempts done and failed, waiting and running times. Workers count for themselves and tell them with
 -- their beats, so a job pays nothing. `by_type` has them for ever, by_type:<minute> for a minute, each type's as JSON, name -> n;
--- `counted` says when a type was last counted.
+-- `counted` says when a type was last counted. A minute is kept for as long as a chart of an hour needs it; see parts/sums.lua.
 
 local function by_type_key(now) return key('by_type:' .. digits(math.floor(now / 60000))) end
 
 -- Adds counters. `added`: type, JSON, type ... A queue keeps 200 types; further ones stand together as `other`. It is called last,
 -- by pcall: what a hand has spoiled of the figures must stop no beat and no reaper.
 local function count_by_type(added, now)
-  local MOST, OTHER, KEPT_S, MINUTE_KEPT_S = 200, 'other', 172800, 900
+  local MOST, OTHER, KEPT_S, MINUTE_KEPT_S = 200, 'other', 172800, 4500
   if #added == 0 then return end
 
   -- Adds counters to what a hash has of some types. Returns what to write.

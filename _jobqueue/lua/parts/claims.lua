@@ -1,3 +1,4 @@
+-- seldom
 -- What one claim sees of the side lanes, and what it changes there. Nothing is written before `write`.
 
 -- Returns nil for a kit that is not there any more: its worker was frozen for days, and nobody knows what it may run.

@@ -1,9 +1,11 @@
--- Edges: jobs that wait for jobs. then:<parent>, a zset, has one to each child. Its score is the child's `born`, the number of its
--- submit, which tells it from an earlier job of that id: as it is while the edge is open and wants the parent done, plus 2^50
--- while it wants it ended, negative once it is closed. A closed one stays: whoever shows a workflow or trims reads it.
--- `needs` of the child is how many of its edges are open. `ends`, a zset, is the obligation: jobs whose children have not all been
--- told what has become of them -> up to which child those of a cancelled job were told, or -1 for one that was done and is gone.
--- In a job's `also` a c stands for children, a p for parents.
+-- seldom
+-- Edges: jobs that wait for jobs. In a job's `also` a c stands for children, a p for parents.
+--   then:<parent>       zset: the edges, one to each child. The score is the child's `born`, the number of its submit, which tells
+--     it from an earlier job of that id: as it is while the edge wants the parent done, plus 2^50 while it wants it ended.
+--     It is negative once the edge is closed. A closed one stays, for pictures of the workflow and for the trim.
+--   needs               of the child: how many of its edges are open
+--   ends                zset, the obligation: jobs that have ended, and whose children have not all been told -> up to which child
+--     those of a cancelled job were told, or -1 for one that was done and is gone.
 
 -- Tells the children of the jobs of `owed`, which stand in `ends`, what these are now: what has run again owes nothing. `finish`
 -- is `ended`; whom it ends joins `owed`; whose status changes joins the set `changed`, and `tagged` too if its tags count it;
@@ -13,7 +15,7 @@ local function tell_children(owed, now, finish, changed, tagged, turn)
   local TELL_MOST, WANTS_END, ERRORS_KEPT = 250, 2 ^ 50, 100
   local call = redis.call -- no local of the file is used here: a call that tells nobody pays nothing for it
   local function key(name) return KEYS[1] .. name end
-  local function digits(number) return string.format('%.0f', number) end
+  local function digits(number) return string.format('%d', number) end
   local now_text, budget, told, fair = digits(now), TELL_MOST, { queued = false, left = false }, nil
 
   -- The place of a job that may run from now on.

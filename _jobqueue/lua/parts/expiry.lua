@@ -1,4 +1,5 @@
--- Jobs with a time for their first start. `expires`, a zset, has those that have not started -> until when they may; they enter it
+-- seldom
+-- Jobs with a time for their first start. `expires`, a zset, has those that have not started -> until when they may. They enter it
 -- with their submit, release or retry, and leave it with their claim. `expires` of meta is 1 while there may be any: others pay
 -- nothing. In a hash, `expires_ms` is what the submit said, and `expires` that time. No local of the file is used here.
 
@@ -24,10 +25,10 @@ end
 -- Cancels such a job, which has left all indexes. finish, changed: as of tell_children.
 local function expire(job, now, finish, changed)
   local ERRORS_KEPT = 100
-  local now_text, number = string.format('%.0f', now), (tonumber(job.errors) or 0) + 1
+  local now_text, number = string.format('%d', now), (tonumber(job.errors) or 0) + 1
   local message = 'it had not started within ' .. string.format('%.10g', (job.expires_ms or 0) / 1000) .. ' s'
-  redis.call('HDEL', KEYS[1] .. 'job:' .. job.id, 'expires', 'error:' .. string.format('%.0f', number - ERRORS_KEPT))
+  redis.call('HDEL', KEYS[1] .. 'job:' .. job.id, 'expires', 'error:' .. string.format('%d', number - ERRORS_KEPT))
   changed[job.id] = true
-  finish(job, 'cancelled', now_text, 'errors', string.format('%.0f', number), 'error:' .. string.format('%.0f', number),
+  finish(job, 'cancelled', now_text, 'errors', string.format('%d', number), 'error:' .. string.format('%d', number),
     now_text .. ' 0 expired - -\n' .. message)
 end

@@ -1,14 +1,18 @@
+-- seldom
 -- What follows an attempt that did not succeed.
 
 local IN_PLACE = -1 -- a delay in ms: none, and the job keeps its place
 
 -- Gives each job of `jobs` whose status is still 'processing', and which has left it, its next status; sets it in job.status.
--- A job with a `failure` = {delay, kind, message, fields} has failed: it waits for its next attempt or becomes a dead letter, as
--- its numbers max_attempts, backoff_ms, max_backoff_ms and jitter decide. delay: ms, or IN_PLACE, BACKOFF, AGAIN (the backoff, but
--- this was no error), NEVER (no further attempt); fields: fields and values for its hash, or nil; cancelled: true for an attempt
--- that stopped because it was asked to. A job with a `snooze` = {delay in ms, fields} is put off, and the attempt does not count.
--- A job with neither never started: it keeps its place, and the attempt does not count. A job that was asked to cancel is
--- cancelled in any case.
+-- A job that was asked to cancel is cancelled in any case. Else it has one of these, or neither:
+--   failure             {delay, kind, message, fields, cancelled}: it waits for its next attempt or becomes a dead letter, as its
+--     max_attempts, backoff_ms, max_backoff_ms and jitter decide.
+--   snooze              {delay in ms, fields}: it is put off, and the attempt does not count
+--   neither             it never started: it keeps its place, and the attempt does not count
+-- Of a failure:
+--   delay               ms, or IN_PLACE, BACKOFF, AGAIN (the backoff, but this was no error), NEVER (no further attempt)
+--   fields              fields and values for its hash, or nil
+--   cancelled           true for an attempt that stopped because it was asked to
 -- The inner functions are made only when this one is called: most calls of a script need none.
 local function retry_or_bury(jobs, now)
   local AGAIN, NEVER, BACKOFF, MAX_DELAY_MS, ERRORS_KEPT = -4, -3, -2, 31536000000, 100

@@ -1,13 +1,17 @@
+-- seldom
 -- Fairness: within a priority, jobs of different fair keys take turns. A job's place (see places.lua) is then not the number of
 -- its submit but a round, in which each key has one job at most. Jobs without a key have the key '' together.
--- `turns`, a zset: '<priority> <key>' -> the last place that the key was given, while that is ahead. `rounds`, a hash: priority ->
--- the greatest place that was claimed. `fair` of meta is 1 while a key other than '' is ahead; else `turns` is not there, and
--- '<priority> was' in `rounds` says how far its rounds had come: jobs of keys that come back at their places are not ahead.
+--   turns               zset: '<priority> <key>' -> the last place that the key was given, while that is ahead
+--   rounds              hash: priority -> the greatest place that was claimed
+--   fair                of meta: 1 while a key other than '' is ahead. Else `turns` is not there, and '<priority> was' in `rounds`
+--     says how far its rounds had come: jobs of keys that come back at their places are not ahead.
 
--- Returns the place of a job that may run for the first time: the next round, behind the last one claimed and the last one of its
--- key, of those in which jobs wait; else a new round. New rounds come behind all others, so nobody gets between a job and its
--- turn. `old`: a place of its priority; `number`: a new one, as a submit gets it, which the round never exceeds. `fair`: {on = that
--- field of meta, rounds = {}}, one table for all jobs of a script. Jobs that take no turns pay next to nothing for this function.
+-- Returns the place of a job that may run for the first time. It is the next round in which jobs wait, behind the last one claimed
+-- and the last one of its key; else a new round. New rounds come behind all others, so nobody gets between a job and its turn.
+-- Jobs that take no turns pay next to nothing for this function.
+--   old                 a place of its priority
+--   number              a new one, as a submit gets it, which the round never exceeds
+--   fair                {on = that field of meta, rounds = {}}, one table for all jobs of a script
 local function turn_of(fair, old, fair_key, number)
   local call, KEY = redis.call, KEYS[1]
   local function digits(number) return string.format('%.0f', number) end

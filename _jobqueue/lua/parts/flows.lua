@@ -1,10 +1,12 @@
+-- seldom
 -- A submit of jobs that wait for others. These functions use no locals of the file: jobs that wait for none pay nothing for them.
 
--- Reads the references that stand in ARGV from `at` on, which is a submit's (the script's own is another one where fire.lua
--- submits): for each job that waits its number in this call, 'done' or 'ended', how many references, and for each of these
--- '#<number>' of an earlier job or an id, and the name under which the job knows it, or ''. `starts`: where the jobs begin in ARGV;
--- `existing`: ids of those that stand for them, or ''. Returns number -> {wants, ids, names, open, needs}; or the answer to a submit
--- that is refused. Of a job that another stands for it reads nothing.
+-- Reads the references of a submit, which stand in its ARGV from `at` on. (Where fire.lua submits, the script's own is another one.)
+-- For each job that waits: its number in this call, 'done' or 'ended', how many references; for each of these an id, or '#<number>'
+-- of an earlier job, and the name under which the job knows it, or ''. Of a job that another stands for it reads nothing.
+--   starts              where the jobs begin in ARGV
+--   existing            ids of those that stand for them, or ''
+-- Returns number -> {wants, ids, names, open, needs}; or the answer to a submit that is refused.
 local function read_references(ARGV, at, starts, existing)
   local CHILDREN_MOST, call = 1000, redis.call
   local function key(name) return KEYS[1] .. name end
@@ -92,7 +94,7 @@ local function write_edges(waits, now_text)
       add_room(wait.id, 'p')
       for i, id in ipairs(wait.ids) do
         local score = not wait.open[i] and -wait.born or wait.born + (wait.wants == 'ended' and WANTS_END or 0)
-        call('ZADD', key('then:' .. id), string.format('%.0f', score), wait.id)
+        call('ZADD', key('then:' .. id), string.format('%d', score), wait.id)
         add_room(id, 'c')
       end
       for _, id in ipairs(wait.stuck) do call('ZADD', key('stuck'), now_text, id) end

@@ -1,3 +1,4 @@
+-- seldom
 -- Dead letters by the kind of their last error.
 
 -- Puts a dead letter among those of its kind; `kind` in its hash says where it stands.

@@ -1,3 +1,4 @@
+-- seldom
 -- A kit is the set of types that a worker handles, under a name that follows from it. `kits` has the last beat of each, kit:<kit>
 -- its types with their timeouts in ms. A program of the release before knows no kits: its worker waits for `bell`.
 

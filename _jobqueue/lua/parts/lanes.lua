@@ -1,11 +1,12 @@
+-- seldom
 -- Parked jobs: queued, but not in `queue`, because a worker came by that may not run them. Each stands in `held` and in the side
 -- lane of its type, at the score that it had. `lanes` has the first score of each lane that is open: one whose type is paused
 -- is closed. So a lane is closed and opened, and its jobs are not moved.
 
 local DEFAULT_TYPE = 'echo' -- of a job whose hash names none
 
--- To be called when a lane has changed. `plain`: the queue uses no limits (parts/limits.lua), where a type has more lanes, which
--- have the first of their scores in groups:<type>, and may itself be shut.
+-- To be called when a lane has changed. `plain`: the queue uses no limits. Where it does (parts/limits.lua), a type has more lanes,
+-- which have the first of their scores in groups:<type>, and may itself be shut.
 local function refresh_lane(job_type, plain)
   local head = call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')
   local other = plain and {} or call('ZRANGE', key('groups:' .. job_type), 0, 0, 'WITHSCORES')

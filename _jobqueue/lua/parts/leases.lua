@@ -7,10 +7,10 @@ local function lease_end(now, lease_ms, left_ms)
 end
 
 -- Takes jobs out of `processing`: every way out leads through here, before the new status is written. ZREM comes first: a full
--- Redis allows it as a first write. `slot`: its list is left to the caller; the lists of other slots lose these jobs here.
--- `refuse_late`: the tokens go too. A settle keeps them, because a repeat of it is answered alike. A lease is the permit of a job
--- under limits, so that goes back here. Returns whether somebody who waited for one may start, and the
--- functions of parts/limits.lua where it has made them.
+-- Redis allows it as a first write. A lease is the permit of a job under limits, so that goes back here.
+--   slot                its list is left to the caller; the lists of other slots lose these jobs here
+--   refuse_late         the tokens go too. A settle keeps them, because a repeat of it is answered alike
+-- Returns whether a job that waited for a permit may start, and the functions of parts/limits.lua where it has made them.
 local function left_processing(jobs, slot, refuse_late)
   local ids, opened, room = {}, false, nil
   for i, job in ipairs(jobs) do ids[i] = job.id end

@@ -1,14 +1,14 @@
+-- seldom
 -- The claim of a queue that uses limits. It stands beside the other so that queues without limits pay nothing for it.
 
--- Claims the best jobs that may run now. `claim`: now, want, kit, MOVES, SPARE and ENOUGH_BYTES as in exchange.lua, and from there
--- read_job, row_of, lease_end, lease_ms, policy_of, defaults; tagged: gets the ids of those that have tags; late: see there; unstarted;
--- aside: false when nothing is parked, shut or paused. Returns ids, attempts, rows, leases and too_late as the other claim gathers
--- them, and whether it stopped at its bound; nil when nobody knows the kit. A job under a defined limit is the last: a permit is a
--- handler that runs. It uses no local of the file, and makes no functions: each would cost every claim.
+-- Claims the best jobs that may run now. `claim`: now, want, kit, lease_ms, defaults, late, MOVES, SPARE and ENOUGH_BYTES as in
+-- exchange.lua; aside: false when nothing is parked, shut or paused. Returns jobs, ids, leases and too_late as the other claim
+-- gathers them, and whether it stopped at its bound; nil when nobody knows the kit. A job under a defined limit is the last: a
+-- permit is a handler that runs.
 local function claim_under_limits(room, claim)
-  local LOOK, STEP, call, KEY = 8, 50, redis.call, KEYS[1]
+  local LOOK, STEP = 8, 50
   local now, want, kit, held_before = claim.now, claim.want, claim.kit, claim.aside
-  local ids, attempts, rows, leases, gone, too_late = {}, {}, {}, {}, {}, {}
+  local jobs, ids, leases, gone, too_late = {}, {}, {}, {}, {}
   local moves, more, bytes = 0, false, 0
   local timeouts = {} -- type -> ms; false: not for this worker, or not now
   local shut = {} -- name -> whether this claim has found it shut
@@ -20,20 +20,20 @@ local function claim_under_limits(room, claim)
   while true do
     if at > #waiting and not all then
       local to = from + step - 1
-      waiting = width == 2 and call('ZRANGE', KEY .. 'queue', from, to, 'WITHSCORES') or call('ZRANGE', KEY .. 'queue', from, to)
+      waiting = width == 2 and call('ZRANGE', key('queue'), from, to, 'WITHSCORES') or call('ZRANGE', key('queue'), from, to)
       base, from, at, all, step = from, from + step, 1, #waiting < width * step, STEP
     end
     if stale or held_before and room.changed and kit ~= '' then -- the open type with the best job aside, and that job's score
       room:catch_up()
       room:put_off()
       aside, aside_score = nil, nil
-      local heads, types = call('ZRANGE', KEY .. 'lanes', 0, LOOK - 1, 'WITHSCORES'), {}
+      local heads, types = call('ZRANGE', key('lanes'), 0, LOOK - 1, 'WITHSCORES'), {}
       for i = 1, #heads, 2 do types[#types + 1] = heads[i] end
-      for i, mine in ipairs(#types > 0 and call('ZMSCORE', KEY .. 'kit:' .. kit, unpack(types)) or {}) do
+      for i, mine in ipairs(#types > 0 and call('ZMSCORE', key('kit:' .. kit), unpack(types)) or {}) do
         if mine and not aside then aside, aside_score, timeouts[types[i]] = types[i], tonumber(heads[2 * i]), tonumber(mine) end
       end
       if not aside and #types == LOOK then
-        local rest = call('ZINTER', 2, KEY .. 'lanes', KEY .. 'kit:' .. kit, 'WEIGHTS', 1, 0, 'WITHSCORES')
+        local rest = call('ZINTER', 2, key('lanes'), key('kit:' .. kit), 'WEIGHTS', 1, 0, 'WITHSCORES')
         aside, aside_score = rest[1], tonumber(rest[2])
       end
       stale, room.changed, room.open_type = false, false, aside or false
@@ -45,27 +45,30 @@ local function claim_under_limits(room, claim)
     end
     if not id and not first then break end
 
-    local n, whole = #ids, moves == 0 or first -- one of many that are in the way is read in parts: status, type, limits
-    local f = id and (whole and claim.read_job(id, 'limits', 'also') or call('HMGET', KEY .. 'job:' .. id, 'status', 'type', 'limits'))
-      or {}
-    local limits, also = f[whole and 17 or 3], f[18]
-    local queued, job_type = f[1] == 'queued', f[2] or 'echo'
+    local n, whole, job = #ids, moves == 0 or first, {} -- one of many that are in the way is read in parts
+    if id and whole then
+      job = job_of(id, call('HGETALL', key('job:' .. id))) or {}
+    elseif id then
+      local f = call('HMGET', key('job:' .. id), 'status', 'type', 'limits')
+      job = { status = f[1], type = f[2] or nil, limits = f[3] or nil }
+    end
+    local limits, queued, job_type = job.limits or false, job.status == 'queued', job.type or DEFAULT_TYPE
     if first then job_type = aside end
-    local expired = claim.late and queued and (tonumber(call('ZSCORE', KEY .. 'expires', id)) or math.huge) <= now and claim.unstarted(id)
+    local expired = claim.late and queued and (tonumber(call('ZSCORE', key('expires'), id)) or math.huge) <= now and unstarted(id)
     if expired then queued, too_late[#too_late + 1] = false, expired end
     local timeout_ms, names, closed = timeouts[job_type], nil, nil
     local kind = queued and not first and lanes[1] and kinds[job_type .. ' ' .. (limits or '')] -- none of its kind may run
     if queued and timeout_ms == nil then
-      if held_before and not first and call('SISMEMBER', KEY .. 'pauses', job_type) == 1 then
+      if held_before and not first and call('SISMEMBER', key('pauses'), job_type) == 1 then
         timeout_ms = false
       elseif kit ~= '' then
-        timeout_ms = tonumber(call('ZSCORE', KEY .. 'kit:' .. kit, job_type)) or false
-        if not timeout_ms and call('EXISTS', KEY .. 'kit:' .. kit) == 0 then
+        timeout_ms = tonumber(call('ZSCORE', key('kit:' .. kit), job_type)) or false
+        if not timeout_ms and call('EXISTS', key('kit:' .. kit)) == 0 then
           if held_before then room:catch_up() end
           return nil
         end
       else
-        local _, of_type = claim.policy_of({ type = job_type }, claim.defaults)
+        local _, of_type = policy_of({ type = job_type }, claim.defaults)
         timeout_ms = of_type
       end
       timeouts[job_type] = timeout_ms
@@ -73,7 +76,7 @@ local function claim_under_limits(room, claim)
     timeout_ms = queued and timeout_ms
     if timeout_ms and not kind then
       names = room.names_of(job_type, limits)
-      local known = not whole and call('ZMSCORE', KEY .. 'shut', unpack(names)) or {} -- when they open
+      local known = not whole and call('ZMSCORE', key('shut'), unpack(names)) or {} -- when they open
       for i, name in ipairs(names) do
         if not shut[name] then
           shut[name] = (tonumber(known[i] or 0) or 0) > now
@@ -90,34 +93,29 @@ local function claim_under_limits(room, claim)
       end
     end
     if timeout_ms and not closed and not kind then
-      if not whole then
-        f = claim.read_job(id, 'limits', 'also')
-        also = f[18]
-      end
-      f[17], f[18] = nil, nil
-      local again = f[3] and f[3] ~= '0' or job_type == 'jobqueue.webhook'
+      if not whole then job = job_of(id, call('HGETALL', key('job:' .. id))) end
+      local again = job.attempts and job.attempts ~= '0' or job_type == 'jobqueue.webhook'
       if again and n > 0 then break end
-      ids[n + 1], attempts[n + 1], rows[n + 1] = id, string.format('%.0f', (f[3] or 0) + 1), claim.row_of(id, f, now)
-      leases[2 * n + 1] = string.format('%.0f', claim.lease_end(now, claim.lease_ms, tonumber(f[4]) or timeout_ms))
+      jobs[n + 1], ids[n + 1] = job, id
+      leases[2 * n + 1] = digits(lease_end(now, claim.lease_ms, tonumber(job.timeout_ms) or timeout_ms))
       leases[2 * n + 2] = id
       if first then room.unpark(id, job_type, first[2], first[3]) else gone[#gone + 1] = id end
-      if f[8] then claim.tagged[id] = true end
-      if job_type == 'jobqueue.webhook' then call('ZADD', KEY .. 'deliveries', 'XX', string.format('-%.0f', now), id) end
-      bytes = bytes + #(f[5] or '') + #(f[10] or '')
-      local under, rooms = room:take(id, names, now, also, held_before)
-      if rooms then call('HSET', KEY .. 'job:' .. id, 'also', rooms) end
+      if job_type == 'jobqueue.webhook' then call('ZADD', key('deliveries'), 'XX', '-' .. digits(now), id) end
+      bytes = bytes + #(job.payload or '') + #(job['payload.1'] or '')
+      local under, rooms = room:take(id, names, now, job.also, held_before)
+      if rooms then call('HSET', key('job:' .. id), 'also', rooms) end
       if under or again or n + 1 == want or bytes > claim.ENOUGH_BYTES then break end
-    elseif moves == claim.MOVES then
+    elseif moves >= claim.MOVES then
       more = true
       if expired then table.remove(too_late) end
       break
     else
-      moves = moves + 1
+      moves = moves + 1 + (job.errors or 0) -- each of these was read too
       local name = closed and closed > 1 and names[closed] or nil
       if not first then
         gone[#gone + 1] = id
         if queued then
-          local score = width == 2 and waiting[at + 1] or call('ZSCORE', KEY .. 'queue', id)
+          local score = width == 2 and waiting[at + 1] or call('ZSCORE', key('queue'), id)
           if not kind then
             kind = { job_type, limits, name or false }
             kinds[job_type .. ' ' .. (limits or '')], lanes[#lanes + 1] = kind, kind
@@ -132,7 +130,7 @@ local function claim_under_limits(room, claim)
         room.unpark(id, job_type, first[2])
       elseif name then
         if not first[2] then room.unpark(id, job_type, false) end -- it was parked before the queue had limits
-        room.park({ string.format('%.0f', aside_score), id }, job_type, limits, name)
+        room.park({ digits(aside_score), id }, job_type, limits, name)
       else
         room.refresh(job_type)
       end
@@ -143,7 +141,7 @@ local function claim_under_limits(room, claim)
     room:put_off()
     room.park_all(parked, lanes)
   end
-  if #gone > 0 then call('ZREM', KEY .. 'queue', unpack(gone)) end
+  if #gone > 0 then call('ZREM', key('queue'), unpack(gone)) end
   if lanes[1] or held_before then room:catch_up() end
-  return { ids = ids, attempts = attempts, rows = rows, leases = leases, more = more, too_late = too_late }
+  return { jobs = jobs, ids = ids, leases = leases, more = more, too_late = too_late }
 end

@@ -1,3 +1,4 @@
+-- seldom
 -- Limits: how many jobs that name one may run at once, and how many may start in a time. Keys:
 --   limits, patterns    hash: name, or one that ends in *, -> '<max_running or 0> <starts or 0> <per_s or 0> <c while it counts, or ->'
 --   counting            hash: a definition that still counts what runs -> cursor of its walk over `leases`
@@ -5,11 +6,14 @@
 --   permits:<name>      set: ids in `processing` under it. `also` of a job's hash has an l when it may hold permits
 --   starts:<name>       list: when the last claims under it were made, the latest first
 --   shut                zset: names that somebody waits for -> when they open by time, inf when an end opens them
--- A parked job that names limits stands in lane:<type> <its limits>. Such a lane stands under one limit, that which last was found
--- shut, else the first: `under` (hash) says which, group:<type> <name> has the first scores of its lanes. groups:<type> has the
--- first score of each group whose limit is not in `shut`; waits:<name> (set) the types of its groups. So a limit opens and shuts
--- in as many steps as there are types that wait for it, however many jobs and lanes. The limit of a type itself is type:<type>:
--- while it is in `shut`, the type is not in `lanes`.
+--   lane:<type> <limits>  zset: parked jobs that name these limits. A lane stands under one limit: the one last found shut, else
+--     the first.
+--   under               hash: lane -> that limit
+--   group:<type> <name>  zset: the first scores of the lanes of a type under a limit
+--   groups:<type>       zset: the first score of each group whose limit is not in `shut`
+--   waits:<name>        set: the types of its groups
+-- So a limit opens and shuts in as many steps as there are types that wait for it, however many jobs and lanes. The limit of a type
+-- itself is type:<type>: while it is in `shut`, the type is not in `lanes`.
 
 -- Takes back the permits that a job has held which leaves `processing`, whatever is defined by now. Returns the names among them that
 -- somebody waits for, or nil. `also`: of its hash. It uses no local of the file.
@@ -257,9 +261,9 @@ local function limits_room(refresh_lane)
       call('ZADD', key('lane:' .. name), unpack(lane, 4))
       if not limits then return room.refresh(job_type) end
       local to = shut_name or under or string.match(limits, '^%S+')
-      local group = key('group:' .. job_type .. ' ' .. to)
+      local group = job_type .. ' ' .. to
       if under == to then
-        if call('ZADD', group, 'LT', 'CH', lane[4], name) == 1 and not shut_name then room.refresh_group(job_type, to) end
+        if call('ZADD', key('group:' .. group), 'LT', 'CH', lane[4], name) == 1 and not shut_name then room.refresh_group(job_type, to) end
         return
       end
       if under then
@@ -267,7 +271,7 @@ local function limits_room(refresh_lane)
         room.refresh_group(job_type, under)
       end
       call('SADD', key('waits:' .. to), job_type)
-      call('ZADD', group, call('ZRANGE', key('lane:' .. name), 0, 0, 'WITHSCORES')[2], name)
+      call('ZADD', key('group:' .. group), call('ZRANGE', key('lane:' .. name), 0, 0, 'WITHSCORES')[2], name)
       if not shut_name then room.refresh_group(job_type, to) end
       return to
     end

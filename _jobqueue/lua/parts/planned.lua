@@ -1,7 +1,7 @@
 -- A schedule is a hash; `schedules` holds the time when each is due next, inf for one that is paused or has ended.
 
--- Returns a schedule as {when it is due next, status of its last job or '', the rest of its payload or '', 1 when that is left out,
--- field, value ...}; nil when there is none. `whole`: with the rest of a payload that is large.
+-- Returns a schedule as {when it is due next, status of its last job or '', the rest of its payload or '';
+--   1 when that is left out;   field, value ...}; nil when there is none. `whole`: with the rest of a payload that is large.
 local function planned(name, whole)
   local schedule = key('schedule:' .. name)
   local due = call('ZSCORE', key('schedules'), name)

@@ -1,6 +1,9 @@
--- Workers that speak HTTP. remote:<worker>, a hash, has `seq`, the highest number of its claims; `claimed`, that of the last one
--- that gave jobs; `lease`, the longest that it has asked for, in ms; `info`, what it is, as members of JSON; and for each job that
--- it runs held:<id> -> '<token> <timeout in ms> <lease in ms> <started> <type>'. It ends by itself, some time after the worker.
+-- Workers that speak HTTP. remote:<worker>, a hash, ends by itself, some time after the worker. It has
+--   seq                 the highest number of its claims
+--   claimed             that of the last one that gave jobs
+--   lease               the longest that it has asked for, in ms
+--   info                what it is, as members of JSON
+--   held:<id>           for each job that it runs: '<token> <timeout in ms> <lease in ms> <started> <type>'
 
 -- Forgets the slot of a claim, once nothing is left of that.
 local function drop_slot(slot)

@@ -1,3 +1,4 @@
+-- seldom
 -- Admission: how many jobs of a queue may wait, `max_queued` of meta. What waits already may always run again, whatever is full.
 
 -- Asks for room for new jobs. Returns nil when there is some; else what submit.lua answers: {'full', max_queued, how many wait,

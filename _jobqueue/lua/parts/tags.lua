@@ -1,6 +1,9 @@
--- Tags count. tally:<tag>, a hash, has how many jobs of a tag stand in each status; of those that are gone how many were `trimmed`
--- and `deleted`, and `first`, when the first of them was submitted; `last`, when a job last ended; `whole`, see recount.lua.
--- `tallied` of a job is the status under which its tags count it. So one that a program of the release before has moved, or made,
+-- seldom
+-- Tags count. tally:<tag>, a hash, has how many jobs of a tag stand in each status, and
+--   trimmed, deleted    how many jobs are gone that way
+--   first, last         when the first of those was submitted; when a job last ended
+--   whole               see recount.lua
+-- `tallied` of a job is the status under which its tags count it. A job that a program of the release before has moved or made
 -- is counted right when it moves again, or when somebody recounts the tag.
 
 local TAGGED = {} -- jobs to count: id -> true, or {tags, counted so far, counted from now on, when it was submitted if it is gone}
@@ -39,10 +42,10 @@ local function count_tags(jobs, now)
         if n ~= 0 then call('HINCRBY', hash, status, n) end
       end
       if first and first < tonumber(call('HGET', hash, 'first') or math.huge) then
-        call('HSET', hash, 'first', string.format('%.0f', first))
+        call('HSET', hash, 'first', string.format('%d', first))
       end
       for _, status in ipairs(now and ENDED or {}) do
-        if (by[status] or 0) > 0 then call('HSET', hash, 'last', string.format('%.0f', now)) end
+        if (by[status] or 0) > 0 then call('HSET', hash, 'last', string.format('%d', now)) end
       end
     end
   end

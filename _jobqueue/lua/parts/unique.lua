@@ -1,3 +1,4 @@
+-- seldom
 -- A unique key belongs to one job that has not ended.
 
 local function lives(id)

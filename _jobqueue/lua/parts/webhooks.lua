@@ -1,13 +1,16 @@
+-- seldom
 -- Webhooks. Each end of a job that names one makes a job of the type jobqueue.webhook, its delivery. In a job's `also` a w says
--- that it names one, a d that it is a delivery. `ends_n` of a job's hash counts its ends. A delivery is a child of its job whose
--- edge is closed (parts/edges.lua), so its job is kept while it is not over. `deliveries`, a zset, has those that are not over:
--- id -> when it may run (`of` of its hash is when its job was submitted, n the number of the end); below 0: since when it runs; inf: a dead letter.
+-- that it names one, a d that it is a delivery. A delivery is a child of its job whose edge is closed (parts/edges.lua), so its job
+-- is kept while it is not over.
+--   ends_n              of a job's hash: counts its ends
+--   of, n               of a delivery's hash: when its job was submitted, the number of the end
+--   deliveries          zset, those that are not over: id -> when it may run; below 0: since when it runs; inf: a dead letter
 -- These functions use no locals of the file: jobs without a webhook pay nothing for them.
 
 -- Makes the deliveries of jobs that have just ended. `hooked`: id, status ... Puts the new ids into the set `changed`. Returns how
 -- many they are. `turn`: turn_of of parts/fair.lua.
 local function write_deliveries(hooked, now, changed, turn)
-  local call, now_text = redis.call, string.format('%.0f', now)
+  local call, now_text = redis.call, string.format('%d', now)
   local function key(name) return KEYS[1] .. name end
 
   -- Follows from the job, its submit and the number of the end; a UUID of version 8, as store/ids.py makes them.
@@ -27,7 +30,7 @@ local function write_deliveries(hooked, now, changed, turn)
     local f = call('HMGET', key('job:' .. job), 'created', 'webhook', 'also')
     local id = derived_id(job, f[1] or '0', number, queue)
     seq = seq + 1
-    local born = string.format('%.0f', seq)
+    local born = string.format('%d', seq)
     local place = fair.on and turn(fair, born, '', seq) or born -- of priority 9
     call('HSET', key('job:' .. id), 'status', 'queued', 'score', place, 'created', now_text, 'type', 'jobqueue.webhook',
       'payload', '{"job":"' .. job .. '",',
@@ -59,7 +62,7 @@ local function next_delivery(kit, now, refresh, room)
   if not call('ZSCORE', key('kit:' .. kit), TYPE) or call('SISMEMBER', key('pauses'), TYPE) == 1 then return nil end
   local names = room and room.names_of(TYPE, false)
   if room and room:shut_until(names[1], now, true, names) then return nil end
-  for _, id in ipairs(call('ZRANGEBYSCORE', key('deliveries'), 0, string.format('%.0f', now), 'LIMIT', 0, LOOK)) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', key('deliveries'), 0, string.format('%d', now), 'LIMIT', 0, LOOK)) do
     if call('HGET', key('job:' .. id), 'status') == 'queued' then
       if call('ZREM', key('queue'), id) == 0 then
         call('ZREM', key('held'), id)

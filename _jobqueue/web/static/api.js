@@ -1,9 +1,10 @@
 // Calls to the API, with a key where one is needed.
 import { dialog } from './dialogs.js';
 import { h } from './dom.js';
+import { early } from './early.js';
+import { apiKey, forgetKey, keepKey } from './key.js';
 import { button, input } from './parts.js';
 
-const KEY = 'jobqueue-key';
 const TIMEOUT_MS = 15000;
 
 export class Problem extends Error {
@@ -15,7 +16,7 @@ export class Problem extends Error {
 
 // A body that is a string is JSON already. Throws a Problem, in words for people.
 export async function call(method, path, body, signal = new AbortController().signal) {
-  const key = sessionStorage.getItem(KEY);
+  const key = apiKey();
   let reply;
   let answer;
   try {
@@ -28,7 +29,7 @@ export async function call(method, path, body, signal = new AbortController().si
     return answer;
   }
   if (reply.status === 401) {
-    if (key === sessionStorage.getItem(KEY)) {
+    if (key === apiKey()) {
       await askForKey(key);
     }
     return call(method, path, body, signal);
@@ -44,12 +45,16 @@ function send(method, path, body, key, signal) {
   if (body) {
     headers['Content-Type'] = 'application/json';
   }
-  return fetch(path, {
-    method,
-    headers,
-    body: typeof body === 'object' ? JSON.stringify(body) : body,
-    signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
-  });
+  const asked = method === 'GET' && early(path, key);
+  return (
+    asked ||
+    fetch(path, {
+      method,
+      headers,
+      body: typeof body === 'object' ? JSON.stringify(body) : body,
+      signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+    })
+  );
 }
 
 const parse = (text) => (text.startsWith('{') ? JSON.parse(text, exact) : null);
@@ -73,21 +78,24 @@ let asking = null;
 function askForKey(refused) {
   asking ??= new Promise((resolve, reject) => {
     const field = input({ type: 'password', required: true });
+    const forBrowser = input({ type: 'checkbox' });
     function onsubmit(event) {
       event.preventDefault();
-      sessionStorage.setItem(KEY, field.value.trim());
+      keepKey(field.value.trim(), forBrowser.checked);
       box.close('given');
     }
     const box = dialog(
       refused ? 'That key was not accepted' : 'An API key is needed',
-      h(
-        'p',
-        'It is kept until this tab is closed. Looking needs the scope read, submitting submit, the rest admin.',
-      ),
+      h('p', 'Looking needs the scope read, submitting submit, the rest admin.'),
       h(
         'form',
         { onsubmit },
         h('label', h('span', 'API key'), field),
+        h(
+          'label.choice',
+          forBrowser,
+          h('span', 'Keep it for this browser; else it is forgotten with this tab'),
+        ),
         h(
           'p.actions',
           button('Not now', () => box.close()),
@@ -108,13 +116,13 @@ function askForKey(refused) {
   return asking;
 }
 
-export function forgetKey() {
+export function askAnew() {
   asking = null;
-  sessionStorage.removeItem(KEY);
+  forgetKey();
 }
 
 export function curl(body) {
-  const key = sessionStorage.getItem(KEY) ? ' -H "Authorization: Bearer $JOBQUEUE_KEY"' : '';
+  const key = apiKey() ? ' -H "Authorization: Bearer $JOBQUEUE_KEY"' : '';
   const json = JSON.stringify(body).replaceAll("'", "'\\''");
   return `curl -s ${location.origin}/jobs -H 'Content-Type: application/json'${key} -d '${json}'`;
 }

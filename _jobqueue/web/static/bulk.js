@@ -2,7 +2,7 @@
 import { call } from './api.js';
 import { agree, dialog } from './dialogs.js';
 import { h } from './dom.js';
-import { button } from './parts.js';
+import { button, link } from './parts.js';
 import { capitalised, number, plural } from './words.js';
 
 const WORDS = {
@@ -11,35 +11,50 @@ const WORDS = {
   cancel: { verb: 'Cancel', order: (jobs) => `Cancel ${jobs}`, done: 'cancelled' },
   delete: { verb: 'Delete', order: (jobs) => `Delete ${jobs}`, done: 'deleted' },
 };
+const WATCHED = ['retry', 'run']; // what is to come of them is worth a look
 const STEP_JOBS = 1000;
 const QUICK_MS = 300; // what is through sooner needs no dialog
 
 export const verb = (action) => WORDS[action].verb;
 
-// Counts, asks, acts; `target` is {ids} or {filter}, and `what` names it. Says what became of it: ''
-// when nothing was done.
+// Counts, asks, acts; `target` is {ids} or {filter}, and `what` names it. Says what became of it, and
+// where the jobs can be watched: null when nothing was done.
 export async function bulk(action, target, what) {
   const found = await count(action, target, what);
   if (found.stopped) {
-    return '';
+    return null;
   }
   if (!found.changed) {
-    return `Nothing to ${action}${found.left}`;
+    return { said: `Nothing to ${action}${found.left}` };
   }
   if (!(await isWanted(action, target, what, found))) {
-    return '';
+    return null;
   }
   const title = `${verb(action)}: ${what}`;
-  const done = await inSteps(action, target, { dryRun: false, title, max: found.changed });
+  const operation = WATCHED.includes(action) ? newName(action) : '';
+  const done = await inSteps(action, target, { operation, title, max: found.changed });
   const stopped = done.stopped ? ', then stopped' : '';
-  return `${number(done.changed)} ${WORDS[action].done}${done.left}${stopped}`;
+  const said = `${number(done.changed)} ${WORDS[action].done}${done.left}${stopped}`;
+  return { said, watch: operation && done.changed ? link('jobs', { operation }) : '' };
 }
+
+// Of an action, under which lists find what it has changed.
+function newName(action) {
+  const [chance] = crypto.getRandomValues(new Uint32Array(1));
+  return `${action}-${Date.now().toString(36)}-${chance.toString(36)}`;
+}
+
+// For whoever has just done it, also after the view has changed.
+export const outcome = ({ said, watch }) => [
+  said,
+  watch && [': ', h('a', { href: watch }, 'watch them')],
+];
 
 function count(action, target, what) {
   if (target.ids) {
     return { changed: target.ids.length, left: '' };
   }
-  return inSteps(action, target, { dryRun: true, title: `Counting ${what}` });
+  return inSteps(action, target, { dry_run: true, title: `Counting ${what}` });
 }
 
 function isWanted(action, target, what, { changed, left }) {
@@ -59,7 +74,7 @@ function isWanted(action, target, what, { changed, left }) {
 }
 
 // Repeats the call until it is through, under a dialog that can stop it.
-async function inSteps(action, { ids, filter }, { dryRun, title, max }) {
+async function inSteps(action, { ids, filter }, { dry_run, operation, title, max }) {
   const progress = progressOf(title, max);
   const skipped = {};
   let changed = 0;
@@ -68,7 +83,8 @@ async function inSteps(action, { ids, filter }, { dryRun, title, max }) {
   try {
     while (!progress.stopped && !through) {
       const part = ids ? { ids: ids.splice(0, STEP_JOBS) } : { filter, ...(cursor && { cursor }) };
-      const answer = await call('POST', '/jobs/bulk', { action, ...part, dry_run: dryRun });
+      const named = operation ? { operation } : {};
+      const answer = await call('POST', '/jobs/bulk', { action, ...part, ...named, dry_run });
       changed += answer.changed;
       for (const [why, n] of Object.entries(answer.skipped)) {
         skipped[why] = (skipped[why] ?? 0) + n;
@@ -84,7 +100,7 @@ async function inSteps(action, { ids, filter }, { dryRun, title, max }) {
 }
 
 // A dialog that comes when it takes long. `stopped` is true once somebody has closed it.
-function progressOf(title, max) {
+export function progressOf(title, max) {
   const counted = h('strong', '0');
   const meter = h('progress', { max, label: title });
   let box = null;

@@ -1,19 +1,15 @@
 // The frame: which view is shown, one poll at a time, and the controls around the view.
-import { call, Problem } from './api.js';
-import { create } from './create.js';
-import { dead } from './dead.js';
+import { askAnew, call, Problem } from './api.js';
 import { toast } from './dialogs.js';
 import { h, show } from './dom.js';
-import { drawHealth, tell } from './health.js';
-import { job } from './job.js';
-import { jobs } from './jobs.js';
-import { listenToKeys } from './keys.js';
+import { drawHealth, errorsAmong, findingsOf, tell } from './health.js';
+import { apiKey } from './key.js';
+import { keepingPlace, listenToKeys } from './keys.js';
 import { overview } from './overview.js';
-import { loading, query } from './parts.js';
+import { loading } from './parts.js';
 import { queues } from './queues.js';
-import { system } from './system.js';
-import { age, clock, number } from './words.js';
-import { workers } from './workers.js';
+import { learn, may, nameOfRole } from './role.js';
+import { age, clock, fullTime, number } from './words.js';
 
 const SLOWEST_MS = 10000; // between two polls when they fail
 const STATS_MS = 10000; // between two of /stats, for a view that does not show them
@@ -24,16 +20,18 @@ const NEXT_THEME = { auto: 'dark', dark: 'light', light: 'auto' };
 // A view without a function is loaded when it is first shown: the first visit stays light.
 const VIEWS = {
   '': ['Overview', overview],
-  jobs: ['Jobs', jobs],
-  dead: ['Dead letters', dead],
+  jobs: ['Jobs'],
+  dead: ['Dead letters'],
   history: ['History'],
   queues: ['Queues', queues],
   types: ['Types'],
   schedules: ['Schedules'],
   limits: ['Limits'],
-  workers: ['Workers', workers],
-  create: ['Create', create],
-  system: ['System', system],
+  flows: ['Workflows'],
+  workers: ['Workers'],
+  webhooks: ['Webhooks'],
+  create: ['Create'],
+  system: ['System'],
   search: ['Found'],
 };
 const TITLES = Object.fromEntries(Object.entries(VIEWS).map(([name, [title]]) => [name, title]));
@@ -59,15 +57,16 @@ const app = {
 
 const kept = {}; // views, as they were left
 let view = {};
+let makeJob = null; // the view of one job, once it is loaded
 
-// A view has draw(), and perhaps title, open(params, same), poll(signal), act(action, id),
+// A view has draw(), and perhaps title, open(params, same), poll(signal), drawn(), act(action, id),
 // clear() and polls: false when it does not show app.stats.
 function route() {
   const [path, params = ''] = location.hash.replace(/^#\/?/, '').split('?');
   const [first, id] = path.split('/');
   const name = Object.hasOwn(VIEWS, first) ? first : '';
-  if (!VIEWS[name][1]) {
-    load(name);
+  if (id ? !makeJob : !VIEWS[name][1]) {
+    load(id ? 'job' : name);
     return;
   }
   const isAnother = view.name !== name || view.id !== id;
@@ -81,7 +80,8 @@ function route() {
   if (isAnother) {
     main.replaceChildren(view.element);
   }
-  nameThePage(view.title ?? TITLES[name]);
+  openMenu(false);
+  nameThePage();
   draw();
   if (isAnother) {
     placeInView(isSame);
@@ -93,7 +93,11 @@ function route() {
 async function load(name) {
   try {
     const module = await import(`./${name}.js`);
-    VIEWS[name][1] = module[name];
+    if (name === 'job') {
+      makeJob = module.job;
+    } else {
+      VIEWS[name][1] = module[name];
+    }
     route();
   } catch (error) {
     toast(`This view could not be loaded: ${error.message}`);
@@ -104,7 +108,7 @@ function enter(name, id) {
   Object.assign(view, { scroll: scrollY, focus: document.activeElement });
   const [, make] = VIEWS[name];
   if (id) {
-    view = job(app, id);
+    view = makeJob(app, id);
   } else {
     kept[name] ??= make(app);
     view = kept[name];
@@ -112,10 +116,11 @@ function enter(name, id) {
   view.element ??= h('div');
 }
 
-function nameThePage(title) {
+const titleOf = ({ title, name }) => title ?? TITLES[name];
+
+function nameThePage() {
   document.body.dataset.view = view.name;
-  document.title = `${title} · jobqueue`;
-  show(byId('title'), title);
+  show(byId('title'), titleOf(view));
 }
 
 // Scroll and focus are as they were left, or at the beginning.
@@ -130,10 +135,16 @@ function placeInView(isSame) {
 }
 
 function draw() {
+  const findings = findingsOf(app.stats, failure);
+  const errors = errorsAmong(findings.open);
+  document.title = `${errors ? `(${number(errors)}) ` : ''}${titleOf(view)} · jobqueue`;
   drawNavigation();
   drawChoices();
-  drawHealth(app.stats, failure);
-  show(view.element, app.stats || view.id ? view.draw() : loading());
+  drawHealth(app, findings, view.name === '' && !view.id);
+  const isKnown = app.stats || view.id;
+  keepingPlace(() => show(view.element, isKnown ? view.draw() : loading()));
+  view.drawn?.();
+  show(byId('who'), nameOfRole());
 }
 
 function drawNavigation() {
@@ -142,7 +153,8 @@ function drawNavigation() {
     jobs: jobs.queued + jobs.processing,
     dead: jobs.failed,
     queues: queues.length,
-    workers: workers.length,
+    workers: new Set(workers.map((each) => each.worker)).size,
+    webhooks: queues.reduce((sum, each) => sum + (each.untold?.failed ?? 0), 0),
   };
   const entry = (name) =>
     h(
@@ -151,7 +163,11 @@ function drawNavigation() {
       TITLES[name],
       counts[name] > 0 && h(`span.count.${name}`, number(counts[name])),
     );
-  const isShown = { search: false, history: app.stats?.record || view.name === 'history' };
+  const isShown = {
+    search: false,
+    history: app.stats?.record || view.name === 'history',
+    create: may('submit'),
+  };
   const names = Object.keys(VIEWS).filter((name) => isShown[name] ?? true);
   show(document.querySelector('nav'), names.map(entry));
 }
@@ -198,6 +214,7 @@ async function poll(isWantedNow) {
     }
     failures += 1;
     failure = error.message;
+    learntWith = undefined; // it may be another API, with other keys, that answers next
     if (!(error instanceof Problem)) {
       console.error(error);
     }
@@ -210,14 +227,30 @@ async function poll(isWantedNow) {
 }
 
 async function ask(polled, signal) {
-  if (polled.polls !== false || Date.now() - statsAt > STATS_MS) {
-    const stats = await call('GET', '/stats', undefined, signal);
-    clock.learn(stats.now);
-    app.stats = stats;
-    statsAt = Date.now();
-  }
+  await Promise.all([askWho(signal), askStats(polled, signal)]);
   await polled.poll?.(signal);
   signal.throwIfAborted();
+}
+
+async function askStats(polled, signal) {
+  if (polled.polls === false && Date.now() - statsAt <= STATS_MS) {
+    return;
+  }
+  const stats = await call('GET', '/stats', undefined, signal);
+  clock.learn(stats.now);
+  app.stats = stats;
+  statsAt = Date.now();
+}
+
+let learntWith; // the key of which the role is known
+
+async function askWho(signal) {
+  if (learntWith !== undefined && learntWith === apiKey()) {
+    return;
+  }
+  const answer = await call('GET', '/whoami', undefined, signal);
+  learntWith = apiKey();
+  learn(answer);
 }
 
 // Plan the next poll.
@@ -242,7 +275,8 @@ function waitMs() {
 // Say how fresh the data are.
 function beat() {
   const [kind, text] = pulse();
-  Object.assign(byId('pulse'), { textContent: text, className: `pulse ${kind}` });
+  const title = `It is ${fullTime(Date.now())}. All times are of this zone.`;
+  Object.assign(byId('pulse'), { textContent: text, className: `pulse ${kind}`, title });
 }
 
 function pulse() {
@@ -281,8 +315,9 @@ listenToKeys({
   search,
   go: app.go,
   act: (action, id) => view.act?.(action, id),
+  refresh: app.refresh,
   leave() {
-    if (view.clear?.() || !view.id) {
+    if (openMenu(false) || view.clear?.() || !view.id) {
       return;
     }
     if (kept.jobs) {
@@ -293,18 +328,44 @@ listenToKeys({
   },
 });
 
-search.form.onsubmit = (event) => {
+// Loaded when somebody begins to type.
+let finding = null;
+const finder = () => {
+  finding ??= import('./finder.js').then((module) => module.finder(search, app));
+  return finding;
+};
+search.onfocus = async () => (await finder()).offer();
+search.form.onsubmit = async (event) => {
   event.preventDefault();
-  const text = search.value.trim();
-  const isId = /^[0-9a-f-]{36}$/i.test(text);
-  search.value = '';
-  search.blur();
-  app.go(isId ? `#/jobs/${text.toLowerCase()}` : `#/search?${query({ q: text })}`);
+  (await finder()).submit();
 };
 
 document.querySelector('.skip').onclick = (event) => {
   event.preventDefault();
   main.focus();
+};
+
+// The views, where there is no room for them. True: it was open.
+function openMenu(isOpen) {
+  const was = 'menu' in document.body.dataset;
+  document.body.toggleAttribute('data-menu', isOpen);
+  byId('menu').setAttribute('aria-expanded', isOpen);
+  return was;
+}
+
+byId('menu').onclick = () => openMenu(!('menu' in document.body.dataset));
+document.addEventListener('click', ({ target }) => {
+  if (!target.closest('body > header')) {
+    openMenu(false);
+  }
+});
+
+byId('who').onclick = async () => {
+  const { account } = await import('./account.js');
+  account(() => {
+    askAnew();
+    poll(true);
+  });
 };
 
 function setTheme(name) {

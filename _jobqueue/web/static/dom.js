@@ -7,8 +7,13 @@ const HANDLERS = [
   'onchange',
   'oninput',
   'onkeydown',
+  'onpointerdown',
   'onpointermove',
   'onpointerleave',
+  'onpointerdown',
+  'onpointerup',
+  'onpointercancel',
+  'onfocus',
   'onblur',
 ];
 const ATTRIBUTES = { key: 'data-key', label: 'aria-label' };

@@ -1,13 +1,11 @@
 // The record: jobs that the queue may have forgotten, with filters and a search for a text.
 import { call } from './api.js';
 import { h } from './dom.js';
-import { empty, filters, jobLink, link, loading, query, short, status } from './parts.js';
-import { detail, preview } from './rows.js';
+import { empty, filters, link, loading, query } from './parts.js';
+import { listOf } from './rows.js';
 import { STATUSES } from './statuses.js';
 import { number, when } from './words.js';
 
-const COLUMNS = ['Status', 'Job', 'What happened', 'Queue', 'Attempts', 'When'];
-const NUMBERS_FROM = 4; // the column from which on numbers stand
 const PAGE = 50;
 const DAY_MS = 86400000;
 const TEXT_DAYS = 31; // that a search for a text may look at
@@ -37,13 +35,8 @@ export function history(app) {
       const title = data.said ?? (next ? 'None among those looked at' : 'None in the record');
       return empty(title, looked(), next || h('a', { href: '#/history' }, 'Show all'));
     }
-    const title = (text, at) => h(at >= NUMBERS_FROM ? 'th.n' : 'th', { scope: 'col' }, text);
-    const table = h(
-      'table.jobs.past',
-      { label: 'Jobs of the record' },
-      h('thead', h('tr', h('td.check'), COLUMNS.map(title))),
-      h('tbody', data.jobs.map(row)),
-    );
+    const only = params.status ?? '';
+    const table = listOf(data.jobs, { label: 'Jobs of the record', only });
     return [h('section.panel', { key: 'list' }, table), pages(next)];
   }
 
@@ -53,7 +46,7 @@ export function history(app) {
     }
     const from = (+params.from || 0) + data.jobs.length;
     const href = to({ cursor: data.next_cursor, from });
-    return h('a', { href }, data.jobs.length ? 'Next page' : 'Look further');
+    return h('a', { href, rel: 'next' }, data.jobs.length ? 'Next page' : 'Look further');
   }
 
   const looked = () => data.looked_to && h('p', 'Looked back to ', when(data.looked_to));
@@ -65,7 +58,7 @@ export function history(app) {
       { label: 'Pages', key: 'pages' },
       `${number(from + 1)}–${number(from + data.jobs.length)} in the record`,
       looked(),
-      params.cursor && h('a', { href: to({}) }, 'First page'),
+      params.cursor && h('a', { href: to({}), rel: 'prev' }, 'First page'),
       next,
     );
   }
@@ -110,21 +103,3 @@ async function page(params, signal) {
 }
 
 const daysAgo = (days) => new Date(Date.now() - days * DAY_MS + DAY_MS / 24).toISOString();
-
-function row(job) {
-  const { job_id: id, type } = job;
-  const name = job.deleted
-    ? h('span', h('strong', type), h('code.id', short(id)))
-    : jobLink(id, type);
-  return h(
-    'tr',
-    { key: id },
-    h('td.check'), // as wide as where other lists have a box
-    h('td.state', status(job.status)),
-    h('td.what', name, job.deleted ? h('div.preview', 'deleted') : preview(job)),
-    h('td.detail', h('div.message', detail(job))),
-    h('td.queue', job.queue),
-    h('td.n.tries', `${job.attempts}/${job.max_attempts}`),
-    h('td.n.age', when(job.finished_at ?? job.created_at)),
-  );
-}

@@ -1,13 +1,18 @@
 // One job: what it is, what happened to it, and what can be done about it.
+import { canBeRepeated, sameJob } from './again.js';
 import { call, curl } from './api.js';
 import { agree, copy, dialog, editor } from './dialogs.js';
 import { h } from './dom.js';
 import { flowPanel, waitsFor } from './flow.js';
-import { bar, button, empty, facts, link, loading, panel, pre, short, status } from './parts.js';
-import { FROM, reason } from './statuses.js';
+import { follow, logPanel } from './log.js';
+import { bar, button, empty, facts, link, loading, panel, short, status } from './parts.js';
+import { FROM } from './statuses.js';
+import { steps } from './steps.js';
+import { timeline } from './timeline.js';
+import { folds, treePanel } from './tree.js';
 import { visible } from './visible.js';
 import { DELIVERY, webhookPanel } from './webhooks.js';
-import { between, inQueues, number, span, when } from './words.js';
+import { inQueues, span, when } from './words.js';
 
 const CONFIRMATIONS = {
   delete: { title: 'Delete this job?', warning: 'It cannot be undone.', ok: 'Delete the job' },
@@ -21,19 +26,36 @@ const CONFIRMATIONS = {
     warning: 'Its handler is interrupted wherever it is, as at its timeout.',
     ok: 'Stop the job',
   },
+  again: {
+    title: 'Run this job again?',
+    warning: 'A new job like it is submitted; this one stays as it is.',
+    ok: 'Submit a new job',
+  },
 };
+const ENDED = ['done', 'failed', 'cancelled'];
 
 const pretty = (value) => visible(JSON.stringify(value, null, 2));
+
+// Its handler was asked to stop and has not stopped yet.
+const isStopping = (job) => job.status === 'processing' && Boolean(job.cancel_requested_at);
 
 export function job(app, id) {
   let found = null;
   let flow = null;
   let deliveries = null;
   let missing = false;
+  const payloadFolds = folds();
+  const resultFolds = folds();
+  const traces = new Map();
+  const log = {};
   const path = `/jobs/${encodeURIComponent(id)}`;
 
   async function act(action) {
     if (!FROM[action]?.includes(found?.job.status) || (found.job.source && action !== 'delete')) {
+      return;
+    }
+    if (action === 'cancel' && isStopping(found.job)) {
+      await stopNow();
       return;
     }
     if (CONFIRMATIONS[action] && !(await isWanted(action))) {
@@ -48,6 +70,7 @@ export function job(app, id) {
     }
   }
 
+  // For a handler that does not heed a cancel.
   async function stopNow() {
     if (await isWanted('stop')) {
       await call('POST', `${path}/cancel`, '{"force":true}');
@@ -55,11 +78,18 @@ export function job(app, id) {
     }
   }
 
+  async function runAgain() {
+    if (await isWanted('again')) {
+      const submitted = await call('POST', '/jobs', sameJob(found.job));
+      app.go(`#/jobs/${submitted.job_id}`);
+    }
+  }
+
   function isWanted(action) {
     const { title, warning, ok } = CONFIRMATIONS[action];
     const { type, queue } = found.job;
     const text = `${type}, ${inQueues([queue])}. ${warning}`;
-    return agree({ title, text, ok, danger: true });
+    return agree({ title, text, ok, danger: action !== 'again' });
   }
 
   function retryAnew() {
@@ -90,6 +120,7 @@ export function job(app, id) {
         h('strong', job.type),
         h('code.id', job.job_id),
         button('Copy id', () => copy(job.job_id, 'Id'), 'quiet'),
+        isStopping(job) && h('b.late', 'cancelling since ', when(job.cancel_requested_at, 'since')),
       ),
       h('p.sentence', { role: 'status' }, explanation),
       job.status === 'processing' && progress && progressLine(progress),
@@ -98,8 +129,6 @@ export function job(app, id) {
   }
 
   function actions(job) {
-    const { type, queue, priority, payload } = job;
-    const command = curl({ type, queue, priority, payload });
     function does(action, title, how = () => act(action)) {
       const isPossible = FROM[action].includes(job.status) && (!job.source || action === 'delete');
       return isPossible && button(title, how, action, { key: title });
@@ -110,12 +139,33 @@ export function job(app, id) {
       does('retry', 'Retry'),
       does('retry', 'Retry with another payload…', retryAnew),
       does('run', 'Run now'),
-      does('cancel', 'Cancel'),
-      job.status === 'processing' && does('cancel', 'Stop now', stopNow),
-      button('Copy as curl', () => copy(command, 'Command'), 'plain', { key: 'curl' }),
+      isStopping(job)
+        ? button('Stop now', stopNow, 'danger', { key: 'Stop now', needs: 'admin' })
+        : does('cancel', 'Cancel'),
+      canBeRepeated(job) && repeats(job),
       does('delete', 'Delete'),
     );
   }
+
+  function repeats(job) {
+    const curlOf = () => copy(curl(sameJob(job)), 'Command');
+    const template = () => app.go(link('create', { from: job.job_id }));
+    return [
+      ENDED.includes(job.status) &&
+        button('Run again', runAgain, 'plain', { key: 'again', needs: 'submit' }),
+      button('Use as template', template, 'plain', { key: 'template', needs: 'submit' }),
+      button('Copy as curl', curlOf, 'plain', { key: 'curl' }),
+    ];
+  }
+
+  // Which worker, with a link to it and, while it lives, its host.
+  function worker(id) {
+    const known = app.stats?.workers.find((each) => each.worker === id);
+    const where = known && ` on ${known.http ? known.host : `${known.host}:${known.pid}`}`;
+    return [h('a', { href: link('workers', { worker: id }), title: id }, short(id)), where];
+  }
+
+  const by = (id) => id && [' · worker ', worker(id)];
 
   return {
     act,
@@ -143,21 +193,27 @@ export function job(app, id) {
         return missing ? noSuchJob() : loading();
       }
       const { job } = found;
+      const told = steps(job, { by, folds: traces, changed: app.draw });
       return [
         lead(found),
-        panel('facts', '', factsOf(job)),
+        timeline(job),
+        panel('facts', '', factsOf(job, worker)),
         flowPanel(flow, job.job_id),
         webhookPanel(deliveries),
-        job.status !== 'done' && job.errors.length > 0 && errorPanel(job.errors.at(-1)),
-        panel('steps', 'What happened', h('ol.steps', steps(job))),
-        job.log.length > 0 && textPanel('Log', job.log.join('\n')),
+        panel('steps', 'What happened', h('ol.steps', told)),
+        job.log.length > 0 && logPanel(job, log),
         h(
           'div.two',
           { key: 'data' },
-          textPanel('Payload', pretty(job.payload)),
-          job.status === 'done' && textPanel('Result', pretty(job.result)),
+          treePanel('Payload', job.payload, payloadFolds, app.draw),
+          job.status === 'done' && treePanel('Result', job.result, resultFolds, app.draw),
         ),
       ];
+    },
+    drawn() {
+      if (found) {
+        follow(found.job, log);
+      }
     },
   };
 }
@@ -173,7 +229,7 @@ function progressLine({ fraction, note }) {
   return h('p', bar(fraction, 1, 'Progress'), `${Math.round(fraction * 100)} % ${note}`);
 }
 
-function factsOf(job) {
+function factsOf(job, worker) {
   const tags = job.tags.map((tag) => h('a.tag', { href: link('jobs', { tag }) }, tag));
   return facts([
     ['Queue', h('a', { href: link('jobs', { queue: job.queue }) }, job.queue)],
@@ -181,10 +237,11 @@ function factsOf(job) {
     ['Attempts', `${job.attempts} of ${job.max_attempts}`],
     ['Timeout', span(job.timeout_s * 1000)],
     ['Created', when(job.created_at)],
-    job.run_at && ['Due', when(job.run_at)],
-    job.limits && ['Limits', job.limits.join(', ')],
+    isDue(job) && ['Due', when(job.run_at)],
+    job.worker && job.status === 'processing' && ['Worker', worker(job.worker)],
+    job.limits && ['Limits', limitsOf(job)],
+    job.unique_key && ['Unique key', job.unique_key],
     job.expires_s && ['To start within', timeToStart(job)],
-    job.cancel_requested_at && ['Asked to stop', when(job.cancel_requested_at)],
     job.schedule && ['Schedule', h('a', { href: '#/schedules' }, job.schedule)],
     job.scheduled_for && ['Scheduled for', when(job.scheduled_for)],
     job.fair_key && ['Fair key', job.fair_key],
@@ -195,104 +252,13 @@ function factsOf(job) {
   ]);
 }
 
+function limitsOf({ queue, limits }) {
+  return h('a', { href: link('limits', { queue }) }, limits.join(', '));
+}
+
+// What has ended is due no more.
+const isDue = (job) => job.run_at && !ENDED.includes(job.status);
+
 function timeToStart({ expires_s, expires_at }) {
   return [span(expires_s * 1000), expires_at && [' · until ', when(expires_at)]];
 }
-
-function errorPanel(error) {
-  const sentence = h('p.wrong', reason(error));
-  return error.traceback
-    ? textPanel('Error', error.traceback, sentence)
-    : panel('Error', 'Error', sentence);
-}
-
-function textPanel(title, text, ...before) {
-  const copies = button('Copy', () => copy(text, title), 'quiet', { label: `Copy ${title}` });
-  return panel(title, [title, copies], before, pre(title, text));
-}
-
-// --- what happened
-
-// Kinds of errors of jobs that did not start.
-const NO_ATTEMPT = { expired: 'Not started in time', parent_gone: 'Waited in vain' };
-
-function steps(job) {
-  let before = job.created_at;
-  const waited = (from) => from >= before && `waited ${between(before, from)} · `;
-  const failures = job.errors.map((error) => {
-    if (NO_ATTEMPT[error.kind]) {
-      before = error.at;
-      return step('cancelled', NO_ATTEMPT[error.kind], error.at, h('em', reason(error)));
-    }
-    const ran = [waited(error.started_at), 'ran ', between(error.started_at, error.at)];
-    before = error.at;
-    const more = [ran, by(error.worker), h('em', reason(error))];
-    return {
-      at: error.at,
-      step: step('failed', `Attempt ${error.attempt} failed`, error.at, more),
-    };
-  });
-  if (job.snoozes) {
-    const earlier = job.errors.filter((error) => error.at <= job.snoozed_at).length;
-    failures.splice(earlier, 0, snoozeStep(job));
-  }
-  if ((job.attempts < 2 || job.snoozes) && job.run_at > before) {
-    before = job.run_at; // when it was due, or retried by hand
-  }
-  const happened = [...failures, ...(job.actions ?? []).map(action)];
-  happened.sort((one, other) => (one.at < other.at ? -1 : 1)); // the same order where they are equal
-  return [
-    step('queued', 'Submitted', job.created_at),
-    happened.map((each) => each.step),
-    lastStep(job, before, waited),
-  ];
-}
-
-const ACTIONS = {
-  cancel: ['cancelled', 'Asked to cancel'],
-  stop: ['cancelled', 'Stopped'],
-  retry: ['queued', 'Retried'],
-  run: ['queued', 'Run by hand'],
-};
-
-function action({ at, action, by }) {
-  const [name, title] = ACTIONS[action];
-  return { at, step: step(name, `${title} by ${visible(by ?? 'an operator')}`, at) };
-}
-
-function snoozeStep({ snoozes, snoozed_at, worker }) {
-  const times = snoozes === 1 ? 'Snoozed' : `Snoozed ${number(snoozes)} times, last`;
-  return step('scheduled', times, snoozed_at, by(worker));
-}
-
-function lastStep(job, before, waited) {
-  const { status: now, started_at, finished_at, attempts } = job;
-  switch (now) {
-    case 'processing':
-      return step(now, `Attempt ${attempts} is running`, started_at, [
-        [waited(started_at), 'ran ', when(started_at, 'since')],
-        by(job.worker),
-      ]);
-    case 'done':
-      return step(now, `Attempt ${attempts} done`, finished_at, [
-        [waited(started_at), 'ran ', between(started_at, finished_at)],
-        by(job.worker),
-      ]);
-    case 'cancelled':
-      return step(now, 'Cancelled', finished_at);
-    case 'scheduled':
-      return step(now, job.errors.length ? 'Next attempt' : 'Due', job.run_at);
-    case 'queued':
-      return step('scheduled', 'Waiting', null, [when(before, 'since')]);
-    case 'blocked':
-      return step('blocked', 'Waiting for others', null, [when(before, 'since')]);
-    default:
-      return null;
-  }
-}
-
-function step(name, title, at, more = []) {
-  return h('li', status(name, h('b', title)), at && when(at), h('span', more));
-}
-
-const by = (worker) => worker && ` · worker ${short(worker)}`;

@@ -2,25 +2,48 @@
 import { dialog } from './dialogs.js';
 import { h } from './dom.js';
 import { button, facts } from './parts.js';
+import { may } from './role.js';
 
 const HELP = {
   '/': 'find a job, or a type',
   'j k': 'next and previous row',
   Enter: 'open the row',
+  'n p': 'next and previous page; in a row that can be paused, p pauses it or lets it go on',
+  '.': 'refresh now',
   x: 'select; with Shift all since the last one',
-  'r c Delete': 'retry, cancel, delete what is selected or shown',
+  'r c Delete': 'retry, cancel, delete what is selected or shown, or all of a kind',
   Esc: 'close, clear the selection, or go back',
 };
-const LETTERS = { schedules: 't' }; // of views, where it is not the first of the title
+const LETTERS = { schedules: 't', flows: 'f', webhooks: 'b' }; // of views, where it is not the first of the title
 const SECOND_KEY_MS = 1500; // between g and the letter of a view
 
 const focusedRow = () => document.activeElement.closest('tr[data-key]');
+const linkOf = (row) =>
+  row?.querySelector(':is(td:first-child, .what) > a') ?? row?.querySelector('a');
+
+// The row's own link, or whatever else of it can hold the focus.
+const focusable = (row) => linkOf(row) ?? row?.querySelector('button, input');
+const allRows = () => [...document.querySelectorAll('#main tr[data-key]')];
 
 function moveBy(step) {
-  const main = document.getElementById('main');
-  const links = [...main.querySelectorAll('tr[data-key] > :is(td:first-child, .what) > a')];
-  const at = links.findIndex((each) => focusedRow()?.contains(each));
-  links[at < 0 ? 0 : at + step]?.focus();
+  const rows = allRows().filter(focusable);
+  const at = rows.indexOf(focusedRow());
+  focusable(rows[at < 0 ? 0 : at + step])?.focus();
+}
+
+// Draws; when the row that has the focus is not there any more, the next one gets it.
+export function keepingPlace(draw) {
+  const row = focusedRow();
+  const before = row ? allRows() : [];
+  const at = before.indexOf(row);
+  draw();
+  if (at < 0 || row.isConnected || document.querySelector('dialog')) {
+    return;
+  }
+  const rows = allRows();
+  const near = [...before.slice(at + 1), ...before.slice(0, at).reverse()];
+  const next = near.find((each) => each.isConnected) ?? rows[Math.min(at, rows.length - 1)];
+  (focusable(next) ?? document.getElementById('title')).focus({ preventScroll: true });
 }
 
 function pickRow({ shiftKey }) {
@@ -28,12 +51,59 @@ function pickRow({ shiftKey }) {
   box?.dispatchEvent(new MouseEvent('click', { shiftKey, cancelable: true }));
 }
 
+// --- pages
+
+const earlier = []; // where one was before each "next page"
+
+const pageLink = (rel) => document.querySelector(`#main a[rel=${rel}]`);
+const viewOf = (hash) => hash.split('?')[0];
+
+document.addEventListener('click', ({ target }) => {
+  if (target.closest?.('#main a[rel=next]')) {
+    earlier.push(location.hash);
+  }
+});
+
+// The page before this one, where one came from it; else the first.
+function previousPage() {
+  const first = pageLink('prev');
+  if (!first) {
+    return;
+  }
+  const last = earlier.pop();
+  if (last && viewOf(last) === viewOf(location.hash)) {
+    location.hash = last;
+  } else {
+    first.click();
+  }
+}
+
+function pauseOrPageBack() {
+  const pause = focusedRow()?.querySelector('button.pause');
+  if (pause) {
+    pause.click();
+  } else {
+    previousPage();
+  }
+}
+
+// --- all keys
+
 // `titles` are those of the views by their names. `act` gets an action and the id of the row;
-// `leave` steps back out of what is selected or shown.
-export function listenToKeys({ titles, search, go, act, leave }) {
+// `leave` steps back out of what is selected or shown; `refresh` asks the API now.
+export function listenToKeys({ titles, search, go, act, leave, refresh }) {
   let wentAt = 0; // when g was pressed
   const letterOf = (name) => LETTERS[name] ?? titles[name][0].toLowerCase();
-  const actOnRow = (action) => act(action, focusedRow()?.dataset.key);
+
+  // With the row's own button, where it has one.
+  function actOnRow(action) {
+    const own = focusedRow()?.querySelector(`button.${action}`);
+    if (own) {
+      own.click();
+    } else if (may('admin')) {
+      act(action, focusedRow()?.dataset.key);
+    }
+  }
 
   function help() {
     const views = Object.entries(titles).map(([name, title]) => [`g ${letterOf(name)}`, title]);
@@ -46,8 +116,11 @@ export function listenToKeys({ titles, search, go, act, leave }) {
   const does = {
     '/': () => search.focus(),
     '?': help,
+    '.': refresh,
     j: () => moveBy(1),
     k: () => moveBy(-1),
+    n: () => pageLink('next')?.click(),
+    p: pauseOrPageBack,
     g: () => {
       wentAt = Date.now();
     },

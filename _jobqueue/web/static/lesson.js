@@ -2,6 +2,7 @@
 import { call, curl } from './api.js';
 import { h } from './dom.js';
 import { button, empty, pre } from './parts.js';
+import { may } from './role.js';
 
 export const SAMPLE = { type: 'echo', payload: { hello: 'world' } };
 
@@ -13,8 +14,13 @@ export function lesson(app) {
   const writeOne = h('a', { href: '#/create' }, 'write one');
   return empty(
     'No job has been submitted yet',
-    h('p', 'Hand one over from a terminal and watch it here, or ', writeOne, ':'),
+    h(
+      'p',
+      'Hand one over from a terminal and watch it here',
+      may('submit') && [', or ', writeOne],
+      ':',
+    ),
     pre('Command', curl(SAMPLE)),
-    h('p.actions', button('Submit a sample job', submitSample, 'primary')),
+    h('p.actions', button('Submit a sample job', submitSample, 'primary', { needs: 'submit' })),
   );
 }

@@ -109,8 +109,8 @@ export function limits(app) {
     },
     async poll(signal) {
       queue ||= queues()[0] ?? '';
-      rows = [];
       if (!queue) {
+        rows = [];
         return;
       }
       let cursor = '';
@@ -132,7 +132,7 @@ export function limits(app) {
       if (!queue) {
         return empty('No queues yet', h('p', 'A limit belongs to a queue.'));
       }
-      const add = button('New limit', () => edited(null), 'primary');
+      const add = button('New limit', () => edited(null), 'primary', { needs: 'admin' });
       const head = h('p.actions', { key: 'head' }, chooser(), add);
       if (!rows.length) {
         const text = 'A limit says how many jobs that name it run at once, or start in a time.';

@@ -1,30 +1,40 @@
-// Everything at a glance: how many jobs, how fast, the last hour, the queues.
-import { finished, times } from './charts.js';
-import { h } from './dom.js';
+// Everything at a glance: how many jobs, how fast, how it has gone, the queues.
+import { h, show } from './dom.js';
+import { latency } from './latency.js';
 import { lesson } from './lesson.js';
 import { icon, link, panel } from './parts.js';
 import { queueTable } from './queues.js';
+import { trend } from './trend.js';
 import { number, span } from './words.js';
 
-const TWO_CHARTS = 800; // pixels that two charts beside each other need
-const GAP = 16;
-const FRAME = 34; // the border and padding of a chart's panel
-const LEAST = 120; // of a chart, also in a window that is not laid out
+const BESIDE = 900; // pixels that the chart and what stands beside it need
+const LATENCY = 344; // its width, and the gap, as in chart.css
+const LEAST = 280; // of a chart, also in a window that is not laid out
 const HIGH_ERROR_RATE = 0.1;
 
 export function overview(app) {
+  const chart = trend(app);
+  const beside = h('div.beside');
+  const centre = h('div.centre', { key: 'centre' }, chart.section, beside);
+
+  function drawCentre() {
+    const { types } = app.stats;
+    chart.draw(chartWidth());
+    show(beside, latency([...types]));
+    return centre;
+  }
+
   return {
+    open: chart.open,
+    poll: chart.poll,
+    clear: chart.clear,
     draw() {
-      const { jobs, rates, minutes, queues } = app.stats;
-      const width = chartWidth();
+      const { jobs, rates, queues } = app.stats;
       return [
         h('div.tiles', { key: 'jobs' }, Object.entries(jobs).map(statusTile)),
         h('div.tiles.rates', { key: 'rates' }, rateTiles(rates)),
         queues.some((each) => each.totals.submitted)
-          ? [
-              h('div.two', { key: 'charts' }, finished(minutes, width), times(minutes, width)),
-              panel('queues', 'Queues', queueTable(app)),
-            ]
+          ? [drawCentre(), panel('queues', 'Queues', queueTable(app))]
           : lesson(app),
       ];
     },
@@ -33,7 +43,7 @@ export function overview(app) {
 
 function chartWidth() {
   const room = document.getElementById('main').clientWidth;
-  return Math.max(LEAST, (room >= TWO_CHARTS ? (room - GAP) / 2 : room) - FRAME);
+  return Math.max(LEAST, room >= BESIDE ? room - LATENCY : room);
 }
 
 function statusTile([name, n]) {

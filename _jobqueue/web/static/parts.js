@@ -1,5 +1,6 @@
 // Parts that views are made of.
 import { h, svg } from './dom.js';
+import { may } from './role.js';
 import { pieces } from './visible.js';
 
 const RING = 'M8 2.5a5.5 5.5 0 1 0 .01 0z';
@@ -16,6 +17,8 @@ const SHAPES = {
   paused: 'M5.5 4v8M10.5 4v8',
 };
 const SHORT_ID = 8;
+// The scope that a button of a kind needs.
+const NEEDS = { retry: 'admin', run: 'admin', cancel: 'admin', delete: 'admin', pause: 'admin' };
 
 export function icon(name) {
   const path = svg('path', { d: SHAPES[name] });
@@ -26,8 +29,12 @@ export function status(name, text = name) {
   return h(`span.status.${name}`, icon(name), text);
 }
 
+// False for whom it is not there: `needs` is a scope; a kind that changes jobs says it by itself.
 export function button(text, onclick, kind = 'plain', properties = {}) {
-  return h(`button.${kind}`, { type: 'button', onclick, ...properties }, text);
+  const { needs = NEEDS[kind], ...others } = properties;
+  return (
+    (!needs || may(needs)) && h(`button.${kind}`, { type: 'button', onclick, ...others }, text)
+  );
 }
 
 export const input = (properties) => h('input', { autocomplete: 'off', ...properties });
@@ -88,9 +95,16 @@ export function facts(rows, kind = 'facts') {
 export const empty = (title, ...more) => h('section.empty', { key: title }, h('h2', title), more);
 export const loading = () => h('p.empty', 'Loading…');
 
+const ACTION = '#Action'; // the last column, where there is one
+
 // A row is its key and its cells; # marks a column of numbers. `sorting`: names of the first columns,
 // the one that is `sorted` by (with - before it: the other way), and sortBy(name).
 export function table(label, heads, rows, kind = 'cards', sorting = { names: [] }) {
+  if (heads.at(-1) === ACTION && !may('admin')) {
+    const most = heads.length - 1;
+    const without = rows.map((row) => row.slice(0, most + 1)); // the key comes first
+    return table(label, heads.slice(0, most), without, kind, sorting);
+  }
   const names = heads.map((head) => head.replace('#', ''));
   const kindOf = (at) => (heads[at] === names[at] ? '' : '.n');
   const head = (name, at) =>

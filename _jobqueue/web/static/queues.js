@@ -33,7 +33,7 @@ export function queueTable(app, managed = false) {
   }
   function pauseButton(each) {
     const does = each.paused ? 'Resume' : 'Pause';
-    return button(does, () => toggle(each), 'plain', { label: `${does} ${each.queue}` });
+    return button(does, () => toggle(each), 'pause', { label: `${does} ${each.queue}` });
   }
   const actions = (each) => h('span.actions', pauseButton(each), limitButton(app, each));
   const heads = managed ? [...COLUMNS, '#Action'] : COLUMNS;

@@ -60,7 +60,7 @@ export function schedules(app) {
     return h(
       'span.actions',
       button('Run now', () => act('run', each), 'plain', label('Run now')),
-      button(toggle, () => act(toggle.toLowerCase(), each), 'plain', label(toggle)),
+      button(toggle, () => act(toggle.toLowerCase(), each), 'pause', label(toggle)),
       button('Edit', () => edit(each), 'plain', label('Edit')),
       button('Delete', () => remove(each), 'plain', label('Delete')),
     );
@@ -91,7 +91,7 @@ export function schedules(app) {
     if (!rows) {
       return loading();
     }
-    const add = button('New schedule', () => edited(app, null), 'primary');
+    const add = button('New schedule', () => edited(app, null), 'primary', { needs: 'admin' });
     if (!rows.length) {
       const text = 'A schedule submits a job again and again: every so often, or at times of day.';
       return empty('No schedules', h('p', text), h('p.actions', add));

@@ -1,5 +1,5 @@
 // What it runs on and how it is set; the reaper's ticks and the checker's verdicts.
-import { call, forgetKey } from './api.js';
+import { askAnew, call } from './api.js';
 import { h } from './dom.js';
 import { button, facts, loading, panel, status, table } from './parts.js';
 import { number, plural, when } from './words.js';
@@ -38,7 +38,8 @@ export function system(app) {
 
   function row(each) {
     const { queue, reaper_at, balance } = each;
-    const properties = { disabled: Boolean(checking), label: `Check ${queue} now` };
+    const label = `Check ${queue} now`;
+    const properties = { disabled: Boolean(checking), label, needs: 'admin' };
     return [
       queue,
       h('strong', queue),
@@ -50,8 +51,8 @@ export function system(app) {
   }
 
   function apiPanel({ version, python, pid, started_at }) {
-    function askAnew() {
-      forgetKey();
+    function renew() {
+      askAnew();
       app.refresh();
     }
     return panel(
@@ -63,7 +64,7 @@ export function system(app) {
         ['Process', pid],
         ['Started', when(started_at)],
       ]),
-      h('p.actions', button('Use another API key', askAnew)),
+      h('p.actions', button('Use another API key', renew)),
     );
   }
 

@@ -1,7 +1,7 @@
 // The job types: which of them makes a queue grow, and a switch to pause it.
 import { call } from './api.js';
 import { h } from './dom.js';
-import { breakable, button, empty, link, panel, status, table } from './parts.js';
+import { breakable, button, empty, link, loading, panel, status, table } from './parts.js';
 import { number, plural, span } from './words.js';
 
 const LATE_S = 60;
@@ -11,8 +11,11 @@ const SORTS = {
   waiting: ['#Waiting', ({ waiting }) => -waiting],
   oldest: ['#Oldest', ({ oldest_age_s }) => -(oldest_age_s ?? -1)],
   growth: ['#Growth a minute', ({ growth_per_minute }) => -growth_per_minute],
+  in: ['#In', ({ submitted_per_minute }) => -submitted_per_minute],
+  ended: ['#Done / failed', (each) => -each.done_per_minute - each.failed_per_minute],
   running: ['#Running', ({ running }) => -running],
-  ended: ['#Done / failed a minute', (each) => -each.done_per_minute - each.failed_per_minute],
+  dead: ['#Dead', ({ dead }) => -dead],
+  share: ['#Time', ({ share }) => -share],
   wait: ['#Wait p50 / p95', ({ wait_p95_ms }) => -(wait_p95_ms ?? -1)],
   run: ['#Run p50 / p95', ({ run_p95_ms }) => -(run_p95_ms ?? -1)],
 };
@@ -23,6 +26,7 @@ export function types(app) {
   let sorted = 'growth';
   let withIdle = '';
   let queue = ''; // or those of all
+  let found = null; // what /types says
   const to = (changes) => link('types', { sort: sorted, idle: withIdle, queue, ...changes });
 
   function sortBy(name) {
@@ -37,14 +41,14 @@ export function types(app) {
   function row(each) {
     const does = each.paused ? 'Resume' : 'Pause';
     const label = `${does} ${each.type} in ${each.queue}`;
-    const pause = button(does, () => toggle(each), 'plain', { label });
+    const pause = button(does, () => toggle(each), 'pause', { label });
     return [`${each.queue} ${each.type}`, ...cells(each), pause];
   }
 
   function list(shown) {
     const rows = order(shown, sorted).map(row);
     const sorting = { names: NAMES, sorted, sortBy };
-    return panel('types', '', table('Types', HEADS, rows, 'cards.many', sorting));
+    return panel('types', '', table('Types', HEADS, rows, 'cards.many.types', sorting));
   }
 
   // Where the table has no heads.
@@ -72,9 +76,15 @@ export function types(app) {
       queue = wanted ?? '';
       sorted = Object.hasOwn(SORTS, sort?.replace('-', '') ?? '') ? sort : 'growth';
     },
+    async poll(signal) {
+      found = await call('GET', '/types', undefined, signal);
+    },
     draw() {
-      const { types_more } = app.stats;
-      const types = app.stats.types.filter((each) => !queue || each.queue === queue);
+      if (!found) {
+        return loading();
+      }
+      const { types_more } = found;
+      const types = found.types.filter((each) => !queue || each.queue === queue);
       const all = queue && h('a', { href: to({ queue: '' }) }, 'Show all queues');
       if (!types.length) {
         return empty('No types yet', h('p', 'A worker brings them, or a job.'), all);
@@ -86,8 +96,13 @@ export function types(app) {
         queue && h('p', { key: 'queue' }, `Of the queue ${queue}. `, all),
         shown.length > 0 && [chooser(), list(shown)],
         idle.length > 0 && idleLink(idle.length),
-        types.some(({ exact }) => !exact) &&
+        types.some(({ exact, dead_exact }) => !exact || !dead_exact) &&
           h('p', '≈ A long queue: estimated from some of its jobs.'),
+        h(
+          'p.soft',
+          { key: 'how' },
+          'In, done and failed: a minute. Time: the share of all that ran in the last minutes.',
+        ),
         types_more > 0 && h('p', `${plural(types_more, 'further type')} left out.`),
       ];
     },
@@ -103,8 +118,9 @@ function order(rows, sorted) {
 }
 
 // Nothing of it waits or runs, and nothing has ended lately.
-function isIdle({ waiting, running, run_p95_ms, failed_per_minute, paused }) {
-  return !waiting && !running && run_p95_ms === null && !failed_per_minute && !paused;
+function isIdle({ waiting, running, run_p95_ms, failed_per_minute, paused, dead }) {
+  const isStill = !waiting && !running && run_p95_ms === null && !failed_per_minute;
+  return isStill && !paused && !dead;
 }
 
 const jobsOf = ({ type, queue }) => link('jobs', { type, queue });
@@ -143,15 +159,23 @@ function cells(each) {
       h(
         'div',
         h('small', breakable(queue)),
-        paused && status('paused'),
-        !handled && waiting > 0 && status('warning', 'no handler'),
+        h(
+          'a.see',
+          { href: link('', { queue, type }), label: `Chart of ${type} in ${queue}` },
+          'Chart',
+        ),
       ),
+      paused && h('div', status('paused')),
+      !handled && waiting > 0 && h('div', status('warning', 'no handler')),
     ],
     [waiting > 0 && about, number(waiting)],
     oldest(each),
     growth(each),
+    number(each.submitted_per_minute),
+    [number(each.done_per_minute), ' / ', failures(each)],
     number(each.running),
-    `${number(each.done_per_minute)} / ${number(each.failed_per_minute)}`,
+    deadLetters(each),
+    each.share === null ? '–' : `${number(each.share * 100)} %`,
     pair(each.wait_p50_ms, each.wait_p95_ms),
     pair(each.run_p50_ms, each.run_p95_ms),
   ];
@@ -165,6 +189,16 @@ function oldest({ oldest_age_s }) {
     return '–';
   }
   return h(oldest_age_s > LATE_S ? 'b.late' : 'span', span(oldest_age_s * 1000));
+}
+
+const failures = ({ failed_per_minute: n }) => h(n >= 1 ? 'b.late' : 'span', number(n));
+
+function deadLetters({ dead, dead_exact, type, queue }) {
+  if (!dead) {
+    return '0';
+  }
+  const href = link('jobs', { status: 'failed', type, queue });
+  return h('a', { href }, `${dead_exact ? '' : '≈ '}${number(dead)}`);
 }
 
 function growth({ growth_per_minute, waiting, exact }) {

@@ -15,6 +15,11 @@ export function number(n) {
   return whole.format(n < 10 ? Math.round(n * 10) / 10 : Math.round(n));
 }
 
+const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+
+// In few letters: 100k, 1.8M.
+export const compact = (n) => short.format(n).replace('K', 'k');
+
 export const plural = (n, one) => `${number(n)} ${one}${n === 1 ? '' : 's'}`;
 
 export const capitalised = (text) => text[0].toUpperCase() + text.slice(1);
@@ -67,16 +72,24 @@ export const clock = {
   },
 };
 
+const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
+
+// In this browser's zone, which it names.
+export const fullTime = (at) => fullFormat.format(new Date(at));
+
 // A time that ticks: "3 s ago", "in 5 min", or how long since.
 export function when(at, how = 'ago') {
   if (!at) {
     return '–';
   }
-  const title = new Date(at).toLocaleString();
+  const title = fullTime(at);
   return h('time', { datetime: at, 'data-how': how, title }, told(at, how));
 }
 
-function told(at, how) {
+export function told(at, how) {
+  if (how === 'clock') {
+    return clockTime(at);
+  }
   const passedMs = Date.now() - clock.aheadMs - Date.parse(at);
   const length = wholeSeconds(Math.abs(passedMs));
   if (how === 'since') {
@@ -86,6 +99,16 @@ function told(at, how) {
     return 'now';
   }
   return passedMs < 0 ? `in ${length}` : `${length.split(' ', 2).join(' ')} ago`;
+}
+
+const pad = (n) => String(n).padStart(2, '0');
+
+// The time of day, with the date where it is not today's.
+export function clockTime(at) {
+  const then = new Date(at);
+  const time = `${pad(then.getHours())}:${pad(then.getMinutes())}:${pad(then.getSeconds())}`;
+  const date = `${then.getFullYear()}-${pad(then.getMonth() + 1)}-${pad(then.getDate())}`;
+  return then.toDateString() === new Date().toDateString() ? time : `${date} ${time}`;
 }
 
 function tick() {
