@@ -111,7 +111,7 @@ class Story:
 
     def look(self, script: str, answer: Any) -> None:
         """What has become of all jobs since the last look."""
-        rows = self.look_at(keys=[Q], args=FIELDS)
+        rows = sorted(self.look_at(keys=[Q], args=FIELDS))  # a story is told by its seed alone
         jobs = {job_id: dict(zip(FIELDS, values, strict=True)) for job_id, values in rows}
         if script == "exchange" and answer and answer[2:]:
             self.claimed([job.id for job in claimed_in(answer, "")], jobs)
