@@ -7,6 +7,7 @@
 -- Returns {the name after which to go on, '' at the end, 1 when it opened something, 1 while something is still counted, else 2 when
 -- there are so many names, some of them not used any more, that it should go on at once}.
 local SAMPLE, ANY_OF, NAMES_MOST = 20, 250, 10000
+local STARTS_KEPT_MS = 60000 -- after their window: the clock may go back by so much
 local meta = call('HMGET', key('meta'), 'gates', 'limits_at')
 if meta[1] ~= '2' then return { '', 0, 0 } end
 local room, now, most = limits_room(refresh_lane), now_ms(), tonumber(ARGV[2])
@@ -45,7 +46,7 @@ for _, name in ipairs(names) do
   end
   local limit = room:definition(name)
   local last = call('LINDEX', key('starts:' .. name), 0)
-  if last and (not limit or limit.starts == 0 or last + limit.per_ms < now) then call('DEL', key('starts:' .. name)) end
+  if last and (not limit or limit.starts == 0 or last + limit.per_ms + STARTS_KEPT_MS < now) then call('DEL', key('starts:' .. name)) end
   local used = call('EXISTS', permits, key('waits:' .. name), key('starts:' .. name)) > 0 or call('ZSCORE', key('shut'), name)
   if not used and not (limit and limit.by == name) then dropped = dropped + call('ZREM', key('limited'), name) end
 end

@@ -361,14 +361,14 @@ def test_names_that_nobody_uses_are_dropped(
     assert server.client.zcard(f"{Q}limited") > 10, "each has started something lately"
     tick(queue)
     assert server.client.zcard(f"{Q}limited") > 10
-    clock(2001)
+    clock(62_001)
     tick(queue)
     assert server.client.zrange(f"{Q}limited", 0, -1) == ["tenant:*"]
     rooms = ("permits", "starts", "waits", "group", "groups", "under", "shut", "held")
     assert not [key for key in set(server.client.keys(f"{Q}*")) - before if key.removeprefix(Q).split(":")[0] in rooms]
 
 
-@pytest.mark.long(30)
+@pytest.mark.long(150)
 def test_ten_thousand_names_give_their_memory_back(queue: JobQueue, server: Server, put: Put) -> None:
     put("tenant:*", Limit(max_running=1, starts=5, per_s=1))
 
@@ -392,7 +392,9 @@ def test_ten_thousand_names_give_their_memory_back(queue: JobQueue, server: Serv
         while worker.running:
             worker.end("done", *worker.running[:50])
         queue.act_on("cancel", ids), queue.act_on("delete", ids)
-        eventually(lambda: bool(tick(queue)) or server.client.zrange(f"{Q}limited", 0, -1), equals=["tenant:*"])
+        eventually(
+            lambda: bool(tick(queue)) or server.client.zrange(f"{Q}limited", 0, -1), equals=["tenant:*"], within_s=200
+        )
         return most
 
     once(500)  # what Redis and the scripts take once
