@@ -44,15 +44,17 @@ test: $(TOOLS) $(TRACES) redis
 	@$(VENV)/bin/python -m pytest -m 'not long' $(TOGETHER)
 
 test-all: test
-	@$(VENV)/bin/python -m pytest -m long
+	@$(VENV)/bin/python -m pytest --anew -m long
 
 # What we add to waitress stands on names of its inside. In an environment of its own, in front of all else that is installed.
 NEWEST := $(VENV)/newest
+OF_WAITRESS := server.py hostile.py waiting.py api.py api_process.py api_processes.py malformed.py batches.py redis_away.py \
+	security.py api_keys.py rate_limit.py
 test-newest-waitress: $(TOOLS) redis
 	@$(VENV)/bin/python -m venv $(NEWEST)
 	@$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(echo $(NEWEST)/lib/python*/site-packages)/rest.pth"
 	@$(NEWEST)/bin/python -m pip install -qq --disable-pip-version-check --upgrade --no-deps --ignore-installed waitress
-	@$(NEWEST)/bin/python -m pytest $(addprefix tests/http/test_,server.py hostile.py waiting.py api.py security.py) $(TOGETHER)
+	@$(NEWEST)/bin/python -m pytest --anew $(addprefix tests/http/test_,$(OF_WAITRESS)) $(TOGETHER)
 
 lint: $(TOOLS) lint-pages
 	@$(VENV)/bin/python -m ruff check .

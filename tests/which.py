@@ -1,6 +1,7 @@
-"""Which tests run, and in which order.
+"""Which tests run, in which order, and how the programs start.
 
-``make test`` leaves out what is marked ``long(seconds)``; ``--sample-seconds`` takes a random part of it."""
+``make test`` leaves out what is marked ``long(seconds)``; ``--sample-seconds`` takes a random part of it. ``--anew`` starts
+each program anew, as users do; else most are forked."""
 
 from __future__ import annotations
 
@@ -8,20 +9,24 @@ import random
 
 import pytest
 
-# What these assert is shown as in a test.
-pytest.register_assert_rewrite("tests.queue.stories", "tests.faults.scene")
+from tests import fork_server
 
-# Quick files come first; these come last, the slowest of them first, so that they all end at about the same time.
+# What these assert is shown as in a test.
+pytest.register_assert_rewrite("tests.queue.stories", "tests.queue.flow_stories", "tests.faults.scene")
+
+# Files that take long come first, the slowest of them first: so the processes end at about the same time.
 SLOW = (
+    *("test_e2e", "test_run", "test_openapi", "test_limit_model", "test_claim_model"),
     *(
-        "test_worker",
-        "test_dashboard_looks",
         "test_dashboard_in_trouble",
         "test_dashboard",
-        "test_history",
-        "test_model",
+        "test_job_page",
+        "test_incidents_of_jobs",
+        "test_pages_for_everybody",
     ),
-    *("test_reads", "test_openapi", "test_api", "test_json", "test_e2e", "test_run", "test_security"),
+    *("test_findings", "test_model", "test_logs", "test_stopping", "test_timeouts", "test_roles", "test_trend"),
+    *("test_history_over_http", "test_claims_over_http", "test_outbox", "test_history", "test_examples"),
+    *("test_bad_databases", "test_your_project", "test_command_line", "test_flow_copies", "test_reads"),
 )
 
 
@@ -31,9 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--sample-seconds", type=float, metavar="S", help="of the tests marked long, run some that take S in all"
     )
     group.addoption("--sample-seed", type=int, metavar="N", help="which of them (default: others each time)")
+    group.addoption("--anew", action="store_true", help="start each program anew: slower")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    fork_server.used = fork_server.POSSIBLE and not config.option.anew
     if config.option.sample_seconds is not None and config.option.sample_seed is None:
         config.option.sample_seed = random.randrange(10**6)  # here, so that all processes choose the same
 
@@ -44,13 +51,17 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return f"long tests: --sample-seconds {config.option.sample_seconds:g} --sample-seed {config.option.sample_seed}"
 
 
+def pytest_unconfigure() -> None:
+    fork_server.close()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.option.sample_seconds is not None:
         chosen = _sample(items, config.option.sample_seconds, config.option.sample_seed)
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
         items[:] = [item for item in items if item.nodeid in chosen]
-    items.sort(key=lambda item: SLOW.index(item.path.stem) + 1 if item.path.stem in SLOW else 0)
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
 
 
 def _seconds(item: pytest.Item) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -9,6 +10,7 @@ from typing import Any
 
 from _jobqueue.errors import Unavailable
 from _jobqueue.records import INDEX_OF, STATUSES
+from _jobqueue.store import scans
 from _jobqueue.store.expiry_checks import expiry_problems
 from _jobqueue.store.limit_checks import limit_problems
 from _jobqueue.store.rows import books_of
@@ -78,14 +80,8 @@ class Checker:
 
     def _ids(self) -> Iterator[str]:
         """Every id in the hashes and in the indexes, many of them more than once."""
-        with weather:
-            client = self.store.client(self.name)
-            start = len(f"{self.prefix}job:")
-            for key in client.scan_iter(match=f"{self.prefix}job:*", count=self.SCAN_STEP):
-                yield key[start:].decode(errors="replace")
-            for index in (*INDEX_OF.values(), "held"):
-                for member, _ in client.zscan_iter(f"{self.prefix}{index}", count=self.SCAN_STEP):
-                    yield member.decode(errors="replace")
+        yield from scans.keys(self.store, self.name, "job:")
+        yield from scans.members(self.store, self.name, (*INDEX_OF.values(), "held"))
 
     def _suspects(self, ids: Iterator[str]) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -141,9 +137,8 @@ class Checker:
         """Processing lists of slots that no living worker owns, where the reaper cannot see them."""
         with weather:
             client = self.store.client(self.name)
-            start = len(f"{self.prefix}processing:")
-            for key in client.scan_iter(match=f"{self.prefix}processing:*", count=self.SCAN_STEP):
-                slot = key[start:].decode(errors="replace")
+            for slot in scans.keys(self.store, self.name, "processing:"):
+                key = f"{self.prefix}processing:{slot}"
                 if client.hexists(f"{self.prefix}slots", slot):
                     continue
                 time.sleep(self.AGAIN_S)
@@ -156,19 +151,18 @@ class Checker:
 
     def _stray_kinds(self, repair: bool) -> Iterator[str]:
         """What stands under a kind of error and is no dead letter of that kind."""
-        with weather:
-            client = self.store.client(self.name)
-            for kind in sorted(name.decode(errors="replace") for name in client.smembers(f"{self.prefix}kinds")):
-                strays, empty = self._strays_of("strays", "kind", kind, repair)
-                for stray in strays:
-                    yield f"job {stray} is no dead letter of the kind {kind} but stands there"
-                if empty:
-                    yield f"the kind of error {kind} has no dead letters"
+        kinds = self.store.ask("SMEMBERS", f"{self.prefix}kinds")
+        for kind in sorted(name.decode(errors="replace") for name in kinds):
+            strays, empty = self._strays_of("strays", "kind", kind, repair)
+            for stray in strays:
+                yield f"job {stray} is no dead letter of the kind {kind} but stands there"
+            if empty:
+                yield f"the kind of error {kind} has no dead letters"
 
     def _strays_of(self, script: str, index: str, name: str, repair: bool) -> tuple[list[str], bool]:
         """What ``script`` finds wrong twice in the index of that name: members of it, and whether the index itself is."""
-        members = self.store.client(self.name).zscan_iter(f"{self.prefix}{index}:{name}", count=self.SCAN_STEP)
-        chunks = [[], *chunks_of((member.decode(errors="replace") for member, _ in members), self.SCAN_STEP)]
+        members = scans.members(self.store, self.name, [f"{index}:{name}"])
+        chunks = [[], *chunks_of(members, self.SCAN_STEP)]
         found = [self.store.run(script, self.name, [name, 0, *chunk]) for chunk in chunks]
         if not any(wrong or strays for wrong, strays in found):
             return [], False
@@ -184,9 +178,7 @@ class Checker:
         with weather:
             client = self.store.client(self.name)
             for kind in ("then", "after"):
-                start = len(f"{self.prefix}{kind}:")
-                for key in client.scan_iter(match=f"{self.prefix}{kind}:*", count=self.SCAN_STEP):
-                    job_id = key[start:].decode(errors="replace")
+                for job_id in scans.keys(self.store, self.name, f"{kind}:"):
                     if self._is_told(client, job_id):
                         continue
                     time.sleep(self.AGAIN_S)
@@ -195,7 +187,7 @@ class Checker:
                         if repair and kind == "then":
                             client.zadd(f"{self.prefix}ends", {job_id: 0})
                         elif repair:
-                            client.delete(key)
+                            client.delete(f"{self.prefix}after:{job_id}")
 
     def _is_told(self, client: Any, job_id: str) -> bool:
         """Whether it is there, or its children will be told that it is not."""
@@ -204,33 +196,25 @@ class Checker:
 
     def _stray_lanes(self, repair: bool) -> Iterator[str]:
         """Side lanes whose jobs are not parked, or that stand wrongly among those that are open."""
-        with weather:
-            client = self.store.client(self.name)
-            start = len(f"{self.prefix}lane:")
-            types = {key[start:] for key in client.scan_iter(match=f"{self.prefix}lane:*", count=self.SCAN_STEP)}
-            types = {name for name in types if b" " not in name}  # the others are of limits
-            types |= {name for name, _ in client.zscan_iter(f"{self.prefix}lanes", count=self.SCAN_STEP)}
-            for name in sorted(job_type.decode(errors="replace") for job_type in types):
-                strays, wrong = self._strays_of("lane", "lane", name, repair)
-                for stray in strays:
-                    yield f"job {stray} is not parked but stands in the lane {name}"
-                if wrong:
-                    yield f"the lane {name} is not among those that are open at its first job's place"
+        lanes = scans.keys(self.store, self.name, "lane:")
+        types = {name for name in lanes if " " not in name}  # the others are of limits
+        for name in sorted(types.union(scans.members(self.store, self.name, ["lanes"]))):
+            strays, wrong = self._strays_of("lane", "lane", name, repair)
+            for stray in strays:
+                yield f"job {stray} is not parked but stands in the lane {name}"
+            if wrong:
+                yield f"the lane {name} is not among those that are open at its first job's place"
 
     def _stray_marks(self, repair: bool) -> Iterator[str]:
         """What waits for the record and cannot, or that nobody waits for."""
-        with weather:
-            client = self.store.client(self.name)
-            start = len(f"{self.prefix}gone:")
-            gone = (key[start:] for key in client.scan_iter(match=f"{self.prefix}gone:*", count=self.SCAN_STEP))
-            marked = (member for member, _ in client.zscan_iter(f"{self.prefix}unsaved", count=self.SCAN_STEP))
-            ids = (job_id.decode(errors="replace") for each in (gone, marked) for job_id in each)
-            suspects = [job_id for chunk in chunks_of(ids, self.SCAN_STEP) for job_id, _ in self._marked(chunk, False)]
-            if suspects:
-                time.sleep(self.AGAIN_S)
-            for chunk in chunks_of(iter(dict.fromkeys(suspects)), self.SCAN_STEP):
-                for job_id, wrong in self._marked(chunk, repair):
-                    yield f"job {job_id} {_WRONG_MARKS[wrong]}"
+        gone = scans.keys(self.store, self.name, "gone:")
+        ids = itertools.chain(gone, scans.members(self.store, self.name, ["unsaved"]))
+        suspects = [job_id for chunk in chunks_of(ids, self.SCAN_STEP) for job_id, _ in self._marked(chunk, False)]
+        if suspects:
+            time.sleep(self.AGAIN_S)
+        for chunk in chunks_of(iter(dict.fromkeys(suspects)), self.SCAN_STEP):
+            for job_id, wrong in self._marked(chunk, repair):
+                yield f"job {job_id} {_WRONG_MARKS[wrong]}"
 
     def _marked(self, ids: Sequence[str], repair: bool) -> list[tuple[str, str]]:
         answers = self.store.run("marked", self.name, [int(repair), *ids])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from _jobqueue.store.store import Store, prefix_of
+from _jobqueue.store import scans
+from _jobqueue.store.store import Store
 from _jobqueue.store.suspects import wrong_twice
-from _jobqueue.store.weather import weather
 
-SCAN_STEP = 500
 INDEXES = ("expires", "queue", "held", "scheduled")  # where such a job stands
 
 _WRONG = {
@@ -25,13 +24,5 @@ def expiry_problems(store: Store, queue: str, repair: bool, late_ms: int, again_
     def ask(ids: Sequence[str], repair: bool) -> Sequence[bytes]:
         return list(store.run("unexpired", queue, [int(repair), late_ms, *ids]))
 
-    for job_id, wrong in wrong_twice(_ids(store, queue), ask, repair, again_s):
+    for job_id, wrong in wrong_twice(scans.members(store, queue, INDEXES), ask, repair, again_s):
         yield f"job {job_id} {_WRONG[wrong]}"
-
-
-def _ids(store: Store, queue: str) -> Iterator[str]:
-    with weather:
-        client, prefix = store.client(queue), prefix_of(queue)
-        for index in INDEXES:
-            for member, _ in client.zscan_iter(f"{prefix}{index}", count=SCAN_STEP):
-                yield member.decode(errors="replace")

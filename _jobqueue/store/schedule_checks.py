@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from _jobqueue.errors import Invalid, JobQueueError
+from _jobqueue.store import scans
 from _jobqueue.store.schedules import Schedules
 from _jobqueue.store.store import Store, prefix_of
-from _jobqueue.store.weather import weather
 
 LATE_MS = 60_000
 AGAIN_S = 0.3
-SCAN_STEP = 500
 
 
 def schedule_problems(store: Store, queue: str, schedules: Schedules, repair: bool) -> Iterator[str]:
@@ -29,12 +28,7 @@ def schedule_problems(store: Store, queue: str, schedules: Schedules, repair: bo
 
 
 def _names(store: Store, queue: str) -> list[str]:
-    prefix = prefix_of(queue)
-    with weather:
-        client, start = store.client(queue), len(f"{prefix}schedule:")
-        hashes = {key[start:] for key in client.scan_iter(match=f"{prefix}schedule:*", count=SCAN_STEP)}
-        listed = {name for name, _ in client.zscan_iter(f"{prefix}schedules", count=SCAN_STEP)}
-    return sorted(name.decode(errors="replace") for name in hashes | listed)
+    return sorted({*scans.keys(store, queue, "schedule:"), *scans.members(store, queue, ["schedules"])})
 
 
 def _problem(store: Store, queue: str, name: str, schedules: Schedules) -> str:

@@ -66,9 +66,13 @@ class Store:
         """A command's answer, in bytes as it comes."""
         return self._tried(lambda link: link.ask(key, command, key, *args))
 
+    def ask_of(self, queue: str, *command: Field) -> Any:
+        """The answer, in bytes as it comes, of the Redis that has the queue to a command that names no key."""
+        return self._tried(lambda link: link.ask(prefix_of(queue), *command))
+
     def now_ms(self, queue: str) -> int:
         """The time by the clock of the Redis that has the queue."""
-        seconds, micros = self._tried(lambda link: link.ask(prefix_of(queue), "TIME"))
+        seconds, micros = self.ask_of(queue, "TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
     def transaction(self, queue: str, calls: Sequence[tuple[str, Sequence[Field]]]) -> list[Any]:
@@ -86,7 +90,7 @@ class Store:
         return Link(self.servers, self._scripts, timeout_s)
 
     def client(self, queue: str) -> Any:
-        """A pooled client of the Redis that has the queue, for scans."""
+        """A pooled client of the Redis that has the queue."""
         with weather:
             return self.servers.client(self.servers.owner(prefix_of(queue)))
 

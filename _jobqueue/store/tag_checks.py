@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from _jobqueue.records import STATUSES
+from _jobqueue.store import scans
 from _jobqueue.store.recounts import Look, Walk, recount, steps_of
-from _jobqueue.store.store import Store, chunks_of, prefix_of
+from _jobqueue.store.store import Store, chunks_of
 from _jobqueue.store.tags import exactness
-from _jobqueue.store.weather import weather
 
-SCAN_STEP = 500
 AT_ONCE = 20  # tags that are looked at in one trip
 REPAIRS = 3  # tries, for others may change a tag's counts meanwhile
 
@@ -30,13 +29,7 @@ def tag_problems(store: Store, queue: str, repair: bool, again_s: float) -> Iter
 
 
 def _names(store: Store, queue: str) -> list[str]:
-    prefix, names = prefix_of(queue), set[bytes]()
-    with weather:
-        client = store.client(queue)
-        for kind in ("tag", "tally"):
-            start = len(f"{prefix}{kind}:")
-            names |= {key[start:] for key in client.scan_iter(match=f"{prefix}{kind}:*", count=SCAN_STEP)}
-    return sorted(name.decode(errors="replace") for name in names)
+    return sorted({*scans.keys(store, queue, "tag:"), *scans.keys(store, queue, "tally:")})
 
 
 def _looks(store: Store, queue: str, names: Iterable[str]) -> Iterator[Look]:

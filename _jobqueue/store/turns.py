@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from _jobqueue.store import scans
 from _jobqueue.store.store import Store, chunks_of, prefix_of
-from _jobqueue.store.weather import weather
 
 LOOK = 1000  # jobs in front of one that are looked at
 AGAIN_S = 0.3
@@ -42,16 +42,9 @@ def _suspects(store: Store, queue: str) -> Iterator[str]:
         yield ""
     if not store.ask("EXISTS", f"{prefix}turns"):
         return
-    with weather:
-        client = store.client(queue)
-        waiting = (
-            member.decode(errors="replace")
-            for index in ("queue", "held")
-            for member, _ in client.zscan_iter(f"{prefix}{index}", count=SCAN_STEP)
-        )
-        for some in chunks_of(waiting, SCAN_STEP):
-            _, _, lost, behind = store.run("turns", queue, [0, *some])
-            yield from {job_id.decode(errors="replace") for job_id in (*lost, *behind)}
+    for some in chunks_of(scans.members(store, queue, ["queue", "held"]), SCAN_STEP):
+        _, _, lost, behind = store.run("turns", queue, [0, *some])
+        yield from {job_id.decode(errors="replace") for job_id in (*lost, *behind)}
 
 
 def _sentences(found: tuple[int, list[bytes], list[bytes], list[bytes]]) -> Iterator[str]:

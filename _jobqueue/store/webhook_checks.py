@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from _jobqueue.store import scans
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.suspects import wrong_twice
-from _jobqueue.store.weather import weather
 
-SCAN_STEP = 500
 WRONG = {
     "missing": "tells a webhook and is not over, but does not stand in deliveries",
     "over": "stands in deliveries, but tells no webhook, or is over",
@@ -30,6 +29,4 @@ def webhook_problems(store: Store, queue: str, ids: Iterable[str], repair: bool,
 
 def _all(store: Store, queue: str, ids: Iterable[str]) -> Iterator[str]:
     yield from ids
-    with weather:
-        for member, _ in store.client(queue).zscan_iter(f"{prefix_of(queue)}deliveries", count=SCAN_STEP):
-            yield member.decode(errors="replace")
+    yield from scans.members(store, queue, ["deliveries"])

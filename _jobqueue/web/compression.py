@@ -1,4 +1,4 @@
-"""Answers in fewer bytes: files are compressed once, other answers as they are asked for.
+"""Answers in fewer bytes: files are compressed once, when they are first asked for, other answers as they are asked for.
 
 A file is kept by browsers and asked for again each time (no-cache): while it is the same, the answer is 304 without a body.
 
@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import re
 import zlib
+from functools import cached_property
 from pathlib import Path
 
 import bottle
@@ -35,9 +36,13 @@ class File:
 
     def __init__(self, name: str, plain: bytes) -> None:
         self.type, self.plain = TYPES[Path(name).suffix], plain
-        self.packed = gzip.compress(plain, 9, mtime=0)
         digest = hashlib.sha256(plain).hexdigest()[:20]
         self.tag, self.packed_tag = f'"{digest}"', f'"{digest}-gzip"'  # two tags, since the bytes are not the same
+
+    @cached_property
+    def packed(self) -> bytes:
+        """Made when somebody first asks: to pack all files would be half of an API's own work at its start."""
+        return gzip.compress(self.plain, 9, mtime=0)
 
     def answer(self) -> bytes:
         """The body for this request; its headers are set."""

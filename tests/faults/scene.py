@@ -19,10 +19,10 @@ import redis
 
 from _jobqueue.store.scripts import Script
 from jobqueue import Filter, Job, JobQueue
-from tests.faults.forge import Forge, Forged
+from tests.faults.forge import Forge
 from tests.faults.ledger import Ledger, Run
 from tests.faults.proxy import MOMENTS, NAMES, Message, Proxy, Strike
-from tests.harness import Server, eventually, free_port
+from tests.harness import Program, Server, eventually, free_port
 
 AT_ONCE = 10
 
@@ -78,7 +78,7 @@ class Scene:
         self.proxy.rule = self._rule
         self.steps: list[str] = []  # in the order of their first messages
         self.part, self.counts, self.links = "start", Counter[str](), set[int]()  # for name_of
-        self.programs: list[Forged] = []
+        self.programs: list[Program] = []
         self.at_death: list[Job] = []
         self._lock = threading.Lock()
         self._victim = threading.Event()
@@ -98,7 +98,7 @@ class Scene:
             self.programs[0].process.wait()
             self.at_death = self.jobs.page(Filter(queue=self.queue)).jobs
 
-    def start(self, name: str, *flags: str, **environment: str) -> Forged:
+    def start(self, name: str, *flags: str, **environment: str) -> Program:
         """The first program talks to Redis through the proxy, those that follow directly."""
         url = self.url if self.programs else f"{self.proxy.url[:-1]}{self.database}"
         program = self.stage.forge.start(name, *flags, REDIS_URL=url, **environment)
@@ -106,7 +106,7 @@ class Scene:
         self._victim.set()
         return program
 
-    def worker(self, *flags: str, **environment: str) -> Forged:
+    def worker(self, *flags: str, **environment: str) -> Program:
         ours = {"PROCESSING_TIMEOUT_S": LEASE_S if self.kill else "3"} | self.stage.ledger.environment
         queues = () if "--queues" in flags else ("--threads", "1", "--queues", self.queue)
         return self.start("worker", "--handlers", "tests.faults.ledger", *queues, *flags, **ours | environment)

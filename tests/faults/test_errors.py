@@ -14,10 +14,10 @@ import pytest
 import requests
 
 from jobqueue import Job, JobQueue
-from tests.faults.forge import Forge, Forged, forging
+from tests.faults.forge import Forge, forging
 from tests.faults.ledger import Ledger
 from tests.faults.proxy import Answer, Message, Proxy
-from tests.harness import Server, eventually, free_port
+from tests.harness import Program, Server, eventually, free_port
 from tests.played import Worker
 
 pytestmark = pytest.mark.long(12)
@@ -90,16 +90,16 @@ class Lane:
         self.jobs = JobQueue(stage.url(stage.server.port, database))
         self.count = 0
 
-    def start(self, name: str, *flags: str, **environment: str) -> Forged:
+    def start(self, name: str, *flags: str, **environment: str) -> Program:
         url = self.stage.url(self.proxy.port, self.database)
         return self.stage.forge.start(name, *flags, REDIS_URL=url, **environment, **self.stage.ledger.environment)
 
-    def worker(self, *flags: str) -> Forged:
+    def worker(self, *flags: str) -> Program:
         return self.start(
             "worker", "--threads", "1", "--handlers", "tests.faults.ledger", *flags, PROCESSING_TIMEOUT_S="1"
         )
 
-    def inject(self, story: Callable[[Injection, str], None], program: Forged | None = None) -> None:
+    def inject(self, story: Callable[[Injection, str], None], program: Program | None = None) -> None:
         """Play the story with each error."""
         for name in self.errors:
             self.proxy.rule = injection = Injection(self.label, ERRORS[name], self.times)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from jobqueue import Job, NewJob
-from tests.faults.forge import forging
 from tests.faults.proxy import Message
 from tests.faults.scene import LEASE_S, Scene, Stage, cases_of, play_all, record
 from tests.faults.test_steps import of_a_worker
@@ -21,12 +18,6 @@ pytestmark = pytest.mark.long(10)
 CHILDREN = 1000  # the script that ends their parent tells 250 of them, and each that follows as many
 ENDING = ["exchange 3", "tell 1", "tell 2", "tell 3", "BLMOVE 2", "exchange 4"]
 TELLING = [f"{label} {n}" for n in (1, 2, 3) for label in ("MULTI", "tell", "EXEC")]
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    with forging("--databases", "400") as (server, forge, ledger):
-        yield Stage(server, forge, ledger, tmp_path)
 
 
 def submit_children(scene: Scene, parent: str, when: str = "done") -> None:

@@ -1,4 +1,4 @@
-"""What a handler can do to its worker, and to those that run beside it (the rest is in tests/processes/test_worker.py)."""
+"""What a handler can do to its worker, and to those that run beside it (the rest is in tests/processes)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from jobqueue import Job, JobQueue
-from tests.faults.forge import Forge, Forged
-from tests.harness import Server, eventually
+from tests.faults.forge import Forge
+from tests.harness import Program, Server, eventually
 
 pytestmark = pytest.mark.long(3)
 T = {"PROCESSING_TIMEOUT_S": "1"}
@@ -22,7 +22,7 @@ def forge(server: Server) -> Iterator[Forge]:
     forge.close()
 
 
-def worker(forge: Forge, threads: int) -> Forged:
+def worker(forge: Forge, threads: int) -> Program:
     return forge.start("worker", "--threads", str(threads), "--handlers", "tests.odd_handlers", **T)
 
 

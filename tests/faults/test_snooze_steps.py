@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from jobqueue import Job
-from tests.faults.forge import forging
 from tests.faults.scene import LEASE_S, Scene, Stage, cases_of, play_all, record, without_greetings
 from tests.faults.test_steps import RETRIED, SETTLEMENT, of_a_worker
 
 pytestmark = pytest.mark.long(10)
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    with forging("--databases", "400") as (server, forge, ledger):
-        yield Stage(server, forge, ledger, tmp_path)
 
 
 def life(scene: Scene) -> Job:

@@ -159,3 +159,14 @@ def test_a_page_says_how_many_jobs_it_has_looked_at(system: System, jobs: JobQue
     assert (page["looked"], page["there"], len(page["jobs"])) == (31, 31, 1)
     page = listed(system, "limit=5")
     assert 5 <= page["looked"] <= 6 and page["there"] == 31
+
+
+def test_a_full_redis_leaves_out_what_an_operation_has_changed_and_nothing_else(system: System, jobs: JobQueue) -> None:
+    job_id = jobs.submit(delay_s=100).id
+    client = system.server.client
+    client.config_set("maxmemory", "1")
+    try:
+        assert jobs.act_on("cancel", [job_id], operation="a").changed == 1
+    finally:
+        client.config_set("maxmemory", "0")
+    assert (jobs.get(job_id).status, client.exists(f"{Q}acted:a")) == ("cancelled", 0)

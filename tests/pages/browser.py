@@ -77,10 +77,19 @@ class Browser:
         self.loads: list[tuple[str, int]] = []  # addresses, and the bytes that came for each, headers included
         self._asked: dict[str, str] = {}
         self._told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._count, self._session = 0, ""
+        self._count, self._session, self._profile = 0, "", ""
         threading.Thread(target=self._read, daemon=True).start()
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.begin()
+
+    def begin(self) -> None:
+        """Another tab instead of the one before, of a profile that knows nothing."""
+        before, self._session = self._profile, ""
+        self._profile = self.call("Target.createBrowserContext")["browserContextId"]
+        target = self.call("Target.createTarget", url="about:blank", browserContextId=self._profile)["targetId"]
+        if before:
+            self.call("Target.disposeBrowserContext", browserContextId=before)
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.complaints.clear(), self.loads.clear(), self._asked.clear()
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
@@ -93,7 +102,7 @@ class Browser:
                 for message in map(json.loads, messages):
                     if "id" in message:
                         self._told.put(message)
-                    else:
+                    elif message.get("sessionId") == self._session:
                         self._heard(message["method"], message["params"])
 
     def _heard(self, method: str, params: dict[str, Any]) -> None:
@@ -142,6 +151,11 @@ class Browser:
         rate = kbit_s * 125 or -1
         conditions = {"latency": latency_ms, "downloadThroughput": rate, "uploadThroughput": rate}
         self.call("Network.emulateNetworkConditions", offline=False, **conditions)
+
+    def may_copy(self) -> None:
+        """Let the page write to the clipboard, and the test read it."""
+        permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+        self.call("Browser.grantPermissions", permissions=permissions, browserContextId=self._profile)
 
     def see(self, expression: str, equals: Any = True, within_s: float = 20.0) -> Any:
         """Wait until an expression has a value (or one that satisfies a function); an error counts as not yet."""

@@ -1,4 +1,4 @@
-"""A browser for the tests of a file, and a system to look at."""
+"""A browser, and a system to look at."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from tests.harness import System
 from tests.pages.browser import Browser, browser
 
 
-@pytest.fixture(scope="module")
-def browsing() -> Iterator[Browser]:
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
     with browser() as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def browsing(chromium: Browser) -> Browser:
+    """A tab of its own for a file: to start Chromium takes two seconds of a core."""
+    chromium.begin()
+    return chromium
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def large(api: System) -> str:
 
 
 def test_a_tree_folds_and_copies_a_path(api: System, tab: Browser, large: str) -> None:
-    tab.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    tab.may_copy()
     show(tab, api, f"jobs/{large}")
     assert "12345678901234567890" in says(tab, "rows: [2,000]", "20,002 characters")
     assert "S-0" not in tab.run(TEXT)
@@ -353,7 +353,7 @@ def whole_job(system: System) -> dict[str, Any]:
 def test_copy_as_curl_makes_the_same_job(api: System, tab: Browser) -> None:
     given = whole_job(api) | {"webhook": "https://hooks.example.org/x"}
     job_id = JobQueue(api.url).submit(**given).id
-    tab.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    tab.may_copy()
     show(tab, api, f"jobs/{job_id}")
     button(tab, "Copy as curl")
     tab.see("document.querySelector('#toasts').innerText", lambda text: "Command copied" in text)

@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from tests.harness import ROOT, eventually
 
 KILLED = """
 import os, signal, sys
-from tests import guard
+from tests import fork_server, guard
 from tests.harness import Server, System
 server = Server()
 system = System(server)
+fork_server.used = sys.argv[1] == "forked"
 ended = guard.start(["true"])
 ended.wait()
 guard.forget(ended.pid)
@@ -31,8 +34,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_servers_and_programs_die_with_tests_that_are_killed() -> None:
-    command = [sys.executable, "-c", KILLED]
+@pytest.mark.parametrize("start", ["anew", "forked"])
+def test_servers_and_programs_die_with_tests_that_are_killed(start: str) -> None:
+    command = [sys.executable, "-c", KILLED, start]
     killed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     server, worker, _ = map(int, killed.stdout.split())

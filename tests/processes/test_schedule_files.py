@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,14 @@ import pytest
 
 from _jobqueue.store import schedule_files, schedules
 from jobqueue import JobQueue
-from tests.harness import ROOT, Server
+from tests.harness import Server, run
 from tests.played import snapshot
 
 
 def apply(server: Server, tmp_path: Path, file: Any, *flags: str) -> subprocess.CompletedProcess[str]:
     path = tmp_path / "schedules.json"
     path.write_text(file if isinstance(file, str) else json.dumps(file))
-    command = [sys.executable, "jobqueue.py", "schedules", "apply", str(path), "--redis-url", server.url, *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return run("jobqueue.py", "schedules", "apply", str(path), "--redis-url", server.url, *flags)
 
 
 def test_set_of_a_queue_becomes_that_of_the_file(server: Server, queue: JobQueue, tmp_path: Path) -> None:

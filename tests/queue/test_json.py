@@ -227,7 +227,8 @@ def test_limit_counts_bytes() -> None:
 # ---------------------------------------------------------------------------------------------------------- property
 
 
-def test_whatever_is_encoded_comes_back_as_it_was() -> None:
+@pytest.mark.parametrize("examples", [75, pytest.param(300, marks=pytest.mark.long(3))])
+def test_whatever_is_encoded_comes_back_as_it_was(examples: int) -> None:
     pytest.importorskip("hypothesis")
     from hypothesis import given, settings
     from hypothesis import strategies as st
@@ -236,7 +237,7 @@ def test_whatever_is_encoded_comes_back_as_it_was() -> None:
     leaf = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
     values = st.recursive(leaf, lambda inner: st.lists(inner) | st.dictionaries(text, inner), max_leaves=30)
 
-    @settings(max_examples=300, deadline=None, derandomize=True)
+    @settings(max_examples=examples, deadline=None, derandomize=True)
     @given(values)
     def there_and_back(value: Any) -> None:
         raw = encode_json(value, LIMIT)

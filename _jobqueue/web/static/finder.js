@@ -162,7 +162,7 @@ function completions(word, stats) {
   return [...whole, ...heads].slice(0, MOST);
 }
 
-const filter = (name, value) => ({ text: `${name}:${value}`, what: name, isWhole: true });
+const filter = (name, value) => ({ text: `${name}:${value}`, what: '', isWhole: true });
 
 function namesOf(stats) {
   const { types = [], workers = [], queues = [] } = stats ?? {};

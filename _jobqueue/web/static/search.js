@@ -54,7 +54,9 @@ export function search(app) {
     if (said) {
       return h('p.source', { key: 'texts' }, said);
     }
-    const far = to ? [' Looked back to ', moment(to), '.'] : ` The last ${TEXT_DAYS} days.`;
+    const far = to
+      ? [`The newest ${jobs.length}, back to `, moment(to), '.']
+      : `Of the last ${TEXT_DAYS} days.`;
     const all = h('a', { href: withText() }, more ? 'All of them, in the record' : 'In the record');
     const title = `In ${jobs.length ? '' : 'no '}payloads, results and errors`;
     return panel(
