@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import subprocess
 import sys
 from typing import Any
@@ -287,13 +288,18 @@ def test_a_file_of_schedules_is_applied_in_either_way(run: Run, redis_jobs: JobQ
 
 
 def test_going_back_says_what_it_forgets(run: Run, redis_jobs: JobQueue, shop: System) -> None:
-    run("submit", "a.type", "--queue", "limited")
-    run("limits", "set", "limited", "tenant:*", "--max-running", "2")
-    shop.server.client.hset("jq:{limited}:meta", "max_queued", 9)
-    back = run("migrate", "--to", "1", "--queue", "limited", at=("--redis-url", shop.url))
-    assert back.lines == ["limited: 0 parked jobs are back in the queue", "limited: forgotten: 1 limit and max_queued"]
-    again = run("migrate", "--to", "1", "--queue", "limited", at=("--redis-url", shop.url))
-    assert again.lines == ["limited: 0 parked jobs are back in the queue"]
+    queue = f"limited-{secrets.token_hex(4)}"
+    run("submit", "a.type", "--queue", queue)
+    limit = run("limits", "set", queue, "tenant:*", "--max-running", "2")
+    assert limit.code == 0, limit.err
+    shop.server.client.hset(f"jq:{{{queue}}}:meta", "max_queued", 9)
+    back = run("migrate", "--to", "1", "--queue", queue, at=("--redis-url", shop.url))
+    assert back.lines == [
+        f"{queue}: 0 parked jobs are back in the queue",
+        f"{queue}: forgotten: 1 limit and max_queued",
+    ]
+    again = run("migrate", "--to", "1", "--queue", queue, at=("--redis-url", shop.url))
+    assert again.lines == [f"{queue}: 0 parked jobs are back in the queue"]
 
 
 def test_check_says_whether_all_is_well(run: Run, redis_jobs: JobQueue, shop: System) -> None:
