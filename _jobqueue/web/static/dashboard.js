@@ -153,7 +153,7 @@ function drawNavigation() {
     jobs: jobs.queued + jobs.processing,
     dead: jobs.failed,
     queues: queues.length,
-    workers: new Set(workers.map((each) => each.worker)).size,
+    workers: new Set(workers.filter((each) => !each.lost).map((each) => each.worker)).size,
     webhooks: queues.reduce((sum, each) => sum + (each.untold?.failed ?? 0), 0),
   };
   const entry = (name) =>
@@ -377,6 +377,15 @@ function setTheme(name) {
 byId('theme').onclick = () => setTheme(NEXT_THEME[document.documentElement.dataset.theme]);
 setTheme(localStorage.getItem(THEME) ?? 'auto');
 
+// What is chosen in another tab holds here too.
+addEventListener('storage', ({ key, newValue }) => {
+  if (key === THEME) {
+    setTheme(newValue ?? 'auto');
+  } else if (key === EVERY) {
+    every.value = newValue ?? '2';
+    pace();
+  }
+});
 addEventListener('hashchange', route);
 addEventListener('resize', draw);
 // Of what was asked for by hand.
