@@ -70,6 +70,7 @@ def test_a_paused_queue_is_a_warning_that_explains_its_old_jobs(
 
 def test_a_paused_queue_without_a_worker_is_one_finding_that_tells_both(queue: JobQueue) -> None:
     queue.submit()
+    tick(queue)
     assert findings(queue) == [("no_worker", "default")]
     queue.pause("default")
     assert findings(queue) == [("paused", "default")]
