@@ -295,7 +295,6 @@ function pulse() {
 }
 
 setInterval(beat, 1000);
-every.value = localStorage.getItem(EVERY) ?? '2';
 every.onchange = () => {
   localStorage.setItem(EVERY, every.value);
   poll(true);
@@ -368,23 +367,22 @@ byId('who').onclick = async () => {
   });
 };
 
-function setTheme(name) {
-  document.documentElement.dataset.theme = name;
-  localStorage.setItem(THEME, name);
-  show(byId('theme'), `Theme: ${name}`);
+function showChoices() {
+  const theme = localStorage.getItem(THEME) ?? 'auto';
+  document.documentElement.dataset.theme = theme;
+  show(byId('theme'), `Theme: ${theme}`);
+  every.value = localStorage.getItem(EVERY) ?? '2';
 }
 
-byId('theme').onclick = () => setTheme(NEXT_THEME[document.documentElement.dataset.theme]);
-setTheme(localStorage.getItem(THEME) ?? 'auto');
-
+byId('theme').onclick = () => {
+  localStorage.setItem(THEME, NEXT_THEME[document.documentElement.dataset.theme]);
+  showChoices();
+};
+showChoices();
 // What is chosen in another tab holds here too.
-addEventListener('storage', ({ key, newValue }) => {
-  if (key === THEME) {
-    setTheme(newValue ?? 'auto');
-  } else if (key === EVERY) {
-    every.value = newValue ?? '2';
-    pace();
-  }
+addEventListener('storage', () => {
+  showChoices();
+  pace();
 });
 addEventListener('hashchange', route);
 addEventListener('resize', draw);
