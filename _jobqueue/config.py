@@ -42,7 +42,7 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
 def _seconds(low: float, high: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text) or not low <= float(text) <= high:
-            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}")
+            raise ValueError(f"must be a number of seconds from {low:.10g} to {high:.10g}")
         return float(text)
 
     return parse

@@ -169,7 +169,7 @@ class NewJob:
         ):
             value = getattr(self, name)
             if value is not None and not _number(value, low / 1000, high / 1000):
-                yield f"/{name}", f"must be a number of seconds from {low / 1000:g} to {high / 1000:g}"
+                yield f"/{name}", f"must be a number of seconds from {low / 1000:.10g} to {high / 1000:.10g}"
         if _number(self.delay_s, 0, MAX_DELAY_MS) and _number(self.expires_s, 0, self.delay_s or 0):
             yield "/expires_s", "must be longer than delay_s: the time begins with the submit"
         if self.run_at is not None:

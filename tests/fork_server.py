@@ -149,14 +149,14 @@ class Forked:
 
 def _serve(line: socket.socket) -> dict[str, Any] | None:
     """Until the tests are gone; in a program that was forked, returns what it was started with."""
-    living = set[int]()
+    living, ended = set[int](), dict[int, int]()
     while True:
         message, descriptors, _, _ = socket.recv_fds(line, MESSAGE_BYTES, 2)
         if not message:
             break
         order = json.loads(message)
         if isinstance(order, int):
-            line.send(json.dumps(_poll(order, living)).encode())
+            line.send(json.dumps(_poll(order, living, ended)).encode())
             continue
         if not (pid := os.fork()):
             _settle(order, descriptors)
@@ -166,17 +166,21 @@ def _serve(line: socket.socket) -> dict[str, Any] | None:
         for each in descriptors:
             os.close(each)
         living.add(pid)
+        ended.pop(pid, None)
     for pid in living:  # nobody else would end them
         os.killpg(pid, signal.SIGKILL)
     return None
 
 
-def _poll(pid: int, living: set[int]) -> int | None:
-    done, status = os.waitpid(pid, os.WNOHANG)
-    if not done:
-        return None
-    living.remove(pid)
-    return os.waitstatus_to_exitcode(status)
+def _poll(pid: int, living: set[int], ended: dict[int, int]) -> int | None:
+    """How it has ended, if it has. Two threads may ask at the same time."""
+    if pid in living:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if not done:
+            return None
+        living.remove(pid)
+        ended[pid] = os.waitstatus_to_exitcode(status)
+    return ended[pid]
 
 
 def _settle(order: dict[str, Any], descriptors: Sequence[int]) -> None:

@@ -100,7 +100,7 @@ def sentence_of(error: JobQueueError, backend: Backend) -> str:
     if isinstance(error, NoApi):
         return f"{error}; look whether --url is the address of the API"
     if isinstance(error, NotFound):
-        return f"{error} in {backend.where}; see what is there with `list` or `schedules list`, or name another place by {backend.named_by}"
+        return f"{error} in {backend.where}; see what is there with `list`, `schedules list` or `limits list`, or name another place by {backend.named_by}"
     if isinstance(error, Conflict):
         return f"{error}; see what it is now with `get`, `list` or `schedules list`"
     return str(error)

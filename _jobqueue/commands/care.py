@@ -23,7 +23,13 @@ def add(verbs: Any, actions: Any, common: argparse.ArgumentParser, on_redis: arg
     check.set_defaults(do=_check, doing="check")
 
     migrate = verbs.add_parser("migrate", parents=[on_redis], help="bring the data to the format of another release")
-    migrate.add_argument("--to", type=int, required=True, choices=[1], help="1: of the release before")
+    migrate.add_argument(
+        "--to",
+        type=int,
+        required=True,
+        choices=[1],
+        help="1: of the release before, which knows no limits: they are forgotten",
+    )
     migrate.add_argument("--queue", action="append", type=name, help="only this queue (again for more)")
     migrate.set_defaults(do=_migrate, doing="migrate")
 
@@ -50,17 +56,27 @@ def _check(backend: Backend, options: argparse.Namespace) -> int:
         show.say(line + ("  (repaired where possible; check again)" if options.repair else ""))
     if not wrong:
         jobs = sum(there.get(queue, 0) for queue in names)
-        show.say(f"ok: {jobs} jobs in {len(names)} queues, every invariant holds and the books balance")
+        show.say(
+            f"ok: {_count(jobs, 'job')} in {_count(len(names), 'queue')}, every invariant holds and the books balance"
+        )
     return FAILED if wrong else OK
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _migrate(backend: OnRedis, options: argparse.Namespace) -> int:
     """0 when the release before can go on; 1 while workers of this one would park jobs again, or jobs are blocked."""
     living = 0
     for queue in options.queue or backend.jobs.queues():
+        limits, most = len(backend.limits(queue)), backend.jobs.books(queue).max_queued
         moved, workers, blocked = backend.jobs.migrate(queue)
         living += workers + blocked
         show.say(f"{queue}: {moved} parked jobs are back in the queue")
+        if limits or most is not None:
+            what = " and ".join([_count(limits, "limit")] * (limits > 0) + ["max_queued"] * (most is not None))
+            show.say(f"{queue}: forgotten: {what}")
         if workers:
             show.say(f"{queue}: workers of this release still serve it and park jobs again: stop them and repeat this")
         if blocked:

@@ -10,7 +10,7 @@ from typing import Any
 from _jobqueue.commands.backend import Members
 
 to_json = json.JSONEncoder(ensure_ascii=False).encode
-LATER = ("payload", "result", "errors", "log")  # of a job, what may be long
+LATER = ("payload", "result", "errors", "log", "log_times", "log_dropped")  # of a job, what may be long
 COLUMNS = ("job_id", "status", "type", "queue", "attempts", "created_at", "error")
 ERROR_CHARS = 60
 
@@ -43,9 +43,18 @@ def job(found: Members) -> list[str]:
     width = max(map(len, short), default=0)
     lines = [f"{name:{width}}  {plain(value)}" for name, value in short.items()]
     traceback = found["errors"][-1]["traceback"] if found.get("error") and found.get("errors") else None
-    for title, text in (("traceback", (traceback or "").splitlines()), ("log", found.get("log") or [])):
+    for title, text in (("traceback", (traceback or "").splitlines()), ("log", _log(found))):
         lines += [title, *(f"  {plain(line)}" for line in text)] if text else []
     return lines
+
+
+def _log(found: Members) -> list[str]:
+    """What a handler said, each line with its time where that is known."""
+    log, times = found.get("log") or [], found.get("log_times") or []
+    timed = zip(times, log, strict=True) if len(times) == len(log) else ((None, line) for line in log)
+    lines = [f"{at}  {line}" if at else line for at, line in timed]
+    dropped = found.get("log_dropped")
+    return [f"not kept of it: {dropped} before these", *lines] if dropped else lines
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -161,7 +161,7 @@ repeat -- once: `break` leaves it
   if want < 1 or not beat or now - beat > alive_ms then break end
   room = gates == '2' and (room or limits_room(refresh_lane)) -- the queue uses limits
   local aside = room and call('EXISTS', key('held'), key('shut'), key('pauses')) > 0 -- something may wait aside
-  if aside and room.open_due(now, MOVES) then requeued = true end
+  if aside and room:open_due(now, MOVES) then requeued = true end
   local delivery = paused == '1' and next_delivery(kit, now, refresh_lane, room)
   if paused == '1' and not delivery then break end
   local lanes = gates and not room and lanes_for(kit) -- looked at while something is parked or a type is paused

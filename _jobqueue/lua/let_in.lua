@@ -4,8 +4,10 @@
 -- KEYS  1 prefix
 -- ARGV  1 the name after which to look, '' for the first; '-': where the last tick has stopped   2 most names to look at, or jobs
 --       to count
--- Returns {the name after which to go on, '' at the end, 1 when it opened something, 1 while something is still counted}.
-local SAMPLE, ANY_OF = 20, 250
+-- Returns {the name after which to go on, '' at the end, 1 when it opened something, 1 while something is still counted, else 2 when
+-- there are so many names, some of them not used any more, that it should go on at once}.
+local SAMPLE, ANY_OF, NAMES_MOST = 20, 250, 10000
+local STARTS_KEPT_MS = 60000 -- after their window: the clock may go back by so much
 local meta = call('HMGET', key('meta'), 'gates', 'limits_at')
 if meta[1] ~= '2' then return { '', 0, 0 } end
 local room, now, most = limits_room(refresh_lane), now_ms(), tonumber(ARGV[2])
@@ -13,7 +15,7 @@ local from, opened = ARGV[1] == '-' and meta[2] or ARGV[1], 0
 if from == '-' or not from then from = '' end
 
 call('HDEL', key('meta'), 'limits_at') -- a first write that a full Redis allows
-if room.open_due(now, ANY_OF) then opened = 1 end
+if room:open_due(now, ANY_OF) then opened = 1 end
 
 local counting = call('HSCAN', key('counting'), 0, 'COUNT', 1)[2]
 if counting[1] then
@@ -31,6 +33,7 @@ if counting[1] then
   end
 end
 
+local dropped = 0
 local names = call('ZRANGEBYLEX', key('limited'), from == '' and '-' or '(' .. from, '+', 'LIMIT', 0, most)
 for _, name in ipairs(names) do
   local permits = key('permits:' .. name)
@@ -38,13 +41,14 @@ for _, name in ipairs(names) do
     if not call('ZSCORE', key('leases'), id) then call('SREM', permits, id) end
   end
   if call('ZSCORE', key('shut'), name) then
-    local at = room.shut_until(name, now, true)
+    local at = room:shut_until(name, now, true)
     if not at then opened = room.open(name) and 1 or opened elseif at < math.huge then room.shut(name, at) end
   end
-  local limit = room.definition(name)
-  if not limit then call('DEL', key('starts:' .. name)) end
+  local limit = room:definition(name)
+  local last = call('LINDEX', key('starts:' .. name), 0)
+  if last and (not limit or limit.starts == 0 or last + limit.per_ms + STARTS_KEPT_MS < now) then call('DEL', key('starts:' .. name)) end
   local used = call('EXISTS', permits, key('waits:' .. name), key('starts:' .. name)) > 0 or call('ZSCORE', key('shut'), name)
-  if not used and not (limit and limit.by == name) then call('ZREM', key('limited'), name) end
+  if not used and not (limit and limit.by == name) then dropped = dropped + call('ZREM', key('limited'), name) end
 end
 local next_one = #names == most and names[#names] or ''
 if ARGV[1] == '-' and next_one ~= '' then call('HSET', key('meta'), 'limits_at', next_one) end
@@ -52,4 +56,5 @@ if call('EXISTS', key('limits'), key('patterns'), key('under'), key('limited')) 
   call('HSET', key('meta'), 'gates', '1') -- the next tick looks whether anything is parked
 end
 ring()
-return { next_one, opened, call('EXISTS', key('counting')) }
+local too_many = dropped > 0 and call('ZCARD', key('limited')) > NAMES_MOST
+return { next_one, opened, call('EXISTS', key('counting')) == 1 and 1 or too_many and 2 or 0 }

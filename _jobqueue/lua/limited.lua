@@ -30,10 +30,10 @@ if ARGV[1] == 'from' then
   names = call('ZRANGEBYLEX', key('limited'), ARGV[2] == '' and '-' or '(' .. ARGV[2], '+', 'LIMIT', 0, ARGV[3])
 end
 for _, name in ipairs(names) do
-  local limit = room.definition(name)
+  local limit = room:definition(name)
   local running, waits = call('SCARD', key('permits:' .. name)), waiting(name)
   if limit then
-    local at = room.shut_until(name, now)
+    local at = room:shut_until(name, now)
     rows[#rows + 1] = { name, limit.by, limit.max, limit.starts, limit.per_ms / 1000, running, waits,
       at == math.huge and 'inf' or at and digits(at) or '' }
   else

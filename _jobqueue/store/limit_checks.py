@@ -12,12 +12,14 @@ from _jobqueue.store.weather import weather
 AGAIN_S = 0.3
 TWO_TICKS_S = 2.5  # of a reaper
 SCAN_STEP = 500
+KINDS = ("permits:", "starts:")  # of keys that a name has while somebody uses it
 
 
 def limit_problems(store: Store, queue: str, repair: bool) -> Iterator[str]:
     """Sentences; what is seen twice counts. Nothing is read of a queue that uses no limits but whether it does."""
     if store.ask("HGET", f"{prefix_of(queue)}meta", "gates") != b"2" and not _keys(store, queue, "permits:"):
         return
+    yield from _names(store, queue, repair)
     yield from _permits(store, queue, repair)
     yield from _lanes(store, queue, repair)
     yield from _waiters(store, queue, repair)
@@ -29,6 +31,22 @@ def _keys(store: Store, queue: str, kind: str) -> list[str]:
     with weather:
         found = store.client(queue).scan_iter(match=f"{prefix}*", count=SCAN_STEP)
         return sorted(key[len(prefix) :].decode(errors="replace") for key in found)
+
+
+def _names(store: Store, queue: str, repair: bool) -> Iterator[str]:
+    """A reaper looks after each name that has a key, so what nobody uses any more goes."""
+
+    def forgotten(names: list[str]) -> list[str]:
+        known = store.ask("ZMSCORE", f"{prefix_of(queue)}limited", *names)
+        suspects = [name for name, score in zip(names, known, strict=True) if score is None]
+        return [
+            name for name in suspects if store.ask("EXISTS", *(f"{prefix_of(queue)}{kind}{name}" for kind in KINDS))
+        ]
+
+    for name in _twice(sorted({name for kind in KINDS for name in _keys(store, queue, kind)}), forgotten):
+        yield f"nobody looks after the name {name} of a limit"
+        if repair:
+            store.run("permits", queue, [1, name, ""])
 
 
 def _permits(store: Store, queue: str, repair: bool) -> Iterator[str]:
@@ -63,7 +81,7 @@ def _lanes(store: Store, queue: str, repair: bool) -> Iterator[str]:
                 members = [member.decode() for member, _ in client.zscan_iter(f"{prefix}lane:{lane}", count=SCAN_STEP)]
             found = [
                 store.run("limit_lane", queue, [lane, int(repair), *some])
-                for some in [[], *chunks_of(iter(members), SCAN_STEP)]
+                for some in list(chunks_of(iter(members), SCAN_STEP)) or [[]]
             ]
             return any(wrong for wrong, _ in found), [job_id.decode() for _, strays in found for job_id in strays]
 

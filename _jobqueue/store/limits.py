@@ -80,7 +80,8 @@ class Limits:
         """Count what runs, and open what a pattern no longer holds back, as far as one call may."""
         name = ""
         for _ in range(STEPS):
-            after, _, counting = self._store.run("let_in", queue, [name, STEP])
+            after, _, left = self._store.run("let_in", queue, [name, STEP])
+            counting = left == 1
             name = name if counting else after.decode()
             if not name and not counting:
                 break

@@ -66,7 +66,7 @@ class Transaction:
         self._store, self._queue = store, queue
         self._calls: list[tuple[str, list[Field]]] = []
         self.unhandled: list[str] = []  # the dead letters that tidy has made
-        self.left = False  # children are still to be told of an end, or a limit still counts what runs
+        self.left = False  # children are still to be told of an end, or limits count what runs or drop names
         self.expired: list[str] = []  # jobs that have not started in time: now cancelled
         self.looked = 0  # ids that were looked at for it; as many as its limit: there may be more
         self.vague_tag = ""  # one that somebody has asked for, and that is not counted yet
@@ -118,6 +118,6 @@ class Transaction:
         self.unhandled = [job_id.decode() for buried, *_ in said["tidy"] for job_id in buried]
         self.given_up = sum(given_up for _, given_up, _ in said["tidy"])
         self.vague_tag = next((tag.decode() for *_, tag in said["tidy"]), "")
-        self.left = any(said["tell"]) or any(counting for _, _, counting in said["let_in"])
+        self.left = any(said["tell"]) or any(left for _, _, left in said["let_in"])
         outcomes = [outcome.decode() for answer in said["reap"] for outcome in answer]
         return outcomes, sum(said["promote"]), sum(said["trim"])

@@ -119,7 +119,7 @@ def _of_workers(queue: str, look: Look, types: ByType | None) -> Iterator[Findin
             yield Finding(
                 "worker_lost",
                 f"worker {worker} of the queue {queue} ({process} {info.get('host')}) was last heard of {ago} ago: "
-                "what it ran is taken back when its leases end; see on its host why it has stopped",
+                "what it ran is taken back once its leases have ended; see on its host why it has stopped",
                 queue,
                 f"a worker on {info.get('host')} is lost",
                 len(info.get("running", ())),
@@ -154,8 +154,8 @@ def _of_jobs(queue: str, look: Look) -> Iterator[Finding]:
         age = span(books.oldest_age_ms)
         yield Finding(
             "old_job",
-            f"queue {queue}: the oldest job has waited for {age}, {busy} of {threads} threads "
-            f"are busy: start more workers (python worker.py --queues {queue}), or see what keeps these",
+            f"queue {queue}: the oldest job has waited for {age}, {busy} of {threads} threads are busy: "
+            f"{_for_old_jobs(queue, all_busy=busy >= threads)}",
             queue,
             f"{jobs_wait(waiting)}, the oldest for {age}",
             waiting,
@@ -180,6 +180,11 @@ def _of_jobs(queue: str, look: Look) -> Iterator[Finding]:
             f"queue {queue}: {told} given up: see why in the dead letters of the type {DELIVERY}, put it right, retry"
         )
         yield Finding("webhooks", text, queue, f"{told} given up", n)
+
+
+def _for_old_jobs(queue: str, all_busy: bool) -> str:
+    more = f"start more workers (python worker.py --queues {queue})"
+    return f"{more}, or see what keeps these" if all_busy else f"see on its page why it does not start, or {more}"
 
 
 def _dead(queue: str, kinds: Sequence[NewDead]) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from tests.faults import (
     rows_of_processes,
     rows_of_redis,
     rows_of_types,
+    rows_of_webhooks,
 )
 from tests.faults.row import ADDED, Row
 
@@ -34,5 +35,6 @@ _ROOMS = (
     rows_of_fairness,
     rows_of_http_workers,
     rows_of_limits,
+    rows_of_webhooks,
 )  # each adds its rows
 ROWS = {row.name: row for row in sorted(ADDED, key=_number)}

@@ -9,7 +9,10 @@ pytestmark = pytest.mark.long(8)
 SECONDS = 3
 
 
-@pytest.mark.parametrize("name", ["F1", "F7", "F34", "F36", "F13", "F40", "F42", "F59", "F66", "F69", "F70"])
+@pytest.mark.parametrize(
+    "name",
+    ["F1", "F7", "F34", "F36", "F13", "F40", "F42", "F59", "F66", "F66b", "F66c", "F66d", "F69", "F70", "F74"],
+)
 def test_no_acknowledged_job_is_lost_or_done_twice_under(name):
     verdict, passed = ROWS[name].play(SECONDS, seed=1)
     print(verdict, *verdict.violations, sep="\n")

@@ -231,6 +231,7 @@ TICK = [
     "tidy 1",
     "tell 1",
     "EXEC 1",
+    "sum 1",
 ]
 
 
@@ -244,9 +245,12 @@ REAPER = [*START, *(f"first tick: {step}" for step in TICK), *DEATH]
 
 
 def of_a_reaper(scene: Scene, message: Message) -> str:
-    """What later ticks say was said by the first, but that a worker is dead."""
+    """What later ticks say was said by the first, but that a worker is dead. Some seconds after a minute has ended the note for
+    charts looks at it too: whether this is the time, no test should depend on."""
     if message.label in DEATH:
         return message.label
+    if message.label == "by_type" or (message.label == "sum" and scene.counts["sum"]):
+        return ""
     if message.label == "HGETALL" and scene.counts["HGETALL"]:
         scene.part = "first tick" if scene.part == "start" else ""
         scene.counts.clear()

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from jobqueue import JobQueue
-from tests.answers import refused
+from tests.answers import invalid, refused
 from tests.harness import System
 from tests.played import Worker
 
@@ -134,3 +134,4 @@ def test_a_job_that_only_tells_a_webhook_is_no_workflow(system: System, jobs: Jo
     jobs.submit("echo", webhook="https://hooks.example.org/jobs")
     hand.give("done")
     assert system.get("/flows").json() == {"flows": []}
+    assert invalid(system.get("/flows?queue=default")) == ["/queue"], "it is of all queues"

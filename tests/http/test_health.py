@@ -84,7 +84,7 @@ def test_a_job_that_has_waited_for_over_a_minute_is_a_warning(queue: JobQueue, s
     assert findings(queue) == []
     waits_since(server, job_id, 190_000)
     assert findings(queue) == [("old_job", "default")]
-    assert "has waited for 3 min, 0 of 2 threads are busy" in text_of(queue, "old_job")
+    assert "has waited for 3 min, 0 of 2 threads are busy: see on its page why" in text_of(queue, "old_job")
 
 
 def test_a_delay_a_retry_and_run_now_begin_a_new_wait(queue: JobQueue, server: Server, worker: Worker) -> None:

@@ -144,6 +144,44 @@ def test_lists_and_numbers_show_bound_queues_alone(system: System) -> None:
     assert ops.get("/stats").json()["jobs"]["queued"] == 2
 
 
+def fails(caller: Caller, queue: str, message: str) -> None:
+    """The next job of the queue, for good."""
+    (job,) = caller.post(f"/queues/{queue}/claim", {"worker": f"of-{queue}", "types": ["bill"]}).json()["jobs"]
+    body = {"token": job["token"], "error": {"kind": "Boom", "message": message}, "retry": False}
+    assert caller.post(f"/jobs/{job['job_id']}/finish", body).status_code == 200
+
+
+def test_figures_errors_workflows_and_operations_are_of_bound_queues_alone(system: System) -> None:
+    known = callers(system, ops="admin", mail="admin@email", worker="work")
+    ops, mail = known["ops"], known["mail"]
+    for queue in ("shop", "email"):
+        chain = [{"queue": queue, "type": "bill", "name": "a"}, {"queue": queue, "type": f"of.{queue}", "after": ["a"]}]
+        assert ops.post("/jobs/batch", {"jobs": chain}).status_code == 201
+        fails(known["worker"], queue, f"no money in {queue}")
+    sweep = {"action": "retry", "filter": {"status": "failed"}, "operation": "rerun"}
+    assert ops.post("/jobs/bulk", sweep).json()["changed"] == 2
+    for queue in ("shop", "email"):
+        fails(known["worker"], queue, f"no money in {queue}")
+    for path in (*FIGURES, "/jobs?operation=rerun"):
+        said = mail.get(path)
+        assert said.status_code == 200 and "shop" not in said.text, path
+        assert mail.get(f"{path}{'&' if '?' in path else '?'}queue=shop").status_code == 404, path
+    for path in ("/types", "/dlq/errors", "/flows", "/jobs?operation=rerun"):
+        assert "email" in mail.get(path).text and "shop" in ops.get(path).text, path
+    for caller, n in ((mail, 1), (ops, 2)):
+        for wanted in ("kind=Boom", "kind=Boom&error=no+money+in+email", "operation=rerun", "type=bill"):
+            expected = 1 if "error" in wanted else n
+            assert caller.get(f"/jobs/counts?{wanted}").json()["jobs"]["failed"] == expected, wanted
+        rows = caller.get("/series").json()["rows"]
+        assert sum(row["failed"] for row in rows) == 2 * n
+    assert mail.get("/jobs/counts?kind=Boom&error=no+money+in+shop").json()["jobs"]["failed"] == 0
+    assert mail.post("/jobs/bulk", sweep | {"filter": {"operation": "rerun"}}).json()["changed"] == 1
+    assert ops.get("/jobs/counts?kind=Boom").json()["jobs"]["failed"] == 1
+
+
+FIGURES = ("/series", "/series?type=bill", "/series?span=two_days", "/types", "/dlq/errors", "/jobs/counts", "/flows")
+
+
 def test_the_record_shows_bound_queues_alone(system: System, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/history.db"
     keys = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from _jobqueue.commands import show
 from _jobqueue.new_job import MEMBERS
 from jobqueue import JobQueue, NewJob
 from tests.harness import ROOT, Server, System, eventually
@@ -113,6 +114,14 @@ def test_a_wait_ends_with_the_job(run: Run) -> None:
     assert "traceback" in traced.lines and any("RuntimeError" in line for line in traced.lines)
 
 
+def test_a_log_is_shown_with_the_times_of_its_lines() -> None:
+    job = {"status": "done", "log": ["one", "two"]}
+    assert show.job(job) == ["status  done", "log", "  one", "  two"]
+    timed = job | {"log_times": ["2026-11-26T06:56:01.552Z", None], "log_dropped": 0}
+    assert show.job(timed) == ["status  done", "log", "  2026-11-26T06:56:01.552Z  one", "  two"]
+    assert show.job(timed | {"log_dropped": 7})[2] == "  not kept of it: 7 before these"
+
+
 def test_a_wait_gives_up_after_its_time(run: Run) -> None:
     (job_id,) = run("submit", "a.type", "--queue", "idle").lines
     sentence(
@@ -191,6 +200,8 @@ def test_jobs_are_cancelled_retried_run_and_deleted(run: Run, redis_jobs: JobQue
     assert run("delete", job_id).out == f"{job_id} is deleted\n"
     for verb in ("get", "cancel", "retry", "run", "delete"):
         sentence(run(verb, job_id), 1, f"there is no job {job_id}", "see what is there with `list`")
+    sentence(run("limits", "get", "idle", "none"), 1, "the queue idle has no limit none", "`limits list`")
+    sentence(run("submit", "a.type", "--delay-s", "1e9"), 2, "delay_s must be a number of seconds from 0 to 31536000")
 
 
 def test_operating_says_what_it_did_as_json(run: Run) -> None:
@@ -275,10 +286,20 @@ def test_a_file_of_schedules_is_applied_in_either_way(run: Run, redis_jobs: JobQ
     assert apply({}).lines == ["planned/one is deleted: the file does not have it", "1 change"]
 
 
+def test_going_back_says_what_it_forgets(run: Run, redis_jobs: JobQueue, shop: System) -> None:
+    run("submit", "a.type", "--queue", "limited")
+    run("limits", "set", "limited", "tenant:*", "--max-running", "2")
+    shop.server.client.hset("jq:{limited}:meta", "max_queued", 9)
+    back = run("migrate", "--to", "1", "--queue", "limited", at=("--redis-url", shop.url))
+    assert back.lines == ["limited: 0 parked jobs are back in the queue", "limited: forgotten: 1 limit and max_queued"]
+    again = run("migrate", "--to", "1", "--queue", "limited", at=("--redis-url", shop.url))
+    assert again.lines == ["limited: 0 parked jobs are back in the queue"]
+
+
 def test_check_says_whether_all_is_well(run: Run, redis_jobs: JobQueue, shop: System) -> None:
     run("submit", "a.type", "--queue", "checked")
     good = run("check", "--queue", "checked")
-    assert good.code == 0 and good.out.startswith("ok: ") and "jobs in 1 queues" in good.out
+    assert good.code == 0 and good.out.startswith("ok: ") and " in 1 queue, every" in good.out
     assert run("check", "--queue", "checked", "--json").json["queues"] == {"checked": []}
     job_id = redis_jobs.submit("a.type", queue="spoiled").id
     shop.server.client.zrem("jq:{spoiled}:queue", job_id)

@@ -13,9 +13,9 @@ from _jobqueue.limits import MAX_PATTERNS, Limit
 from _jobqueue.records import IN_PLACE, Claimed
 from _jobqueue.store import limit_checks
 from jobqueue import Invalid, JobQueue, NewJob, NotFound
-from tests.harness import Server
+from tests.harness import Server, eventually
 from tests.played import LEASE_MS, Q, Worker, ended, passes, tick
-from tests.queue.changed_scripts import CLOCK
+from tests.queue.changed_scripts import CLOCK, change
 
 ONE = Limit(max_running=1)
 Put = Callable[..., bool]
@@ -144,6 +144,19 @@ def test_freed_place_is_taken_in_order_and_all_kits_are_called(queue: JobQueue, 
     assert [each.id for each in echo.claim()] == [second]
 
 
+def test_limit_that_a_claim_fills_calls_nobody(queue: JobQueue, worker: Worker, server: Server, put: Put) -> None:
+    put("api")
+    ids = [submit(queue, "api") for _ in range(3)]
+    (job,) = worker.claim()
+    other = Worker(queue, "other").handles("echo")
+    assert other.claim() == [], "they wait aside now"
+    server.client.delete(f"{Q}bell:{other.talk.kit}")
+    claimed = worker.exchange(ended(job))[1]
+    assert [each.id for each in claimed] == ids[1:2]
+    assert server.client.llen(f"{Q}bell:{other.talk.kit}") == 0 and server.client.zcard(f"{Q}lanes") == 0
+    assert server.client.zrange(f"{Q}shut", 0, -1) == ["api"]
+
+
 # ------------------------------------------------------------------------------------------- what is defined, and when
 
 
@@ -225,13 +238,20 @@ def test_limit_that_is_forgotten_lets_all_in(queue: JobQueue, worker: Worker, se
     assert server.client.hget(f"{Q}meta", "gates") is None, f"after {first} the queue claims as before"
 
 
-def test_jobs_parked_before_there_were_limits_obey_them(queue: JobQueue, worker: Worker, put: Put) -> None:
+def test_jobs_parked_before_there_were_limits_obey_them(
+    queue: JobQueue, worker: Worker, server: Server, put: Put
+) -> None:
     ids = [submit(queue, "api", type="image") for _ in range(2)]
     assert worker.claim() == []  # parked for want of a handler
     put("api")
     images = [Worker(queue, f"i{number}").handles("image") for number in range(2)]
     assert [job.id for each in images for job in each.claim()] == ids[:1]
     assert queue.check("default") == []
+    images[0].end("done")
+    assert [job.id for each in images for job in each.claim()] == ids[1:]
+    images[0].end("done")
+    lanes = server.client.keys(f"{Q}lane:*") + server.client.keys(f"{Q}group*")
+    assert lanes == [] and server.client.zcard(f"{Q}lanes") == 0
 
 
 def test_only_so_many_patterns(queue: JobQueue, put: Put) -> None:
@@ -282,13 +302,16 @@ def test_rate_is_exact(queue: JobQueue, clock: Callable[[int], None], put: Put) 
     assert len(starts) >= 13
 
 
-def test_rate_when_the_clock_jumps(queue: JobQueue, clock: Callable[[int], None], put: Put) -> None:
+@pytest.mark.parametrize("parked", [False, True])
+def test_rate_when_the_clock_jumps(parked: bool, queue: JobQueue, clock: Callable[[int], None], put: Put) -> None:
     worker = Worker(queue).handles("echo")
     put("api", Limit(starts=1, per_s=10))
     first, second, third = (submit(queue, "api") for _ in range(3))
     clock(3_600_000)
     assert [job.id for job in worker.claim()] == [first]
     worker.end("done")
+    if parked:
+        assert worker.claim() == []
     clock(0)  # an hour back: what was claimed counts as claimed now
     assert worker.claim() == []
     tick(queue)
@@ -314,6 +337,91 @@ def test_tick_opens_what_time_has_opened_and_rings(
     tick(queue)
     assert server.client.llen(f"{Q}bell:{worker.talk.kit}") == 1
     assert len(worker.claim()) == 1
+
+
+# ------------------------------------------------------------------------------------------- names that nobody uses
+
+
+def use_names(queue: JobQueue, n: int) -> None:
+    """Two jobs of each of so many tenants run; one waits for the other."""
+    queue.submit_many([NewJob(limits=[f"tenant:{at // 2}"]) for at in range(2 * n)])
+    workers = [Worker(queue, name).handles("echo") for name in ("one", "two")]
+    while sum(len(each.claim()) for each in workers):
+        for each in workers:
+            each.end("done")
+
+
+def test_names_that_nobody_uses_are_dropped(
+    queue: JobQueue, server: Server, clock: Callable[[int], None], put: Put
+) -> None:
+    put("tenant:*", Limit(max_running=1, starts=5, per_s=2))
+    queue.delete(submit(queue))
+    before = set(server.client.keys(f"{Q}*"))
+    use_names(queue, 30)
+    assert server.client.zcard(f"{Q}limited") > 10, "each has started something lately"
+    tick(queue)
+    assert server.client.zcard(f"{Q}limited") > 10
+    clock(62_001)
+    tick(queue)
+    assert server.client.zrange(f"{Q}limited", 0, -1) == ["tenant:*"]
+    rooms = ("permits", "starts", "waits", "group", "groups", "under", "shut", "held")
+    assert not [key for key in set(server.client.keys(f"{Q}*")) - before if key.removeprefix(Q).split(":")[0] in rooms]
+
+
+@pytest.mark.long(150)
+def test_ten_thousand_names_give_their_memory_back(queue: JobQueue, server: Server, put: Put) -> None:
+    put("tenant:*", Limit(max_running=1, starts=5, per_s=1))
+
+    def used() -> int:
+        server.client.memory_purge()
+        return int(server.client.info("memory")["used_memory"])
+
+    def once(names: int) -> int:
+        """What is used while each of so many names has one job that runs and one that waits."""
+        ids = [
+            answer.job.id
+            for at in range(0, 2 * names, 1000)
+            for answer in queue.submit_many([NewJob(limits=[f"tenant:{n // 2}"]) for n in range(at, at + 1000)])
+            if answer.job
+        ]
+        worker = Worker(queue).handles("echo")
+        for number in range(names):
+            worker.talk.slot, worker.talk.seq = f"w{names}-{number}", 0
+            assert worker.claim()
+        most = used()
+        while worker.running:
+            worker.end("done", *worker.running[:50])
+        queue.act_on("cancel", ids), queue.act_on("delete", ids)
+        eventually(
+            lambda: bool(tick(queue)) or server.client.zrange(f"{Q}limited", 0, -1), equals=["tenant:*"], within_s=200
+        )
+        return most
+
+    once(500)  # what Redis and the scripts take once
+    before = used()
+    most = once(10_000)
+    print(f"{before:,} bytes before, {most:,} with 10,000 names, {used():,} after")
+    assert used() - before < (most - before) / 20
+    assert queue.check("default") == []
+
+
+def test_ticks_of_a_reaper_keep_up_with_new_names(
+    lua: Path, queue: JobQueue, server: Server, clock: Callable[[int], None], put: Put
+) -> None:
+    """While there are more than 10,000, here 20, a tick says that it should go on at once."""
+    change(lua, "let_in.lua", "NAMES_MOST = 20, 250, 10000", "NAMES_MOST = 20, 250, 20")
+    put("tenant:*", Limit(max_running=1))
+    server.client.zadd(f"{Q}limited", {f"tenant:{n}": 0 for n in range(100)})
+    steps = 0
+    while True:
+        transaction = queue.recovery.transaction("default")
+        transaction.let_in(10)
+        transaction.promote(10), transaction.tidy(10, 10**9)
+        transaction.execute()
+        steps += 1
+        if not transaction.left:
+            break
+    assert steps > 5 and server.client.zcard(f"{Q}limited") <= 20
 
 
 # ----------------------------------------------------------------------------------------------- what the checker says
@@ -364,3 +472,12 @@ def test_repair_gives_a_job_that_runs_its_permits(queue: JobQueue, worker: Worke
     assert LEASE_MS and IN_PLACE  # the lease that it got has run out: the reaper takes over
     tick(queue)
     assert permits(server, "api") == set()
+
+
+def test_checker_finds_names_that_nobody_looks_after(queue: JobQueue, worker: Worker, server: Server, put: Put) -> None:
+    put("tenant:*", Limit(max_running=1, starts=5, per_s=60))
+    submit(queue, "tenant:1")
+    worker.claim()
+    server.client.zrem(f"{Q}limited", "tenant:1")
+    assert queue.check("default", repair=True) == ["default: nobody looks after the name tenant:1 of a limit"]
+    assert server.client.zscore(f"{Q}limited", "tenant:1") == 0 and queue.check("default") == []

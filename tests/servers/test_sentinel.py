@@ -59,7 +59,7 @@ def test_the_programs_find_the_primary_and_do_the_jobs(sentinels: Sentinels, sys
     system.worker()
     for job_id in [system.submit(), system.submit(delay_s=0.3)]:
         system.ends(job_id)
-    assert "2 jobs in 1 queues" in system.check()
+    assert "2 jobs in 1 queue," in system.check()
 
 
 def test_a_link_and_the_pool_follow_a_failover(sentinels: Sentinels, jobs: JobQueue) -> None:

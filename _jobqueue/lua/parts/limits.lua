@@ -30,17 +30,18 @@ local function return_permits(id, also)
   return waited_for
 end
 
--- Returns functions, in a table; some are made when they are first needed. The outer one uses no local of the file: who does not call
--- it pays nothing for them. `refresh_lane`: of parts/lanes.lua.
+-- Returns functions, in a table; some are made when they are first needed. Those that every claim needs use no local of another
+-- function: such a one is made for next to nothing. Who does not call this one pays nothing for them. `refresh_lane`: of
+-- parts/lanes.lua.
 local function limits_room(refresh_lane)
-  local call, room, known, patterns = redis.call, { changed = false }, {}, nil
-  local function key(name) return KEYS[1] .. name end
-  room.key = key
+  local room = { changed = false, late = false, open_type = false, known = {} } -- known: name -> what limits it; '' -> the patterns
 
   -- The names that hold a job back: that of its type, then its own. `limits`: separated by blanks, or false.
   function room.names_of(job_type, limits)
     local names = { 'type:' .. job_type }
-    if limits then
+    if limits and not string.find(limits, ' ', 1, true) then
+      names[2] = limits
+    elseif limits then
       for name in string.gmatch(limits, '%S+') do names[#names + 1] = name end
     end
     return names
@@ -48,19 +49,22 @@ local function limits_room(refresh_lane)
 
   -- What limits a name: {max, starts, per_ms, counting, by: the definition's own name}, or false. The exact definition counts, else
   -- that of the longest pattern. `more`: names that will be asked for.
-  function room.definition(asked, more)
+  function room:definition(asked, more)
+    local known = self.known
     if known[asked] ~= nil then return known[asked] end
     local names = more or { asked }
-    for i, text in ipairs(call('HMGET', key('limits'), ' ', unpack(names))) do
-      local name, by = names[i - 1], names[i - 1]
-      if i == 1 then
-        patterns = patterns or text and {} -- the field ' ' says that there are some
-        local flat = text and not next(patterns) and call('HGETALL', key('patterns')) or {}
-        for at = 1, #flat, 2 do patterns[flat[at]] = flat[at + 1] end
-      elseif known[name] == nil then
-        for length = not text and patterns and #name or -1, 0, -1 do
+    local texts = redis.call('HMGET', KEYS[1] .. 'limits', ' ', unpack(names)) -- the field ' ' says that there are patterns
+    if texts[1] and not known[''] then
+      local flat, patterns = redis.call('HGETALL', KEYS[1] .. 'patterns'), {}
+      for at = 1, #flat, 2 do patterns[flat[at]] = flat[at + 1] end
+      known[''] = patterns
+    end
+    for i, name in ipairs(names) do
+      if known[name] == nil then
+        local text, by = texts[i + 1], name
+        for length = not text and known[''] and #name or -1, 0, -1 do
           by = string.sub(name, 1, length) .. '*'
-          text = patterns[by]
+          text = known[''][by]
           if text then break end
         end
         local max, starts, per_s, state = string.match(text or '', '^(%d+) (%d+) (%d+) (%S+)$')
@@ -73,89 +77,156 @@ local function limits_room(refresh_lane)
 
   -- Nil while a name lets somebody in; else when it will, by time, or math.huge. `write`: puts right what a clock that went back
   -- has left in the future. `more`: names that will be asked for.
-  function room.shut_until(name, now, write, more)
-    local limit = room.definition(name, more)
+  function room:shut_until(name, now, write, more)
+    local call, limit = redis.call, self.known[name]
+    if limit == nil then limit = self:definition(name, more) end
     if not limit then return nil end
     if limit.counting then return math.huge end
     if limit.max > 0 then
-      limit.running = call('SCARD', key('permits:' .. name))
+      limit.running = call('SCARD', KEYS[1] .. 'permits:' .. name)
       if limit.running >= limit.max then return math.huge end
     end
-    local first = limit.starts > 0 and call('LINDEX', key('starts:' .. name), limit.starts - 1)
+    local starts = KEYS[1] .. 'starts:' .. name
+    local first = limit.starts > 0 and call('LINDEX', starts, limit.starts - 1)
     if not first or first + limit.per_ms < now then return nil end
-    if write and tonumber(call('LINDEX', key('starts:' .. name), 0)) > now then
-      local times = call('LRANGE', key('starts:' .. name), 0, -1)
-      for i, time in ipairs(times) do
+    if write and tonumber(call('LINDEX', starts, 0)) > now then
+      for i, time in ipairs(call('LRANGE', starts, 0, -1)) do
         if tonumber(time) <= now then break end
-        call('LSET', key('starts:' .. name), i - 1, string.format('%.0f', now))
+        call('LSET', starts, i - 1, string.format('%.0f', now))
       end
     end
     return math.min(first, now) + limit.per_ms + 1
   end
 
   -- The job runs under all of these names that are defined. Returns whether there is one, and what `also` of its hash is to be where
-  -- that is not what it is: else nil.
-  function room.take(id, names, now, also)
-    local any, rooms = false, also or ''
+  -- that is not what it is: else nil. `aside`: whether somebody may wait for one of them.
+  function room:take(id, names, now, also, aside)
+    local call, any, rooms = redis.call, false, also or ''
     for i, name in ipairs(names) do
-      local limit = known[name]
+      local limit = self.known[name]
       if limit then
         local room_of_it = i == 1 and 'y' or 'l'
         any = true
         if not string.find(rooms, room_of_it, 1, true) then rooms = rooms .. room_of_it end
-        if limit.by ~= name and (limit.running or 0) == 0 then call('ZADD', key('limited'), 0, name) end
-        call('SADD', key('permits:' .. name), id)
+        if limit.by ~= name and (limit.running or 0) == 0 then call('ZADD', KEYS[1] .. 'limited', 0, name) end
+        call('SADD', KEYS[1] .. 'permits:' .. name, id)
         local full = limit.max > 0 and limit.running + 1 >= limit.max
         if limit.starts > 0 then
-          full = call('LPUSH', key('starts:' .. name), string.format('%.0f', now)) >= limit.starts or full
-          call('LTRIM', key('starts:' .. name), 0, limit.starts - 1)
-          call('PEXPIRE', key('starts:' .. name), limit.per_ms + 1000)
+          local starts = KEYS[1] .. 'starts:' .. name
+          local n = call('LPUSH', starts, string.format('%.0f', now))
+          if n > limit.starts then call('LTRIM', starts, 0, limit.starts - 1) end
+          full = n >= limit.starts or full
         end
-        if full and room.is_waited_for(name) then -- who waits is not to be called for nothing
-          local at = room.shut_until(name, now)
-          if at then room.shut(name, at) end
+        local waiting = full and aside and self.who_waits(name)
+        if waiting and waiting[1] then -- nobody is to be called for nothing
+          local at = limit.max > 0 and limit.running + 1 >= limit.max and math.huge or self:shut_until(name, now)
+          if at then self.shut(name, at, waiting) end
         end
       end
     end
     return any, rooms ~= (also or '') and rooms or nil
   end
 
+  -- Opens what time has opened. Returns whether that was something.
+  function room:open_due(now, most)
+    local due = redis.call('ZRANGEBYSCORE', KEYS[1] .. 'shut', '-inf', string.format('%.0f', now), 'LIMIT', 0, most)
+    self:put_off()
+    for _, name in ipairs(due) do self.open(name) end
+    self:catch_up()
+    return #due > 0
+  end
+
+  -- From now on what is to be refreshed is only noted, until room:catch_up(): before somebody reads it, and at the end.
+  function room:put_off() self.late = self.late or { types = {}, groups = {} } end
+
+  function room:catch_up()
+    local late = self.late
+    self.late = false
+    if late and (next(late.types) or next(late.groups)) then self.write_late(late) end
+  end
+
   -- What only they need whose limits are shut, or somebody waits for.
   local function add_rest()
+    local call = redis.call
+    local function key(name) return KEYS[1] .. name end
+
     -- To be called when what waits aside of a type has changed. Notes that in room.changed.
     function room.refresh(job_type)
       room.changed = true
-      refresh_lane(job_type)
+      if room.late then room.late.types[job_type] = true else refresh_lane(job_type) end
     end
 
-    -- To be called when a group has changed.
-    function room.refresh_group(job_type, name)
-      local group = job_type .. ' ' .. name
-      local head = call('ZRANGE', key('group:' .. group), 0, 0, 'WITHSCORES')[2]
+    -- Returns the first score of a group, nil when it is empty. `is_open`: its limit is not in `shut`, for certain.
+    local function write_group(job_type, name, is_open)
+      local head = call('ZRANGE', key('group:' .. job_type .. ' ' .. name), 0, 0, 'WITHSCORES')[2]
       if not head then call('SREM', key('waits:' .. name), job_type) end
-      if head and not call('ZSCORE', key('shut'), name) then
+      if head and (is_open or not call('ZSCORE', key('shut'), name)) then
         call('ZADD', key('groups:' .. job_type), head, name)
       else
         call('ZREM', key('groups:' .. job_type), name)
       end
+      return head
+    end
+
+    -- To be called when a group has changed.
+    function room.refresh_group(job_type, name)
+      if room.late then room.late.groups[job_type .. ' ' .. name] = { job_type, name } else write_group(job_type, name) end
       room.refresh(job_type)
     end
 
-    local function refresh_all(name)
-      local job_type = string.match(name, '^type:(.*)$')
-      if job_type then return room.refresh(job_type) end
-      for _, waiting in ipairs(call('SMEMBERS', key('waits:' .. name))) do room.refresh_group(waiting, name) end
+    function room.write_late(late)
+      for _, group in pairs(late.groups) do write_group(group[1], group[2]) end
+      for job_type in pairs(late.types) do
+        if job_type == room.open_type then -- only which is its first job has changed
+          local head, other = call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')[2],
+            call('ZRANGE', key('groups:' .. job_type), 0, 0, 'WITHSCORES')[2]
+          if other and not (head and tonumber(head) <= tonumber(other)) then head = other end
+          if head then call('ZADD', key('lanes'), head, job_type) else call('ZREM', key('lanes'), job_type) end
+        else
+          refresh_lane(job_type)
+        end
+      end
     end
 
-    function room.shut(name, at)
-      call('ZADD', key('limited'), 0, name)
-      if call('ZADD', key('shut'), at == math.huge and 'inf' or string.format('%.0f', at), name) == 1 then refresh_all(name) end
+    -- The types of which jobs wait for a name.
+    function room.who_waits(name)
+      local job_type = string.match(name, '^type:(.*)$')
+      if not job_type then return call('SMEMBERS', key('waits:' .. name)) end
+      return { call('ZSCORE', key('lanes'), job_type) and job_type or nil }
+    end
+
+    local function refresh_all(name, types)
+      local job_type = string.match(name, '^type:(.*)$')
+      if job_type then
+        room.open_type = false
+        return room.refresh(job_type)
+      end
+      for _, waiting in ipairs(types or call('SMEMBERS', key('waits:' .. name))) do room.refresh_group(waiting, name) end
+    end
+
+    -- `types`: of which jobs wait for it, where that is known.
+    function room.shut(name, at, types)
+      if call('ZADD', key('shut'), at == math.huge and 'inf' or string.format('%.0f', at), name) == 0 then return end
+      if not types then call('ZADD', key('limited'), 0, name) end -- else it runs, and is there
+      refresh_all(name, types)
     end
 
     -- Lets in who waits for a name; false when nobody did. The next claim that meets it shut shuts it again.
     function room.open(name)
       if call('ZREM', key('shut'), name) == 0 then return false end
-      refresh_all(name)
+      if string.sub(name, 1, 5) == 'type:' or room.late then
+        refresh_all(name)
+        return true
+      end
+      for _, job_type in ipairs(call('SMEMBERS', key('waits:' .. name))) do
+        local head, first = write_group(job_type, name, true), call('ZSCORE', key('lanes'), job_type)
+        room.changed = true -- the type is not shut or paused when `lanes` has it: there it may only move to the front
+        if not first or not head then
+          refresh_lane(job_type)
+        elseif tonumber(head) < tonumber(first) then
+          call('ZADD', key('lanes'), head, job_type)
+        end
+      end
       return true
     end
 
@@ -184,9 +255,44 @@ local function limits_room(refresh_lane)
       room.refresh_group(job_type, to)
     end
 
-    -- To be called when the first job of a lane of limits has changed.
-    function room.refresh_lane_of_limits(job_type, lane)
-      local under = call('HGET', key('under'), lane)
+    -- One lane of jobs that go aside, see park_all. Returns the limit under which it stands now, when it did not before.
+    local function add_to_lane(name, lane, under)
+      local job_type, limits, shut_name = lane[1], lane[2], lane[3]
+      call('ZADD', key('lane:' .. name), unpack(lane, 4))
+      if not limits then return room.refresh(job_type) end
+      local to = shut_name or under or string.match(limits, '^%S+')
+      local group = job_type .. ' ' .. to
+      if under == to then
+        if call('ZADD', key('group:' .. group), 'LT', 'CH', lane[4], name) == 1 and not shut_name then room.refresh_group(job_type, to) end
+        return
+      end
+      if under then
+        call('ZREM', key('group:' .. job_type .. ' ' .. under), name)
+        room.refresh_group(job_type, under)
+      end
+      call('SADD', key('waits:' .. to), job_type)
+      call('ZADD', key('group:' .. group), call('ZRANGE', key('lane:' .. name), 0, 0, 'WITHSCORES')[2], name)
+      if not shut_name then room.refresh_group(job_type, to) end
+      return to
+    end
+
+    -- Jobs that a claim has met in `queue` go aside. `jobs`: score, id ... of all of them. `lanes`: { job_type, limits or false, name or
+    -- false, score, id ... }. `name`: the limit of their own that is shut; it stands in `shut`, so its groups are in no groups:<type>.
+    function room.park_all(jobs, lanes)
+      local names, new = {}, {}
+      for n, lane in ipairs(lanes) do names[n] = lane[1] .. (lane[2] and ' ' .. lane[2] or '') end
+      local under = call('HMGET', key('under'), unpack(names))
+      call('ZADD', key('held'), unpack(jobs))
+      for n, lane in ipairs(lanes) do
+        local to = add_to_lane(names[n], lane, under[n])
+        if to then new[#new + 1], new[#new + 2] = names[n], to end
+      end
+      if new[1] then call('HSET', key('under'), unpack(new)) end
+    end
+
+    -- To be called when the first job of a lane of limits has changed. `under`: the limit under which it stands, where that is known.
+    function room.refresh_lane_of_limits(job_type, lane, under)
+      under = under or call('HGET', key('under'), lane)
       if not under then return end
       local head = call('ZRANGE', key('lane:' .. lane), 0, 0, 'WITHSCORES')[2]
       if head then
@@ -198,23 +304,24 @@ local function limits_room(refresh_lane)
       room.refresh_group(job_type, under)
     end
 
-    -- A job leaves its lane.
-    function room.unpark(id, job_type, limits)
+    -- A job leaves its lane. `under`: the limit under which that stands, where that is known.
+    function room.unpark(id, job_type, limits, under)
       call('ZREM', key('held'), id)
       local lane = job_type .. (limits and ' ' .. limits or '')
       if call('ZREM', key('lane:' .. lane), id) == 0 then return end
-      if limits then room.refresh_lane_of_limits(job_type, lane) else room.refresh(job_type) end
+      if limits then room.refresh_lane_of_limits(job_type, lane, under) else room.refresh(job_type) end
     end
 
-    -- The first job that waits aside of a type: {id, limits or false}; nil when there is none.
-    function room.first_of(job_type)
-      local plain = call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')
+    -- The first job that waits aside of a type: {id, limits or false, under which of them it stands}; nil when there is none.
+    -- `score`: that which `lanes` has.
+    function room.first_of(job_type, score)
       local group = call('ZRANGE', key('groups:' .. job_type), 0, 0, 'WITHSCORES')
+      local plain = tonumber(group[2]) == score and {} or call('ZRANGE', key('lane:' .. job_type), 0, 0, 'WITHSCORES')
       if group[1] and not (plain[1] and tonumber(plain[2]) <= tonumber(group[2])) then
         local lane = call('ZRANGE', key('group:' .. job_type .. ' ' .. group[1]), 0, 0)[1]
         local id = lane and call('ZRANGE', key('lane:' .. lane), 0, 0)[1]
         if not id then return nil end
-        return { id, string.sub(lane, #job_type + 2) }
+        return { id, string.sub(lane, #job_type + 2), group[1] }
       end
       return plain[1] and { plain[1], false }
     end
@@ -230,25 +337,12 @@ local function limits_room(refresh_lane)
       if name then room.refresh_group(job_type, name) else room.refresh(job_type) end
     end
 
-    -- Opens what time has opened. Returns whether that was something.
-    function room.open_due(now, most)
-      local due = call('ZRANGEBYSCORE', key('shut'), '-inf', string.format('%.0f', now), 'LIMIT', 0, most)
-      for _, name in ipairs(due) do room.open(name) end
-      return #due > 0
-    end
-
-    function room.is_waited_for(name)
-      local job_type = string.match(name, '^type:(.*)$')
-      if job_type then return call('ZSCORE', key('lanes'), job_type) end
-      return call('EXISTS', key('waits:' .. name)) == 1
-    end
-
     -- A job runs: it holds what is defined of its names. `by`: only of this definition.
     function room.count_in(id, by)
       local f = call('HMGET', key('job:' .. id), 'status', 'type', 'limits', 'also')
       if f[1] ~= 'processing' then return end
       for i, name in ipairs(room.names_of(f[2] or 'echo', f[3])) do
-        local limit = room.definition(name)
+        local limit = room:definition(name)
         if limit and (not by or limit.by == by) then
           call('SADD', key('permits:' .. name), id)
           call('ZADD', key('limited'), 0, name)

@@ -61,7 +61,7 @@ local function next_delivery(kit, now, refresh, room)
   local function key(name) return KEYS[1] .. name end
   if not call('ZSCORE', key('kit:' .. kit), TYPE) or call('SISMEMBER', key('pauses'), TYPE) == 1 then return nil end
   local names = room and room.names_of(TYPE, false)
-  if room and room.shut_until(names[1], now, true, names) then return nil end
+  if room and room:shut_until(names[1], now, true, names) then return nil end
   for _, id in ipairs(call('ZRANGEBYSCORE', key('deliveries'), 0, string.format('%d', now), 'LIMIT', 0, LOOK)) do
     if call('HGET', key('job:' .. id), 'status') == 'queued' then
       if call('ZREM', key('queue'), id) == 0 then
@@ -70,7 +70,7 @@ local function next_delivery(kit, now, refresh, room)
         refresh(TYPE)
       end
       local _, rooms = nil, nil
-      if room then _, rooms = room.take(id, names, now, call('HGET', key('job:' .. id), 'also')) end
+      if room then _, rooms = room:take(id, names, now, call('HGET', key('job:' .. id), 'also'), true) end
       if rooms then call('HSET', key('job:' .. id), 'also', rooms) end
       return id
     end
