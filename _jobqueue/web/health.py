@@ -98,12 +98,12 @@ def _without_reaper(looks: Mapping[str, Look], patience: Patience, unended: int)
 def _of_workers(queue: str, look: Look, types: ByType | None) -> Iterator[Finding]:
     """What no worker does, and workers that are not heard of any more."""
     books, waiting = look.books, look.books.sizes["queued"]
-    if waiting and not crew(look)[0]:
+    if waiting and not crew(look)[0] and not books.paused:
         short = f"{jobs_wait(waiting)}, no worker"
         yield Finding(
             "no_worker", f"{jobs_wait(waiting)}: {none_serves(queue)}", queue, short, waiting, books.waits_since_ms
         )
-    elif waiting:
+    elif waiting and crew(look)[0]:
         for name in sorted(set(look.types) - types_of(look)):
             jobs, since_ms = _waits_since(look, name, types)
             short = f"no handler for the type {name}"
@@ -144,7 +144,8 @@ def _of_jobs(queue: str, look: Look) -> Iterator[Finding]:
             abs(books.missing),
         )
     if books.paused:
-        text = f"queue {queue} is paused: {jobs_wait(waiting)} until it is resumed"
+        lacks = f"; {none_serves(queue)}" if waiting and not workers else ""
+        text = f"queue {queue} is paused: {jobs_wait(waiting)} until it is resumed{lacks}"
         yield Finding("paused", text, queue, f"paused: {jobs_wait(waiting)}", waiting, since_ms)
     for name in books.paused_types:
         text = f"queue {queue}: the type {name} is paused: its jobs wait until it is resumed"

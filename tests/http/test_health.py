@@ -68,6 +68,15 @@ def test_a_paused_queue_is_a_warning_that_explains_its_old_jobs(
     assert findings(queue) == [("paused", "default")]
 
 
+def test_a_paused_queue_without_a_worker_is_one_finding_that_tells_both(queue: JobQueue) -> None:
+    queue.submit()
+    tick(queue)
+    assert findings(queue) == [("no_worker", "default")]
+    queue.pause("default")
+    assert findings(queue) == [("paused", "default")]
+    assert "is resumed; no worker serves the queue default" in text_of(queue, "paused")
+
+
 def test_a_job_that_has_waited_for_over_a_minute_is_a_warning(queue: JobQueue, server: Server, worker: Worker) -> None:
     job_id = queue.submit().id
     worker.tend()

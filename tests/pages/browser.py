@@ -146,6 +146,17 @@ class Browser:
         self.call("Page.navigate", url=url)
         eventually(lambda: self.run(f"document.readyState === 'complete' && ({until})"), within_s=30)
 
+    def in_another_tab(self, url: str, script: str) -> None:
+        """Run a script on a page in a second tab of the same profile, which is then closed."""
+        mine, self._session = self._session, ""
+        target = self.call("Target.createTarget", url=url, browserContextId=self._profile)["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        eventually(lambda: self.run("location.href"), equals=url, within_s=30)
+        self.run(script)
+        self._session = ""
+        self.call("Target.closeTarget", targetId=target)
+        self._session = mine
+
     def slow_down(self, kbit_s: float, latency_ms: float) -> None:
         """What comes takes that long from now on; 0, 0: as fast as it can."""
         rate = kbit_s * 125 or -1

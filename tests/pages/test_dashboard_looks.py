@@ -249,6 +249,27 @@ def test_a_first_visit_costs_60_kb_a_later_one_almost_nothing_and_a_poll_5_kb(ap
         assert sizes[f"{api.api_url}/stats"] and max(sizes.values()) <= 5_000, sizes
 
 
+def test_theme_and_refresh_rate_follow_to_other_tabs(api: System, tab: Browser) -> None:
+    show(tab, api)
+    shown = "[document.documentElement.dataset.theme, document.querySelector('#theme').innerText, document.querySelector('#every').value]"
+    assert tab.run(shown) == ["auto", "Theme: auto", "2"]
+    chosen = "localStorage.setItem('jobqueue-theme', 'dark'), localStorage.setItem('jobqueue-every', '10')"
+    tab.in_another_tab(f"{api.api_url}/static/icon.svg", chosen)
+    tab.see(shown, ["dark", "Theme: dark", "10"])
+    tab.in_another_tab(f"{api.api_url}/static/icon.svg", "localStorage.clear()")
+    tab.see(shown, ["auto", "Theme: auto", "2"])
+
+
+@pytest.mark.parametrize("width", [360, 480, 560, 800, 900, 1000, 1110, 1300])
+def test_no_counter_stands_alone_in_its_row(api: System, tab: Browser, width: int) -> None:
+    show(tab, api, width=width)
+    tops = tab.see(
+        "[...document.querySelectorAll('a.tile')].map(each => Math.round(each.offsetTop))", lambda n: len(n) == 7
+    )
+    rows = [tops.count(top) for top in sorted(set(tops))]
+    assert rows in ([7], [4, 3], [2, 2, 3]), rows
+
+
 def test_all_that_the_page_imports_is_asked_for_at_once() -> None:
     needed, left = {"dashboard.js"}, ["dashboard.js"]
     while left:

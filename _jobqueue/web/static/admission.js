@@ -16,7 +16,9 @@ export function room({ max_queued, jobs }) {
 }
 
 export function limitButton(app, each) {
-  return button('Limit', () => ask(app, each), 'plain', { label: `Limit ${each.queue}` });
+  return button('Limit waiting', () => ask(app, each), 'plain', {
+    label: `Limit what waits in ${each.queue}`,
+  });
 }
 
 function ask(app, { queue, max_queued }) {

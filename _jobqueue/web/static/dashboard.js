@@ -153,7 +153,7 @@ function drawNavigation() {
     jobs: jobs.queued + jobs.processing,
     dead: jobs.failed,
     queues: queues.length,
-    workers: new Set(workers.map((each) => each.worker)).size,
+    workers: new Set(workers.filter((each) => !each.lost).map((each) => each.worker)).size,
     webhooks: queues.reduce((sum, each) => sum + (each.untold?.failed ?? 0), 0),
   };
   const entry = (name) =>
@@ -295,7 +295,6 @@ function pulse() {
 }
 
 setInterval(beat, 1000);
-every.value = localStorage.getItem(EVERY) ?? '2';
 every.onchange = () => {
   localStorage.setItem(EVERY, every.value);
   poll(true);
@@ -368,15 +367,23 @@ byId('who').onclick = async () => {
   });
 };
 
-function setTheme(name) {
-  document.documentElement.dataset.theme = name;
-  localStorage.setItem(THEME, name);
-  show(byId('theme'), `Theme: ${name}`);
+function showChoices() {
+  const theme = localStorage.getItem(THEME) ?? 'auto';
+  document.documentElement.dataset.theme = theme;
+  show(byId('theme'), `Theme: ${theme}`);
+  every.value = localStorage.getItem(EVERY) ?? '2';
 }
 
-byId('theme').onclick = () => setTheme(NEXT_THEME[document.documentElement.dataset.theme]);
-setTheme(localStorage.getItem(THEME) ?? 'auto');
-
+byId('theme').onclick = () => {
+  localStorage.setItem(THEME, NEXT_THEME[document.documentElement.dataset.theme]);
+  showChoices();
+};
+showChoices();
+// What is chosen in another tab holds here too.
+addEventListener('storage', () => {
+  showChoices();
+  pace();
+});
 addEventListener('hashchange', route);
 addEventListener('resize', draw);
 // Of what was asked for by hand.

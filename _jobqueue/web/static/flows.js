@@ -29,8 +29,8 @@ export function flows() {
         return empty('No workflows', h('p', text));
       }
       return [
-        panel('flows', '', table('Workflows', COLUMNS, rows.map(row))),
-        h('p.source', { key: 'source' }, 'Of the newest 200 jobs of each status, newest first.'),
+        panel('flows', '', table('Workflows', COLUMNS, rows.map(row), 'cards.flows')),
+        h('p.soft', { key: 'source' }, 'Of the newest 200 jobs of each status, newest first.'),
       ];
     },
   };

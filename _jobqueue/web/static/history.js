@@ -80,7 +80,7 @@ export function history(app) {
     },
     draw() {
       return [
-        h('p.source', { key: 'source' }, 'From the record in SQL, newest first.'),
+        h('p.soft', { key: 'source' }, 'From the record in SQL, newest first.'),
         chips(),
         fields,
         data ? list() : loading(),

@@ -123,7 +123,7 @@ export function job(app, id) {
         isStopping(job) && h('b.late', 'cancelling since ', when(job.cancel_requested_at, 'since')),
       ),
       h('p.sentence', { role: 'status' }, explanation),
-      job.status === 'processing' && progress && progressLine(progress),
+      job.status === 'processing' && progress && h('p', bar(progress.fraction, 1, 'Progress')),
       actions(job),
     );
   }
@@ -225,10 +225,6 @@ function noSuchJob() {
   return empty('There is no such job', h('p', 'It was deleted or has expired. ', all));
 }
 
-function progressLine({ fraction, note }) {
-  return h('p', bar(fraction, 1, 'Progress'), `${Math.round(fraction * 100)} % ${note}`);
-}
-
 function factsOf(job, worker) {
   const tags = job.tags.map((tag) => h('a.tag', { href: link('jobs', { tag }) }, tag));
   return facts([
@@ -248,8 +244,15 @@ function factsOf(job, worker) {
     tags.length > 0 && ['Tags', tags],
     job.webhook && ['Webhook', h('code', visible(job.webhook))],
     job.traceparent && ['Trace', h('code', job.traceparent)],
-    job.after && [job.type === DELIVERY ? 'Tells of' : 'Waits for', waitsFor(job)],
+    job.after && [nameOfAfter(job), waitsFor(job)],
   ]);
+}
+
+function nameOfAfter({ type, status: now }) {
+  if (type === DELIVERY) {
+    return 'Tells of';
+  }
+  return now === 'blocked' ? 'Waits for' : 'Waited for';
 }
 
 function limitsOf({ queue, limits }) {

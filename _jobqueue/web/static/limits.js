@@ -31,7 +31,7 @@ export function limits(app) {
     return h(
       'span.actions',
       set,
-      !each.pattern && button('Remove', () => remove(each), 'plain', label('Remove')),
+      !each.pattern && button('Remove', () => remove(each), 'delete', label('Remove')),
     );
   }
 

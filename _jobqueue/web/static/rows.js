@@ -68,10 +68,8 @@ function title({ job_id: id, type, deleted }) {
 }
 
 function place({ queue, priority }) {
-  return [
-    h('span', { title: queue }, queue),
-    priority !== USUAL_PRIORITY && h('small', ` priority ${priority}`),
-  ];
+  const order = priority !== USUAL_PRIORITY && ` priority ${priority}`;
+  return [h('span', { title: `${queue}${order || ''}` }, queue), order && h('small', order)];
 }
 
 function content(job) {

@@ -62,7 +62,7 @@ export function schedules(app) {
       button('Run now', () => act('run', each), 'plain', label('Run now')),
       button(toggle, () => act(toggle.toLowerCase(), each), 'pause', label(toggle)),
       button('Edit', () => edit(each), 'plain', label('Edit')),
-      button('Delete', () => remove(each), 'plain', label('Delete')),
+      button('Delete', () => remove(each), 'delete', label('Delete')),
     );
   }
 
@@ -73,8 +73,8 @@ export function schedules(app) {
       `${queue} ${name}`,
       [
         h('strong', breakable(name)),
-        h('small', ' ', h('a', { href: link('jobs', { queue }) }, breakable(queue)), ' '),
-        h('small', breakable(each.type)),
+        h('small', ' ', breakable(each.type), ' in '),
+        h('small', h('a', { href: link('jobs', { queue }) }, breakable(queue))),
         h('div', each.in_words),
       ],
       next(each),

@@ -80,7 +80,7 @@ function row(delivery) {
   const of = after?.[0];
   return [
     job_id,
-    [of ? jobLink(of) : '–', ' ', payload?.status && status(payload.status)],
+    h('span.length', of ? jobLink(of) : '–', ' ', payload?.status && status(payload.status)),
     h('code', webhook ?? '–'),
     [outcome(delivery), ' ', jobLink(job_id)],
     `${attempts} of ${max_attempts}`,

@@ -84,7 +84,7 @@ function sum(workers) {
   const ids = (some) => new Set(some.map((each) => each.worker)).size;
   const lost = ids(workers) - ids(living);
   const words = `${plural(ids(living), 'worker')}, ${number(busy)} of ${plural(threads, 'thread')} busy`;
-  return [words, lost > 0 && h('b.late', `, ${number(lost)} lost`)];
+  return [words, lost > 0 && [', ', h('b.late', `${number(lost)} lost`)]];
 }
 
 const nameOf = ({ queue, host, pid, http }) =>
