@@ -97,7 +97,8 @@ class ForkServer:
             )
 
     def start(self, command: Sequence[str], environment: dict[str, str], cwd: Path, streams: tuple[int, int]) -> Forked:
-        order = {"argv": list(command), "environment": environment, "cwd": str(cwd)}
+        nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        order = {"argv": list(command), "environment": environment, "cwd": str(cwd), "nohup": nohup}
         pid = self.ask(order, streams)
         guard.watch(pid)
         return Forked(self, pid)
@@ -185,6 +186,7 @@ def _poll(pid: int, living: set[int], ended: dict[int, int]) -> int | None:
 
 def _settle(order: dict[str, Any], descriptors: Sequence[int]) -> None:
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if order["nohup"] else signal.SIG_DFL)
     for stream, given in zip((1, 2), descriptors, strict=True):
         os.dup2(given, stream)
         os.close(given)
