@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence, Set
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 from _jobqueue.new_job import NewJob
@@ -19,6 +20,7 @@ BYTES_PER_SCRIPT = 4 * 2**20
 # Behind the jobs: a job that there is not waits for nothing. Then the script looks for programs of the release before.
 NO_OLD_PROGRAM: tuple[Field, ...] = (0, "done", 0)
 
+_limits_of, _webhook_of = attrgetter("limits"), attrgetter("webhook")
 T = TypeVar("T")
 
 
@@ -77,7 +79,7 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
                 own = bits[index] if bits else _bits(queue, block_key, index - block) if block_key else None
                 ids.append(new_id(number, own))
                 _add(args, ids[-1], jobs[index], ["idem", part_key, *encoded[index]] if part_key else encoded[index])
-            if any(job.limits for job in jobs[first:end]):
+            if any(map(_limits_of, jobs[first:end])):
                 args += NO_OLD_PROGRAM
             yield Chunk(jobs[first:end], ids, args)
 
@@ -96,7 +98,7 @@ def _whole(request: Request, number: int, sure: bool) -> Chunk:
 
 def _marks(jobs: Sequence[NewJob], sure: bool) -> str:
     """What lua/submit.lua is told of the whole call."""
-    return ("r" if sure else "") + ("w" if any(job.webhook for job in jobs) else "")
+    return ("r" if sure else "") + ("w" if any(map(_webhook_of, jobs)) else "")
 
 
 def _parts(encoded: Sequence[Sequence[Field]], block: int) -> Iterator[tuple[int, int]]:

@@ -154,7 +154,8 @@ class Submits:
         parts = _requests(jobs, encoded, by_queue)
         stop: JobQueueError | None = None
         try:
-            parts, created = self._keys.remember(parts, [self._queue_of(jobs[index]) for index in encoded], key)
+            queues = [self._queue_of(jobs[index]) for index in encoded] if key else []
+            parts, created = self._keys.remember(parts, queues, key)
         except JobQueueError as error:
             stop, created = error, False
         for part, indexes in zip(parts, by_queue.values(), strict=True):
@@ -324,8 +325,8 @@ def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy
         expires_ms=expires_ms,
         expires_at_ms=now + expires_ms if expires_ms else None,
         position=ahead + 1 if ahead >= 0 else None,
-        tags=list(dict.fromkeys(job.tags)),
-        limits=list(dict.fromkeys(job.limits)),
+        tags=list(dict.fromkeys(job.tags)) if job.tags else [],
+        limits=list(dict.fromkeys(job.limits)) if job.limits else [],
         name=job.name,
         webhook=job.webhook,
         fair_key=job.fair_key,
