@@ -13,7 +13,7 @@ TRACES := $(VENV)/traces
 NODE_TOOLS := node_modules/.package-lock.json
 
 # Tests wait more than they compute: more processes than cores. A file stays in one process.
-PROCESSES := 6
+PROCESSES := 4
 TOGETHER = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 

@@ -83,9 +83,9 @@ def test_a_queue_that_grows_says_which_type_since_when_and_that_it_does_not_drai
     since = [clock(growing, ago) for ago in (10, 9, 8)]  # the next minute may begin meanwhile
     show(tab, growing)
     title = tab.see(TITLE, lambda text: "grows by" in str(text))
-    assert re.match(r"In [\d,]+, out [\d,]+ a minute: grows by [\d,]+ a minute$", title)
+    assert re.match(r"In [\d,.]+, out [\d,.]+ a minute: grows by [\d,.]+ a minute$", title)
     told = tab.run("document.querySelector('.story').innerText")
-    found = re.match(r"30\d wait; it has grown since (\d\d:\d\d), most by image \(\+[\d,]+ a minute\)", told)
+    found = re.match(r"30\d wait; it has grown since (\d\d:\d\d), most by image \(\+[\d,.]+ a minute\)", told)
     assert found and found[1] in since and told.endswith("At this pace it does not drain.")
     tab.click(".story a")
     assert "in ≈" in tab.see(TITLE, lambda text: str(text).startswith("image in default"))
@@ -98,7 +98,7 @@ def test_what_drains_says_how_long_it_takes(system: System, tab: Browser) -> Non
     system.server.client.delete(*system.server.client.keys("jq:{default}:stats:*"))
     past(system.server, 0, done=60)
     show(tab, system)
-    tab.see(TITLE, lambda text: re.match(r"In \d+, out \d+ a minute: 30 wait, drained in (29|3\d) s$", str(text)))
+    tab.see(TITLE, lambda text: re.match(r"In [\d,.]+, out [\d,.]+ a minute: 30 wait, drained in (29|3\d) s$", str(text)))
 
 
 def test_a_chart_is_that_of_a_queue_or_a_type_and_the_address_keeps_it(growing: System, tab: Browser) -> None:
