@@ -37,7 +37,9 @@ do
     local id, outcome, job = ARGV[at], ARGV[at + OUTCOME], nil
     if outcome == 'done' then
       local f = call('HMGET', key('job:' .. id), 'status', 'token', 'also', 'tallied')
-      job = { id = id, status = f[1], token = f[2], also = f[3], tallied = f[4], at = at }
+      job = { id = id, status = f[1], token = f[2], at = at }
+      if f[3] then job.also = f[3] end
+      if f[4] then job.tallied = f[4] end
     else
       job = job_of(id, call('HGETALL', key('job:' .. id))) or {}
       job.at = at
@@ -144,7 +146,7 @@ if #orphans > 0 then
 end
 local told = write_ends(now, mine, true)
 
-local rows = { settled, 0 }
+local rows = { settled, 0, nil, nil, nil, nil, nil, nil, nil } -- the answer, with room for one job: a table that grows is made anew
 
 -- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
 -- worker, it hits no other job's batch. `claimed` is nil when nobody knows the kit; `more`: it stopped at
