@@ -98,7 +98,9 @@ def test_what_drains_says_how_long_it_takes(system: System, tab: Browser) -> Non
     system.server.client.delete(*system.server.client.keys("jq:{default}:stats:*"))
     past(system.server, 0, done=60)
     show(tab, system)
-    tab.see(TITLE, lambda text: re.match(r"In [\d,.]+, out [\d,.]+ a minute: 30 wait, drained in (29|3\d) s$", str(text)))
+    tab.see(
+        TITLE, lambda text: re.match(r"In [\d,.]+, out [\d,.]+ a minute: 30 wait, drained in (29|3\d) s$", str(text))
+    )
 
 
 def test_a_chart_is_that_of_a_queue_or_a_type_and_the_address_keeps_it(growing: System, tab: Browser) -> None:
