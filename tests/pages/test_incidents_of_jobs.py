@@ -70,7 +70,6 @@ def fail(system: System, n: int, type: str, message: str, kind: str = "KeyError"
 
 
 def five_hundred_have_failed(system: System, tab: Browser, hand: Hand, n: int) -> None:
-    """Study: 6 clicks and a typed type."""
     hosts = fail(system, 20, "webhook.deliver", "'host'")
     vats = fail(system, n, "ledger.post", "'vat_id_v2'")
     hosts += fail(system, 3, "ledger.post", "'host'")
@@ -226,7 +225,6 @@ SAID = {  # instead, where no record is kept
 def test_the_customers_job_is_found_by_whatever_is_known_of_it(
     recorded: bool, system: System, tab: Browser, hand: Hand, record: Record, tmp_path: Path
 ) -> None:
-    """Study: 8 of 11 searches end in "No jobs here"."""
     system.api(**({"HISTORY_URL": f"sqlite:///{tmp_path / 'history.db'}"} if recorded else {}))
     job_id = a_customers_job(system)
     if recorded:
@@ -285,7 +283,6 @@ def test_filters_are_typed_completed_and_taken_away(system: System, tab: Browser
 
 
 def test_a_job_is_created_and_retried_with_another_payload(whole: System, tab: Browser, hand: Hand) -> None:
-    """Study: 2 clicks, then 3."""
     show(tab, whole)
     hand.on("nav a[href='#/create']")
     tab.see("document.querySelector('main textarea') !== null")
@@ -333,7 +330,6 @@ def a_type_is_looked_for_among(system: System, tab: Browser, hand: Hand, n: int)
 
 
 def test_a_look_for_a_type_goes_on_by_itself(own_system: System, tab: Browser, hand: Hand) -> None:
-    """Study: 5 clicks until the first of 2,500 jobs, an endless row of them for a type that nobody has."""
     a_type_is_looked_for_among(own_system, tab, hand, 30_000)
 
 
