@@ -149,8 +149,8 @@ local told = write_ends(now, mine, true)
 local rows = { settled, 0, nil, nil, nil, nil, nil, nil, nil } -- the answer, with room for one job: a table that grows is made anew
 
 -- 4. Claim the best jobs, of `queue` and the open lanes together. A job that has failed before is claimed alone: if it kills its
--- worker, it hits no other job's batch. `claimed` is nil when nobody knows the kit; `more`: it stopped at
--- its bound. Deliveries of webhooks are claimed alone too, and are all that a paused queue gives out.
+-- worker, it hits no other job's batch. `claimed` is nil when nobody knows the kit; `more`: it stopped at its bound.
+-- Deliveries of webhooks are claimed alone too, and are all that a paused queue gives out.
 local gates, paused, rev, expires, fair = unpack(call('HMGET', key('meta'), 'gates', 'paused', 'rev', 'expires', 'fair'))
 local claimed, more, too_late = {}, false, nil -- too_late: jobs that it takes out because they have not started in time
 repeat -- once: `break` leaves it

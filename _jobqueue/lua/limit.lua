@@ -9,7 +9,7 @@ local PATTERNS_MOST, LIMITS_MOST = 100, 10000
 local name, now = ARGV[1], now_ms()
 local index, most = 'limits', LIMITS_MOST
 if string.sub(name, -1) == '*' then index, most = 'patterns', PATTERNS_MOST end
-local old = old_program(now, KIT_LIVES_MS, workers_alive)
+local old = old_program(now)
 if old then return old end
 local known = call('HEXISTS', key(index), name) == 1
 if not known and call('HLEN', key(index)) - call('HEXISTS', key(index), ' ') >= most then return 'full' end

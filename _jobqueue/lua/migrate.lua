@@ -10,7 +10,7 @@ for i = 1, #rows, 2 do
   jobs[#jobs + 1] = { id = rows[i], score = rows[i + 1], queued = f[1] == 'queued', type = f[2] }
 end
 local kits = call('ZRANGE', key('kits'), 0, -1)
-local workers = workers_alive(now, KIT_LIVES_MS)
+local workers = workers_alive(now)
 
 for _, job in ipairs(jobs) do
   unpark(job.id, job.type)

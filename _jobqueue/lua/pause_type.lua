@@ -4,7 +4,7 @@
 -- ARGV  1 type   2 1 to pause, 0 to resume
 -- Returns 1; 0 when nothing was changed because a worker of the release before lives, which would not obey.
 local job_type, now = ARGV[1], now_ms()
-local _, old = workers_alive(now, KIT_LIVES_MS)
+local _, old = workers_alive(now)
 if ARGV[2] == '1' and old > 0 then return 0 end
 call('SREM', key('pauses'), job_type) -- a first write that a full Redis allows
 if ARGV[2] == '1' then

@@ -70,13 +70,13 @@ end
 
 local waits, refused
 if ARGV[at] then -- there are references
-  local old = old_program(now, KIT_LIVES_MS, workers_alive)
+  local old = old_program(now)
   if old then return { 'old', old } end
   waits, refused = read_references(ARGV, at, starts, existing)
   if refused then return refused end
 end
 
-local full = meta[6] and new > 0 and no_room(tonumber(meta[6]), new, ARGV[9], now, count)
+local full = meta[6] and new > 0 and no_room(tonumber(meta[6]), new, ARGV[9], now)
 if full then return full end
 
 if ARGV[8] ~= '' then

@@ -21,7 +21,7 @@ for i = 1, #rows, 2 do
   if age > KIT_KEPT_MS then gone[#gone + 1] = kit else kits[kit] = tonumber(rows[i + 1]) end
   if age <= KIT_LIVES_MS then bells[#bells + 1] = 'bell:' .. kit end
 end
-local _, old = workers_alive(now, KIT_LIVES_MS)
+local _, old = workers_alive(now)
 old = old > 0
 if old or #bells == 0 then table.insert(bells, 1, 'bell') end
 local told_since = not old and tonumber(untold) or now

@@ -13,9 +13,6 @@
 -- somebody is still to be told}.
 local function tell_children(owed, now, finish, changed, tagged, turn)
   local TELL_MOST, WANTS_END, ERRORS_KEPT = 250, 2 ^ 50, 100
-  local call = redis.call -- no local of the file is used here: a call that tells nobody pays nothing for it
-  local function key(name) return KEYS[1] .. name end
-  local function digits(number) return string.format('%d', number) end
   local now_text, budget, told, fair = digits(now), TELL_MOST, { queued = false, left = false }, nil
 
   -- The place of a job that may run from now on.

@@ -1,5 +1,5 @@
 -- seldom
--- A submit of jobs that wait for others. These functions use no locals of the file: jobs that wait for none pay nothing for them.
+-- A submit of jobs that wait for others.
 
 -- Reads the references of a submit, which stand in its ARGV from `at` on. (Where fire.lua submits, the script's own is another one.)
 -- For each job that waits: its number in this call, 'done' or 'ended', how many references; for each of these an id, or '#<number>'
@@ -8,8 +8,7 @@
 --   existing            ids of those that stand for them, or ''
 -- Returns number -> {wants, ids, names, open, needs}; or the answer to a submit that is refused.
 local function read_references(ARGV, at, starts, existing)
-  local CHILDREN_MOST, call = 1000, redis.call
-  local function key(name) return KEYS[1] .. name end
+  local CHILDREN_MOST = 1000
   local waits, statuses, children, new = {}, {}, {}, {}
   for i, start in ipairs(starts) do
     if existing[i] == '' then new[ARGV[start]] = true end
@@ -56,8 +55,7 @@ end
 
 -- Stores the edges of new jobs whose hashes are written. `waits`: of read_references, with id, born and due of each.
 local function write_edges(waits, now_text)
-  local SHOWN, WANTS_END, call = 4, 2 ^ 50, redis.call
-  local function key(name) return KEYS[1] .. name end
+  local SHOWN, WANTS_END = 4, 2 ^ 50
   local also = {}
 
   local function add_room(id, room)
@@ -94,7 +92,7 @@ local function write_edges(waits, now_text)
       add_room(wait.id, 'p')
       for i, id in ipairs(wait.ids) do
         local score = not wait.open[i] and -wait.born or wait.born + (wait.wants == 'ended' and WANTS_END or 0)
-        call('ZADD', key('then:' .. id), string.format('%d', score), wait.id)
+        call('ZADD', key('then:' .. id), digits(score), wait.id)
         add_room(id, 'c')
       end
       for _, id in ipairs(wait.stuck) do call('ZADD', key('stuck'), now_text, id) end

@@ -1,6 +1,6 @@
 -- How much may wait for the record.
 
--- Gives up the oldest marks above `hold` of meta, `most` of them. It uses no local of the file, as `mark` does.
+-- Gives up the oldest marks above `hold` of meta, `most` of them. It uses no local of the file: most calls give up none.
 local function give_up(hold, now, most)
   local n = math.min(redis.call('ZCARD', KEYS[1] .. 'unsaved') - hold, most)
   if n <= 0 then return 0 end

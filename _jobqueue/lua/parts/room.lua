@@ -4,10 +4,9 @@
 -- Asks for room for new jobs. Returns nil when there is some; else what submit.lua answers: {'full', max_queued, how many wait,
 -- how many were to be added, now, jobs that have ended in each of the last minutes, this one first}. `more`: '', or
 -- '<name> <n>' of a request of which n jobs are still to come in scripts of their own: for those the room is kept, in `reserved`,
--- a hash: name -> '<n> <until when>'. It uses no local of the file.
-local function no_room(max_queued, new, more, now, note)
-  local call, KEPT_MS, MINUTES = redis.call, 10000, 6
-  local function key(name) return KEYS[1] .. name end
+-- a hash: name -> '<n> <until when>'.
+local function no_room(max_queued, new, more, now)
+  local KEPT_MS, MINUTES = 10000, 6
   local name, to_come = string.match(more, '^(%S+) (%d+)$')
   local kept, waiting, is_kept = call('HGETALL', key('reserved')), 0, false
   for _, index in ipairs({ 'queue', 'held', 'scheduled', 'blocked' }) do waiting = waiting + call('ZCARD', key(index)) end
@@ -27,15 +26,15 @@ local function no_room(max_queued, new, more, now, note)
   if not is_kept and taken + asked > max_queued then
     local over = {}
     for ago = 0, MINUTES - 1 do
-      local minute, sum = string.format('%.0f', math.floor(now / 60000) - ago), 0
+      local minute, sum = digits(math.floor(now / 60000) - ago), 0
       for _, n in ipairs(call('HMGET', key('stats:' .. minute), 'done', 'failed', 'cancelled')) do sum = sum + (n or 0) end
       over[ago + 1] = sum
     end
-    note('turned_away', new, now)
-    return { 'full', max_queued, waiting, asked, string.format('%.0f', now), over }
+    count('turned_away', new, now)
+    return { 'full', max_queued, waiting, asked, digits(now), over }
   end
   if to_come and tonumber(to_come) > 0 then
-    call('HSET', key('reserved'), name, string.format('%s %.0f', to_come, now + KEPT_MS))
+    call('HSET', key('reserved'), name, string.format('%s %d', to_come, now + KEPT_MS))
   elseif is_kept then
     call('HDEL', key('reserved'), name)
   end

@@ -8,10 +8,9 @@
 
 local TAGGED = {} -- jobs to count: id -> true, or {tags, counted so far, counted from now on, when it was submitted if it is gone}
 
--- Counts them. To be called once in a script, when their hashes are written. It uses no local of the file: a script without such
--- jobs does not call it.
+-- Counts them. To be called once in a script, when their hashes are written.
 local function count_tags(jobs, now)
-  local call, moves, firsts, ENDED = redis.call, {}, {}, { 'done', 'failed', 'cancelled' }
+  local moves, firsts, ENDED = {}, {}, { 'done', 'failed', 'cancelled' }
 
   local function move(tags, from, to, gone)
     for tag in string.gmatch(tags, '%S+') do
@@ -26,26 +25,26 @@ local function count_tags(jobs, now)
     if known ~= true then
       move(unpack(known, 1, 4))
     else
-      local f = call('HMGET', KEYS[1] .. 'job:' .. id, 'status', 'tags', 'tallied')
+      local f = call('HMGET', key('job:' .. id), 'status', 'tags', 'tallied')
       if f[1] and f[2] and f[1] ~= f[3] then
-        call('HSET', KEYS[1] .. 'job:' .. id, 'tallied', f[1])
+        call('HSET', key('job:' .. id), 'tallied', f[1])
         move(f[2], f[3], f[1])
       end
     end
   end
   for tag, by in pairs(moves) do
-    local hash, first = KEYS[1] .. 'tally:' .. tag, firsts[tag]
-    if first and call('EXISTS', KEYS[1] .. 'tag:' .. tag) == 0 then
+    local hash, first = key('tally:' .. tag), firsts[tag]
+    if first and call('EXISTS', key('tag:' .. tag)) == 0 then
       call('DEL', hash) -- it was the last one
     else
       for status, n in pairs(by) do
         if n ~= 0 then call('HINCRBY', hash, status, n) end
       end
       if first and first < tonumber(call('HGET', hash, 'first') or math.huge) then
-        call('HSET', hash, 'first', string.format('%d', first))
+        call('HSET', hash, 'first', digits(first))
       end
       for _, status in ipairs(now and ENDED or {}) do
-        if (by[status] or 0) > 0 then call('HSET', hash, 'last', string.format('%d', now)) end
+        if (by[status] or 0) > 0 then call('HSET', hash, 'last', digits(now)) end
       end
     end
   end

@@ -5,13 +5,11 @@
 --   ends_n              of a job's hash: counts its ends
 --   of, n               of a delivery's hash: when its job was submitted, the number of the end
 --   deliveries          zset, those that are not over: id -> when it may run; below 0: since when it runs; inf: a dead letter
--- These functions use no locals of the file: jobs without a webhook pay nothing for them.
 
 -- Makes the deliveries of jobs that have just ended. `hooked`: id, status ... Puts the new ids into the set `changed`. Returns how
 -- many they are. `turn`: turn_of of parts/fair.lua.
 local function write_deliveries(hooked, now, changed, turn)
-  local call, now_text = redis.call, string.format('%d', now)
-  local function key(name) return KEYS[1] .. name end
+  local now_text = digits(now)
 
   -- Follows from the job, its submit and the number of the end; a UUID of version 8, as store/ids.py makes them.
   local function derived_id(job, created, n, queue)
@@ -30,7 +28,7 @@ local function write_deliveries(hooked, now, changed, turn)
     local f = call('HMGET', key('job:' .. job), 'created', 'webhook', 'also')
     local id = derived_id(job, f[1] or '0', number, queue)
     seq = seq + 1
-    local born = string.format('%d', seq)
+    local born = digits(seq)
     local place = fair.on and turn(fair, born, '', seq) or born -- of priority 9
     call('HSET', key('job:' .. id), 'status', 'queued', 'score', place, 'created', now_text, 'type', 'jobqueue.webhook',
       'payload', '{"job":"' .. job .. '",',
@@ -48,21 +46,20 @@ end
 -- What has become of a delivery: 'failed', 'done' or 'cancelled'; or when it may run, as text.
 local function note_delivery(id, what)
   if what == 'done' or what == 'cancelled' then
-    redis.call('ZREM', KEYS[1] .. 'deliveries', id)
+    call('ZREM', key('deliveries'), id)
   else
-    redis.call('ZADD', KEYS[1] .. 'deliveries', what == 'failed' and 'inf' or what, id)
+    call('ZADD', key('deliveries'), what == 'failed' and 'inf' or what, id)
   end
 end
 
 -- While a queue is paused only deliveries are given out: the one of these that is the next for a kit, or nil. It has left the
 -- queue, or its lane. `refresh`: refresh_lane; `room`: of parts/limits.lua where the queue uses limits, else false.
 local function next_delivery(kit, now, refresh, room)
-  local LOOK, TYPE, call = 250, 'jobqueue.webhook', redis.call -- some of those it looks at are not promoted yet
-  local function key(name) return KEYS[1] .. name end
+  local LOOK, TYPE = 250, 'jobqueue.webhook' -- some of those it looks at are not promoted yet
   if not call('ZSCORE', key('kit:' .. kit), TYPE) or call('SISMEMBER', key('pauses'), TYPE) == 1 then return nil end
   local names = room and room.names_of(TYPE, false)
   if room and room:shut_until(names[1], now, true, names) then return nil end
-  for _, id in ipairs(call('ZRANGEBYSCORE', key('deliveries'), 0, string.format('%d', now), 'LIMIT', 0, LOOK)) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', key('deliveries'), 0, digits(now), 'LIMIT', 0, LOOK)) do
     if call('HGET', key('job:' .. id), 'status') == 'queued' then
       if call('ZREM', key('queue'), id) == 0 then
         call('ZREM', key('held'), id)
@@ -79,11 +76,10 @@ end
 
 -- Which program of the release before lives that would write no deliveries: 'worker', 'reaper' or nil. `alive_ms`: KIT_LIVES_MS.
 local function writes_none(now, alive_ms)
-  local call = redis.call
-  for _, worker in ipairs(call('ZRANGEBYSCORE', KEYS[1] .. 'workers', now - alive_ms, '+inf')) do
-    local info = call('GET', KEYS[1] .. 'worker:' .. worker)
+  for _, worker in ipairs(call('ZRANGEBYSCORE', key('workers'), now - alive_ms, '+inf')) do
+    local info = call('GET', key('worker:' .. worker))
     if info and not string.find(info, '"webhooks":', 1, true) then return 'worker' end
   end
-  local reaper = call('HMGET', KEYS[1] .. 'meta', 'reaper', 'hooks')
+  local reaper = call('HMGET', key('meta'), 'reaper', 'hooks')
   if now - (reaper[1] or 0) < alive_ms and now - (reaper[2] or 0) >= alive_ms then return 'reaper' end
 end
