@@ -19,15 +19,13 @@ LOOKS_OF_ALL, LOOKS_LEAST = 4000, 20  # of many queues together, and of each
 def look_by_type(store: Store, registry: Registry, minutes: int) -> dict[str, ByType]:
     """The types of all queues, with the counters of the last ``minutes``, this one included."""
     queues = registry.queues()
-    looks = max(LOOKS_LEAST, min(LOOKS, LOOKS_OF_ALL // max(1, len(queues))))
-    answers = store.run_all("by_type", dict.fromkeys(queues, (looks, minutes)))
+    answers = store.run_all("by_type", dict.fromkeys(queues, (_looks_at_each(queues), minutes)))
     return {queue: _by_type_of(answer) for queue, answer in answers.items()}
 
 
 def dead_by_type(store: Store, queues: Sequence[str]) -> dict[str, tuple[dict[str, int], bool]]:
     """Of each queue its dead letters by type, and whether all were counted: else it is an estimate."""
-    looks = max(LOOKS_LEAST, min(LOOKS, LOOKS_OF_ALL // max(1, len(queues))))
-    answers = store.run_all("dead_by_type", dict.fromkeys(queues, (looks,)))
+    answers = store.run_all("dead_by_type", dict.fromkeys(queues, (_looks_at_each(queues),)))
     found = {}
     for queue, (all_, looked, *flat) in answers.items():
         weight = all_ / looked if looked else 0
@@ -39,6 +37,10 @@ def dead_by_type(store: Store, queues: Sequence[str]) -> dict[str, tuple[dict[st
 def look_back(store: Store, queue: str) -> ByType:
     """The types of a queue. Those that came lately are those of the minute before this one alone."""
     return _by_type_of(store.run("by_type", queue, (LOOKS, 2, 1)))
+
+
+def _looks_at_each(queues: Sequence[str]) -> int:
+    return max(LOOKS_LEAST, min(LOOKS, LOOKS_OF_ALL // max(1, len(queues))))
 
 
 def _by_type_of(answer: Sequence[Any]) -> ByType:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from _jobqueue.store import scans
 from _jobqueue.store.store import Store, chunks_of, prefix_of
 from _jobqueue.store.weather import weather
 
@@ -17,20 +18,15 @@ KINDS = ("permits:", "starts:")  # of keys that a name has while somebody uses i
 
 def limit_problems(store: Store, queue: str, repair: bool) -> Iterator[str]:
     """Sentences; what is seen twice counts. Nothing is read of a queue that uses no limits but whether it does."""
-    if store.ask("HGET", f"{prefix_of(queue)}meta", "gates") != b"2" and not _keys(store, queue, "permits:"):
+    if (
+        store.ask("HGET", f"{prefix_of(queue)}meta", "gates") != b"2"
+        and next(scans.keys(store, queue, "permits:"), None) is None
+    ):
         return
     yield from _names(store, queue, repair)
     yield from _permits(store, queue, repair)
     yield from _lanes(store, queue, repair)
     yield from _waiters(store, queue, repair)
-
-
-def _keys(store: Store, queue: str, kind: str) -> list[str]:
-    """What the names of the keys of a kind end with."""
-    prefix = prefix_of(queue) + kind
-    with weather:
-        found = store.client(queue).scan_iter(match=f"{prefix}*", count=SCAN_STEP)
-        return sorted(key[len(prefix) :].decode(errors="replace") for key in found)
 
 
 def _names(store: Store, queue: str, repair: bool) -> Iterator[str]:
@@ -43,7 +39,7 @@ def _names(store: Store, queue: str, repair: bool) -> Iterator[str]:
             name for name in suspects if store.ask("EXISTS", *(f"{prefix_of(queue)}{kind}{name}" for kind in KINDS))
         ]
 
-    for name in _twice(sorted({name for kind in KINDS for name in _keys(store, queue, kind)}), forgotten):
+    for name in _twice(sorted({name for kind in KINDS for name in scans.keys(store, queue, kind)}), forgotten):
         yield f"nobody looks after the name {name} of a limit"
         if repair:
             store.run("permits", queue, [1, name, ""])
@@ -55,16 +51,14 @@ def _permits(store: Store, queue: str, repair: bool) -> Iterator[str]:
     def wrong(name: str, ids: list[str]) -> list[str]:
         return [job_id.decode() for job_id in store.run("permits", queue, [0, name, *ids])]
 
-    for name in _keys(store, queue, "permits:"):
+    for name in sorted(set(scans.keys(store, queue, "permits:"))):
         with weather:
             ids = [member.decode(errors="replace") for member in client.sscan_iter(f"{prefix}permits:{name}")]
         for job_id in _twice(ids, lambda some, name=name: wrong(name, some)):  # type: ignore[misc]
             yield f"job {job_id} holds a permit of the limit {name}, but does not run under it"
             if repair:
                 store.run("permits", queue, [1, name, job_id])
-    with weather:
-        running = [member.decode() for member, _ in client.zscan_iter(f"{prefix}leases", count=SCAN_STEP)]
-    for job_id in _twice(running, lambda some: wrong("", some)):
+    for job_id in _twice(list(scans.members(store, queue, ["leases"])), lambda some: wrong("", some)):
         yield f"job {job_id} runs without a permit of its limits"
         if repair:
             store.run("permits", queue, [1, "", job_id])
@@ -74,11 +68,10 @@ def _lanes(store: Store, queue: str, repair: bool) -> Iterator[str]:
     prefix, client = prefix_of(queue), store.client(queue)
     with weather:
         under = {name.decode() for name, _ in client.hscan_iter(f"{prefix}under", count=SCAN_STEP)}
-    for lane in sorted(under | {name for name in _keys(store, queue, "lane:") if " " in name}):
+    for lane in sorted(under | {name for name in scans.keys(store, queue, "lane:") if " " in name}):
 
         def look(repair: bool, lane: str = lane) -> Any:
-            with weather:
-                members = [member.decode() for member, _ in client.zscan_iter(f"{prefix}lane:{lane}", count=SCAN_STEP)]
+            members = list(scans.members(store, queue, [f"lane:{lane}"]))
             found = [
                 store.run("limit_lane", queue, [lane, int(repair), *some])
                 for some in list(chunks_of(iter(members), SCAN_STEP)) or [[]]
@@ -101,10 +94,7 @@ def _waiters(store: Store, queue: str, repair: bool) -> Iterator[str]:
         shut = [store.ask("ZSCORE", f"{prefix_of(queue)}shut", name) is not None for name in names]
         return [row[0].decode() for row, still in zip(rows, shut, strict=True) if still and not row[7]]
 
-    with weather:
-        shut = store.client(queue).zscan_iter(f"{prefix_of(queue)}shut", count=SCAN_STEP)
-        names = [name.decode() for name, _ in shut]
-    for name in _twice(names, waiting_at_open, TWO_TICKS_S):
+    for name in _twice(list(scans.members(store, queue, ["shut"])), waiting_at_open, TWO_TICKS_S):
         yield f"jobs wait for the limit {name}, which is open; is a reaper running?"
         if repair:
             store.run("permits", queue, [1, name, ""])
