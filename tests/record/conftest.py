@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 
 from _jobqueue.record.database import Record, open_record
+from jobqueue import JobQueue
 from tests import postgres
 from tests.postgres import Postgres
+
+
+@pytest.fixture
+def queue(url: str) -> JobQueue:
+    jobs = JobQueue(url)
+    jobs.register("default")
+    return jobs
 
 
 @pytest.fixture(scope="session")

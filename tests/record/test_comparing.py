@@ -11,13 +11,6 @@ from tests.played import Q, Worker
 from tests.record.keeping import history_of, in_redis, in_sql, until_quiet
 
 
-@pytest.fixture
-def queue(url: str) -> JobQueue:
-    jobs = JobQueue(url)
-    jobs.register("default")
-    return jobs
-
-
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])
 def test_a_job_that_has_ended_once_more_while_no_record_was_kept_is_written(
     outcome: str, record: Record, history_url: str, queue: JobQueue, server: Server

@@ -26,13 +26,6 @@ from tests.record.keeping import (
 from tests.record.sameness import same
 
 
-@pytest.fixture
-def queue(url: str) -> JobQueue:
-    jobs = JobQueue(url)
-    jobs.register("default")
-    return jobs
-
-
 def test_a_job_is_in_sql_as_it_ended(record: Record, history_url: str, queue: JobQueue, server: Server) -> None:
     keeper = history_of(queue, record)
     until_quiet(keeper)

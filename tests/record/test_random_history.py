@@ -25,13 +25,6 @@ from tests.record.keeping import (
 from tests.record.sameness import same
 
 
-@pytest.fixture
-def queue(url: str) -> JobQueue:
-    jobs = JobQueue(url)
-    jobs.register("default")
-    return jobs
-
-
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long(5)) for seed in (2, 3))])
 def test_a_random_history_is_in_sql_field_by_field(
     seed: int, record: Record, history_url: str, queue: JobQueue, server: Server

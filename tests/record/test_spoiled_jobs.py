@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from _jobqueue.record.database import Record
 from jobqueue import JobQueue
 from tests.harness import Server
 from tests.played import Q
 from tests.record.keeping import history_of, in_sql, until_quiet
-
-
-@pytest.fixture
-def queue(url: str) -> JobQueue:
-    jobs = JobQueue(url)
-    jobs.register("default")
-    return jobs
-
 
 SPOILED = {
     "a time that no calendar has": {"created": "9" * 18},

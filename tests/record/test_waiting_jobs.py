@@ -11,14 +11,6 @@ from tests.harness import Server
 from tests.played import Q, Worker, now_ms, tick
 from tests.record.keeping import history_of, rows_in, until_quiet
 
-
-@pytest.fixture
-def queue(url: str) -> JobQueue:
-    jobs = JobQueue(url)
-    jobs.register("default")
-    return jobs
-
-
 PARENTS = 6  # more than stand in the hash of one that waits for them
 
 
