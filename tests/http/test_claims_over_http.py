@@ -246,11 +246,11 @@ def test_a_released_job_is_as_it_was(system: System, client: Client) -> None:
 
 def test_an_error_is_an_attempt(system: System, client: Client) -> None:
     job_id = system.submit(max_attempts=3, backoff_s=0)
-    system.reaper()
     error = {"kind": "Boom", "message": "it went wrong"}
     failed = client.says("finish", client.one(), error=error).json()
     assert failed["status"] == "scheduled" and failed["errors"][0]["kind"] == "Boom"
     assert failed["errors"][0]["worker"] == "w"
+    system.reaper()  # only now: it promotes a job without a backoff at once
     eventually(lambda: system.job(job_id)["status"], equals="queued")
     later = client.says("finish", client.one(), error=error, after_s=3600).json()
     assert later["run_at"] > later["errors"][-1]["at"]
