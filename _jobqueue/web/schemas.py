@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from _jobqueue.keys import SCOPES, WORK
 from _jobqueue.limits import LIMIT, MAX_NAMED, OF_TYPE
+from _jobqueue.listed import ACTIONS, GONE
 from _jobqueue.records import (
     ACT_MOST,
-    ACTIONS,
     BEAT_LOST_MS,
     DAY_MS,
     DEFAULT_PRIORITY,
@@ -15,7 +15,6 @@ from _jobqueue.records import (
     DURABILITIES,
     FAILURES,
     FAIR_KEY,
-    GONE,
     LOG_LINES,
     MAX_ATTEMPTS,
     MAX_DELAY_MS,
