@@ -284,5 +284,7 @@ def test_all_that_the_page_imports_is_asked_for_at_once() -> None:
     """First what the counters need, then what stands below them."""
     page = (STATIC / "index.html").read_text()
     first, later = imports_of("dashboard.js"), imports_of("centre.js", "keys.js", "dialogs.js")
-    assert sorted(re.findall(r'"modulepreload" href="/static/(.+)"', page)) == sorted(first - {"dashboard.js", "api.js"})
+    assert sorted(re.findall(r'"modulepreload" href="/static/(.+)"', page)) == sorted(
+        first - {"dashboard.js", "api.js"}
+    )
     assert sorted(re.findall(r'"later" href="/static/(.+)"', page)) == sorted(later - first)
