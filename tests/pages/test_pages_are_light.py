@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from _jobqueue.web.compression import STATIC
 from tests.harness import System, eventually
 from tests.pages.browser import Browser
 
@@ -74,7 +76,9 @@ def test_the_first_counters_come_early_on_a_slow_line(whole: System, slowly: Bro
     seen = visit(slowly, f"{whole.api_url}/", COUNTERS, CHART)
     print(f"dashboard: {seen}")
     assert seen.bytes <= 60_000, seen.loads
-    before = [path for path, _, _ in seen.asked if path != "/static/icon.svg"]
+    # What may be on its way too by then, on a busy machine.
+    later = {"/static/icon.svg", *re.findall(r'"later" href="(.+)"', (STATIC / "index.html").read_text())}
+    before = [path for path, _, _ in seen.asked if path not in later]
     assert len(before) <= 2 * AT_ONCE, before
     assert before.count("/stats") == before.count("/whoami") == 1, before
     assert seen.shown_ms < 10_000
