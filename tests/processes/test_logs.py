@@ -242,13 +242,25 @@ def closed() -> None:
 
 
 WAYS = [stalled, broken, full, closed]
+# For programs of several processes: a reader that stalls is the worst; the others are long.
+OF_MANY = [stalled, *(pytest.param(way, marks=pytest.mark.long(2)) for way in (broken, full, closed))]
 
 
-@pytest.mark.parametrize("flags", [(), ("--processes", "2")], ids=["one", "two processes"])
 @pytest.mark.parametrize("way", WAYS)
 def test_jobs_go_on_and_sigterm_works_whatever_happens_to_the_log(
-    talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None], flags: tuple[str, ...]
+    talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None]
 ) -> None:
+    jobs_go_on(talk, queue, way)
+
+
+@pytest.mark.parametrize("way", OF_MANY)
+def test_jobs_of_two_processes_go_on_whatever_happens_to_the_log(
+    talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None]
+) -> None:
+    jobs_go_on(talk, queue, way, "--processes", "2")
+
+
+def jobs_go_on(talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None], *flags: str) -> None:
     jobs = queue.submit_many([NewJob("noop")] * 500)
     worker = talk("worker.py", *flags, to=way())
     eventually(lambda: queue.books("default").sizes["done"], equals=len(jobs), within_s=20)
@@ -284,7 +296,7 @@ def test_the_api_answers_whatever_happens_to_the_log(
     assert api.stop(8) == 0
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", OF_MANY)
 def test_make_run_stops_in_order_whatever_happens_to_the_terminal(
     system: System, talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None], tmp_path: Path
 ) -> None:
