@@ -15,7 +15,8 @@ NODE_TOOLS := node_modules/.package-lock.json
 # Tests wait more than they compute: more processes than cores. A file stays in one process.
 PROCESSES := 4
 TOGETHER = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
-
+# What pytest makes of a test file is kept, also where the environment forbids it: each process would make it anew.
+KEEPING := PYTHONDONTWRITEBYTECODE=
 
 PAGES := _jobqueue/web/static eslint.config.js package.json
 NEW_NODE := const [major, minor] = process.versions.node.split(".").map(Number); process.exit(Number(major * 100 + minor < 1818))
@@ -41,10 +42,10 @@ run: $(RUNTIME) redis
 	@$(VENV)/bin/python run.py
 
 test: $(TOOLS) $(TRACES) redis
-	@$(VENV)/bin/python -m pytest -m 'not long' $(TOGETHER)
+	@$(KEEPING) $(VENV)/bin/python -m pytest -m 'not long' $(TOGETHER)
 
 test-all: test
-	@$(VENV)/bin/python -m pytest --anew -m long
+	@$(KEEPING) $(VENV)/bin/python -m pytest --anew -m long
 
 # What we add to waitress stands on names of its inside. In an environment of its own, in front of all else that is installed.
 NEWEST := $(VENV)/newest

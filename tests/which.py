@@ -5,7 +5,9 @@ each program anew, as users do; else most are forked."""
 
 from __future__ import annotations
 
+import itertools
 import random
+from pathlib import Path
 
 import pytest
 
@@ -14,20 +16,16 @@ from tests import fork_server
 # What these assert is shown as in a test.
 pytest.register_assert_rewrite("tests.queue.stories", "tests.queue.flow_stories", "tests.faults.scene")
 
-# Files that take long come first, the slowest of them first: so the processes end at about the same time.
+# Files that take long, the slowest of them first.
 SLOW = (
-    *("test_e2e", "test_run", "test_openapi", "test_limit_model", "test_claim_model"),
-    *(
-        "test_dashboard_in_trouble",
-        "test_dashboard",
-        "test_job_page",
-        "test_incidents_of_jobs",
-        "test_pages_for_everybody",
-    ),
-    *("test_findings", "test_model", "test_logs", "test_stopping", "test_timeouts", "test_roles", "test_trend"),
-    *("test_history_over_http", "test_claims_over_http", "test_outbox", "test_history", "test_examples"),
-    *("test_bad_databases", "test_your_project", "test_command_line", "test_flow_copies", "test_reads"),
+    *("test_e2e", "test_run", "test_incidents_of_jobs", "test_job_page", "test_dashboard", "test_dashboard_in_trouble"),
+    *("test_roles", "test_logs", "test_findings", "test_openapi", "test_trend", "test_stopping", "test_limit_model"),
+    *("test_starting_workers", "test_workers_page", "test_phone", "test_checker", "test_docs_page"),
+    *("test_claims_over_http", "test_pages_for_everybody", "test_outbox", "test_keyboard", "test_readme"),
+    *("test_history_over_http", "test_history_pages", "test_examples", "test_forks", "test_history", "test_timeouts"),
+    *("test_tags", "test_model", "test_hostile", "test_example_applications", "test_docs_samples", "test_claim_model"),
 )
+QUICK_ONES = 3  # after each of them
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,6 +41,19 @@ def pytest_configure(config: pytest.Config) -> None:
     fork_server.used = fork_server.POSSIBLE and not config.option.anew
     if config.option.sample_seconds is not None and config.option.sample_seed is None:
         config.option.sample_seed = random.randrange(10**6)  # here, so that all processes choose the same
+    _begin_elsewhere(config)
+
+
+def _begin_elsewhere(config: pytest.Config) -> None:
+    """Each of several processes collects from another file on: of what the first run makes of the asserts in each file, it
+    finds most made by the others."""
+    worker, root = getattr(config, "workerinput", None), config.rootpath
+    whole = [root / each for each in config.getini("testpaths")]
+    if not worker or [root / each for each in config.args] != whole:
+        return
+    files = [str(path) for each in whole for path in sorted(each.rglob("test_*.py")) or [each]]
+    at = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    config.args[:] = [*files[at:], *files[:at]]
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -61,7 +72,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         chosen = _sample(items, config.option.sample_seconds, config.option.sample_seed)
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
         items[:] = [item for item in items if item.nodeid in chosen]
-    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+    files = {path: at for at, path in enumerate(_in_order(sorted({item.path for item in items})))}
+    items.sort(key=lambda item: files[item.path])
+
+
+def _in_order(files: list[Path]) -> list[Path]:
+    """Those that take long come early, so the processes end at about the same time; quick ones between them, so one sees
+    from the beginning that it goes on."""
+    quick = iter([path for path in files if path.stem not in SLOW])
+    slow = sorted((path for path in files if path.stem in SLOW), key=lambda path: SLOW.index(path.stem))
+    mixed = [each for path in slow for each in (path, *itertools.islice(quick, QUICK_ONES))]
+    return [*mixed, *quick]
 
 
 def _seconds(item: pytest.Item) -> float:

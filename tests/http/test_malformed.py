@@ -67,7 +67,8 @@ def test_a_request_with_or_without_a_body_may_ask_first(api: System) -> None:
 # ------------------------------------------------------------------------------------------------------------ the process
 
 
-def test_no_body_makes_the_api_stumble(api: System) -> None:
+@pytest.mark.parametrize("examples", [50, pytest.param(150, marks=pytest.mark.long(3))])
+def test_no_body_makes_the_api_stumble(api: System, examples: int) -> None:
     hypothesis = pytest.importorskip("hypothesis")
     st = hypothesis.strategies
     values = st.recursive(
@@ -88,7 +89,7 @@ def test_no_body_makes_the_api_stumble(api: System) -> None:
     session = requests.Session()
 
     @hypothesis.settings(
-        max_examples=150,
+        max_examples=examples,
         deadline=None,
         derandomize=True,
         database=None,

@@ -188,14 +188,28 @@ expected-statuses = [207, 400, 401, 403, 404, 405, 406, 409, 415, 422, 428, 429,
 """
 
 
+SOME, ALL = "examples,fuzzing", "examples,coverage,fuzzing,stateful"
+
+
 @pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed: make test does it")
-@pytest.mark.parametrize("examples", [2, pytest.param(12, marks=pytest.mark.long(40))])
-def test_odd_calls_find_nothing_that_is_not_described(system: System, tmp_path: Path, examples: int) -> None:
-    """All of schemathesis's checks, in all of its phases, on every call."""
+@pytest.mark.parametrize(
+    ("examples", "phases"),
+    [
+        (1, SOME),
+        pytest.param(2, ALL, marks=pytest.mark.long(15)),
+        pytest.param(12, ALL, marks=pytest.mark.long(40)),
+    ],
+    ids=["some phases", "all phases", "many examples"],
+)
+def test_odd_calls_find_nothing_that_is_not_described(
+    system: System, tmp_path: Path, examples: int, phases: str
+) -> None:
+    """All of schemathesis's checks on every call."""
     for program in (system.worker("--threads", "2"), system.reaper()):
         eventually(program.process.poll, equals=None)
     schemathesis = [sys.executable, "-m", "schemathesis.cli", "run", f"{system.api_url}/openapi.json"]
     flags = ["--checks", "all", "--max-examples", str(examples), "--no-color", "--continue-on-failure", "--seed", "1"]
+    flags += ["--phases", phases]
     (tmp_path / "schemathesis.toml").write_text(SETTINGS)
     report = tmp_path / "report.txt"
     with report.open("w") as output:

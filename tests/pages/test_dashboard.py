@@ -44,6 +44,7 @@ def test_a_schedule_is_made_with_a_preview_run_paused_and_changed(whole: System,
     button(tab, "Pause", "main")
     says(tab, "paused", "Resume")
     button(tab, "Resume", "main")
+    tab.see("[...document.querySelectorAll('main button')].some(each => each.innerText === 'Pause')")
     button(tab, "Edit", "main")
     tab.see("document.querySelector('dialog textarea')?.value.includes('America/New_York')")
     tab.see(shown, lambda n: n == 6)  # the same here

@@ -221,7 +221,7 @@ SAID = {  # instead, where no record is kept
 }
 
 
-@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("recorded", [True, pytest.param(False, marks=pytest.mark.long(3))])
 def test_the_customers_job_is_found_by_whatever_is_known_of_it(
     recorded: bool, system: System, tab: Browser, hand: Hand, record: Record, tmp_path: Path
 ) -> None:

@@ -30,6 +30,12 @@ def odd(system: System) -> System:
     return system
 
 
+def on_the_page(tab: Browser, system: System) -> None:
+    """For a script that takes a module of the page alone: it does not matter what the page shows."""
+    if not tab.run(f"location.href.startsWith({json.dumps(system.api_url)})"):
+        show(tab, system)
+
+
 def clicks(tab: Browser) -> None:
     """Count them from here on."""
     tab.run("(window.clicks = 0, document.addEventListener('click', e => { clicks += e.isTrusted }, true))")
@@ -144,7 +150,7 @@ def test_parts_of_a_life(api: System, tab: Browser, job: dict[str, Any], parts: 
     given |= {"created_at": at(0), "started_at": at(job.get("from")), "finished_at": at(job.get("to"))}
     given["errors"] = [{"started_at": at(begun), "at": at(end)} for begun, end in job.get("runs", [])]
     given["actions"] = [{"action": "retry", "at": at(job["retried"])}] if "retried" in job else []
-    show(tab, api)
+    on_the_page(tab, api)
     script = f"""(async () => {{
         const {{partsOf}} = await import('/static/timeline.js');
         const parts = partsOf({json.dumps(given)}, Date.parse('2026-01-01T10:01:00Z'));
@@ -285,7 +291,7 @@ def test_own_frames_of_a_traceback_are_stressed(odd: System, tab: Browser) -> No
     ],
 )
 def test_which_frames_are_ones_own(api: System, tab: Browser, path: str, own: bool) -> None:
-    show(tab, api)
+    on_the_page(tab, api)
     script = f"""(async () => {{
         const {{trace}} = await import('/static/trace.js');
         return trace('t', 'Traceback:\\n  File "{path}", line 7, in f\\n    g()\\n    ~^^\\nBoom: no').innerHTML;

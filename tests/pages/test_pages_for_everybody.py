@@ -150,7 +150,8 @@ def complaints(tab: Browser, width: int) -> list[str]:
 
 
 WHOLE = [(width, dark, 0, 1) for width in (360, 800, 1280, 2560) for dark in (False, True)]
-QUICK = [(360, True, 0, 3), (1280, False, 1, 3)]  # every third page
+THIRDS = [(360, True, 0, 3), (1280, False, 1, 3)]
+QUICK = [(360, True, 0, 7), (1280, False, 1, 7)]  # every seventh page
 
 
 def named(value: tuple[int, bool, int, int]) -> str:
@@ -159,7 +160,13 @@ def named(value: tuple[int, bool, int, int]) -> str:
 
 
 @pytest.mark.parametrize(
-    "look", [*QUICK, *(pytest.param(each, marks=pytest.mark.long(25)) for each in WHOLE)], ids=named
+    "look",
+    [
+        *QUICK,
+        *(pytest.param(each, marks=pytest.mark.long(9)) for each in THIRDS),
+        *(pytest.param(each, marks=pytest.mark.long(25)) for each in WHOLE),
+    ],
+    ids=named,
 )
 def test_everybody_can_use_every_page(hostile: System, tab: Browser, look: tuple[int, bool, int, int]) -> None:
     width, dark, first, step = look

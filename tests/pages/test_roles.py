@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import pytest
 
@@ -20,6 +21,10 @@ WRITES = re.compile(
 BUTTONS = "[...document.querySelectorAll('button:not(.head)')].filter(each => each.checkVisibility()).map(each => each.innerText)"
 WHO = "document.querySelector('#who').innerText"
 ROLES = ("read", "submit", "admin")
+SOME = ("", "dead", "queues", "schedules", "create", "system")
+whole_or_some = pytest.mark.parametrize(
+    "views", [SOME, pytest.param(VIEWS, marks=pytest.mark.long(15))], ids=["some", "all"]
+)
 
 
 @pytest.fixture
@@ -48,15 +53,17 @@ def enter(tab: Browser, system: System, key: str, view: str = "") -> None:
     tab.complaints.clear()
 
 
-def everywhere(system: System) -> list[str]:
+def with_jobs(system: System, views: Sequence[str]) -> list[str]:
+    """The views, and one job of each status; of some views, the one of a dead letter."""
     jobs = [*JobQueue(system.url).page().jobs]
-    return [*VIEWS, *sorted({job.status: f"jobs/{job.id}" for job in jobs}.values())]
+    pages = {job.status: f"jobs/{job.id}" for job in jobs}
+    return [*views, *(sorted(pages.values()) if views is VIEWS else [pages["failed"]])]
 
 
-def writing(tab: Browser, system: System) -> dict[str, list[str]]:
+def writing(tab: Browser, system: System, views: Sequence[str]) -> dict[str, list[str]]:
     """The buttons of each view that change something."""
     found = {}
-    for view in everywhere(system):
+    for view in with_jobs(system, views):
         show(tab, system, view)
         tab.see(f"{TEXT}.length > 20")
         found[view] = sorted({text for text in tab.run(BUTTONS) if WRITES.match(text)})
@@ -67,14 +74,18 @@ def statuses(system: System) -> dict[str, str]:
     return {job.id: job.status for job in JobQueue(system.url).page().jobs}
 
 
-def test_a_read_key_sees_no_button_that_writes(guarded: dict[str, str], system: System, tab: Browser) -> None:
+@whole_or_some
+def test_a_read_key_sees_no_button_that_writes(
+    guarded: dict[str, str], system: System, tab: Browser, views: Sequence[str]
+) -> None:
     enter(tab, system, guarded["admin"])
     assert tab.see(WHO, "the-admin-one · admin")
-    assert writing(tab, system).keys() >= {"", "dead", "queues", "types", "schedules", "limits", "create", "system"}
+    known = {"", "dead", "queues", "types", "schedules", "limits", "create", "system"}
+    assert writing(tab, system, views).keys() >= known & {*views}
     tab.run("sessionStorage.clear()")
     enter(tab, system, guarded["read"])
     assert tab.see(WHO, "the-read-one · read")
-    assert writing(tab, system) == {}
+    assert writing(tab, system, views) == {}
     assert "Create" not in tab.run("document.querySelector('nav').innerText")
     show(tab, system, "create")
     says(tab, "This key may not submit jobs")
@@ -104,10 +115,13 @@ def test_with_a_read_key_no_key_of_the_keyboard_writes_either(
     assert statuses(system) == before
 
 
-def test_a_submit_key_may_create_and_change_nothing_else(guarded: dict[str, str], system: System, tab: Browser) -> None:
+@whole_or_some
+def test_a_submit_key_may_create_and_change_nothing_else(
+    guarded: dict[str, str], system: System, tab: Browser, views: Sequence[str]
+) -> None:
     enter(tab, system, guarded["submit"])
     assert tab.see(WHO, "the-submit-one · submit")
-    found = writing(tab, system)
+    found = writing(tab, system, views)
     assert found["create"] == ["Submit"]
     assert {text for texts in found.values() for text in texts} == {"Submit", "Run again", "Use as template"}
     show(tab, system, "create")

@@ -84,7 +84,7 @@ def test_the_worker_in_the_readme_does_its_jobs(
         assert system.ends(system.submit(type="shout"))["result"] == "HELLO"
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.long(25))])
+@pytest.mark.parametrize("kills", [5, *(pytest.param(n, marks=pytest.mark.long(n // 4)) for n in (20, 100))])
 def test_the_worker_in_the_readme_survives_kills(
     system: System, queue: JobQueue, others: list[Other], tmp_path: Path, kills: int
 ) -> None:

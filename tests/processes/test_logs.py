@@ -160,7 +160,8 @@ def test_a_forked_child_waits_for_a_stalled_reader_once() -> None:
     assert time.monotonic() - began < 3
 
 
-def test_a_fork_at_any_moment_leaves_the_child_able_to_write() -> None:
+@pytest.mark.parametrize("forks", [15, pytest.param(50, marks=pytest.mark.long(3))])
+def test_a_fork_at_any_moment_leaves_the_child_able_to_write(forks: int) -> None:
     reader, writer = os.pipe()
     out = Output(writer, notice)
     stop = threading.Event()
@@ -177,7 +178,7 @@ def test_a_fork_at_any_moment_leaves_the_child_able_to_write() -> None:
     for thread in (*threads, threading.Thread(target=listen, daemon=True)):
         thread.start()
     try:
-        assert [in_child(lambda: out.write(b"child\n")) for _ in range(50)] == [0] * 50
+        assert [in_child(lambda: out.write(b"child\n")) for _ in range(forks)] == [0] * forks
     finally:
         stop.set()
         for thread in threads:
@@ -242,13 +243,25 @@ def closed() -> None:
 
 
 WAYS = [stalled, broken, full, closed]
+# For programs of several processes: a reader that stalls is the worst; the others are long.
+OF_MANY = [stalled, *(pytest.param(way, marks=pytest.mark.long(2)) for way in (broken, full, closed))]
 
 
-@pytest.mark.parametrize("flags", [(), ("--processes", "2")], ids=["one", "two processes"])
 @pytest.mark.parametrize("way", WAYS)
 def test_jobs_go_on_and_sigterm_works_whatever_happens_to_the_log(
-    talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None], flags: tuple[str, ...]
+    talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None]
 ) -> None:
+    jobs_go_on(talk, queue, way)
+
+
+@pytest.mark.parametrize("way", OF_MANY)
+def test_jobs_of_two_processes_go_on_whatever_happens_to_the_log(
+    talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None]
+) -> None:
+    jobs_go_on(talk, queue, way, "--processes", "2")
+
+
+def jobs_go_on(talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None], *flags: str) -> None:
     jobs = queue.submit_many([NewJob("noop")] * 500)
     worker = talk("worker.py", *flags, to=way())
     eventually(lambda: queue.books("default").sizes["done"], equals=len(jobs), within_s=20)
@@ -284,7 +297,7 @@ def test_the_api_answers_whatever_happens_to_the_log(
     assert api.stop(8) == 0
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", OF_MANY)
 def test_make_run_stops_in_order_whatever_happens_to_the_terminal(
     system: System, talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None], tmp_path: Path
 ) -> None:

@@ -117,8 +117,11 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("flags", [[], ["--processes", "2"]], ids=["one", "two processes"])
-@pytest.mark.parametrize("case", BROKEN)
+TWO = ["--processes", "2"]
+OF_TWO = [pytest.param(each, TWO, marks=pytest.mark.long(1)) for each in BROKEN if each != "raises"]
+
+
+@pytest.mark.parametrize(("case", "flags"), [*((each, []) for each in BROKEN), ("raises", TWO), *OF_TWO])
 def test_handlers_that_cannot_be_loaded_are_one_clear_line(system, tmp_path, case, flags):
     text, reason = BROKEN[case]
     if text is not None:

@@ -295,11 +295,12 @@ def few(lua: Path) -> None:
     change(lua, "parts/idle.lua", "IDLE_MOST = redis.call, 250", "IDLE_MOST = redis.call, 3")
 
 
+@pytest.mark.parametrize("steps", [80, pytest.param(STEPS, marks=pytest.mark.long(4))])
 @pytest.mark.parametrize("bound", [250, 3])
-def test_no_story_breaks_a_turn(bound: int, lua: Path, server: Server) -> None:
+def test_no_story_breaks_a_turn(bound: int, steps: int, lua: Path, server: Server) -> None:
     if bound == 3:
         few(lua)
-    story = tell(server, 1)
+    story = tell(server, 1, steps)
     assert story.judged and story.twice
 
 

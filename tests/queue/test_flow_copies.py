@@ -98,10 +98,19 @@ def test_f64_without_copies_all_goes_well(server: Server, monkeypatch: pytest.Mo
     assert play.ended_well() and len(play.sent) >= len(play.steps)
 
 
-def test_f64_a_copy_of_any_message_releases_nobody_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All messages so far arrive again after each step, backwards; then each alone after each step."""
-    plays = [{number: range(50, -1, -1) for number in range(9)}]
-    plays += [{number: [which]} for number in range(9) for which in range(2 * number + 2)]
+ALL_BACKWARDS = [{number: range(50, -1, -1) for number in range(9)}]
+EACH_ALONE = [{number: [which]} for number in range(9) for which in range(2 * number + 2)]
+
+
+@pytest.mark.parametrize(
+    "plays",
+    [ALL_BACKWARDS, EACH_ALONE[-18:], pytest.param(EACH_ALONE, marks=pytest.mark.long(4))],
+    ids=["all backwards", "each alone after the last step", "each alone after each step"],
+)
+def test_f64_a_copy_of_any_message_releases_nobody_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch, plays: Sequence[dict[int, Sequence[int]]]
+) -> None:
+    """All messages so far arrive again after each step, backwards; or each alone."""
     for copies in plays:
         with monkeypatch.context() as patch:
             play = Play(server, patch)

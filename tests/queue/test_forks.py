@@ -48,7 +48,7 @@ def sentinels() -> Iterator[Sentinels]:
     sentinels.close()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["preload", *(pytest.param(each, marks=pytest.mark.long(3)) for each in WAYS[1:])])
 def test_children_get_their_own_answers_of_a_primary_behind_sentinels(sentinels: Sentinels, way: str) -> None:
     sentinels.primary.client.flushall()
     forks(sentinels.url, way)

@@ -305,7 +305,7 @@ def test_counts_are_not_exact_while_an_old_worker_lives(queue: JobQueue, server:
     assert queue.tags.tally("t").exact is True
 
 
-@pytest.mark.parametrize("step", [recounts.STEP, 3])
+@pytest.mark.parametrize("step", [pytest.param(recounts.STEP, marks=pytest.mark.long(2)), 3])
 def test_programs_of_both_releases_side_by_side(
     step: int, queue: JobQueue, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

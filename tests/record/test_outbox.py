@@ -277,6 +277,9 @@ def dies_at(monkeypatch: pytest.MonkeyPatch, relay: Relay, step: int) -> None:
             monkeypatch.setattr(kind, name, deadly(getattr(kind, name)))
 
 
+@pytest.mark.parametrize(
+    "history_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long(3))], indirect=True
+)
 def test_killed_at_any_call_there_is_one_job_a_row(
     box_url: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,9 @@ from tests.record.keeping import (
 from tests.record.sameness import same
 
 
+@pytest.mark.parametrize(
+    "history_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long(2))], indirect=True
+)
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long(5)) for seed in (2, 3))])
 def test_a_random_history_is_in_sql_field_by_field(
     seed: int, record: Record, history_url: str, queue: JobQueue, server: Server
