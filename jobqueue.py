@@ -490,7 +490,7 @@ class JobQueue:
         formats.check(self.store, self._registry.queues())
 
     def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int, int]:
-        """Go back to the format of the release before. Returns how many parked jobs did, workers that would park them, blocked jobs."""
+        """Go back to the format of the release before; ``most=0`` only looks. Returns parked jobs that did, workers in the way, blocked jobs."""
         return formats.migrate(self.store, queue, most)
 
     def server(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from _jobqueue.records import Parent, Workflow
 from _jobqueue.rfc3339 import rfc3339
-from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
 
 
@@ -28,7 +27,6 @@ def flow(backend: Backend, job_id: str) -> dict[str, Any]:
 
 def flows(backend: Backend) -> dict[str, Any]:
     """The newest workflows, in short."""
-    inputs.query()
     return {"flows": [_in_short(each) for each in backend.jobs.workflows()]}
 
 
