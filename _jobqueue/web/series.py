@@ -72,8 +72,8 @@ SERIES = full(
     rows=listed(
         MINUTE,
         maxItems=BLOCKS,
-        description="The oldest first, the one at hand last. Of a type: submitted is an estimate of what came, failed counts attempts; "
-        "of two days, 20 types of a queue are told apart in each ten minutes, and the rest is `other`.",
+        description="The oldest first, the one at hand last. Of a type: submitted is an estimate of what came, failed counts attempts. "
+        "Of two days, 20 types of a queue are told apart in each ten minutes, and the rest is `other`.",
     ),
 )
 TAGS: dict[str, str] = {}
