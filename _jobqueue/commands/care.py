@@ -90,8 +90,8 @@ def _migrate(backend: OnRedis, options: argparse.Namespace) -> int:
 def _in_the_way(queue: str, workers: int, blocked: int) -> bool:
     """Whether a queue cannot go back now. Says why, and what to do."""
     if workers:
-        alive = f"{_count(workers, 'worker')} of this release serve it and park jobs again"
-        show.warn(f"{queue}: {alive}: stop them and repeat this; one that was killed counts for {KIT_LIVES_S} s")
+        alive = f"served by {_count(workers, 'worker')} of this release, which would park jobs again"
+        show.warn(f"{queue} is {alive}: stop them and repeat this; one that was killed counts for {KIT_LIVES_S} s")
     if blocked:
         wait = "1 job waits" if blocked == 1 else f"{blocked} jobs wait"
         show.warn(f"{queue}: {wait} for others: let them end or cancel them, and repeat this")
