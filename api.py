@@ -30,7 +30,7 @@ from _jobqueue.keys import new_key_says
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.memory import give_memory_back
 from _jobqueue.processes import MISTAKE, Parent, Signals, is_child, keep_to_one_core
-from _jobqueue.web import metrics
+from _jobqueue.web import inputs, metrics
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.compression import File, compressed, files
 from _jobqueue.web.ending import Ending
@@ -116,13 +116,16 @@ class Api:
 
     def _keyed(self, route: Route) -> Callable[..., Any]:
         check = self.backend.gate.check
-        acts = route.scope == "admin" and route.method != "GET"
+        acts, is_bare = route.scope == "admin" and route.method != "GET", route.is_bare()
 
         def keyed(**arguments: str) -> Any:
             environ = bottle.request.environ
             for name, value in check(environ, route.scope).items():
                 bottle.response.set_header(name.replace("_", "-"), value)
-            answer = route.call(backend_for(self.backend, environ, arguments), **arguments)
+            backend = backend_for(self.backend, environ, arguments)
+            if is_bare and environ["QUERY_STRING"]:
+                inputs.query()
+            answer = route.call(backend, **arguments)
             if acts:
                 environ[ACTED] = action_of(route.name, environ, arguments, answer)
             return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,13 @@ from tests.played import Worker
 from tests.talker import Talker
 
 pytest_plugins = ["tests.which"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Under nohup the programs of a test would be deaf to a hang-up too: who has a handler does not hand it on."""
+    here = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    if here and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.hookimpl(wrapper=True)

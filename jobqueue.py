@@ -5,8 +5,8 @@
             └─> blocked (below)      │  │ └──error, none left─────> failed ──retry──> queued
                                      │  └──lease ran out: reap ────> queued, or failed when attempts are spent
                                      └──release (drain, give back)
-    blocked ──the jobs that it waits for have ended──> queued or scheduled; one is cancelled or gone ──> cancelled
-    queued, scheduled, blocked, processing ──cancel──> cancelled; queued, scheduled ──not started in time──> cancelled
+    blocked  ──the jobs that it waits for have ended──> queued or scheduled; one is cancelled or gone ──> cancelled
+    queued, scheduled, blocked, processing  ──cancel──> cancelled; queued, scheduled ──not started in time──> cancelled
 
 Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each queue):
 
@@ -40,8 +40,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     kit:<kit>          zset    its types -> their timeouts in ms
     types              hash    type -> "max_attempts timeout_ms backoff_ms", published by the workers
     backoffs           hash    type -> "max_backoff_ms jitter", the same
-    totals stats:<minute> hash counters, written inside the transitions; of a minute also the oldest waiting job's age
-    by_type by_type:<minute> hash type -> its counters as JSON, as the workers' beats tell them
+    totals stats:<minute>  hash  counters, written inside the transitions; of a minute also the oldest waiting job's age
+    by_type by_type:<minute>  hash  type -> its counters as JSON, as the workers' beats tell them
     counted            zset    the same types -> when they were last counted
     sums:<block>       hash    of ten minutes: type, or * for all -> counters as JSON; for 48 hours: lua/parts/sums.lua
     recent             list    of the last 90 s, every ten: when, how many waited, how many had ended
@@ -62,16 +62,17 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
     pace:<host>        hash    how long its last call took, and when those that wait for room will be through
     schedules          zset    schedule -> when it is due next; inf while it is paused, or when it has ended
     schedule:<name>    hash    a schedule: its rule and its job, a revision, what became of it last, counters
-    meta               hash    number (its ids carry it), seq, paused, reaper (its last tick), reaper_lease (its setting),
-                               checked (the checker's verdict), confirmed (a write to wait for), format (of its data),
-                               bells (those that are rung), gates (1: something is parked or paused, 2: limits), swept (how
-                               far the reaper has looked at what waits), unhandled (types that nobody handles), untold (until
-                               when a worker without a kit lived), tells, hooks (last tick of a reaper that tells children,
-                               or webhooks), looked
-                               (how far one has looked at edges), planned (a schedule's last revision), expires (1: see there),
-                               rev (last revision for the record), rev_claims (1: claims too), hold (most marks), history (its),
-                               fair (1: keys take turns), max_queued (jobs that may wait), summed (the last minute in sums),
-                               about (a text that makes this hash quicker to read)
+    meta               hash    of the queue  number (its ids carry it), seq, paused, max_queued (jobs that may wait)
+                               of the reaper  reaper (its last tick), reaper_lease (its setting), summed (the last minute in sums)
+                               how far it has looked  swept (at what waits), looked (at edges)
+                               who tells  tells, hooks (last tick of a reaper that tells children, or webhooks)
+                               of the data  format, checked (the checker's verdict), confirmed (a write to wait for)
+                               of types  bells (those that are rung), unhandled (types that nobody handles), untold (until when a
+                                 worker without a kit lived)
+                               of the record  rev (last revision for it), rev_claims (1: claims too), hold (most marks), history (its)
+                               what is on  gates (1: something is parked or paused, 2: limits), expires (1: see there), fair (1: keys
+                                 take turns)
+                               else  planned (a schedule's last revision), about (a text that makes this hash quicker to read)
     reserved           hash    room that is kept for the rest of a batch
 
 and some belong to no queue:
@@ -489,7 +490,7 @@ class JobQueue:
         formats.check(self.store, self._registry.queues())
 
     def migrate(self, queue: str, most: int = 10_000_000) -> tuple[int, int, int]:
-        """Go back to the format of the release before. Returns how many parked jobs did, workers that would park them, blocked jobs."""
+        """Go back to the format of the release before; ``most=0`` only looks. Returns parked jobs that did, workers in the way, blocked jobs."""
         return formats.migrate(self.store, queue, most)
 
     def server(self) -> dict[str, Any]:

@@ -50,7 +50,28 @@ class TooNew(JobQueueError):
 
 
 class NotFound(JobQueueError):
-    """There is no such job, or its retention has ended."""
+    """There is no such job, or its retention has ended. Of something else that there is not, one of the classes below."""
+
+
+class QueueNotFound(NotFound):
+    """No job was ever submitted to the queue, or it was deleted; or the key is not for it."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"there is no queue {queue[:64]}")
+
+
+class LimitNotFound(NotFound):
+    """The queue has no limit of that name."""
+
+    def __init__(self, queue: str, name: str) -> None:
+        super().__init__(f"the queue {queue} has no limit {name}")
+
+
+class ScheduleNotFound(NotFound):
+    """The queue has no schedule of that name."""
+
+    def __init__(self, queue: str, name: str) -> None:
+        super().__init__(f"there is no schedule {name} of the queue {queue}")
 
 
 class Conflict(JobQueueError):

@@ -107,7 +107,7 @@ def _handlers_in(module: ModuleType) -> list[JobType]:
     for mark in hidden:
         raise ValueError(
             f"the handler of the type {mark.name!r} is hidden: another decorator above @handler has replaced it, or no name "
-            f"of the module {module.__name__} is bound to it; put @handler above all other decorators ({mark.place})"
+            f"of the module {module.__name__} is bound to it: put @handler above all other decorators ({mark.place})"
         )
     return found
 

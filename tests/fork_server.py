@@ -3,8 +3,8 @@ forks for every start.
 
     the tests ──a socket: arguments, environment, folder, stdout and stderr──> a script's fork server ──fork──> the program
 
-A program gets what one that is started anew gets (a session, environment, folder, streams and signals of its own), and runs
-the text of the script as ``__main__``. Three things differ: its parent, what `ps` shows, and that it had its imports before
+A program gets what one that is started anew gets: a session, environment, folder, streams and signals of its own. It runs the
+text of the script as ``__main__``. Three things differ: its parent, what `ps` shows, and that it had its imports before
 its environment. So what asks Python itself for something, or stands in front of our modules, starts anew.
 """
 

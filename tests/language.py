@@ -53,8 +53,8 @@ def of_markdown(text: str) -> Iterator[tuple[int, str]]:
             line = ""
         lines.append((number, "" if fenced else line))
     for number, paragraph in joined(iter(lines)):
-        if paragraph.startswith("|"):
-            yield from ((number, cell) for cell in paragraph.strip("|").split(" | "))
+        if paragraph.startswith("|"):  # a cell may be a list
+            yield from ((number, each) for cell in paragraph.strip("|").split(" | ") for each in cell.split("; "))
         elif not paragraph.startswith("#"):
             yield number, paragraph
 
@@ -80,7 +80,7 @@ def of_python(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _is_prose(text: str) -> bool:
-    return text.count(" ") > 6 and "\n" not in text and not re.search(r"SELECT|INSERT|[{}<>=]{2}", text)
+    return text.count(" ") > 6 and "\n" not in text and not re.search(r"SELECT|INSERT|[{}<>=]{2}|\w=\d+ \w+=", text)
 
 
 def of_other(text: str, mark: str) -> Iterator[tuple[int, str]]:

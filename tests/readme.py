@@ -60,7 +60,7 @@ ASIDE = {
     "lease": r"(?<=timeout_s)\W+10\.0",  # PROCESSING_TIMEOUT_S, which is shorter here
     "blanks": r" {2,}",
 }
-STANDS_FOR = {"any": ".*", "blanks": " +", "lease": r"\W+3\.0"}
+STANDS_FOR = {"any": ".*", "blanks": " +", "worker": r"[\w-]{22}", "lease": r"\W+3\.0"}
 
 
 class Block(NamedTuple):

@@ -14,6 +14,8 @@ from _jobqueue.commands.queues import name
 from _jobqueue.errors import Invalid
 from _jobqueue.store.schedule_files import apply
 
+KIT_LIVES_S = 15  # as parts/kits.lua has it
+
 
 def add(verbs: Any, actions: Any, common: argparse.ArgumentParser, on_redis: argparse.ArgumentParser) -> None:
     """``actions``: those of schedules. ``common``: flags of every verb, ``on_redis``: those of one that needs Redis itself."""
@@ -67,21 +69,33 @@ def _count(n: int, what: str) -> str:
 
 
 def _migrate(backend: OnRedis, options: argparse.Namespace) -> int:
-    """0 when the release before can go on; 1 while workers of this one would park jobs again, or jobs are blocked."""
-    living = 0
-    for queue in options.queue or backend.jobs.queues():
+    """0 when the release before can go on; 1 while workers of this one would park jobs again, or jobs are blocked. That is looked for
+    in all queues before anything is changed, and again after, for a worker that has started meanwhile."""
+    queues = options.queue or backend.jobs.queues()
+    if [queue for queue in queues if _in_the_way(queue, *backend.jobs.migrate(queue, 0)[1:])]:
+        show.warn("nothing was changed")
+        return FAILED
+    good = True
+    for queue in queues:
         limits, most = len(backend.limits(queue)), backend.jobs.books(queue).max_queued
-        moved, workers, blocked = backend.jobs.migrate(queue)
-        living += workers + blocked
+        moved, *left = backend.jobs.migrate(queue)
         show.say(f"{queue}: {moved} parked jobs are back in the queue")
         if limits or most is not None:
             what = " and ".join([_count(limits, "limit")] * (limits > 0) + ["max_queued"] * (most is not None))
             show.say(f"{queue}: forgotten: {what}")
-        if workers:
-            show.say(f"{queue}: workers of this release still serve it and park jobs again: stop them and repeat this")
-        if blocked:
-            show.say(f"{queue}: {blocked} jobs wait for others: let them end or cancel them, and repeat this")
-    return FAILED if living else OK
+        good &= not _in_the_way(queue, *left)
+    return OK if good else FAILED
+
+
+def _in_the_way(queue: str, workers: int, blocked: int) -> bool:
+    """Whether a queue cannot go back now. Says why, and what to do."""
+    if workers:
+        alive = f"served by {_count(workers, 'worker')} of this release, which would park jobs again"
+        show.warn(f"{queue} is {alive}: stop them and repeat this; one that was killed counts for {KIT_LIVES_S} s")
+    if blocked:
+        wait = "1 job waits" if blocked == 1 else f"{blocked} jobs wait"
+        show.warn(f"{queue}: {wait} for others: let them end or cancel them, and repeat this")
+    return bool(workers or blocked)
 
 
 def _apply(backend: Backend, options: argparse.Namespace) -> int:

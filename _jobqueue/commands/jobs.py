@@ -20,7 +20,7 @@ from _jobqueue.strict_json import parse_json
 
 WAIT_STEP_S = 20.0  # one look
 AWAY_S = 1.0  # between two tries while Redis or the API is away
-PAGE, LIST_MOST = 200, 10_000
+PAGE, LIST_MOST, NAMED_MOST = 200, 10_000, 10
 FILTERS = ("type", "queue", "tag", "kind", "since", "until")
 NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,15})?")
 
@@ -192,7 +192,22 @@ def _list(backend: Backend, options: argparse.Namespace) -> int:
     )
     if page["next_cursor"] and not options.json:
         show.warn(f"there are more than these {len(jobs)}: name a status, type, queue or tag, or a larger --limit")
+    elif not jobs:
+        show.warn(_why_none(backend, wanted))
     return OK
+
+
+def _why_none(backend: Backend, wanted: dict[str, str]) -> str:
+    """An empty list is a good answer; but a queue's name may be a slip."""
+    there = sorted(backend.queues())
+    if wanted.get("queue", "") in ("", *there):
+        return "no job matches" if wanted else "there are no jobs"
+    known = (
+        f"there are: {', '.join(there[:NAMED_MOST])}{', …' * (len(there) > NAMED_MOST)}"
+        if there
+        else "there is none yet"
+    )
+    return f"there is no queue {wanted['queue']}; {known}"
 
 
 def _act(backend: Backend, options: argparse.Namespace) -> int:

@@ -1,9 +1,10 @@
 -- needs: prelude lanes limits parked kits
 -- The way back to format 1: puts parked jobs back into the queue, and when none is left takes away what only format 2 has.
 -- KEYS  1 prefix
--- ARGV  1 most jobs to move
+-- ARGV  1 most jobs to move; 0 only looks
 -- Returns {how many ids it has moved, workers that publish a kit and live, jobs that are blocked: format 1 has none}.
 local now, most = now_ms(), tonumber(ARGV[1])
+if most == 0 then return { 0, workers_alive(now), call('ZCARD', key('blocked')) } end
 local rows, jobs = call('ZRANGE', key('held'), 0, most - 1, 'WITHSCORES'), {}
 for i = 1, #rows, 2 do
   local f = call('HMGET', key('job:' .. rows[i]), 'status', 'type')

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from _jobqueue.errors import NotFound
+from _jobqueue.errors import QueueNotFound
 from _jobqueue.listed import Filter
 from _jobqueue.records import Policy
 from _jobqueue.store.registry import Registry
@@ -13,7 +13,7 @@ from _jobqueue.store.store import Store
 
 
 class BoundRegistry(Registry):
-    """All other queues are NotFound, and their jobs."""
+    """All other queues are QueueNotFound, and their jobs NotFound."""
 
     def __init__(self, whole: Registry, store: Store, queues: Collection[str]) -> None:
         self._whole, self._store, self._ours = whole, store, frozenset(queues)
@@ -42,7 +42,7 @@ class BoundRegistry(Registry):
 
     def open_to_us(self, queue: str) -> str:
         if queue not in self._ours:
-            raise NotFound(f"there is no queue {queue}")
+            raise QueueNotFound(queue)
         return queue
 
     def register(self, queue: str, most: int | None = None) -> tuple[int, bool]:

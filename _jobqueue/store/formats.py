@@ -27,14 +27,14 @@ def check(store: Store, queues: Iterable[str]) -> None:
 
 def migrate(store: Store, queue: str, most: int) -> tuple[int, int, int]:
     """Puts up to ``most`` parked jobs back into the queue, and takes what only this release knows, but not the edges while jobs
-    are blocked. Returns how many, how many workers of this release serve the queue, and how many jobs are blocked."""
-    moved = 0
+    are blocked. Returns how many, how many workers of this release serve the queue, and how many jobs are blocked; 0 only looks."""
+    moved, workers, blocked = store.run("migrate", queue, [0])
     while moved < most:
         n, workers, blocked = store.run("migrate", queue, [MOVED_PER_SCRIPT])
         moved += n
         if n < MOVED_PER_SCRIPT:
             break
-    if not blocked:
+    if most and not blocked:
         _forget_edges(store, queue)
     return moved, workers, blocked
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from _jobqueue.errors import Invalid, NotFound, OldProgram
+from _jobqueue.errors import Invalid, LimitNotFound, OldProgram
 from _jobqueue.limits import MAX_LIMITS, MAX_PATTERNS, Limit, Limited, Shut, check_name
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store
@@ -37,18 +37,18 @@ class Limits:
         return bool(said == b"new")
 
     def delete(self, queue: str, name: str) -> None:
-        """Forget a limit. NotFound when there is none."""
+        """Forget a limit. LimitNotFound when there is none."""
         check_name(name)
         if not self._store.run("unlimit", queue, [name]):
-            raise _not_found(queue, name)
+            raise LimitNotFound(queue, name)
         self._go_on(queue)
 
     def get(self, queue: str, name: str) -> Limited:
-        """A limit that is defined, or a name that a pattern limits. NotFound for any other."""
+        """A limit that is defined, or a name that a pattern limits. LimitNotFound for any other."""
         check_name(name)
         found = _limited(self._store.run("limited", queue, ["one", name, 1])[0])
         if not found.by:
-            raise _not_found(queue, name)
+            raise LimitNotFound(queue, name)
         return found
 
     def page(self, queue: str, most: int = PAGE, after: str = "") -> list[Limited]:
@@ -91,7 +91,3 @@ def _limited(row: Sequence[Any]) -> Limited:
     name, by, most, starts, per_s, running, waiting, at = row
     opens_ms = int(at) if at not in (b"", b"inf") else None
     return Limited(name.decode(), by.decode(), Limit(most, starts, per_s), running, waiting, opens_ms, at == b"inf")
-
-
-def _not_found(queue: str, name: str) -> NotFound:
-    return NotFound(f"the queue {queue} has no limit {name}")

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from _jobqueue.errors import Conflict, NotFound, OldProgram
+from _jobqueue.errors import Conflict, NotFound, OldProgram, QueueNotFound
 from _jobqueue.listed import ACTIONS, Acted
 from _jobqueue.pieces import pieces
 from _jobqueue.records import ANOTHER_PAYLOAD, BEAT_LOST_MS, MAX_PAYLOAD_BYTES, SAME
@@ -131,9 +131,9 @@ class Operations:
             self._store.run("noted", queue, [operation, *some])
 
     def delete_queue(self, queue: str) -> None:
-        """Forget a queue that holds no jobs. NotFound, or Conflict while it holds some."""
+        """Forget a queue that holds no jobs. QueueNotFound, or Conflict while it holds some."""
         if queue not in self._registry.queues() and not self._store.ask("EXISTS", f"{prefix_of(queue)}meta"):
-            raise NotFound(f"there is no queue {queue}")
+            raise QueueNotFound(queue)
         if planned := self._store.ask("ZCARD", f"{prefix_of(queue)}schedules"):
             schedules = "1 schedule" if planned == 1 else f"{planned} schedules"
             raise Conflict("used", f"queue {queue} has {schedules}: delete them first")
@@ -156,15 +156,15 @@ class Operations:
         return bool(self._store.ask("EXISTS", f"{prefix_of(queue)}job:{job_id}"))
 
     def pause(self, queue: str, paused: bool) -> None:
-        """Stop a queue from giving out jobs, or let it go on. NotFound for a queue that was never used."""
+        """Stop a queue from giving out jobs, or let it go on. QueueNotFound for a queue that was never used."""
         if queue not in self._registry.queues():
-            raise NotFound(f"there is no queue {queue}")
+            raise QueueNotFound(queue)
         self._store.run("pause", queue, [int(paused)])
 
     def pause_type(self, queue: str, job_type: str, paused: bool) -> None:
         """The same for the jobs of a type. Conflict, old_worker, while a worker lives that would not obey."""
         if queue not in self._registry.queues():
-            raise NotFound(f"there is no queue {queue}")
+            raise QueueNotFound(queue)
         if not self._store.run("pause_type", queue, [job_type, int(paused)]):
             raise OldProgram(queue, "worker")
 

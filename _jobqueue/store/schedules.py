@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from _jobqueue.errors import Conflict, Invalid, NotFound, Unavailable
+from _jobqueue.errors import Conflict, Invalid, ScheduleNotFound, Unavailable
 from _jobqueue.pieces import Field, pieces
 from _jobqueue.records import MAX_PAYLOAD_BYTES, MAX_QUEUES, SHOWN_BYTES
 from _jobqueue.schedules import COUNTS, MAX_SCHEDULES, ON_TIME_MS, Planned, Schedule, Step, job_members, steps_of
@@ -59,7 +59,7 @@ class Schedules:
         return self.get(queue, name), found is None
 
     def pause(self, queue: str, name: str, paused: bool = True) -> Planned:
-        """Let it not fire, or fire again: from now on, for what was due meanwhile it does not make up. NotFound."""
+        """Let it not fire, or fire again: from now on, for what was due meanwhile it does not make up. ScheduleNotFound."""
 
         def change(found: Planned | None, now_ms: int) -> tuple[Planned, list[Field]] | None:
             found = _there(queue, name, found)
@@ -71,7 +71,7 @@ class Schedules:
         return self.get(queue, name)
 
     def realign(self, queue: str, name: str) -> None:
-        """Let it be due where its rule says, if it is due at a time and paused, or neither. NotFound."""
+        """Let it be due where its rule says, if it is due at a time and paused, or neither. ScheduleNotFound."""
 
         def change(found: Planned | None, now_ms: int) -> tuple[Planned, list[Field]] | None:
             found = _there(queue, name, found)
@@ -82,13 +82,13 @@ class Schedules:
         self._change(queue, name, change)
 
     def delete(self, queue: str, name: str) -> None:
-        """Forget a schedule; the jobs that it has made stay. NotFound."""
+        """Forget a schedule; the jobs that it has made stay. ScheduleNotFound."""
         if not self._store.run("unplan", queue, [name]):
-            raise NotFound(f"there is no schedule {name} of the queue {queue}")
+            raise ScheduleNotFound(queue, name)
 
     def run(self, queue: str, name: str) -> tuple[str, bool]:
         """Submit its job now, beside its due times. Returns the job's id, and whether it is another one that lives under the same
-        unique key. NotFound; Conflict when the queue refuses it."""
+        unique key. ScheduleNotFound; Conflict when the queue refuses it."""
         numbered: tuple[int, bool] | None = None
         for _ in range(TRIES):
             planned = self.get(queue, name)
@@ -112,7 +112,7 @@ class Schedules:
     # -- read
 
     def get(self, queue: str, name: str) -> Planned:
-        """NotFound for any other name."""
+        """ScheduleNotFound for any other name."""
         return _there(queue, name, self._read(queue, name)[1])
 
     def names(self, queue: str) -> list[str]:
@@ -228,7 +228,7 @@ class Schedules:
 
 def _there(queue: str, name: str, found: Planned | None) -> Planned:
     if found is None:
-        raise NotFound(f"there is no schedule {name} of the queue {queue}")
+        raise ScheduleNotFound(queue, name)
     return found
 
 

@@ -70,8 +70,8 @@ PACE = shape(
         "growth_per_minute": said({"type": "number"}, "Submitted in the last minute, less those that ended."),
         "drain_s": said(
             maybe(NUMBER),
-            "How long what waits takes at the pace of the last 90 s in which something waited, or of the last few minutes when "
-            "nothing ended then; null while nothing is done.",
+            "How long what waits takes at the pace of the last 90 s in which something waited. When nothing ended then: at that of "
+            "the last few minutes. null while nothing is done.",
         ),
         "workers": said(WHOLE, "How many workers serve it."),
         "threads": said(WHOLE, "How many jobs they can run at once."),

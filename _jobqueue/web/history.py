@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from _jobqueue.errors import pointer_to
+from _jobqueue.errors import QueueNotFound, pointer_to
 from _jobqueue.record.database import ERASE_MOST
 from _jobqueue.record.row import Row
 from _jobqueue.records import DAY_MS
@@ -18,7 +18,7 @@ from _jobqueue.web.openapi import Route
 from _jobqueue.web.problems import Problem
 from _jobqueue.web.record_threads import RecordThreads
 from _jobqueue.web.schemas import ERASE, ERASED, HISTORY_PAGE
-from jobqueue import Filter, Invalid, NotFound
+from jobqueue import Filter, Invalid
 
 TEXT_MOST_MS = 31 * DAY_MS
 MAX_TEXT_CHARS = 200
@@ -70,14 +70,14 @@ def filter_of(given: dict[str, str]) -> Filter:
 
 
 def _ours(backend: Backend, wanted: Filter, pointer: str) -> Filter:
-    """The same, of queues that there are for the caller. NotFound for another one."""
+    """The same, of queues that there are for the caller. QueueNotFound for another one."""
     if backend.queues is None:
         return wanted
     if wanted.queue is None and len(backend.queues) > 1:
         raise Invalid([(pointer, f"must be one of those of the key: {', '.join(backend.queues)}")])
     queue = wanted.queue or backend.queues[0]
     if not backend.shows(queue):
-        raise NotFound(f"there is no queue {queue}")
+        raise QueueNotFound(queue)
     return replace(wanted, queue=queue)
 
 

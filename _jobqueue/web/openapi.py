@@ -36,12 +36,16 @@ class Route(NamedTuple):
     needs_body: bool = True
     also: tuple[int, ...] = ()  # refusals that do not follow from the rest
 
+    def is_bare(self) -> bool:
+        """Whether it only shows, to callers with a key, and takes nothing: a parameter is a slip, like a filter that it does not have."""
+        return self.method == "GET" and self.scope not in (ANYBODY, OUR_HOSTS) and not self.takes
+
     def refusals(self) -> set[int]:
         """The statuses of its problems."""
         posts, guarded = self.method == "POST", self.scope != ANYBODY
         found = {401, 403, 500, 503, *self.also}
         found |= {400, 413, 415} if self.body else set()
-        found |= {422, 429} if posts else {422} if (self.takes or self.body) and guarded else set()
+        found |= {422, 429} if posts else {422} if (self.takes or self.body or self.is_bare()) and guarded else set()
         return found | ({404} if "<" in self.path else set())
 
 
@@ -54,7 +58,7 @@ MEANING = {
     400: "Not JSON, or not HTTP.",
     401: "No valid API key.",
     403: "The key's scope, the host name or the origin forbids it.",
-    404: "There is none.",
+    404: "There is none; code says of what: job_not_found, queue_not_found, limit_not_found or schedule_not_found.",
     409: "The job's status, or a check that runs, forbids it.",
     413: "Too large.",
     415: "Not sent as JSON.",

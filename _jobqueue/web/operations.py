@@ -83,7 +83,7 @@ def bulk(backend: Backend) -> dict[str, Any]:
         "changed": acted.changed,
         "skipped": acted.skipped,
         "next_cursor": acted.cursor,
-    }
+    } | {name: asked[name] for name in ("operation",) if name in asked}
 
 
 def _filter_of(given: dict[str, str]) -> Filter:

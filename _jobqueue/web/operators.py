@@ -7,13 +7,13 @@ from typing import Any
 
 import bottle
 
+from _jobqueue.errors import QueueNotFound
 from _jobqueue.keys import Key
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.security import KEY
-from jobqueue import NotFound
 
 ACTED = "jobqueue.acted"  # in the environ: what the request's line in the log says of an action
-SAID = ("action", "dry_run", "matched", "changed", "requeued", "left", "erased")  # of an answer
+SAID = ("action", "operation", "dry_run", "matched", "changed", "requeued", "left", "erased")  # of an answer
 MAX_CHARS = 64  # of what stands in the address
 
 
@@ -30,14 +30,14 @@ def operator() -> str:
 
 
 def backend_for(backend: Backend, environ: Mapping[str, Any], arguments: Mapping[str, str]) -> Backend:
-    """What is there for the caller. NotFound for a queue in the address or in the query that is not."""
+    """What is there for the caller. QueueNotFound for a queue in the address or in the query that is not."""
     known: Key | None = environ.get(KEY)
     if known is None or known.queues is None:
         return backend
     asked = [arguments["queue"]] if "queue" in arguments else bottle.request.query.getall("queue")
     for queue in asked:
         if queue not in known.queues:
-            raise NotFound(f"there is no queue {queue[:MAX_CHARS]}")
+            raise QueueNotFound(queue)
     return backend.bound_to(known.queues)
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import bottle
 
+from _jobqueue.errors import QueueNotFound
 from _jobqueue.records import NAME, NAME_RULE
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.overview import queue_row, worker_rows
 from _jobqueue.web.problems import Problem
-from jobqueue import Conflict, Invalid, NotFound
+from jobqueue import Conflict, Invalid
 
 MAX_CHECKED_JOBS = 100_000  # checked in some seconds
 MAX_SENTENCES = 100  # of the checker, in one answer
@@ -72,7 +73,7 @@ def check(backend: Backend, queue: str) -> dict[str, Any]:
     inputs.no_body()
     jobs = backend.jobs
     if queue not in jobs.queues():
-        raise NotFound(f"there is no queue {queue}")
+        raise QueueNotFound(queue)
     if (n := sum(jobs.books(queue).sizes.values())) > MAX_CHECKED_JOBS:
         where = f"python jobqueue.py check --queue {queue}"
         raise Problem(409, "too_many_jobs", f"{n} jobs take too long to check from here; run: {where}")

@@ -102,8 +102,8 @@ def paces(minutes: Mapping[int, Counts], now_ms: int, *names: str) -> list[float
 
 
 def pace_of_work(look: Look) -> float:
-    """How many jobs of the queue end in a minute while some wait: by the last minute and a half, as the reaper has noted it; else
-    (it has not, or its jobs may take long) in the last minute or the last few."""
+    """How many jobs of the queue end in a minute while some wait. It goes by the last minute and a half, as the reaper has noted it.
+    Where it has not, or jobs take long: by the last minute, or the last few."""
     if recent := _recent_pace(look) or sum(paces(look.minutes, look.books.now_ms, "done", "failed")):
         return recent
     minutes = last(look.minutes)

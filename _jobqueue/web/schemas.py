@@ -370,7 +370,7 @@ BULK = shape(
     ],
     example={"action": "retry", "filter": {"status": "failed", "type": "email.send"}, "dry_run": True},
 )
-ACTED = full(
+_ACTED = full(
     action={"enum": list(ACTIONS)},
     dry_run=SWITCH,
     matched=said(WHOLE, "Changed and skipped."),
@@ -381,6 +381,7 @@ ACTED = full(
     ),
     next_cursor=said(maybe(TEXT), "Repeat the call with it while it is not null, and add up."),
 )
+ACTED = shape({**_ACTED["properties"], "operation": said(WORD, "As it was asked for.")}, tuple(_ACTED["required"]))
 REQUEUED = full(
     requeued=said(WHOLE, "How many were retried."), left=said(WHOLE, "How many dead letters are left: call again.")
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from _jobqueue.errors import QueueNotFound
 from _jobqueue.records import NAME, NAME_RULE
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.store.sums import BLOCK, BLOCKS, MINUTES, Series
@@ -14,7 +15,7 @@ from _jobqueue.web.figures import MINUTE
 from _jobqueue.web.openapi import Route
 from _jobqueue.web.rates import minute_row, together
 from _jobqueue.web.shapes import TIME, WHOLE, full, listed, said
-from jobqueue import Invalid, NotFound
+from jobqueue import Invalid
 
 SPANS = {"hour": (1, MINUTES), "two_days": (BLOCK, BLOCKS)}  # minutes of a row, and rows
 CLOCKS_MS = 120_000  # our clock may be behind that of Redis
@@ -30,7 +31,7 @@ def series(backend: Backend) -> dict[str, Any]:
     queues = backend.jobs.queues()
     if "queue" in given:
         if given["queue"] not in queues:
-            raise NotFound(f"there is no queue {given['queue'][:64]}")
+            raise QueueNotFound(given["queue"])
         queues = [given["queue"]]
     minutes, most = SPANS[span]
     step_ms = minutes * 60_000
@@ -71,8 +72,8 @@ SERIES = full(
     rows=listed(
         MINUTE,
         maxItems=BLOCKS,
-        description="The oldest first, the one at hand last. Of a type: submitted is an estimate of what came, failed counts attempts; "
-        "of two days, 20 types of a queue are told apart in each ten minutes, and the rest is `other`.",
+        description="The oldest first, the one at hand last. Of a type: submitted is an estimate of what came, failed counts attempts. "
+        "Of two days, 20 types of a queue are told apart in each ten minutes, and the rest is `other`.",
     ),
 )
 TAGS: dict[str, str] = {}

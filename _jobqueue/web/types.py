@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.by_type import ROWS_MOST, full_rows_of
 from _jobqueue.web.figures import TYPE_FIGURES
@@ -14,7 +13,6 @@ from _jobqueue.web.shapes import NUMBER, SWITCH, WHOLE, full, listed, maybe, sai
 
 
 def types(backend: Backend) -> dict[str, Any]:
-    inputs.query()
     rows = full_rows_of(backend.jobs.looks(minutes=1), backend.overview.types)
     return {"types": rows[:ROWS_MOST], "types_more": len(rows[ROWS_MOST:])}
 

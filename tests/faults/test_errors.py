@@ -1,5 +1,5 @@
 """F43, every error string: Redis answers it once or five times in a row, at any message of any process. The process lives on, the
-job is done in one attempt, the client gets a 503 that it can understand, and no log tells a secret."""
+job is done in one attempt. The client gets a 503 that it can understand, and no log tells a secret."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_other_queues_are_404_for_a_bound_key(system: System) -> None:
     assert mail.post("/jobs", {}).status_code == 404, "the default queue is not theirs either"
     assert mail.post("/jobs/bulk", {"action": "cancel", "filter": {"queue": "shop"}}).status_code == 404
     assert mail.post("/jobs/bulk", {"action": "cancel", "ids": [theirs]}).json()["skipped"] == {"not_found": 1}
-    refused(mailer.post("/queues/shop/claim", {"worker": "w", "types": ["echo"]}), 404, "job_not_found")
+    refused(mailer.post("/queues/shop/claim", {"worker": "w", "types": ["echo"]}), 404, "queue_not_found")
     for verb in ("extend", "finish", "release"):
         body = {"token": "t"} | ({"result": 1} if verb == "finish" else {})
         assert mailer.post(f"/jobs/{theirs}/{verb}", body).status_code == 404
@@ -244,6 +244,9 @@ def test_an_action_is_a_line_of_the_log_and_a_step_of_the_job(system: System) ->
     ops.post("/jobs/bulk", {"action": "retry", "filter": {"status": "cancelled"}})
     program.says("action=bulk by=ops dry_run=False matched=1 changed=1 does=retry")
     assert ops.get(f"/jobs/{job_id}").json()["actions"][-1]["action"] == "retry"
+    named = ops.post("/jobs/bulk", {"action": "retry", "ids": [job_id], "operation": "night"}).json()
+    assert named["operation"] == "night"
+    program.says("action=bulk by=ops operation=night dry_run=False matched=1 changed=0 does=retry")
     assert ops.delete(f"/jobs/{job_id}").status_code == 204
     program.says(f"action=delete by=ops job_id={job_id}")
 

@@ -47,7 +47,8 @@ def test_limit_is_defined_shown_changed_and_forgotten(system: System, hand: Work
     assert system.get(f"{AT}/api:stripe").json() == again.json()
     assert system.get(AT).json()["limits"] == [again.json()]
     assert requests.delete(f"{system.api_url}{AT}/api:stripe", timeout=30).status_code == 204
-    assert system.get(f"{AT}/api:stripe").status_code == 404
+    gone = system.get(f"{AT}/api:stripe")
+    assert (gone.status_code, gone.json()["code"]) == (404, "limit_not_found")
     assert requests.delete(f"{system.api_url}{AT}/api:stripe", timeout=30).status_code == 404
 
 

@@ -179,6 +179,19 @@ def test_a_job_and_a_problem_look_as_described(system: System, described: dict[s
         jsonschema.validate(answer.json(), schemas[name] | {"additionalProperties": False})
 
 
+def test_a_parameter_that_a_list_does_not_have_is_refused_by_all_of_them(
+    system: System, described: dict[str, Any]
+) -> None:
+    """A filter that is ignored shows everything, as if it matched."""
+    shown = [path for path, calls in described["paths"].items() if calls.get("get", {}).get("security")]
+    assert {"/queues", "/workers", "/stats", "/system", "/jobs"} < set(shown)
+    for path in shown:
+        answer = system.get(re.sub(r"{\w+}", "x", path) + "?nonsense=1")
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), path
+        assert answer.json()["errors"][0]["pointer"] == "/nonsense", path
+        assert "422" in described["paths"][path]["get"]["responses"], path
+
+
 # Of a batch the good rows are stored: 207 refuses the others, each with a problem of its own.
 SETTINGS = """
 [[operations]]

@@ -142,7 +142,7 @@ def test_a_paused_queue_gives_out_nothing_and_resume_wakes_its_worker(system: Sy
 
 def test_a_queue_that_was_never_used_cannot_be_paused(system: System, jobs: JobQueue) -> None:
     for verb in ("pause", "resume"):
-        assert "nowhere" in refused(system.post(f"/queues/nowhere/{verb}"), 404, "job_not_found")["detail"]
+        assert "nowhere" in refused(system.post(f"/queues/nowhere/{verb}"), 404, "queue_not_found")["detail"]
     with pytest.raises(NotFound):
         jobs.pause("nowhere")
     assert jobs.queues() == []

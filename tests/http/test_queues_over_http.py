@@ -23,7 +23,7 @@ def test_empty_queue_is_deleted_and_one_with_jobs_is_not(system: System) -> None
     assert system.get("/queues").json() == {"queues": []}
     assert system.get("/stats").json()["queues"] == []
     gone = delete(system, "/queues/mail")
-    assert (gone.status_code, gone.json()["code"]) == (404, "job_not_found")
+    assert (gone.status_code, gone.json()["code"]) == (404, "queue_not_found")
     assert system.job(system.submit(queue="mail"))["queue"] == "mail"
 
 

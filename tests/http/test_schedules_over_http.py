@@ -39,7 +39,8 @@ def test_schedule_is_made_shown_replaced_paused_and_deleted(system: System) -> N
     listed = system.get("/schedules").json()
     assert [each["name"] for each in listed["schedules"]] == ["nightly"] and listed["total"] == 1
     assert requests.delete(system.api_url + AT, timeout=30).status_code == 204
-    assert system.get(AT).status_code == 404
+    gone = system.get(AT)
+    assert (gone.status_code, gone.json()["code"]) == (404, "schedule_not_found")
     assert requests.delete(system.api_url + AT, timeout=30).status_code == 404
 
 

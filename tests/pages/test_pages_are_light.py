@@ -71,7 +71,7 @@ def visit(tab: Browser, url: str, until: str, last: str = "true") -> Visit:
 
 
 def test_the_first_counters_come_early_on_a_slow_line(whole: System, slowly: Browser) -> None:
-    """In three quarters of a second on a machine that has nothing else to do; here the trips are counted, which do not depend on that."""
+    """In three quarters of a second on a machine that has nothing else to do. Here the trips are counted, which do not depend on that."""
     whole.ends(whole.submit(1, type="noop"))
     seen = visit(slowly, f"{whole.api_url}/", COUNTERS, CHART)
     print(f"dashboard: {seen}")

@@ -15,6 +15,7 @@ from _jobqueue.commands import show
 from _jobqueue.new_job import MEMBERS
 from jobqueue import JobQueue, NewJob
 from tests.harness import ROOT, Server, System, eventually
+from tests.played import Worker
 from tests.processes.commanding import NOBODY, Ran, Run, runner, sentence
 
 # ------------------------------------------------------------------------------------------------------------ submit, get
@@ -167,8 +168,11 @@ def test_list_shows_those_that_match_in_columns_or_as_json(run: Run) -> None:
     assert len(some.lines) == 3 and some.err.startswith("there are more than these 2: ")
     found = run("list", "--tag", tag, "--json").json
     assert [job["job_id"] for job in found["jobs"]] == ids[::-1] and found["next_cursor"] is None
-    assert run("list", "--tag", tag, "--since", "2999-01-01T00:00:00Z").out == ""
+    assert run("list", "--tag", tag, "--since", "2999-01-01T00:00:00Z") == (0, "", "no job matches\n")
     assert run("list", "--queue", "idle", "--status", "failed").code == 0
+    slip = run("list", "--queue", "idel")
+    assert (slip.code, slip.out) == (0, "") and slip.err.startswith("there is no queue idel; there are: ")
+    assert run("list", "--queue", "idel", "--json").json == {"jobs": [], "total": 0, "next_cursor": None}
 
 
 def test_list_goes_on_from_page_to_page(run: Run, redis_jobs: JobQueue, shop: System) -> None:
@@ -300,6 +304,26 @@ def test_going_back_says_what_it_forgets(run: Run, redis_jobs: JobQueue, shop: S
     ]
     again = run("migrate", "--to", "1", "--queue", queue, at=("--redis-url", shop.url))
     assert again.lines == [f"{queue}: 0 parked jobs are back in the queue"]
+
+
+def test_going_back_changes_nothing_while_it_would_not_hold(run: Run, redis_jobs: JobQueue, shop: System) -> None:
+    queue, at = f"served-{secrets.token_hex(4)}", ("--redis-url", shop.url)
+    run("limits", "set", queue, "tenant:*", "--max-running", "2")
+    (first,) = run("submit", "a.type", "--queue", queue).lines
+    (blocked,) = run("submit", "a.type", "--queue", queue, "--after", first, "--when", "ended").lines
+    worker = Worker(redis_jobs, queue=queue).handles("a.type")
+    redis, prefix = shop.server.client, f"jq:{{{queue}}}:"
+    held = {key: redis.dump(key) for key in (f"{prefix}{name}" for name in ("queue", "blocked", "patterns", "kits"))}
+    assert all(held.values())
+    refused = run("migrate", "--to", "1", "--queue", queue, at=at)
+    assert (refused.code, refused.out) == (1, "")
+    assert "1 worker of this release" in refused.err and "stop them and repeat this" in refused.err
+    assert "1 job waits for others: let them end or cancel them" in refused.err
+    assert refused.err.endswith("nothing was changed\n")
+    assert {key: redis.dump(key) for key in held} == held
+    worker.presence.leave([worker.talk.slot])
+    redis_jobs.cancel(blocked)
+    assert run("migrate", "--to", "1", "--queue", queue, at=at).code == 0
 
 
 def test_check_says_whether_all_is_well(run: Run, redis_jobs: JobQueue, shop: System) -> None:

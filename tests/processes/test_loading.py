@@ -54,7 +54,7 @@ REFUSED = {
         "from jobqueue import handler\ndef d(f):\n    return lambda p, c: f(p, c)\n@d\n@handler('a')\ndef f(p, c): ...\n"
         "@handler('b')\ndef g(p, c): ...",
         "the handler of the type 'a' is hidden: another decorator above @handler has replaced it, or no name of the module "
-        "mine is bound to it; put @handler above all other decorators (mine.py, line 5)",
+        "mine is bound to it: put @handler above all other decorators (mine.py, line 5)",
     ),
     "hidden by a later function": (
         "from jobqueue import handler\n@handler('a')\ndef f(p, c): ...\n@handler('b')\ndef f(p, c): ...",

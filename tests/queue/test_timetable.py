@@ -109,8 +109,8 @@ def clock_changes(zone: str, start: int) -> list[int]:
 
 @pytest.mark.parametrize(("zone", "cron"), sorted({each[1:3] for each in CASES}))
 def test_next_due_time_does_not_depend_on_where_one_looks_from(zone: str, cron: str) -> None:
-    """A reaper that stood still, or another one, computes the same times: over a year (of what is due each hour or oftener, a
-    day on both sides of a change), from every place between two of them."""
+    """A reaper that stood still, or another one, computes the same times, from every place between two of them: over a
+    year, or, of what is due each hour or oftener, over a day on both sides of a change."""
     timetable = Timetable(cron=cron, timezone=zone)
     start = ms("2026-01-01T00:00:00+00:00")
     changes = clock_changes(zone, start)

@@ -30,8 +30,8 @@ export function dayOf(at) {
 
 const clamp = (low, value, high) => Math.min(Math.max(low, value), high);
 
-// `rows` have `at`, each `stepMs` after the one before; of one, `columns` say [what, its class, its
-// text]; `ticks` are [y, text, true for those at the right]; `draw` gets x of a row, and its width.
+// `rows` have `at`, each `stepMs` after the one before. Of one, `columns` say [what, its class, its
+// text]. `ticks` are [y, text, true for those at the right]. `draw` gets x of a row, and its width.
 // `marks` are [{at, text, by}]; `chose` is called with the first and the last row of a part.
 export function chart(what) {
   const { title, rows, columns, width, stepMs, ticks, draw, marks, legend = columns } = what;
