@@ -17,6 +17,9 @@ try:
 except ImportError:
     hiredis: Any = None  # type: ignore[no-redef]
 
+# Redis-py calls it too, but looks at each argument before
+_pack: Callable[[Command], bytes] | None = getattr(hiredis, "pack_command", None)
+
 AT_ONCE = 64  # scripts in one trip: each is short, but nobody else's comes between them
 BLOCK_S = 2  # an idle slot looks at the queue at least this often, rung or not
 
@@ -210,9 +213,8 @@ class Link:
 
 
 def _packed(connection: Any, commands: Sequence[Command]) -> Iterable[bytes]:
-    if hiredis:  # redis-py calls it too, but looks at each argument before
-        pack: Callable[[Any], bytes] = hiredis.pack_command
-        return map(pack, commands)
+    if _pack:
+        return map(_pack, commands)
     return (part for command in commands for part in connection.pack_command(*command))
 
 
