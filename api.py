@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import random
 import re
 import resource
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -191,8 +191,10 @@ class Front:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             environ["jobqueue.status"] = int(status[:3])
-            kept = [] if any(name == "Cache-Control" for name, _ in headers) else [NO_STORE]
-            return start_response(status, [*headers, *kept, ("X-Request-ID", request_id)], exc_info)
+            if NO_STORE[0] not in dict(headers):
+                headers.append(NO_STORE)
+            headers.append(("X-Request-ID", request_id))
+            return start_response(status, headers, exc_info)
 
         answer: Iterable[bytes] = self.app(environ, start)
         self._log(environ, began)
@@ -225,7 +227,7 @@ class Front:
 
 
 def _request_id(given: str) -> str:
-    return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    return given if REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
 
 
 class Fuse:

@@ -7,12 +7,14 @@ import logging
 import os
 import sys
 from contextvars import ContextVar
-from datetime import datetime, timezone
 from typing import Any
 
 from _jobqueue.config import Config, misspelt
 from _jobqueue.output import Output, descriptor_of, fill_standard_descriptors
 from _jobqueue.records import Claimed
+from _jobqueue.rfc3339 import rfc3339
+
+_to_json = json.JSONEncoder(default=str).encode
 
 
 class _Json(logging.Formatter):
@@ -26,7 +28,7 @@ class _Json(logging.Formatter):
         line |= _fields(record)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _to_json(line)
 
 
 # What this thread or this task runs; the log lines of its handler name it.
@@ -63,9 +65,7 @@ def _plain(value: Any) -> str:
 
 
 def _utc(record: logging.LogRecord) -> str:
-    return (
-        datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+    return str(rfc3339(int(record.created * 1000)))
 
 
 class _Handler(logging.Handler):
@@ -114,14 +114,22 @@ class Log:
         self._logger = logging.getLogger(process)
 
     def __call__(self, message: str, **fields: Any) -> None:
-        self._logger.info(message, extra={"fields": fields})
+        self._say(logging.INFO, message, fields)
 
     def warning(self, message: str, **fields: Any) -> None:
-        self._logger.warning(message, extra={"fields": fields})
+        self._say(logging.WARNING, message, fields)
 
     def failure(self, message: str, error: BaseException | None = None, **fields: Any) -> None:
         """With the traceback of an exception, by default the one that is being handled."""
         self._logger.error(message, exc_info=error or True, extra={"fields": fields})
+
+    def _say(self, level: int, message: str, fields: dict[str, Any]) -> None:
+        """As a logger does, but for the line of the source, which nobody is told."""
+        if self._logger.isEnabledFor(level):
+            extra = {"fields": fields}
+            self._logger.handle(
+                self._logger.makeRecord(self._logger.name, level, "", 0, message, (), None, extra=extra)
+            )
 
     def flush(self) -> None:
         """Wait a moment for what was said to be written: before the process is ended without its exit."""

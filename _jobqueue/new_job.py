@@ -83,10 +83,12 @@ class NewJob:
             raise Invalid([("", "must be a JSON object")])
         problems = [(pointer_to(name), "is not a field of a job") for name in members if name not in MEMBERS]
         # NewJob takes None for "not given", so an explicit null is told apart here.
-        nulls = [name for name in MEMBERS if name != "payload" and members.get(name, "") is None]
-        problems += [(f"/{name}", "must not be null; leave it out") for name in nulls]
+        nulls = [name for name, value in members.items() if value is None and name in MEMBERS and name != "payload"]
+        if problems or nulls:
+            problems += [(f"/{name}", "must not be null; leave it out") for name in nulls]
+            members = {name: value for name, value in members.items() if name in MEMBERS and name not in nulls}
         try:
-            job = cls(**{name: members[name] for name in MEMBERS if name in members and name not in nulls})
+            job = cls(**members)
         except Invalid as error:
             raise Invalid(problems + error.problems) from None
         if problems:
@@ -227,7 +229,7 @@ class NewJob:
 
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-MEMBERS = tuple(each.name for each in fields(NewJob) if each.init and not each.metadata)
+MEMBERS = frozenset(each.name for each in fields(NewJob) if each.init and not each.metadata)
 
 
 def is_id(text: str) -> bool:

@@ -170,7 +170,7 @@ class Job:
 
     def as_dict(self) -> dict[str, Any]:
         """The job in the words of the HTTP API."""
-        return {
+        told = {
             "job_id": self.id,
             "status": self.status,
             "type": self.type,
@@ -184,7 +184,7 @@ class Job:
             "errors": self.errors,
             "progress": self.progress,
             "log": self.log,
-            **self._log_times(),
+            **(self._log_times() if self.log else {}),
             "created_at": rfc3339(self.created_ms),
             "started_at": rfc3339(self.started_ms),
             "finished_at": rfc3339(self.finished_ms),
@@ -194,32 +194,49 @@ class Job:
             "position": self.position,
             "worker": self.worker,
             "tags": self.tags,
-            **({"limits": self.limits} if self.limits else {}),
-            **({"name": self.name} if self.name else {}),
-            **({"fair_key": self.fair_key} if self.fair_key else {}),
-            **({"webhook": self.webhook} if self.webhook else {}),
-            **({"unique_key": self.unique_key} if self.unique_key else {}),
-            **({} if self.backoff_ms is None else {"backoff_s": self.backoff_ms / 1000}),
-            **({} if self.max_backoff_ms is None else {"max_backoff_s": self.max_backoff_ms / 1000}),
-            **({} if self.jitter is None else {"jitter": self.jitter}),
-            **({"after": self.after, "when": self.when, "blocked_by": self.blocked_by} if self.after else {}),
-            **({"snoozes": self.snoozes, "snoozed_at": rfc3339(self.snoozed_ms)} if self.snoozes else {}),
-            **(
-                {"expires_s": self.expires_ms / 1000, "expires_at": rfc3339(self.expires_at_ms)}
-                if self.expires_ms
-                else {}
-            ),
-            **({"schedule": self.schedule, "scheduled_for": rfc3339(self.scheduled_for_ms)} if self.schedule else {}),
-            **({"traceparent": self.traceparent} if self.traceparent else {}),
-            **({"tracestate": self.tracestate} if self.tracestate else {}),
-            **({"actions": self.actions} if self.actions else {}),
-            **{f"{name}_preview": text for name, text in (self.previews or {}).items()},
-            **({"truncated": list(self.truncated)} if self.truncated else {}),
         }
+        self._add_what_few_have(told)
+        return told
+
+    def _add_what_few_have(self, told: dict[str, Any]) -> None:
+        if self.limits:
+            told["limits"] = self.limits
+        if self.name:
+            told["name"] = self.name
+        if self.fair_key:
+            told["fair_key"] = self.fair_key
+        if self.webhook:
+            told["webhook"] = self.webhook
+        if self.unique_key:
+            told["unique_key"] = self.unique_key
+        if self.backoff_ms is not None:
+            told["backoff_s"] = self.backoff_ms / 1000
+        if self.max_backoff_ms is not None:
+            told["max_backoff_s"] = self.max_backoff_ms / 1000
+        if self.jitter is not None:
+            told["jitter"] = self.jitter
+        if self.after:
+            told |= {"after": self.after, "when": self.when, "blocked_by": self.blocked_by}
+        if self.snoozes:
+            told |= {"snoozes": self.snoozes, "snoozed_at": rfc3339(self.snoozed_ms)}
+        if self.expires_ms:
+            told |= {"expires_s": self.expires_ms / 1000, "expires_at": rfc3339(self.expires_at_ms)}
+        if self.schedule:
+            told |= {"schedule": self.schedule, "scheduled_for": rfc3339(self.scheduled_for_ms)}
+        if self.traceparent:
+            told["traceparent"] = self.traceparent
+        if self.tracestate:
+            told["tracestate"] = self.tracestate
+        if self.actions:
+            told["actions"] = self.actions
+        if self.previews:
+            told |= {f"{name}_preview": text for name, text in self.previews.items()}
+        if self.truncated:
+            told["truncated"] = list(self.truncated)
 
     def _log_times(self) -> dict[str, Any]:
         """Of a log that is cut, as of one without times, nothing."""
-        if not self.log or len(self.log_times_ms) != len(self.log) or not any(self.log_times_ms):
+        if len(self.log_times_ms) != len(self.log) or not any(self.log_times_ms):
             return {}
         return {"log_times": [rfc3339(at) for at in self.log_times_ms], "log_dropped": self.log_dropped}
 

@@ -12,6 +12,14 @@ from _jobqueue.store.scripts import Scripts
 from _jobqueue.store.servers import LINK_TIMEOUT_S, Cluster, OneServer
 from _jobqueue.store.weather import is_replica, unavailable, weather
 
+try:
+    import hiredis
+except ImportError:
+    hiredis: Any = None  # type: ignore[no-redef]
+
+# Redis-py calls it too, but looks at each argument before
+_pack: Callable[[Command], bytes] | None = getattr(hiredis, "pack_command", None)
+
 AT_ONCE = 64  # scripts in one trip: each is short, but nobody else's comes between them
 BLOCK_S = 2  # an idle slot looks at the queue at least this often, rung or not
 
@@ -165,8 +173,7 @@ class Link:
         answers: list[Any] = []
         try:
             connection = self._connection(place)
-            packed = [part for command in commands for part in connection.pack_command(*command)]
-            connection.send_packed_command([b"".join(packed)], check_health=False)
+            connection.send_packed_command([b"".join(_packed(connection, commands))], check_health=False)
             if meanwhile:
                 meanwhile()
             for _ in commands:
@@ -203,6 +210,12 @@ class Link:
         if self._generation != self._servers.generation:
             self._generation = self._servers.generation
             self.close()
+
+
+def _packed(connection: Any, commands: Sequence[Command]) -> Iterable[bytes]:
+    if _pack:
+        return map(_pack, commands)
+    return (part for command in commands for part in connection.pack_command(*command))
 
 
 _ONE_BY_ONE = (redis.exceptions.OutOfMemoryError, redis.exceptions.NoScriptError)

@@ -61,9 +61,11 @@ class Advice:
 
     def on(self, jobs: Iterable[NewJob | Job]) -> list[Warned]:
         """One for each queue and type, of the first few, whose jobs will not be done."""
-        jobs = list(jobs)
-        kinds = {(job.queue or DEFAULT_QUEUE, job.type) for job in jobs}
-        kinds |= {(job.queue or DEFAULT_QUEUE, DELIVERY) for job in jobs if job.webhook}
+        kinds = set[tuple[str, str]]()
+        for job in jobs:
+            kinds.add((job.queue or DEFAULT_QUEUE, job.type))
+            if job.webhook:
+                kinds.add((job.queue or DEFAULT_QUEUE, DELIVERY))
         try:
             return [warned for queue, job_type in sorted(kinds)[:MAX_ADVICE] if (warned := self._on(queue, job_type))]
         except Unavailable:

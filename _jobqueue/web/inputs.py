@@ -16,6 +16,7 @@ from _jobqueue.web.problems import Problem
 from jobqueue import Invalid, NewJob
 
 MAX_BATCH_JOBS = 1000
+CHARSET = re.compile(r'charset\s*=\s*"?([^\s";]+)', re.IGNORECASE)
 VISIBLE = re.compile(r"[ -~]+")
 
 # ------------------------------------------------------------------------------------------------ query and headers
@@ -121,7 +122,7 @@ def no_body() -> None:
 def _content_type() -> str:
     environ = bottle.request.environ
     kind, _, parameters = environ.get("CONTENT_TYPE", "").partition(";")
-    charset = re.search(r'charset\s*=\s*"?([^\s";]+)', parameters, re.IGNORECASE)
+    charset = CHARSET.search(parameters) if parameters else None
     if charset and charset[1].lower() not in ("utf-8", "utf8"):
         raise Problem(415, "wrong_content_type", f"JSON is sent as UTF-8, not {charset[1][:50]}")
     if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":

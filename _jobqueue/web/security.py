@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from _jobqueue.web.waiting import KEPT
 from jobqueue import JobQueue
 
 KEY = "jobqueue.key"  # in the environ: the Key of the request; None where none is set
+PORT = re.compile(r":\d*$")
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 # On every answer. Pages and their scripts come from here alone, and nobody may frame them.
@@ -62,6 +64,7 @@ def client_of(environ: Mapping[str, Any], trusted_proxy: Address | None = None) 
     return str(address or "unknown")
 
 
+@lru_cache(256)  # of few clients, and by default for each POST
 def _address(text: str) -> Address | None:
     """Of ``1.2.3.4``, ``1.2.3.4:567``, ``::1`` and ``[::1]:567``; IPv4 also where it is written as IPv6."""
     bare = re.fullmatch(r"\[(.*)\](?::\d+)?|([\d.]+):\d+", text)
@@ -152,4 +155,4 @@ def _host_of(origin: str) -> str | None:
 
 
 def _without_port(host: str) -> str:
-    return re.sub(r":\d*$", "", host.lower())
+    return PORT.sub("", host.lower())

@@ -69,7 +69,9 @@ class Answer(Task):
 
 class Served(Answer, WSGITask):
     def get_environment(self) -> dict[str, Any]:
-        return {**super().get_environment(), KEPT: self.request.kept, HAS_LEFT: self.channel.has_left}
+        environ: dict[str, Any] = super().get_environment()
+        environ |= {KEPT: self.request.kept, HAS_LEFT: self.channel.has_left}
+        return environ
 
 
 class Refusal(Answer, ErrorTask):
