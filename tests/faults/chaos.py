@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.faults.mix.incidents import Hand, Scene
@@ -23,12 +24,12 @@ RATE = 20.0  # plain jobs a second; workflows, schedules and the outbox make som
 
 
 def run(
-    seconds: float, seed: int, fsync: str = "always", record: str = "", rate: float = RATE
+    seconds: float, seed: int, fsync: str = "always", *, record: str = "", rate: float = RATE, keep: str = ""
 ) -> tuple[Verdict, dict[str, Any]]:
     """Play so long, settle and judge. The verdict holds what went wrong on the way, too; beside it, what happened how often.
 
     Redis syncs each write. With everysec it may keep writes to itself while the disk is busy, and lose them when it is
-    killed: here only our own losses count."""
+    killed: here only our own losses count. ``keep``: a folder for the files of a bad end."""
     pair = Pair("--appendfsync", fsync)
     kind = record or ("postgresql" if has_postgres() and seed % 2 else "sqlite")
     whole = Whole(seed, pair, kind, programs=with_movable_clock)
@@ -52,6 +53,8 @@ def run(
             hand.join()
         verdict, notes = whole.judge(whole.settle())
         verdict.violations += scene.wrong
+        if keep and not verdict.good:
+            whole.keep(Path(keep))
         return verdict, dict(sorted(scene.happened.items())) | notes
     finally:
         whole.close()
@@ -71,9 +74,11 @@ def main() -> int:
         default="",
         help="where the record is; default: PostgreSQL where it is installed and the seed is odd",
     )
+    parser.add_argument("--keep", default="", metavar="FOLDER", help="copy the files of a bad end there")
     options = parser.parse_args()
     print(f"seed {options.seed}, {options.seconds:g} s, appendfsync {options.fsync}", flush=True)
-    verdict, notes = run(options.seconds, options.seed, options.fsync, options.record, options.rate)
+    more = {"record": options.record, "rate": options.rate, "keep": options.keep}
+    verdict, notes = run(options.seconds, options.seed, options.fsync, **more)
     print("; ".join(f"{name}: {value}" for name, value in notes.items()))
     print(verdict)
     print("\n".join(verdict.violations))

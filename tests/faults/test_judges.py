@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,14 +14,17 @@ from tests.faults.ledger import Ledger, Run
 from tests.faults.mix.flows import Flows, Member
 from tests.faults.mix.limits import FAST, GATE, MOST, STARTS, Limits
 from tests.faults.mix.load import Seen
+from tests.faults.mix.outbox import Outbox
 from tests.faults.mix.plain import Plain
+from tests.faults.mix.record import Record
 from tests.faults.mix.schedules import _problems
+from tests.faults.mix.webhooks import Webhooks
 
 
 def stage(**more: Any) -> Any:
-    client = SimpleNamespace(scan_iter=lambda *args: [], scard=lambda key: 0)
+    client = SimpleNamespace(scan_iter=lambda *args: [], scard=lambda key: 0, zcard=lambda key: 0)
     server = SimpleNamespace(client=client)
-    return SimpleNamespace(server=server, operated=set(), deleted=set(), snoozed=set(), **more)
+    return SimpleNamespace(server=server, operated=set(), deleted=set(), snoozed=set(), told={}, **more)
 
 
 def ran(job_id: str, started: float, ended: float | None, attempt: int = 1) -> Run:
@@ -93,6 +98,48 @@ def test_what_a_schedule_did_wrong_is_seen() -> None:
     assert judged({"60000": 1, "120000": 1}, fired=2, missed=1), "one is missed, and none may be"
     assert judged(each, fired=4), "a job is gone"
     assert judged(each, fired=3, last_due=180_001)
+
+
+def test_a_webhook_that_was_not_told_or_under_two_ids_is_seen() -> None:
+    webhooks = Webhooks(stage(rng=None), "1")
+    try:
+        jobs = {"a": {"type": "noted", "status": "done", "webhook": "x"}}
+        delivery = {"type": "jobqueue.webhook", "status": "failed"}
+        assert webhooks.judge(Seen(jobs, {}))
+        webhooks.moody.accepted["a"].add("one")
+        assert webhooks.judge(Seen(jobs, {})) == []
+        assert webhooks.judge(Seen(jobs | {"d": delivery}, {})), "given up, and nobody says why"
+        webhooks.moody.accepted["a"].add("two")
+        assert webhooks.judge(Seen(jobs, {}))
+    finally:
+        webhooks.close()
+
+
+def test_what_the_record_lacks_or_has_twice_is_seen(tmp_path: Path) -> None:
+    def judged(*statements: str) -> list[str]:
+        with closing(sqlite3.connect(record.file)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+        return record.judge(Seen({"a": {"status": "done", "attempts": "1"}}, {}))
+
+    record = Record(stage(), "1", tmp_path, "sqlite")
+    attempt = "INSERT INTO attempt VALUES ('a', {}, '{}')"
+    assert judged(
+        "CREATE TABLE job (id, status, deleted, attempts)", "CREATE TABLE attempt (job_id, number, outcome)"
+    ), "no row"
+    assert judged("INSERT INTO job VALUES ('a', 'done', 0, 1)"), "no attempt"
+    assert judged(attempt.format(1, "done")) == []
+    assert judged(attempt.format(2, "done")), "two successes"
+    assert judged("DELETE FROM attempt WHERE number = 2", "UPDATE job SET status = 'failed'")
+    assert judged("UPDATE job SET status = 'done'") == []
+    assert judged("INSERT INTO job VALUES ('b', 'done', 0, 1)"), "a row of no job"
+
+
+def test_a_row_of_the_outbox_that_became_two_jobs_or_none_is_seen(tmp_path: Path) -> None:
+    outbox, row = Outbox(stage(), "1", tmp_path), {"payload": '{"outbox": 1}'}
+    outbox.rows = 1
+    assert outbox.judge(Seen({"a": row}, {})) == []
+    assert outbox.judge(Seen({"a": row, "b": row}, {})) and outbox.judge(Seen({}, {}))
 
 
 def test_the_ledger_keeps_the_runs_of_a_job_that_begins_anew() -> None:

@@ -131,6 +131,15 @@ class Whole:
             f"job {job_id} has not ended{' (held)' if job_id in held else ''}: {seen.jobs[job_id]}" for job_id in some
         ]
 
+    def keep(self, folder: Path) -> None:
+        """Copy what tells how it came to this: Redis's files, the ledger, the databases, what the programs have said."""
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(self.stage.server.folder, folder / "redis", dirs_exist_ok=True)
+        shutil.copytree(self.folder, folder / "mix", dirs_exist_ok=True)
+        shutil.copy(self.stage.ledger.path, folder / "ledger")
+        for program in self.stage.system.programs:
+            (folder / f"{program.name}-{program.pid}.log").write_text(program.log)
+
     def close(self) -> None:
         self._undo.close()
 
