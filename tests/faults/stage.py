@@ -34,6 +34,7 @@ LEASE_S = 2.0
 THREADS = 4
 MAX_ATTEMPTS = 4  # of the type "noted"
 RATE = 50.0  # jobs submitted a second
+JUMP_S = 60.0  # within which leases are extended, and due times fired, once the clock has jumped
 QUIET_S = 90.0  # within which all must have ended once the faults are over
 
 
@@ -225,7 +226,11 @@ class Observer:
 
     def look(self) -> None:
         try:
-            self.violations += self.stage.queue.check(QUEUE)
+            began = time.monotonic()
+            wrong = self.stage.queue.check(QUEUE)
+            if began - self.stage.jumped_at < JUMP_S:  # what is late by the clock alone is not late yet
+                wrong = [sentence for sentence in wrong if "over a minute ago" not in sentence]
+            self.violations += wrong
             for status in ("done", "failed", "cancelled"):
                 for job_id in self.stage.server.client.zrange(PREFIX + status, 0, -1):
                     before = self.ended.setdefault(job_id, status)
@@ -262,6 +267,7 @@ class Stage:
         self.undone = 0  # successes that they may have undone
         self.told: dict[str, Any] = {}  # id -> anything: jobs that others than the producer were told of
         self.made = set[str]()  # jobs that the system has made itself
+        self.jumped_at = float("-inf")  # when the clock of the scripts last did
         self.snoozed = set[str]()  # jobs that are put off once: a run more
         self.port = free_port()
         self.actors: list[Actor] = []

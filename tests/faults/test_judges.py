@@ -87,17 +87,17 @@ def test_two_jobs_of_a_unique_key_at_once_are_seen(tmp_path: Path) -> None:
 
 
 def test_what_a_schedule_did_wrong_is_seen() -> None:
-    def judged(made: dict[str, int], *, last_due: int = 180_000, **counts: int) -> list[str]:
+    def judged(made: dict[str, int], *, last_due: int = 900_000, **counts: int) -> list[str]:
         schedule = {"rule": '{"anchor_ms": 0}', "last_due": str(last_due), **{k: str(n) for k, n in counts.items()}}
-        return _problems("each-minute", schedule, Counter(made))
+        return _problems("each-5-minutes", schedule, Counter(made))
 
-    each = {"60000": 1, "120000": 1, "180000": 1}
+    each = {"300000": 1, "600000": 1, "900000": 1}
     assert judged(each, fired=3) == []
-    assert judged(each | {"120000": 2}, fired=4), "twice"
-    assert judged({"60000": 1, "120000": 1}, fired=2), "one due time is gone"
-    assert judged({"60000": 1, "120000": 1}, fired=2, missed=1), "one is missed, and none may be"
+    assert judged(each | {"600000": 2}, fired=4), "twice"
+    assert judged({"300000": 1, "600000": 1}, fired=2), "one due time is gone"
+    assert judged({"300000": 1, "600000": 1}, fired=2, missed=1), "one is missed, and none may be"
     assert judged(each, fired=4), "a job is gone"
-    assert judged(each, fired=3, last_due=180_001)
+    assert judged(each, fired=3, last_due=900_001)
 
 
 def test_a_webhook_that_was_not_told_or_under_two_ids_is_seen() -> None:

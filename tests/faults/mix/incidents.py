@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -66,7 +67,8 @@ def terminate(hand: Hand) -> None:
     actor = hand.one()
     with hand.scene.locks[actor]:
         code = actor.program.stop(60)
-        if code:
+        starting = "--language" in actor.flags and code == -signal.SIGTERM  # it does not know the signal yet
+        if code and not starting:
             hand.scene.wrong.append(f"{actor.script} ended with {code} on SIGTERM:\n{actor.program.log[-2000:]}")
         actor.start()
 
@@ -152,7 +154,9 @@ def set_clock(scene: Scene, hours: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with suppress(redis.RedisError):
+            scene.stage.jumped_at = float("inf")  # from now on, though it may take a while
             scene.stage.server.client.set("clock", hours * HOUR_S)
+            scene.stage.jumped_at = time.monotonic()
             return
         scene.stage.wait(0.1)
     raise TimeoutError("the clock could not be set")
