@@ -21,7 +21,7 @@ KEEPING := PYTHONDONTWRITEBYTECODE=
 PAGES := _jobqueue/web/static eslint.config.js package.json
 NEW_NODE := const [major, minor] = process.versions.node.split(".").map(Number); process.exit(Number(major * 100 + minor < 1818))
 
-.PHONY: help run test test-all test-newest-waitress lint lint-pages wheel bench chaos faults screenshots redis clean
+.PHONY: help run test test-all test-newest-waitress lint lint-pages wheel bench chaos soak faults screenshots redis clean
 
 help:
 	@echo 'make run     start Redis (if none answers), API, worker, reaper and the record in this terminal'
@@ -32,7 +32,8 @@ help:
 	@echo 'make wheel   build the library for other environments, into dist/'
 	@echo 'make bench   measure'
 	@echo 'make faults  play the whole fault table of docs/faults.md: half an hour'
-	@echo 'make chaos   break everything at random for a minute and see what is lost: make chaos SECONDS=600 SEED=7'
+	@echo 'make chaos   use everything, break it at random for a minute and see what is lost: make chaos SECONDS=600 SEED=7'
+	@echo 'make soak    use everything for 45 minutes and see what grows: make soak SECONDS=7200'
 	@echo 'make screenshots  make the pictures of the dashboard in docs/images anew, with Chromium'
 	@echo 'make clean   remove what these have installed (not the jobs in data/)'
 	@echo
@@ -81,6 +82,9 @@ bench: $(RUNTIME) redis
 
 chaos: $(TOOLS) redis
 	@$(VENV)/bin/python -m tests.faults.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+
+soak: $(TOOLS) redis
+	@$(VENV)/bin/python -m tests.faults.soak --seconds $(or $(SECONDS),2700) $(if $(SEED),--seed $(SEED))
 
 faults: $(TOOLS) redis
 	@$(VENV)/bin/python -m pytest tests/faults -rP --capture=fd

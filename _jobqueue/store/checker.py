@@ -181,8 +181,8 @@ class Checker:
                 for job_id in scans.keys(self.store, self.name, f"{kind}:"):
                     if self._is_told(client, job_id):
                         continue
-                    time.sleep(self.AGAIN_S)
-                    if not self._is_told(client, job_id):
+                    time.sleep(self.AGAIN_S)  # it may be deleted since the scan, and its edges with it
+                    if not self._is_told(client, job_id) and client.exists(f"{self.prefix}{kind}:{job_id}"):
                         yield f"the job {job_id} is gone, but {kind}:{job_id} is still there"
                         if repair and kind == "then":
                             client.zadd(f"{self.prefix}ends", {job_id: 0})

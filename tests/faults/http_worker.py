@@ -152,12 +152,13 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--language", choices=["javascript", "go"])
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
     print("starting", flush=True)
     if options.language:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         command = command_of(options.language)
         os.environ["API"] = options.api
         os.execvp(command[0], command)
-    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
     threads = [threading.Thread(target=Slot(options.api).run, daemon=True) for _ in range(options.threads)]
     for thread in threads:
         thread.start()

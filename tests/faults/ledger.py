@@ -6,6 +6,7 @@ A line is one write: ``start|end id attempt pid seconds``, by the machine's mono
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import time
@@ -44,16 +45,18 @@ class Ledger:
 
     def runs(self) -> dict[str, list[Run]]:
         """All runs of each job, in the order of their starts."""
-        found: dict[tuple[str, int, int], Run] = {}
+        found: dict[tuple[str, int, int], list[Run]] = defaultdict(
+            list
+        )  # more than one: an operator's retry counts anew
         for line in self.path.read_text().splitlines():
             what, job_id, attempt, pid, at = line.split()
             key = job_id, int(attempt), int(pid)
             if what == "start":
-                found[key] = Run(*key, float(at), None)
+                found[key].append(Run(*key, float(at), None))
             else:
-                found[key] = found[key]._replace(ended=float(at))
+                found[key][-1] = found[key][-1]._replace(ended=float(at))
         by_job: dict[str, list[Run]] = defaultdict(list)
-        for run in sorted(found.values(), key=lambda run: run.started):
+        for run in sorted(itertools.chain(*found.values()), key=lambda run: run.started):
             by_job[run.job_id].append(run)
         return by_job
 
@@ -82,6 +85,7 @@ def _write(what: str, ctx: Any) -> None:
 
 @handler("noted", max_attempts=4, backoff=0.2)
 @handler("noted.twice", max_attempts=2, backoff=0.2)
+@handler("noted.snoozing", max_attempts=4, backoff=0.2)
 def noted(payload: Any, ctx: Any) -> Any:
     """Takes ``payload["s"]`` seconds, and until the file ``payload["gate"]`` exists. Fails its first ``payload["fails"]``
     attempts, for good if that is ``"always"``. Until the file ``payload["snoozed"]`` exists, makes it and snoozes."""

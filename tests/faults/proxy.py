@@ -63,8 +63,9 @@ def strike_at(label: str, nth: int, strike: Strike | Answer) -> Rule:
 class Proxy:
     """Listens on a free port of its own, ``url``, in front of the Redis at ``port``. Its rule may be changed at any time."""
 
-    def __init__(self, port: int) -> None:
-        self.upstream = port
+    def __init__(self, port: int, *, remember: bool = True) -> None:
+        """``remember`` keeps all messages in ``seen``: not where it goes on for long."""
+        self.upstream, self.remember, self._count = port, remember, 0
         self.rule: Rule = lambda message: None
         self.delay_s: Callable[[], float] = lambda: 0.0  # of each message, one way
         self.requests, self.replies = threading.Event(), threading.Event()  # cleared: they wait
@@ -207,8 +208,10 @@ class Proxy:
         with self._lock:
             label = _label(words)
             self._nth[label] += 1
-            message = Message(len(self.seen) + 1, label, self._nth[label], connection, words)
-            self.seen.append(message)
+            self._count += 1
+            message = Message(self._count, label, self._nth[label], connection, words)
+            if self.remember:
+                self.seen.append(message)
         return self.rule(message)
 
     def _strike(self, strike: Strike) -> None:

@@ -19,7 +19,7 @@ def test_no_acknowledged_job_is_lost_or_done_twice_under(name):
     assert passed
 
 
-@pytest.mark.long(20)
+@pytest.mark.long(45)
 def test_nothing_is_lost_in_a_short_chaos():
     verdict, _ = chaos.run(12, seed=4)
     print(verdict, *verdict.violations, sep="\n")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from _jobqueue.records import INDEX_OF, STATUSES, Claimed, Settlement
+from _jobqueue.store import scans
 from _jobqueue.store.checker import Checker
 from _jobqueue.store.ids import new_id
-from jobqueue import Filter, Job, JobQueue, NewJob, Policy, Unavailable
+from jobqueue import Filter, Job, JobQueue, NewJob, NotFound, Policy, Unavailable
 from tests.harness import Server, System
 from tests.played import RETENTION_MS, Q, Worker, recover, tick
 
@@ -423,3 +425,23 @@ def test_deliveries_that_stand_wrongly_are_found_and_put_right(queue: JobQueue, 
     assert {job_id for sentence in found for job_id in sentence.split() if "-" in job_id} == {lost, dead, over, running}
     assert queue.check("default") == []
     assert set(server.client.zrange(f"{Q}deliveries", 0, -1)) == {lost, dead, running}
+
+
+def test_a_parent_that_is_deleted_behind_the_scan_is_no_damage(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its edges go with it, though the scan has seen them."""
+    queue = JobQueue(server.url)
+    parent = queue.submit()
+    child = queue.submit(after=[parent.id])
+    keys = scans.keys
+
+    def and_then_gone(store: Any, name: str, *starts: str) -> Iterator[str]:
+        found = list(keys(store, name, *starts))
+        if starts == ("then:",):
+            for job_id in (child.id, parent.id):
+                with suppress(NotFound):
+                    queue.delete(job_id)
+        return iter(found)
+
+    monkeypatch.setattr(scans, "keys", and_then_gone)
+    assert queue.check("default") == []
+    assert not server.client.exists(f"{Q}job:{parent.id}"), "it was not deleted while the checker looked"
