@@ -70,8 +70,8 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
                                or webhooks), looked
                                (how far one has looked at edges), planned (a schedule's last revision), expires (1: see there),
                                rev (last revision for the record), rev_claims (1: claims too), hold (most marks), history (its),
-                               fair (1: keys take turns), max_queued (jobs that may wait), summed (the last minute in sums),
-                               about (a text that makes this hash quicker to read)
+                               fair (1: keys take turns), turns_ended (1: they did), max_queued (jobs that may wait), summed
+                               (the last minute in sums), about (a text that makes this hash quicker to read)
     reserved           hash    room that is kept for the rest of a batch
 
 and some belong to no queue:
@@ -106,6 +106,7 @@ from _jobqueue.errors import (
     KeyReused,
     NotFound,
     QueueFull,
+    TooManyNames,
     TooManyTypes,
     TooNew,
     TooOld,
@@ -196,6 +197,7 @@ __all__ = [
     "Retry",
     "Snooze",
     "Submitted",
+    "TooManyNames",
     "TooManyTypes",
     "TooNew",
     "TooOld",

@@ -98,7 +98,8 @@ def _whole(request: Request, number: int, sure: bool) -> Chunk:
 
 def _marks(jobs: Sequence[NewJob], sure: bool) -> str:
     """What lua/submit.lua is told of the whole call."""
-    return ("r" if sure else "") + ("w" if any(map(_webhook_of, jobs)) else "")
+    webhook, limit = any(map(_webhook_of, jobs)), any(map(_limits_of, jobs))
+    return ("r" if sure else "") + ("w" if webhook else "") + ("l" if limit else "")
 
 
 def _parts(encoded: Sequence[Sequence[Field]], block: int) -> Iterator[tuple[int, int]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from _jobqueue.errors import Invalid, NotFound, OldProgram
-from _jobqueue.limits import MAX_LIMITS, MAX_PATTERNS, Limit, Limited, Shut, check_name
+from _jobqueue.errors import Invalid, NotFound, OldProgram, TooManyNames
+from _jobqueue.limits import MAX_LIMITS, MAX_LIVE, MAX_PATTERNS, Limit, Limited, Shut, check_name
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store
 
@@ -95,3 +95,11 @@ def _limited(row: Sequence[Any]) -> Limited:
 
 def _not_found(queue: str, name: str) -> NotFound:
     return NotFound(f"the queue {queue} has no limit {name}")
+
+
+def too_many_names(queue: str, name: str) -> TooManyNames:
+    """A job is refused because of this name."""
+    live = f"{MAX_LIVE:,} names are alive under the patterns of the queue {queue}"
+    return TooManyNames(
+        [("/limits", f"{live}, as many as may be, and {name} is a further one: submit it again when some are idle")]
+    )
