@@ -97,6 +97,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from _jobqueue.books import Books, Look
 from _jobqueue.by_type import ByType
 from _jobqueue.context import Context
 from _jobqueue.errors import (
@@ -116,6 +117,7 @@ from _jobqueue.hooks import on_start, on_stop
 from _jobqueue.inline import inline
 from _jobqueue.job_types import Fail, Retry, Snooze, handler
 from _jobqueue.limits import Limit
+from _jobqueue.listed import Acted, Filter, Flow, Hit, Kind, Page, Parent, Workflow
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
     ACT_MOST,
@@ -124,19 +126,9 @@ from _jobqueue.records import (
     QUEUES_MAX,
     REQUEUE_MOST,
     SAME,
-    Acted,
-    Books,
-    Filter,
-    Flow,
-    Hit,
     Job,
-    Kind,
-    Look,
-    Page,
-    Parent,
     Policy,
     Submitted,
-    Workflow,
     __version__,
 )
 from _jobqueue.redis_version import too_old

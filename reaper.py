@@ -23,10 +23,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from _jobqueue import liveness
+from _jobqueue.books import Expired
 from _jobqueue.config import Config
 from _jobqueue.logs import Log, announce, start_logging
 from _jobqueue.processes import MISTAKE, Signals
-from _jobqueue.records import DAY_MS, Expired
+from _jobqueue.records import DAY_MS
 from _jobqueue.store.clock import Clock
 from _jobqueue.tokens import worker_of
 from jobqueue import JobQueue, TooNew, TooOld, Unavailable

@@ -14,9 +14,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from _jobqueue.listed import Filter
 from _jobqueue.record.database import Record, open_record
 from _jobqueue.record.row import Row
-from _jobqueue.records import Filter, Job
+from _jobqueue.records import Job
 from _jobqueue.store.ids import new_id
 
 BATCH = 500

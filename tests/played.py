@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from _jobqueue.books import Expired
 from _jobqueue.kits import kit_of
 from _jobqueue.pieces import result_fields
-from _jobqueue.records import BACKOFF, DAY_MS, NEVER, Claimed, Expired, Held, Settlement
+from _jobqueue.records import BACKOFF, DAY_MS, NEVER, Claimed, Held, Settlement
 from _jobqueue.store.link import Link
 from jobqueue import Job, JobQueue, Policy
 from tests.harness import Server, eventually

@@ -8,7 +8,8 @@ from typing import Any
 
 from _jobqueue.commands.backend import Members
 from _jobqueue.limits import Limit
-from _jobqueue.records import ENDED, SAME, Filter
+from _jobqueue.listed import Filter
+from _jobqueue.records import ENDED, SAME
 from _jobqueue.rfc3339 import moment
 from jobqueue import JobQueue, NewJob
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from _jobqueue.errors import Conflict, Invalid, KeyReused, NotFound, ParentGone
+from _jobqueue.listed import ACTIONS, Parent
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field, joined, pieces
 from _jobqueue.records import (
-    ACTIONS,
     AGAIN,
     BACKOFF,
     ENDED,
@@ -25,7 +25,6 @@ from _jobqueue.records import (
     SAME,
     Claimed,
     Job,
-    Parent,
     Policy,
     Settlement,
 )

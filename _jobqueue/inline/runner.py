@@ -13,10 +13,11 @@ from _jobqueue import hooks
 from _jobqueue.errors import Invalid, JobQueueError, NotWithOthers
 from _jobqueue.inline.ledger import Ledger
 from _jobqueue.job_types import JobType, marks_of
+from _jobqueue.listed import Parent
 from _jobqueue.loading import import_named, types_of
 from _jobqueue.new_job import NewJob
 from _jobqueue.pieces import Field
-from _jobqueue.records import DEFAULT_QUEUE, DEFAULT_TYPE, SAME, Job, Parent, Policy, Submitted
+from _jobqueue.records import DEFAULT_QUEUE, DEFAULT_TYPE, SAME, Job, Policy, Submitted
 from _jobqueue.store.children import bits_of
 from _jobqueue.store.flows import Reference, references_of
 from _jobqueue.submitting import Submits, inline_jobs

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
+from _jobqueue.listed import Filter
 from _jobqueue.record import reads, schema, writes
 from _jobqueue.record.connection import Connection, Refused, TooSlow, marks
 from _jobqueue.record.errors import RecordUnavailable, RecordUrlWrong
 from _jobqueue.record.postgres import PostgreSQL
 from _jobqueue.record.row import Row
 from _jobqueue.record.sqlite import SQLite
-from _jobqueue.records import JOB_ID, Filter
+from _jobqueue.records import JOB_ID
 from _jobqueue.rfc3339 import epoch_ms
 
 T = TypeVar("T")

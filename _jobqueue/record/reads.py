@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from _jobqueue.errors import Invalid
+from _jobqueue.listed import Filter
 from _jobqueue.record.connection import Connection, TooSlow, marks
 from _jobqueue.record.row import ATTEMPT_COLUMNS, COLUMNS, Row, job_of, to_json
-from _jobqueue.records import ENDED, JOB_ID, PAGE_BYTES, SHOWN_BYTES, Filter
+from _jobqueue.records import ENDED, JOB_ID, PAGE_BYTES, SHOWN_BYTES
 from _jobqueue.rfc3339 import epoch_ms, rfc3339
 
 LOOK_S = 0.7  # for one page, beside its last step

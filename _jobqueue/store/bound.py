@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from _jobqueue.errors import NotFound
-from _jobqueue.records import Filter, Policy
+from _jobqueue.listed import Filter
+from _jobqueue.records import Policy
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from _jobqueue.records import ENDED, STATUSES, Filter
+from _jobqueue.listed import Filter
+from _jobqueue.records import ENDED, STATUSES
 from _jobqueue.store.dead_letters import saying
 from _jobqueue.store.pages import check_filter, indexes_of
 from _jobqueue.store.registry import Registry

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from _jobqueue.alike import Alike, Errors, pattern_of
-from _jobqueue.records import DEFAULT_TYPE, Filter
+from _jobqueue.listed import Filter
+from _jobqueue.records import DEFAULT_TYPE
 from _jobqueue.store.reads import Reads
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import message_of

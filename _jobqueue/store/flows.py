@@ -8,20 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from _jobqueue.errors import Invalid, NotWithOthers, OtherQueue, ParentGone
+from _jobqueue.listed import GONE, Flow, Parent, Step, Workflow
 from _jobqueue.new_job import NewJob, is_id
 from _jobqueue.pieces import Field
-from _jobqueue.records import (
-    DEFAULT_TYPE,
-    DELIVERY,
-    GONE,
-    MAX_EDGES,
-    MAX_EDGES_BYTES,
-    Flow,
-    Parent,
-    Step,
-    Submitted,
-    Workflow,
-)
+from _jobqueue.records import DEFAULT_TYPE, DELIVERY, MAX_EDGES, MAX_EDGES_BYTES, Submitted
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import error_of
 from _jobqueue.store.store import Store

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from _jobqueue.errors import Conflict, NotFound, OldProgram
+from _jobqueue.listed import ACTIONS, Acted
 from _jobqueue.pieces import pieces
-from _jobqueue.records import ACTIONS, ANOTHER_PAYLOAD, BEAT_LOST_MS, MAX_PAYLOAD_BYTES, SAME, Acted
+from _jobqueue.records import ANOTHER_PAYLOAD, BEAT_LOST_MS, MAX_PAYLOAD_BYTES, SAME
 from _jobqueue.store.ids import queue_number_of
 from _jobqueue.store.link import Args
 from _jobqueue.store.registry import Registry

@@ -8,7 +8,8 @@ from itertools import accumulate
 from typing import Any
 
 from _jobqueue.errors import Invalid
-from _jobqueue.records import ENDED, INDEX_OF, PAGE_BYTES, Filter, Page
+from _jobqueue.listed import Filter, Page
+from _jobqueue.records import ENDED, INDEX_OF, PAGE_BYTES
 from _jobqueue.store.cursors import cursor_of, read_cursor
 from _jobqueue.store.dead_letters import saying
 from _jobqueue.store.merge import Found, Merge

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from _jobqueue.records import Books, Filter, Job, Kind, Look
+from _jobqueue.books import Books, Look
+from _jobqueue.listed import Filter, Kind
+from _jobqueue.records import Job
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import books_of, job_of, kind_of, look_of
 from _jobqueue.store.store import Store

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from _jobqueue.books import Expired
 from _jobqueue.pieces import Field
-from _jobqueue.records import Expired
 from _jobqueue.store.rows import pairs_of
 from _jobqueue.store.store import Store, prefix_of
 from _jobqueue.store.weather import weather

@@ -13,7 +13,8 @@ from contextlib import suppress
 from typing import TypeVar
 
 from _jobqueue.errors import Invalid, NotFound, Unavailable
-from _jobqueue.records import DEFAULT_QUEUE, MAX_QUEUES, Filter, Policy
+from _jobqueue.listed import Filter
+from _jobqueue.records import DEFAULT_QUEUE, MAX_QUEUES, Policy
 from _jobqueue.store.durability import Durability
 from _jobqueue.store.ids import queue_number_of
 from _jobqueue.store.link import Args

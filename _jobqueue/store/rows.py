@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from _jobqueue.books import Backlog, Books, Look, Recent, Untold
+from _jobqueue.listed import Kind
 from _jobqueue.log_lines import lines_of
 from _jobqueue.pieces import joined
 from _jobqueue.records import (
@@ -16,13 +18,7 @@ from _jobqueue.records import (
     MAX_PRIORITY,
     PRIORITY_STEP,
     STATUSES,
-    Backlog,
-    Books,
     Job,
-    Kind,
-    Look,
-    Recent,
-    Untold,
     told_apart,
 )
 from _jobqueue.rfc3339 import rfc3339

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from _jobqueue.errors import NotFound
-from _jobqueue.records import HITS_MOST, INDEX_OF, JOB_ID, NAME, Hit, Job
+from _jobqueue.listed import Hit
+from _jobqueue.records import HITS_MOST, INDEX_OF, JOB_ID, NAME, Job
 from _jobqueue.store.chunks import id_under_key
 from _jobqueue.store.reads import Reads
 from _jobqueue.store.registry import Registry

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from _jobqueue.errors import Invalid
-from _jobqueue.records import ACT_MOST, ACTIONS, STATUSES, Acted, Filter
+from _jobqueue.listed import ACTIONS, Acted, Filter
+from _jobqueue.records import ACT_MOST, STATUSES
 from _jobqueue.store.cursors import END, NO_CURSOR, cursor_of, read_cursor
 from _jobqueue.store.dead_letters import saying
 from _jobqueue.store.operations import Operations

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from _jobqueue.listed import Filter
 from _jobqueue.pieces import Field
-from _jobqueue.records import STATUSES, Filter
+from _jobqueue.records import STATUSES
 from _jobqueue.store.recounts import Walk, recount
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store, prefix_of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from _jobqueue.records import HISTORY_LOST_MS, Backlog, Look, Warned
+from _jobqueue.books import Backlog, Look
+from _jobqueue.records import HISTORY_LOST_MS, Warned
 from _jobqueue.web.rates import last
 from _jobqueue.web.samples import Family
 

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from _jobqueue.books import Look
 from _jobqueue.by_type import OTHER, ByType, Waiting, came_before, starts, summed
 from _jobqueue.histograms import Counts
-from _jobqueue.records import Look
 from _jobqueue.web.rates import WINDOW, paces, percentiles, types_of
 from _jobqueue.web.samples import Family, histogram
 from jobqueue import JobQueue

@@ -6,19 +6,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from _jobqueue.records import (
-    DEFAULT_QUEUE,
-    DELIVERY,
-    ENDED,
-    GONE,
-    MAX_QUEUES,
-    NO_REAPER,
-    REAPER_MISSED_S,
-    Books,
-    Look,
-    Parent,
-    Warned,
-)
+from _jobqueue.books import Books, Look
+from _jobqueue.listed import GONE, Parent
+from _jobqueue.records import DEFAULT_QUEUE, DELIVERY, ENDED, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Warned
 from _jobqueue.rfc3339 import epoch_ms, rfc3339
 from _jobqueue.web.rates import crew, pace_of_work, types_of
 from _jobqueue.web.sentences import no_handler, none_serves, span

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _jobqueue.records import Parent, Workflow
+from _jobqueue.listed import Parent, Workflow
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend

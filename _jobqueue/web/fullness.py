@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from _jobqueue.records import Look
+from _jobqueue.books import Look
 from _jobqueue.web.rates import last
 from _jobqueue.web.samples import Family
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from _jobqueue.books import Look
 from _jobqueue.by_type import ByType
-from _jobqueue.records import DELIVERY, ENDED, NO_REAPER, STATUSES, Look, Warned
+from _jobqueue.records import DELIVERY, ENDED, NO_REAPER, STATUSES, Warned
 from _jobqueue.store.new_dead import NewDead
 from _jobqueue.web import backlog, fullness
 from _jobqueue.web.diagnosis import Patience

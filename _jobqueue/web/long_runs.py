@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from _jobqueue.books import Look
 from _jobqueue.by_type import ByType
 from _jobqueue.histograms import BUCKETS_MS, Counts
-from _jobqueue.records import Look
 from _jobqueue.web.findings import About, Finding
 from _jobqueue.web.rates import percentile
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from _jobqueue.books import Books, Look, Untold
 from _jobqueue.by_type import ByType
 from _jobqueue.limits import Limited
-from _jobqueue.records import ENDED, FAILURES, Books, Look, Untold
+from _jobqueue.records import ENDED, FAILURES
 from _jobqueue.web import backlog, fullness, limited
 from _jobqueue.web.by_type import families
 from _jobqueue.web.samples import Family, Sample, histogram

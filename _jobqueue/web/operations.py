@@ -9,8 +9,9 @@ import bottle
 
 from _jobqueue.alike import Alike
 from _jobqueue.errors import pointer_to
+from _jobqueue.listed import ACTIONS, Kind
 from _jobqueue.record.errors import RecordMissing
-from _jobqueue.records import ACT_MOST, ACTIONS, NAME, NAME_RULE, STATUSES, Kind
+from _jobqueue.records import ACT_MOST, NAME, NAME_RULE, STATUSES
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend

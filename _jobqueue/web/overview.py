@@ -11,8 +11,9 @@ import time
 from typing import Any
 
 import jobqueue
+from _jobqueue.books import Books, Look
 from _jobqueue.config import Config
-from _jobqueue.records import STATUSES, Books, Look
+from _jobqueue.records import STATUSES
 from _jobqueue.rfc3339 import rfc3339
 from _jobqueue.store.new_dead import new_dead
 from _jobqueue.web import turns

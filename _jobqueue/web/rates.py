@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
+from _jobqueue.books import Look, Recent
 from _jobqueue.histograms import BUCKETS_MS, Counts
-from _jobqueue.records import Look, Recent
 from _jobqueue.rfc3339 import rfc3339
 
 WINDOW = 6  # minutes that rates are taken over: five whole ones and this one

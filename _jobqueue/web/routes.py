@@ -10,6 +10,7 @@ from _jobqueue.web.figures import METRICS
 from _jobqueue.web.inputs import MAX_BATCH_JOBS
 from _jobqueue.web.jobs import LIST_FILTERS
 from _jobqueue.web.openapi import ANYBODY, OUR_HOSTS, Route
+from _jobqueue.web.queue_schemas import LIMIT_QUEUE, QUEUES, WORKERS
 from _jobqueue.web.schemas import (
     ACTED,
     BATCH,
@@ -20,15 +21,12 @@ from _jobqueue.web.schemas import (
     FLOW,
     FLOWS,
     KINDS,
-    LIMIT_QUEUE,
     PARENTS,
-    QUEUES,
     REQUEUED,
     RESULTS,
     RETRY,
     TOLD,
     WHOAMI,
-    WORKERS,
 )
 from _jobqueue.web.shapes import ANYTHING, ref
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from _jobqueue.listed import Hit
 from _jobqueue.record.database import Record
 from _jobqueue.record.errors import RecordUnavailable
 from _jobqueue.record.reads import FIRST_ID
-from _jobqueue.records import HITS_MOST, JOB_ID, MAX_KEY_CHARS, Hit
+from _jobqueue.records import HITS_MOST, JOB_ID, MAX_KEY_CHARS
 from _jobqueue.web import inputs
 from _jobqueue.web.backend import Backend
 from _jobqueue.web.history import recorded

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from _jobqueue.errors import NotWithOthers
-from _jobqueue.records import Job, Parent
+from _jobqueue.listed import Parent
+from _jobqueue.records import Job
 from jobqueue import JobQueue, NewJob, NotFound
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from _jobqueue.records import Look, Recent
+from _jobqueue.books import Look, Recent
 from _jobqueue.web.overview import Overview as PatientOverview
 from _jobqueue.web.rates import WINDOW, pace_of_work, paces, percentile
 from jobqueue import JobQueue, NewJob

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from _jobqueue.books import Look
 from _jobqueue.by_type import OTHER, ByType, Waiting
 from _jobqueue.histograms import Counts
-from _jobqueue.records import Look
 from _jobqueue.web import by_type
 from _jobqueue.web.by_type import families, rows_of
 from jobqueue import JobQueue, NewJob

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import pytest
 
 import reaper
+from _jobqueue.books import Expired
 from _jobqueue.logs import Log
-from _jobqueue.records import Expired, Settlement
+from _jobqueue.records import Settlement
 from _jobqueue.store.ids import new_id
 from jobqueue import Job, JobQueue, NewJob
 from reaper import Reaper

@@ -18,7 +18,8 @@ pytest.importorskip("hypothesis")
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from _jobqueue.records import BACKOFF, ENDED, IN_PLACE, INDEX_OF, NEVER, STATUSES, Claimed, Expired, Held, Settlement
+from _jobqueue.books import Expired
+from _jobqueue.records import BACKOFF, ENDED, IN_PLACE, INDEX_OF, NEVER, STATUSES, Claimed, Held, Settlement
 from _jobqueue.store.scripts import Script
 from jobqueue import Conflict, JobQueue, KeyReused, NewJob, NotFound, Unavailable
 from tests.faults.proxy import Proxy

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from _jobqueue.listed import Filter
 from _jobqueue.record.database import Record, open_record
 from _jobqueue.record.errors import RecordUnavailable
 from _jobqueue.record.row import Row
-from _jobqueue.records import Filter
 from tests import guard
 from tests.harness import ROOT
 from tests.postgres import Postgres

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from _jobqueue.errors import Invalid
+from _jobqueue.listed import Filter
 from _jobqueue.record import reads
 from _jobqueue.record.connection import Connection, TooSlow
 from _jobqueue.record.database import Record, open_record
 from _jobqueue.record.errors import RecordUnavailable
 from _jobqueue.record.row import Row
-from _jobqueue.records import PAGE_BYTES, Filter
+from _jobqueue.records import PAGE_BYTES
 from tests.record.rows import T0, a_job, an_error, failed, rows_of, waiting
 
 
