@@ -80,7 +80,7 @@ end
 
 local full = meta[6] and new > 0 and no_room(tonumber(meta[6]), new, ARGV[9], now)
 if full then return full end
-local crowded = meta[2] == '2' and new > 0 and string.find(ARGV[5], 'l', 1, true) and no_name_left(starts, existing)
+local crowded = meta[2] == '2' and new > 0 and string.find(ARGV[5], 'l', 1, true) and no_name_left(ARGV, starts, existing)
 if crowded then return crowded end
 
 if ARGV[8] ~= '' then

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobqueue import Filter, Invalid, JobQueue, Limit, NewJob, QueueFull, TooManyNames
+from _jobqueue.schedules import Schedule
+from jobqueue import Conflict, Filter, Invalid, JobQueue, Limit, NewJob, QueueFull, TooManyNames
 from tests.harness import Server
 from tests.played import Q, Worker, ids, snapshot, tick
 
@@ -102,6 +103,17 @@ def test_repeat_is_answered_as_ever(queue: JobQueue, server: Server, tenants: No
     tick(queue)
     [stored] = queue.submit_many([to("tenant:3")], key="refused")
     assert stored.job and not stored.replayed
+
+
+def test_schedule_that_names_one_too_many(queue: JobQueue, server: Server, tenants: None) -> None:
+    schedule = {"type": "echo", "every_s": 3600, "limits": ["tenant:1"]}
+    queue.schedules.put("default", "nightly", Schedule.of_json(schedule))
+    fill(server, leave=0)
+    with pytest.raises(Conflict):
+        queue.schedules.run("default", "nightly")
+    tick(queue)
+    queue.schedules.run("default", "nightly")
+    assert [job.limits for job in queue.page(Filter("queued")).jobs] == [["tenant:1"]]
 
 
 def test_full_queue_says_so_first(queue: JobQueue, server: Server, tenants: None) -> None:

@@ -1,17 +1,18 @@
 -- seldom
 -- The bound on names of limits that are alive: those in `limited`, but for definitions. See parts/limits.lua.
 
--- Returns {'names', one too many}; nil while there is room for all new names of these jobs. `starts`, `existing`: from where each job starts in ARGV, and '' where it is to be stored. A name that lives, that has a
--- definition of its own, or that no pattern covers, takes no room.
-local function no_name_left(starts, existing)
+-- Returns {'names', one too many}; nil while there is room for all new names of these jobs. `args`: of submit.lua; `starts`,
+-- `existing`: from where each job starts there, and '' where it is to be stored. A name that lives, that has a definition of its own,
+-- or that no pattern covers, takes no room.
+local function no_name_left(args, starts, existing)
   local LIVE_MOST, A_JOB, PAIRS, FIELDS = 10000, 3, 5, 6
   local there = call('ZCARD', key('limited'))
   if there + A_JOB * #starts <= LIVE_MOST then return nil end
 
   local names, seen = {}, {}
   for i, job in ipairs(starts) do
-    for at = job + FIELDS, job + FIELDS + 2 * ARGV[job + PAIRS] - 1, 2 do
-      for name in string.gmatch(existing[i] == '' and ARGV[at] == 'limits' and ARGV[at + 1] or '', '%S+') do
+    for at = job + FIELDS, job + FIELDS + 2 * args[job + PAIRS] - 1, 2 do
+      for name in string.gmatch(existing[i] == '' and args[at] == 'limits' and args[at + 1] or '', '%S+') do
         if not seen[name] then names[#names + 1], seen[name] = name, true end
       end
     end
