@@ -18,9 +18,9 @@ for _, id in ipairs(ids) do
 end
 if #ids > 0 then call('ZREM', key('scheduled'), unpack(ids)) end
 local meta, queued, promoted = call('HMGET', key('meta'), 'bells', 'gates', 'rev', 'fair', 'about', 'turns_ended'), {}, {}
-local fair = { on = meta[4], ended = not keyed and meta[6], rounds = {} }
+local fair = { on = meta[4], over = not keyed and meta[6], rounds = {} }
 for _, d in ipairs(due) do
-  if d.new and (fair.on or fair.ended or keyed) then
+  if d.new and (fair.on or fair.over or keyed) then
     d[2] = turn_of(fair, d[2], d[3] or '', call('HINCRBY', key('meta'), 'seq', 1))
     call('HSET', key('job:' .. d[1]), 'status', 'queued', 'score', d[2])
   else

@@ -366,10 +366,10 @@ def test_many_stories(bound: int, kind: type[Story], lua: Path, server: Server) 
         ("parts/fair.lua", "digits(first_behind('(' .. digits(behind)) or behind + 1)", "digits(behind + 1)"),
         ("parts/fair.lua", "if last then call('ZADD'", "if false then call('ZADD'"),
         ("parts/passed.lua", "tonumber(place) > tonumber(round)", "false"),
-        ("parts/edges.lua", "if not (fair.on or fair.ended or job.fair_key) then", "if true then"),
-        ("promote.lua", "if d.new and (fair.on or fair.ended or keyed) then", "if false then"),
+        ("parts/edges.lua", "if not (fair.on or fair.over or job.fair_key) then", "if true then"),
+        ("promote.lua", "if d.new and (fair.on or fair.over or keyed) then", "if false then"),
         ("promote.lua", "new = not f[5]", "new = true"),
-        ("run.lua", "if job.new and (fair.on or fair.ended or job[3]) then", "if false then"),
+        ("run.lua", "if job.new and (fair.on or fair.over or job[3]) then", "if false then"),
         ("retry.lua", "if not open and (fair.on or job.fair_key) then", "if false then"),
     ],
     ids=[
@@ -389,7 +389,7 @@ def test_broken_script_is_caught(script: str, line: str, broken: str, lua: Path,
 @pytest.mark.parametrize(
     ("script", "line", "broken"),
     [
-        ("promote.lua", "ended = not keyed and meta[6]", "ended = false"),
+        ("promote.lua", "over = not keyed and meta[6]", "over = false"),
         ("promote.lua", "keyed = keyed or f[4] and not f[5]", ""),
         ("turns.lua", "place > tonumber(round) and not f[4]", "place > tonumber(round)"),
     ],

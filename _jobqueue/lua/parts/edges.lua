@@ -19,9 +19,9 @@ local function tell_children(owed, now, finish, changed, tagged, turn)
   local function place_for(job)
     if not fair then
       local meta = call('HMGET', key('meta'), 'fair', 'turns_ended')
-      fair = { on = meta[1], ended = meta[2], rounds = {} }
+      fair = { on = meta[1], over = meta[2], rounds = {} }
     end
-    if not (fair.on or fair.ended or job.fair_key) then return job.score end
+    if not (fair.on or fair.over or job.fair_key) then return job.score end
     return turn(fair, job.score, job.fair_key or '', call('HINCRBY', key('meta'), 'seq', 1))
   end
 

@@ -12,7 +12,7 @@
 -- and the last one of its key; else a new round. New rounds come behind all others, so nobody gets between a job and its turn.
 --   old                 a place of its priority
 --   number              a new one, as a submit gets it, which the round never exceeds
---   fair                {on, ended = those fields of meta, rounds = {}}, one table for all jobs of a script; `ended` only where
+--   fair                {on, over = those fields of meta, rounds = {}}, one table for all jobs of a script; `over` only where
 --     the job may have been submitted long ago
 local function turn_of(fair, old, fair_key, number)
   local priority = priority_of(old)
@@ -31,7 +31,7 @@ local function turn_of(fair, old, fair_key, number)
     return queued and math.max(queued, parked or queued) or tonumber(parked)
   end
 
-  if not fair.on and fair.ended and fair_key == '' then
+  if not fair.on and fair.over and fair_key == '' then
     local was = call('HGET', key('rounds'), priority .. ' was')
     return was and tonumber(old) <= tonumber(was) and place_of(priority, number) or old
   end
