@@ -117,7 +117,7 @@ from _jobqueue.hooks import on_start, on_stop
 from _jobqueue.inline import inline
 from _jobqueue.job_types import Fail, Retry, Snooze, handler
 from _jobqueue.limits import Limit
-from _jobqueue.listed import Acted, Filter, Flow, Hit, Kind, Page, Parent, Workflow
+from _jobqueue.listed import Acted, Filter, Flow, Hit, Kind, Page, Parent, Workflow, WorkflowPage
 from _jobqueue.new_job import NewJob
 from _jobqueue.records import (
     ACT_MOST,
@@ -142,6 +142,7 @@ from _jobqueue.store.children import Children
 from _jobqueue.store.counts import Counts
 from _jobqueue.store.dead_letters import DeadLetters
 from _jobqueue.store.durability import Durability
+from _jobqueue.store.flow_pages import FlowPages
 from _jobqueue.store.flows import Flows
 from _jobqueue.store.leases import Conversation, Presence
 from _jobqueue.store.limits import Limits
@@ -237,6 +238,7 @@ class JobQueue:
         self._submits = Submits(self.store, self._registry, self._durability, self._reads)
         self.children = Children(self.store, self._registry, self._submits)  # what running jobs submit
         self._flows = Flows(self.store, self._registry)
+        self._flow_pages = FlowPages(self.store, self._registry, self._flows)
         self._operations = Operations(self.store, self._registry)
         self._admission = Admission(self.store, self._registry)
         self._sweeps = Sweeps(self.store, self._registry, self._operations)
@@ -311,7 +313,12 @@ class JobQueue:
 
     def workflows(self) -> list[Workflow]:
         """The newest workflows in short, at most 20, of those that have one of the newest jobs of a status."""
-        return self._flows.newest()
+        return self.workflow_page().workflows
+
+    def workflow_page(self, cursor: str | None = None) -> WorkflowPage:
+        """The same, and the cursor that leads to older ones. Each stands in one page; one may be empty while there are more.
+        Invalid for another list's cursor."""
+        return self._flow_pages.page(cursor)
 
     def search(self, text: str) -> list[Hit]:
         """What that very text names in the queues: jobs by id, unique key or idempotency key; a tag, a kind, a queue, a type."""

@@ -80,6 +80,13 @@ class Workflow(NamedTuple):
     truncated: bool
 
 
+class WorkflowPage(NamedTuple):
+    """Some of the workflows, in short. ``cursor`` continues the list; None at the end."""
+
+    workflows: list[Workflow]
+    cursor: str | None
+
+
 class Page(NamedTuple):
     """Some of the jobs that match, at most PAGE_BYTES as JSON; what is large of each is cut. ``total`` is None where only a scan
     could tell; ``cursor`` is None at the end. ``looked``: how many jobs were looked at for it, of ``there`` in the whole list."""

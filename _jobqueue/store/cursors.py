@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import zlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from _jobqueue.errors import Invalid
@@ -46,6 +47,19 @@ def read_cursor(cursor: str, indexes: int) -> Cursor:
     except (ValueError, TypeError, AttributeError, zlib.error):
         pass
     raise Invalid(NO_CURSOR)
+
+
+def read_parts(cursor: str, most: Sequence[int], texts: Sequence[re.Pattern[str]]) -> list[Any]:
+    """Of another list: whole numbers, up to these, then texts of these forms. ValueError or TypeError for what is none."""
+    try:
+        read = parse_json(_unpacked(cursor))
+    except zlib.error:
+        raise ValueError from None
+    numbers, words = read[: len(most)], read[len(most) :]
+    whole = all(_whole(number, largest) for number, largest in zip(numbers, most, strict=True))
+    if not (whole and all(form.fullmatch(word) for form, word in zip(texts, words, strict=True))):
+        raise ValueError
+    return [*numbers, *words]
 
 
 def _unpacked(cursor: str) -> bytes:

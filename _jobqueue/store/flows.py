@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from _jobqueue.errors import Invalid, NotWithOthers, OtherQueue, ParentGone
-from _jobqueue.listed import GONE, Flow, Parent, Step, Workflow
+from _jobqueue.listed import GONE, Flow, Parent, Step
 from _jobqueue.new_job import NewJob, is_id
 from _jobqueue.pieces import Field
 from _jobqueue.records import DEFAULT_TYPE, DELIVERY, MAX_EDGES, MAX_EDGES_BYTES, Submitted
@@ -21,13 +20,6 @@ ALL = "*"
 RESULT_BYTES = 2**16  # of a parent; a longer one is left out
 RESULTS_BYTES = 4 * 2**20  # of all parents together
 FLOW_MOST, FLOW_EDGES = 1000, 10_000  # jobs of a workflow that one answer tells of, and about how many edges
-NEWEST_MOST, NEWEST_JOBS = 20, 200  # workflows that a list shows, and jobs that are counted of each
-TRIED_MOST = 60  # jobs for which a list looks whether they have a workflow
-LOOKS, LOOKS_OF_ALL, LOOKS_LEAST = (
-    200,
-    1000,
-    20,
-)  # newest jobs of a status that are looked at: of a queue, of all, of one of many
 FLOW_STEP = 50  # jobs that one script reads, with up to a thousand children each
 Problems = list[tuple[str, str]]
 
@@ -139,28 +131,10 @@ class Flows:
 
     def flow(self, job_id: str) -> Flow:
         """The jobs that are tied to one by edges, over any number of them; the nearest first, up to FLOW_MOST."""
-        return self._registry.find(job_id, lambda queue: self._flow(queue, job_id))
+        return self._registry.find(job_id, lambda queue: self.part(queue, job_id))
 
-    def newest(self) -> list[Workflow]:
-        """The newest workflows, of those that have one of the newest jobs of a status."""
-        queues = self._registry.queues()
-        looks = max(LOOKS_LEAST, min(LOOKS, LOOKS_OF_ALL // max(1, len(queues))))
-        answers = self._store.run_all("flows", dict.fromkeys(queues, (looks,)))
-        rows = [(int(created), queue, job_id.decode()) for queue, some in answers.items() for job_id, created in some]
-        found: list[Workflow] = []
-        seen = set[str]()
-        tried = 0
-        for created_ms, queue, job_id in sorted(rows, reverse=True):
-            if job_id in seen or tried == TRIED_MOST or len(found) == NEWEST_MOST:
-                continue
-            tried += 1
-            flow = self._flow(queue, job_id, NEWEST_JOBS)
-            if flow and len(flow.jobs) > 1:
-                found.append(_in_short(queue, created_ms, flow))
-                seen.update(step.job_id for step in flow.jobs)
-        return found
-
-    def _flow(self, queue: str, job_id: str, most: int = FLOW_MOST) -> Flow | None:
+    def part(self, queue: str, job_id: str, most: int = FLOW_MOST) -> Flow | None:
+        """The same of a queue, up to ``most`` jobs; None where there is no such job."""
         found: dict[str, Step] = {}
         waiting, known, edges = [job_id], {job_id}, 0
         while waiting and len(found) < most and edges < FLOW_EDGES:
@@ -181,13 +155,6 @@ class Flows:
                 known.update(near)
                 waiting += near
         return Flow(list(found.values()), bool(waiting)) if found else None
-
-
-def _in_short(queue: str, created_ms: int, flow: Flow) -> Workflow:
-    waited_for = {parent for step in flow.jobs for parent in step.after}
-    last = next((step for step in flow.jobs if step.job_id not in waited_for), flow.jobs[0])
-    jobs = Counter(step.status for step in flow.jobs)
-    return Workflow(queue, last.job_id, last.name, last.type, created_ms, dict(jobs), flow.truncated)
 
 
 def _parent_of(row: Sequence[Any]) -> Parent:

@@ -27,9 +27,9 @@ def flow(backend: Backend, job_id: str) -> dict[str, Any]:
 
 
 def flows(backend: Backend) -> dict[str, Any]:
-    """The newest workflows, in short."""
-    inputs.query()
-    return {"flows": [_in_short(each) for each in backend.jobs.workflows()]}
+    """A page of the workflows, in short, the newest first."""
+    found = backend.jobs.workflow_page(inputs.query("cursor").get("cursor"))
+    return {"flows": [_in_short(each) for each in found.workflows], "next_cursor": found.cursor}
 
 
 def _in_short(found: Workflow) -> dict[str, Any]:

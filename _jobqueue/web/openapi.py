@@ -122,6 +122,9 @@ PARAMETERS = {
     "history_cursor": _in_query(
         "cursor", {**TEXT, "format": "history-cursor"}, description="next_cursor of the page before."
     ),
+    "flow_cursor": _in_query(
+        "cursor", {**TEXT, "format": "flow-cursor"}, description="next_cursor of the page before."
+    ),
     "q": _in_query("q", {**TEXT, "pattern": r"\S", "maxLength": MAX_KEY_CHARS}, required=True),
     "limit": _in_query("limit", {**WHOLE, "minimum": 1, "maximum": MAX_PAGE, "default": PAGE}),
     "offset": _in_query("offset", {**WHOLE, "maximum": MAX_OFFSET, "default": 0}),

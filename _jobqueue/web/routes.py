@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _jobqueue.keys import ANY_KEY
 from _jobqueue.records import ACT_MOST, REQUEUE_MOST
-from _jobqueue.store.flows import NEWEST_MOST
+from _jobqueue.store.flow_pages import PAGE_MOST
 from _jobqueue.web import flows, jobs, operations, operators, queues, status
 from _jobqueue.web.figures import METRICS
 from _jobqueue.web.inputs import MAX_BATCH_JOBS
@@ -62,8 +62,8 @@ ROUTES = (
           {200: PARENTS}, flows.parents),
     Route("GET", "/jobs/<job_id>/flow", "read", "Jobs", "flow", "See the workflow that a job is part of",
           {200: FLOW}, flows.flow),
-    Route("GET", "/flows", "read", "Jobs", "flows", f"List the newest workflows, up to {NEWEST_MOST}",
-          {200: FLOWS}, flows.flows),
+    Route("GET", "/flows", "read", "Jobs", "flows", f"List workflows, up to {PAGE_MOST} in a page",
+          {200: FLOWS}, flows.flows, ("flow_cursor",)),
     Route("DELETE", "/jobs/<job_id>", "admin", "Jobs", "delete", "Forget a job that does not run",
           {204: None}, operations.delete, also=(409,)),
     Route("POST", "/jobs/<job_id>/retry", "admin", "Jobs", "retry", "Run a failed or cancelled job again, with fresh attempts",

@@ -280,8 +280,9 @@ FLOWS = full(
                 truncated=said(SWITCH, "There are more, which are not counted."),
             )
         ),
-        "The newest first, of those that have one of the newest jobs of a status.",
-    )
+        "Found by their jobs, the newest of each status first. Each workflow stands in one page.",
+    ),
+    next_cursor=said(maybe(TEXT), "Continues the list; null at the end. There may be more where a page has none."),
 )
 HISTORY_PAGE = full(
     jobs=listed(ref("Job")),

@@ -38,6 +38,8 @@ schemathesis.openapi.format("webhook", strategies.just("https://hooks.example.or
 schemathesis.openapi.format("history-cursor", strategies.just("h1798000000000-0f8fad5b-d9cb-8000-a165-70867728950e"))
 cursor = base64.urlsafe_b64encode(json.dumps([0, {}]).encode()).decode().rstrip("=")
 schemathesis.openapi.format("cursor", strategies.just(cursor))
+flow_cursor = base64.urlsafe_b64encode(json.dumps([200, 0, 1, 0, ""]).encode()).decode().rstrip("=")
+schemathesis.openapi.format("flow-cursor", strategies.just(flow_cursor))
 
 
 @schemathesis.hook

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from jobqueue import JobQueue
+from jobqueue import JobQueue, NewJob
 from tests.answers import invalid, refused
 from tests.harness import System
 from tests.played import Worker
@@ -133,5 +133,44 @@ def test_the_newest_workflows_are_listed_in_short(
 def test_a_job_that_only_tells_a_webhook_is_no_workflow(system: System, jobs: JobQueue, hand: Worker) -> None:
     jobs.submit("echo", webhook="https://hooks.example.org/jobs")
     hand.give("done")
-    assert system.get("/flows").json() == {"flows": []}
+    assert system.get("/flows").json() == {"flows": [], "next_cursor": None}
     assert invalid(system.get("/flows?queue=default")) == ["/queue"], "it is of all queues"
+
+
+def all_flows(system: System) -> tuple[list[dict[str, Any]], int]:
+    """Of all pages, and how many these are."""
+    found: list[dict[str, Any]] = []
+    query, pages = "", 0
+    while pages < 50:
+        page = system.get(f"/flows{query}").json()
+        found, pages = found + page["flows"], pages + 1
+        if page["next_cursor"] is None:
+            break
+        query = f"?cursor={page['next_cursor']}"
+    return found, pages
+
+
+def test_older_workflows_are_on_further_pages_each_in_one(
+    system: System, jobs: JobQueue, report: list[dict[str, Any]], hand: Worker
+) -> None:
+    """The oldest has its jobs in two indexes: in one of them it is among the newest, in the other behind 200 others."""
+    hand.give("done")
+    for start in range(0, 220, 110):
+        pairs = [(NewJob("part", name=f"n{n}"), NewJob(f"t{n}", after=[f"n{n}"])) for n in range(start, start + 110)]
+        jobs.submit_many([job for pair in pairs for job in pair])
+    found, pages = all_flows(system)
+    types = [each["type"] for each in found]
+    assert len(types) == 221 and {*types} == {"mail", *(f"t{n}" for n in range(220))}
+    assert pages == 13, "11 of 200 pairs and the report, then 20 pairs, then jobs of the report alone"
+    first = system.get("/flows").json()
+    assert len(first["flows"]) == 20
+    jobs.submit_many([NewJob("part", name="a"), NewJob("late", after=["a"])])
+    more = system.get(f"/flows?cursor={first['next_cursor']}").json()["flows"]
+    assert not {each["job_id"] for each in more} & {each["job_id"] for each in first["flows"]}
+    assert "late" not in [each["type"] for each in more] and system.get("/flows").json()["flows"][0]["type"] == "late"
+
+
+def test_a_list_of_workflows_goes_on_only_with_its_own_cursor(system: System, report: list[dict[str, Any]]) -> None:
+    other = system.get("/jobs?limit=1").json()["next_cursor"]
+    for wrong in (other, "x", "", "WzIwMCwwLDAsMCwiIl0"):
+        assert invalid(system.get(f"/flows?cursor={wrong}")) == ["/cursor"], wrong

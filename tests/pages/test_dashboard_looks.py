@@ -270,13 +270,21 @@ def test_no_counter_stands_alone_in_its_row(api: System, tab: Browser, width: in
     assert rows in ([7], [4, 3], [2, 2, 3]), rows
 
 
-def test_all_that_the_page_imports_is_asked_for_at_once() -> None:
-    needed, left = {"dashboard.js"}, ["dashboard.js"]
+def imports_of(*modules: str) -> set[str]:
+    """These, and what they import, directly or not."""
+    needed, left = set(modules), list(modules)
     while left:
         imported = re.findall(r"from '\./(.+)';$", (STATIC / left.pop()).read_text(), re.MULTILINE)
         left += set(imported) - needed
         needed |= set(imported)
+    return needed
+
+
+def test_all_that_the_page_imports_is_asked_for_at_once() -> None:
+    """First what the counters need, then what stands below them."""
     page = (STATIC / "index.html").read_text()
+    first, later = imports_of("dashboard.js"), imports_of("centre.js", "keys.js", "dialogs.js")
     assert sorted(re.findall(r'"modulepreload" href="/static/(.+)"', page)) == sorted(
-        needed - {"dashboard.js", "early.js"}
+        first - {"dashboard.js", "api.js"}
     )
+    assert sorted(re.findall(r'"later" href="/static/(.+)"', page)) == sorted(later - first)

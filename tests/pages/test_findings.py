@@ -175,7 +175,7 @@ def test_only_what_one_may_do_is_done_from_a_line(system: System, tab: Browser) 
     dead_letters(system, 3)
     show(tab, system)
     tab.see("document.querySelector('#health .retry')?.innerText", "Retry 3")
-    tab.run("import('/static/role.js').then(({learn}) => learn({name: 'eye', scope: 'read', queues: null}))")
+    tab.run("import('/static/key.js').then(({learn}) => learn({name: 'eye', scope: 'read', queues: null}))")
     tab.see("document.querySelector('#health .retry')", None)
     tab.see(
         "document.querySelector('#health a.button').getAttribute('href')", "#/jobs?status=failed&queue=mail&kind=Boom"

@@ -94,3 +94,19 @@ def test_a_selection_can_be_made_and_used_with_a_thumb(busy: System, tab: Browse
     tab.see("document.querySelector('.selection strong').innerText", "1 selected")
     button(tab, "Retry", ".selection")
     tab.see(f"{LIVE} && {ROWS}", 29)
+
+
+def test_a_workflow_says_that_it_goes_on_beyond_the_edge_and_keys_lead_there(system: System, tab: Browser) -> None:
+    """By a shadow at that edge."""
+    system.api()
+    chain = [NewJob("step", name=f"s{n}", after=[f"s{n - 1}"] if n else []) for n in range(4)]
+    job = JobQueue(system.url).submit_many(chain)[0].job
+    assert job
+    at_night(tab, system, f"jobs/{job.id}")
+    flow = "document.querySelector('.flow')"
+    assert tab.see(f"{flow}.scrollWidth - {flow}.clientWidth", lambda beyond: (beyond or 0) > 100)
+    assert "scroll" in tab.run(f"getComputedStyle({flow}).backgroundAttachment")
+    tab.run(f"{flow}.focus()")
+    tab.press("ArrowRight", "ArrowRight")
+    tab.see(f"{flow}.scrollLeft > 0")
+    assert serious_violations(tab) == []

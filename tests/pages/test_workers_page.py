@@ -106,6 +106,21 @@ def test_the_newest_workflows_are_listed_with_how_far_they_are(system: System, t
     says(tab, "Workflow", "4 jobs", "which is a dead letter")
 
 
+def test_older_workflows_are_on_further_pages(system: System, tab: Browser) -> None:
+    system.api()
+    pairs = [(NewJob("part", name=f"n{n}"), NewJob("whole", name=f"w{n}", after=[f"n{n}"])) for n in range(23)]
+    JobQueue(system.url).submit_many([job for pair in pairs for job in pair])
+    names = "[...document.querySelectorAll('#main tbody strong')].map(each => each.textContent)"
+    show(tab, system, "flows")
+    first = tab.see(names, lambda shown: len(shown) == 20)
+    tab.press("n")
+    rest = tab.see(names, lambda shown: len(shown) == 3)
+    assert {*first, *rest} == {f"w{n}" for n in range(23)}
+    tab.press("p")
+    assert tab.see(names, lambda shown: len(shown) == 20) == first
+    says(tab, "The newest first", "Older workflows")
+
+
 def test_webhooks_have_a_place_of_their_own(system: System, tab: Browser) -> None:
     system.api()
     queue = JobQueue(system.url)

@@ -1,11 +1,28 @@
-// Calls to the API, with a key where one is needed.
-import { dialog } from './dialogs.js';
-import { h } from './dom.js';
-import { early } from './early.js';
-import { apiKey, forgetKey, keepKey } from './key.js';
-import { button, input } from './parts.js';
+// Calls to the API, with a key where one is needed. It needs little itself: a first visit waits for it.
+import { apiKey, forgetKey } from './key.js';
 
 const TIMEOUT_MS = 15000;
+const FRESH_MS = 5000;
+
+// What the page shows first is asked for while its other modules are still on their way.
+const firstKey = apiKey();
+const first = new Map(
+  ['/stats', '/whoami'].map((path) => [path, fetch(path, { headers: keyHeader(firstKey) })]),
+);
+for (const answer of first.values()) {
+  answer.catch(() => {}); // whoever takes it hears of it
+}
+
+// The answer to such a call, once; undefined: ask.
+function early(path, key) {
+  const answer = first.get(path);
+  first.delete(path);
+  return key === firstKey && performance.now() < FRESH_MS ? answer : undefined;
+}
+
+function keyHeader(key) {
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
 
 export class Problem extends Error {
   constructor(detail, status) {
@@ -38,10 +55,7 @@ export async function call(method, path, body, signal = new AbortController().si
 }
 
 function send(method, path, body, key, signal) {
-  const headers = {};
-  if (key) {
-    headers.Authorization = `Bearer ${key}`;
-  }
+  const headers = keyHeader(key);
   if (body) {
     headers['Content-Type'] = 'application/json';
   }
@@ -75,45 +89,13 @@ function detailOf(answer) {
 let asking = null;
 
 // One dialog for all calls. Whoever gives up is not asked again before the button in System.
-function askForKey(refused) {
-  asking ??= new Promise((resolve, reject) => {
-    const field = input({ type: 'password', required: true });
-    const forBrowser = input({ type: 'checkbox' });
-    function onsubmit(event) {
-      event.preventDefault();
-      keepKey(field.value.trim(), forBrowser.checked);
-      box.close('given');
-    }
-    const box = dialog(
-      refused ? 'That key was not accepted' : 'An API key is needed',
-      h('p', 'Looking needs the scope read, submitting submit, the rest admin.'),
-      h(
-        'form',
-        { onsubmit },
-        h('label', h('span', 'API key'), field),
-        h(
-          'label.choice',
-          forBrowser,
-          h('span', 'Keep it for this browser; else it is forgotten with this tab'),
-        ),
-        h(
-          'p.actions',
-          button('Not now', () => box.close()),
-          h('button.primary', 'Use this key'),
-        ),
-      ),
-    );
-    box.addEventListener('close', () => {
-      if (box.returnValue === 'given') {
-        asking = null;
-        resolve();
-      } else {
-        reject(new Problem('An API key is needed: System has a button for it', 401));
-      }
-    });
-    field.focus();
-  });
-  return asking;
+async function askForKey(refused) {
+  const { givenKey } = await import('./account.js');
+  asking ??= givenKey(refused);
+  if (!(await asking)) {
+    throw new Problem('An API key is needed: System has a button for it', 401);
+  }
+  asking = null;
 }
 
 export function askAnew() {

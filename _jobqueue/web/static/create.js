@@ -4,7 +4,7 @@ import { editor, toast } from './dialogs.js';
 import { h } from './dom.js';
 import { SAMPLE } from './lesson.js';
 import { button, empty, input } from './parts.js';
-import { may } from './role.js';
+import { may } from './key.js';
 import { visible } from './visible.js';
 
 const SAMPLES = {

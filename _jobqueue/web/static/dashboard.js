@@ -1,14 +1,10 @@
 // The frame: which view is shown, one poll at a time, and the controls around the view.
 import { askAnew, call, Problem } from './api.js';
-import { toast } from './dialogs.js';
 import { h, show } from './dom.js';
 import { drawHealth, errorsAmong, findingsOf, tell } from './health.js';
-import { apiKey } from './key.js';
-import { keepingPlace, listenToKeys } from './keys.js';
+import { apiKey, learn, may, nameOfRole } from './key.js';
 import { overview } from './overview.js';
 import { loading } from './parts.js';
-import { queues } from './queues.js';
-import { learn, may, nameOfRole } from './role.js';
 import { age, clock, fullTime, number } from './words.js';
 
 const SLOWEST_MS = 10000; // between two polls when they fail
@@ -23,7 +19,7 @@ const VIEWS = {
   jobs: ['Jobs'],
   dead: ['Dead letters'],
   history: ['History'],
-  queues: ['Queues', queues],
+  queues: ['Queues'],
   types: ['Types'],
   schedules: ['Schedules'],
   limits: ['Limits'],
@@ -37,6 +33,7 @@ const VIEWS = {
 const TITLES = Object.fromEntries(Object.entries(VIEWS).map(([name, [title]]) => [name, title]));
 
 const byId = (name) => document.getElementById(name);
+const say = async (...words) => (await import('./dialogs.js')).toast(...words);
 const main = byId('main');
 const every = byId('every'); // seconds between two polls; 0: none
 const search = byId('search');
@@ -52,6 +49,8 @@ const app = {
   draw,
   pace,
 };
+
+let keepPlace = (change) => change(); // until keys.js is there
 
 // --- which view
 
@@ -100,7 +99,7 @@ async function load(name) {
     }
     route();
   } catch (error) {
-    toast(`This view could not be loaded: ${error.message}`);
+    say(`This view could not be loaded: ${error.message}`);
   }
 }
 
@@ -142,7 +141,7 @@ function draw() {
   drawChoices();
   drawHealth(app, findings, view.name === '' && !view.id);
   const isKnown = app.stats || view.id;
-  keepingPlace(() => show(view.element, isKnown ? view.draw() : loading()));
+  keepPlace(() => show(view.element, isKnown ? view.draw() : loading()));
   view.drawn?.();
   show(byId('who'), nameOfRole());
 }
@@ -228,6 +227,9 @@ async function poll(isWantedNow) {
 
 async function ask(polled, signal) {
   await Promise.all([askWho(signal), askStats(polled, signal)]);
+  if (!hasAsked) {
+    draw(); // what is known is shown before what the view itself asks for
+  }
   await polled.poll?.(signal);
   signal.throwIfAborted();
 }
@@ -309,7 +311,7 @@ document.addEventListener('visibilitychange', () => {
 
 // --- controls
 
-listenToKeys({
+const keyboard = {
   titles: Object.fromEntries(Object.entries(TITLES).filter(([name]) => name !== 'search')),
   search,
   go: app.go,
@@ -325,7 +327,23 @@ listenToKeys({
       app.go('#/jobs');
     }
   },
-});
+};
+
+// Keys that are pressed before their module is there are pressed again then.
+async function loadKeys() {
+  const pressed = [];
+  const note = (event) => pressed.push(event);
+  document.addEventListener('keydown', note);
+  const { keepingPlace, listenToKeys } = await import('./keys.js');
+  document.removeEventListener('keydown', note);
+  keepPlace = keepingPlace;
+  listenToKeys(keyboard);
+  for (const event of pressed) {
+    event.target.dispatchEvent(new KeyboardEvent('keydown', event));
+  }
+}
+
+loadKeys();
 
 // Loaded when somebody begins to type.
 let finding = null;
@@ -390,7 +408,10 @@ addEventListener('resize', draw);
 addEventListener('unhandledrejection', (event) => {
   if (event.reason instanceof Problem) {
     event.preventDefault();
-    toast(event.reason.message, 'error');
+    say(event.reason.message, 'error');
   }
 });
+for (const link of document.querySelectorAll('link[rel=later]')) {
+  link.rel = 'modulepreload';
+}
 route();

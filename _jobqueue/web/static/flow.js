@@ -127,7 +127,12 @@ export function flowPanel(found, own) {
   );
   const more = found.truncated && ' and more';
   const said = h('p', plural(found.jobs.length, 'job'), more);
-  return panel('flow', 'Workflow', said, h('div.flow', { tabindex: 0 }, picture));
+  return panel(
+    'flow',
+    'Workflow',
+    said,
+    h('div.flow', { tabindex: 0, role: 'region', label: 'Picture of the workflow' }, picture),
+  );
 }
 
 // What a job waits for, with links.

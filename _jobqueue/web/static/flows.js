@@ -1,7 +1,7 @@
-// The newest workflows: how far each has come.
+// Workflows, the newest first: how far each has come.
 import { call } from './api.js';
 import { h } from './dom.js';
-import { breakable, empty, link, loading, panel, short, table } from './parts.js';
+import { breakable, empty, link, loading, panel, query, short, table } from './parts.js';
 import { counts, share } from './shares.js';
 import { number, when } from './words.js';
 
@@ -9,29 +9,54 @@ const COLUMNS = ['Workflow', 'Jobs by status', '#Jobs', '#Newest job'];
 const EVERY_MS = 5000;
 
 export function flows() {
-  let rows = null;
+  let params = {};
+  let page = null;
   let askedAt = 0;
+
+  function pages() {
+    const cursor = page.next_cursor;
+    return h(
+      'nav.pages',
+      { label: 'Pages', key: 'pages' },
+      h('span', 'The newest first'),
+      params.cursor && h('a', { href: '#/flows', rel: 'prev' }, 'First page'),
+      cursor && h('a', { href: link('flows', { cursor }), rel: 'next' }, 'Older workflows'),
+    );
+  }
+
   return {
+    open(next, same) {
+      params = next;
+      if (!same) {
+        page = null;
+        askedAt = 0;
+      }
+    },
     async poll(signal) {
       if (Date.now() - askedAt < EVERY_MS) {
         return;
       }
-      ({ flows: rows } = await call('GET', '/flows', undefined, signal));
+      page = await call('GET', `/flows?${query({ cursor: params.cursor })}`, undefined, signal);
       askedAt = Date.now();
     },
     draw() {
-      if (!rows) {
+      if (!page) {
         return loading();
       }
-      if (!rows.length) {
-        const text =
-          'Jobs that wait for others are a workflow. Those of the newest jobs are listed here.';
-        return empty('No workflows', h('p', text));
+      const rows = page.flows;
+      if (rows.length) {
+        return [
+          panel('flows', '', table('Workflows', COLUMNS, rows.map(row), 'cards.flows')),
+          (page.next_cursor || params.cursor) && pages(),
+        ];
       }
-      return [
-        panel('flows', '', table('Workflows', COLUMNS, rows.map(row), 'cards.flows')),
-        h('p.soft', { key: 'source' }, 'Of the newest 200 jobs of each status, newest first.'),
-      ];
+      if (page.next_cursor || params.cursor) {
+        return empty(
+          page.next_cursor ? 'None among those looked at' : 'No older workflows',
+          pages(),
+        );
+      }
+      return empty('No workflows', h('p', 'Jobs that wait for others are a workflow.'));
     },
   };
 }

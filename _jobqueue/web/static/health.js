@@ -1,10 +1,8 @@
 // What is wrong: the worst first, a line each, with the button that puts it right. The rest is folded.
 import { call } from './api.js';
-import { isAside, setAside } from './aside.js';
-import { toast } from './dialogs.js';
 import { h, show } from './dom.js';
+import { may } from './key.js';
 import { breakable, button, icon, link, status } from './parts.js';
-import { may } from './role.js';
 import { capitalised, number, plural, when } from './words.js';
 
 const OPEN = 3; // lines that are shown before somebody asks for more
@@ -189,7 +187,10 @@ async function resume(app, path) {
 }
 
 async function retry(app, { queue, kind }) {
-  const { bulk, outcome } = await import('./bulk.js');
+  const [{ bulk, outcome }, { toast }] = await Promise.all([
+    import('./bulk.js'),
+    import('./dialogs.js'),
+  ]);
   const filter = { status: 'failed', queue, kind };
   const what = `dead letters of the kind ${kind} in the queue ${queue}`;
   const done = await bulk('retry', { filter }, what);
@@ -213,6 +214,27 @@ function asideButton(app, { id, short }) {
     title,
     label: `${is ? 'Bring back' : 'Set aside for an hour'}: ${short}`,
   });
+}
+
+// --- set aside for an hour, in this browser: ids, and until when
+
+const ASIDE = 'jobqueue-aside';
+const HOUR_MS = 3600000;
+
+const isAside = (id) => read()[id] > Date.now();
+
+function setAside(id, aside) {
+  const left = Object.entries(read()).filter(([each, until]) => each !== id && until > Date.now());
+  const added = aside ? [[id, Date.now() + HOUR_MS]] : [];
+  localStorage.setItem(ASIDE, JSON.stringify(Object.fromEntries([...left, ...added])));
+}
+
+function read() {
+  try {
+    return JSON.parse(localStorage.getItem(ASIDE)) ?? {};
+  } catch {
+    return {}; // what a hand has spoiled sets nothing aside
+  }
 }
 
 // --- for those who hear the page

@@ -6,7 +6,7 @@ import { h } from './dom.js';
 import { filterBar } from './filterbar.js';
 import { filterOf, isFiltered, listing, PAGE } from './listing.js';
 import { button, empty, icon, link, loading, query, short } from './parts.js';
-import { may } from './role.js';
+import { may } from './key.js';
 import { listOf } from './rows.js';
 import { FROM, STATUSES } from './statuses.js';
 import { clockTime, inQueues, number } from './words.js';

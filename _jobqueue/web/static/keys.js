@@ -2,7 +2,7 @@
 import { dialog } from './dialogs.js';
 import { h } from './dom.js';
 import { button, facts } from './parts.js';
-import { may } from './role.js';
+import { may } from './key.js';
 
 const HELP = {
   '/': 'find a job, or a type',

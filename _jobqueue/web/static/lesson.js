@@ -2,7 +2,7 @@
 import { call, curl } from './api.js';
 import { h } from './dom.js';
 import { button, empty, pre } from './parts.js';
-import { may } from './role.js';
+import { may } from './key.js';
 
 export const SAMPLE = { type: 'echo', payload: { hello: 'world' } };
 

@@ -1,50 +1,46 @@
-// Everything at a glance: how many jobs, how fast, how it has gone, the queues.
-import { h, show } from './dom.js';
-import { latency } from './latency.js';
-import { lesson } from './lesson.js';
-import { icon, link, panel } from './parts.js';
-import { queueTable } from './queues.js';
-import { trend } from './trend.js';
+// Everything at a glance: how many jobs, how fast; below, loaded once these are seen, how it has gone.
+import { h } from './dom.js';
+import { icon, link } from './parts.js';
 import { number, span } from './words.js';
 
-const BESIDE = 900; // pixels that the chart and what stands beside it need
-const LATENCY = 344; // its width, and the gap, as in chart.css
-const LEAST = 280; // of a chart, also in a window that is not laid out
 const HIGH_ERROR_RATE = 0.1;
 
 export function overview(app) {
-  const chart = trend(app);
-  const beside = h('div.beside');
-  const centre = h('div.centre', { key: 'centre' }, chart.section, beside);
+  let chosen = {};
+  let below = null; // once it is loaded
 
-  function drawCentre() {
-    const { types } = app.stats;
-    chart.draw(chartWidth());
-    show(beside, latency([...types]));
-    return centre;
+  async function load() {
+    const { centre } = await import('./centre.js');
+    below = centre(app);
+    below.open(chosen);
   }
 
   return {
-    open: chart.open,
-    poll: chart.poll,
-    clear: chart.clear,
+    open(params) {
+      chosen = params;
+      below?.open(params);
+    },
+    async poll(signal) {
+      if (!below) {
+        await load();
+        signal.throwIfAborted();
+      }
+      await below.poll(signal);
+    },
+    clear: () => below?.clear(),
     draw() {
       const { jobs, rates, queues } = app.stats;
       return [
         h('div.tiles', { key: 'jobs' }, Object.entries(jobs).map(statusTile)),
         h('div.tiles.rates', { key: 'rates' }, rateTiles(rates)),
-        queues.some((each) => each.totals.submitted)
-          ? [drawCentre(), panel('queues', 'Queues', queueTable(app))]
-          : lesson(app),
+        below ? below.draw() : queues.some((each) => each.totals.submitted) && soon(),
       ];
     },
   };
 }
 
-function chartWidth() {
-  const room = document.getElementById('main').clientWidth;
-  return Math.max(LEAST, room >= BESIDE ? room - LATENCY : room);
-}
+// The room of the chart, until it is there.
+const soon = () => h('div.centre', { key: 'soon' }, h('div.panel.soon'), h('div.panel'));
 
 function statusTile([name, n]) {
   const bad = name === 'failed' && n ? '.bad' : '';

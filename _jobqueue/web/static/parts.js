@@ -1,6 +1,6 @@
 // Parts that views are made of.
 import { h, svg } from './dom.js';
-import { may } from './role.js';
+import { may } from './key.js';
 import { pieces } from './visible.js';
 
 const RING = 'M8 2.5a5.5 5.5 0 1 0 .01 0z';
