@@ -71,7 +71,7 @@ Every key of queue q starts with ``jq:{q}:`` (one Redis Cluster slot for each qu
                                  worker without a kit lived)
                                of the record  rev (last revision for it), rev_claims (1: claims too), hold (most marks), history (its)
                                what is on  gates (1: something is parked or paused, 2: limits), expires (1: see there), fair (1: keys
-                                 take turns)
+                                 take turns), turns_ended (1: they did)
                                else  planned (a schedule's last revision), about (a text that makes this hash quicker to read)
     reserved           hash    room that is kept for the rest of a batch
 
@@ -108,6 +108,7 @@ from _jobqueue.errors import (
     KeyReused,
     NotFound,
     QueueFull,
+    TooManyNames,
     TooManyTypes,
     TooNew,
     TooOld,
@@ -190,6 +191,7 @@ __all__ = [
     "Retry",
     "Snooze",
     "Submitted",
+    "TooManyNames",
     "TooManyTypes",
     "TooNew",
     "TooOld",

@@ -21,6 +21,10 @@ class TooManyTypes(Invalid):
     """The queue holds jobs of many types that nobody handles, and takes no further type. Start workers for them."""
 
 
+class TooManyNames(Invalid):
+    """Jobs of many names run or wait under the limits of patterns, and the queue takes no further name. Wait until some end."""
+
+
 class OtherQueue(Invalid):
     """A job waits for one of another queue. A worker takes only the types that it knows: a step needs a type, not a queue."""
 

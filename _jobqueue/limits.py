@@ -19,6 +19,7 @@ MAX_RUNNING = 100_000
 MAX_STARTS, MAX_STARTS_OF_PATTERN = 10_000, 1_000
 MAX_PER_S = 86_400
 MAX_PATTERNS, MAX_LIMITS = 100, 10_000  # of a queue, as in lua/limit.lua
+MAX_LIVE = 10_000  # names under patterns, as in lua/parts/names.lua
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from _jobqueue.errors import (
     Invalid,
     JobQueueError,
     NotFound,
+    TooManyNames,
     TooManyTypes,
     TooNew,
     Unavailable,
@@ -82,7 +83,7 @@ class NoApi(JobQueueError):
 def code_of(error: JobQueueError) -> int:
     if isinstance(error, Unavailable):
         return UNAVAILABLE
-    if isinstance(error, TooManyTypes):
+    if isinstance(error, (TooManyNames, TooManyTypes)):
         return FAILED
     return USAGE if isinstance(error, (Invalid, Refused, NoApi, TooNew)) else FAILED
 

@@ -19,7 +19,7 @@ for _, job in ipairs(jobs) do
 end
 if #jobs < most then
   call('HDEL', key('meta'), 'bells', 'gates', 'swept', 'unhandled', 'untold', 'tells', 'hooks', 'looked', 'about', 'format',
-    'expires', 'limits_at', 'fair', 'max_queued', 'summed')
+    'expires', 'limits_at', 'fair', 'turns_ended', 'max_queued', 'summed')
   for _, name in ipairs(call('ZRANGE', key('limited'), 0, -1)) do
     call('DEL', key('permits:' .. name), key('starts:' .. name), key('waits:' .. name))
   end

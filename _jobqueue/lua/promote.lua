@@ -7,19 +7,20 @@
 -- and the greatest age of the oldest waiting job in this minute.
 local now = now_ms()
 local ids = call('ZRANGEBYSCORE', key('scheduled'), '-inf', digits(now), 'LIMIT', 0, ARGV[1])
-local due = {}
+local due, keyed = {}, false -- keyed: one of them begins to take turns, and so do all that come with it
 for _, id in ipairs(ids) do
   local f = call('HMGET', key('job:' .. id), 'status', 'score', 'tallied', 'fair_key', 'started')
   if f[1] == 'scheduled' and f[2] then
     due[#due + 1] = { id, f[2], f[4], new = not f[5] }
+    keyed = keyed or f[4] and not f[5]
     if f[3] then TAGGED[id] = true end
   end
 end
 if #ids > 0 then call('ZREM', key('scheduled'), unpack(ids)) end
-local meta, queued, promoted = call('HMGET', key('meta'), 'bells', 'gates', 'rev', 'fair', 'about'), {}, {}
-local fair = { on = meta[4], rounds = {} }
+local meta, queued, promoted = call('HMGET', key('meta'), 'bells', 'gates', 'rev', 'fair', 'about', 'turns_ended'), {}, {}
+local fair = { on = meta[4], over = not keyed and meta[6], rounds = {} }
 for _, d in ipairs(due) do
-  if d.new and (fair.on or d[3]) then
+  if d.new and (fair.on or fair.over or keyed) then
     d[2] = turn_of(fair, d[2], d[3] or '', call('HINCRBY', key('meta'), 'seq', 1))
     call('HSET', key('job:' .. d[1]), 'status', 'queued', 'score', d[2])
   else

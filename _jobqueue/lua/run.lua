@@ -13,11 +13,11 @@ for i, id in ipairs(ARGV) do
     if f[3] then TAGGED[id] = true end
   end
 end
-local meta = #jobs > 0 and call('HMGET', key('meta'), 'bells', 'gates', 'rev', 'fair')
-local fair = { on = meta and meta[4], rounds = {} }
+local meta = #jobs > 0 and call('HMGET', key('meta'), 'bells', 'gates', 'rev', 'fair', 'turns_ended')
+local fair = { on = meta and meta[4], over = meta and meta[5], rounds = {} }
 for _, job in ipairs(jobs) do
   call('ZREM', key('scheduled'), job[1])
-  if job.new and (fair.on or job[3]) then
+  if job.new and (fair.on or fair.over or job[3]) then
     job[2] = turn_of(fair, job[2], job[3] or '', call('HINCRBY', key('meta'), 'seq', 1))
   end
   call('HSET', key('job:' .. job[1]), 'status', 'queued', 'score', job[2], 'due', digits(now))

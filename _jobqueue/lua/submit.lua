@@ -1,8 +1,9 @@
--- needs: prelude expiry places unique kits flows fair room tags webhooks marks
+-- needs: prelude expiry places unique kits flows fair names room tags webhooks marks
 -- Stores jobs of one queue, all or none. A call sent twice stores them once.
 -- KEYS  1 prefix
 -- ARGV  1 idempotency key or ''   2 fingerprint of the request   3 number of jobs   4 the queue's number, which the ids carry
---       5 has an r when the registry has just given that number (else the caller remembers it), a w when a job names a webhook
+--       5 has an r when the registry has just given that number (else the caller remembers it), a w when a job names a webhook,
+--         an l when one names a limit
 --       6 the key that remembers the whole request, over all queues, or '' (on a Cluster it may live elsewhere)   7 its fingerprint
 --       8 types among them that no worker has published, separated by blanks
 --       9 jobs of the same request that are still to come, see parts/room.lua, or ''
@@ -17,7 +18,8 @@
 -- {'refused', number of a job, number of a reference, 'unknown', 'parent_gone' (it is cancelled) or 'full' (it has too many
 -- children), that id}; {'old', 'worker' or 'reaper'} when one of the release before lives, which tells no children, and
 -- {'old', the same, 'webhook'} when it tells no webhook;
--- {'types'}   when the queue holds jobs of too many types that nobody handles; {'full', ...} when too many wait, see parts/room.lua;
+-- {'names', one of them} when too many names of limits are alive, see parts/names.lua;
+-- {'types'} when the queue holds jobs of too many types that nobody handles; {'full', ...} when too many wait, see parts/room.lua;
 -- {'number', the queue's own, or '' where it has none yet} when nothing was looked at because the ids may carry a wrong one.
 local idem, fingerprint, n = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local ID, PRIORITY, DUE, UNIQUE, TAGS, PAIRS, FIELDS = 0, 1, 2, 3, 4, 5, 6 -- from where a job starts in ARGV
@@ -78,6 +80,8 @@ end
 
 local full = meta[6] and new > 0 and no_room(tonumber(meta[6]), new, ARGV[9], now)
 if full then return full end
+local crowded = meta[2] == '2' and new > 0 and string.find(ARGV[5], 'l', 1, true) and no_name_left(ARGV, starts, existing)
+if crowded then return crowded end
 
 if ARGV[8] ~= '' then
   local STRANGE_MOST, types, strange = 1000, {}, {}

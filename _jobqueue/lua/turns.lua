@@ -13,6 +13,7 @@ local wrong = not meta[1] ~= not there
 if wrong and repair then
   call('DEL', key('turns'))
   call('HDEL', key('meta'), 'fair')
+  call('HSET', key('meta'), 'turns_ended', '1')
 end
 
 for priority = 0, 9 do
@@ -28,11 +29,11 @@ for priority = 0, 9 do
   if repair and #kept > 0 then call('ZREM', key('turns'), unpack(kept)) end
 end
 for i = 2, there and #ARGV or 1 do
-  local f = call('HMGET', key('job:' .. ARGV[i]), 'status', 'score', 'fair_key')
+  local f = call('HMGET', key('job:' .. ARGV[i]), 'status', 'score', 'fair_key', 'started')
   local place = f[1] == 'queued' and tonumber(f[2])
   local priority = place and priority_of(place)
   local round = place and call('HGET', key('rounds'), priority)
-  if round and place > tonumber(round) then
+  if round and place > tonumber(round) and not f[4] then -- what has started before turns began comes back at its number
     local member = priority .. ' ' .. (f[3] or '')
     if place > (tonumber(call('ZSCORE', key('turns'), member)) or 0) then
       lost[#lost + 1] = ARGV[i]

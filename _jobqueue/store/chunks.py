@@ -71,7 +71,8 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
             part_key = f"{key}\0{block // JOBS_PER_SCRIPT}.{part}" if key and part else block_key
             ids: list[str] = []
             args: list[Field] = [part_key or "", fingerprint, end - first, number]
-            args.append(_marks(jobs[first:end], sure and first == start))
+            limited = any(map(_limits_of, jobs[first:end]))
+            args.append(_marks(jobs[first:end], sure and first == start, limited))
             strange = {job.type for job in jobs[first:end]} - known
             args += (record, whole, " ".join(sorted(strange)) if strange else "")
             args.append("" if end - first == len(jobs) else f"{name} {len(jobs) - end}")
@@ -79,7 +80,7 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
                 own = bits[index] if bits else _bits(queue, block_key, index - block) if block_key else None
                 ids.append(new_id(number, own))
                 _add(args, ids[-1], jobs[index], ["idem", part_key, *encoded[index]] if part_key else encoded[index])
-            if any(map(_limits_of, jobs[first:end])):
+            if limited:
                 args += NO_OLD_PROGRAM
             yield Chunk(jobs[first:end], ids, args)
 
@@ -88,17 +89,18 @@ def _whole(request: Request, number: int, sure: bool) -> Chunk:
     """All jobs of a submit in which some wait for others."""
     queue, jobs, encoded, key, fingerprint, record, whole, known, references, bits, _ = request
     strange = " ".join(sorted({job.type for job in jobs} - known))
+    marks = _marks(jobs, sure, any(map(_limits_of, jobs)))
     ids: list[str] = []
-    args: list[Field] = [key or "", fingerprint, len(jobs), number, _marks(jobs, sure), record, whole, strange, ""]
+    args: list[Field] = [key or "", fingerprint, len(jobs), number, marks, record, whole, strange, ""]
     for index, (job, pairs) in enumerate(zip(jobs, encoded, strict=True)):
         ids.append(new_id(number, bits[index] if bits else _bits(queue, key, index) if key else None))
         _add(args, ids[-1], job, ["idem", key, *pairs] if key else pairs)
     return Chunk(jobs, ids, args + args_of(references, jobs), references)
 
 
-def _marks(jobs: Sequence[NewJob], sure: bool) -> str:
+def _marks(jobs: Sequence[NewJob], sure: bool, limited: bool) -> str:
     """What lua/submit.lua is told of the whole call."""
-    return ("r" if sure else "") + ("w" if any(map(_webhook_of, jobs)) else "")
+    return ("r" if sure else "") + ("w" if any(map(_webhook_of, jobs)) else "") + ("l" if limited else "")
 
 
 def _parts(encoded: Sequence[Sequence[Field]], block: int) -> Iterator[tuple[int, int]]:

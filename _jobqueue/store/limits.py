@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from _jobqueue.errors import Invalid, LimitNotFound, OldProgram
-from _jobqueue.limits import MAX_LIMITS, MAX_PATTERNS, Limit, Limited, Shut, check_name
+from _jobqueue.errors import Invalid, LimitNotFound, OldProgram, TooManyNames
+from _jobqueue.limits import MAX_LIMITS, MAX_LIVE, MAX_PATTERNS, Limit, Limited, Shut, check_name
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.store import Store
 
@@ -91,3 +91,11 @@ def _limited(row: Sequence[Any]) -> Limited:
     name, by, most, starts, per_s, running, waiting, at = row
     opens_ms = int(at) if at not in (b"", b"inf") else None
     return Limited(name.decode(), by.decode(), Limit(most, starts, per_s), running, waiting, opens_ms, at == b"inf")
+
+
+def too_many_names(queue: str, name: str) -> TooManyNames:
+    """A job is refused because of this name."""
+    live = f"{MAX_LIVE:,} names are alive under the patterns of the queue {queue}"
+    return TooManyNames(
+        [("/limits", f"{live}, as many as may be, and {name} is a further one: submit it again when some are idle")]
+    )

@@ -209,6 +209,8 @@ class Submits:
             raise TooManyTypes(
                 [("/type", f"the queue {queue} holds jobs of many types that nobody handles, and takes no further one")]
             )
+        if answer[0] == b"names":
+            raise limits.too_many_names(queue, answer[1].decode())
         if answer[0] == b"full":
             raise admission.refused(queue, answer)
         if answer[0] == b"refused":

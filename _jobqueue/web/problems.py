@@ -25,11 +25,12 @@ from _jobqueue.errors import (
 )
 from _jobqueue.record.errors import RecordTooNew, RecordUnavailable
 from _jobqueue.web.security import Refused
-from jobqueue import Conflict, Invalid, KeyReused, NotFound, QueueFull, TooManyTypes, Unavailable
+from jobqueue import Conflict, Invalid, KeyReused, NotFound, QueueFull, TooManyNames, TooManyTypes, Unavailable
 
 # The one table from errors to HTTP: the queue's by class, those that Bottle and waitress find by status.
 HTTP = {
     NoCron: (422, "no_cron"),
+    TooManyNames: (422, "too_many_names"),
     TooManyTypes: (422, "too_many_types"),
     OtherQueue: (422, "other_queue"),
     ParentGone: (422, "parent_gone"),

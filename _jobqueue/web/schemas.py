@@ -96,7 +96,8 @@ NEW_JOB = shape(
         "limits": listed(
             {"type": "string", "pattern": f"^(?!{OF_TYPE}){LIMIT.pattern}$"},
             maxItems=MAX_NAMED,
-            description="It starts only while all of these let it; see the limits of its queue.",
+            description="It starts only while all of these let it; see the limits of its queue. 422 too_many_names: 10,000 "
+            "names are alive under the patterns of the queue, and this would be a further one.",
         ),
         "name": said(WORD, "What later jobs of the batch call it in `after`."),
         "after": listed(

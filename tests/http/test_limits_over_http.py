@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from tests.answers import refused
-from tests.harness import System
-from tests.played import Worker
+from tests.harness import Server, System
+from tests.played import Q, Worker
 
 AT = "/queues/default/limits"
 
@@ -119,6 +119,22 @@ def test_wrong_limits_are_refused(system: System, hand: Worker, name: str, body:
 def test_jobs_that_name_wrong_limits_are_refused(system: System, hand: Worker, limits: Any, pointer: str) -> None:
     problem = refused(system.post("/jobs", {"limits": limits}), 422, "invalid_request")
     assert problem["errors"][0]["pointer"] == pointer
+
+
+def test_name_too_many_is_refused(system: System, hand: Worker, server: Server) -> None:
+    """In each way that stores jobs with limits. Other systems' calls name none, and are never refused for it."""
+    hand.handles("echo", "task")
+    assert put(system, "*", {"max_running": 1}).status_code == 201
+    server.client.zadd(f"{Q}limited", {f"tenant:{n}": 0 for n in range(10_000)})
+    problem = refused(system.post("/jobs", {"limits": ["api"]}), 422, "too_many_names")
+    [wrong] = problem["errors"]
+    assert wrong["pointer"] == "/limits" and "10,000 names are alive" in wrong["detail"] and "api" in wrong["detail"]
+    answer = system.post("/jobs/batch", {"jobs": [{"limits": ["tenant:1"]}, {"limits": ["api"]}]})
+    batch = refused(answer, 422, "invalid_request")
+    assert batch["errors"][1]["pointer"] == "/jobs/1/limits" and "api is a further" in batch["errors"][1]["detail"]
+    assert system.get("/jobs?status=queued").json()["jobs"] == []
+    assert system.post("/jobs", {"limits": ["tenant:1"]}).status_code == 201
+    assert system.post("/submit", {"task": "a"}).status_code in (200, 201, 202)
 
 
 def test_old_worker_is_named(system: System, hand: Worker) -> None:

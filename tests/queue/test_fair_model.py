@@ -30,6 +30,7 @@ RETENTION_MS = {"done": 10**9, "cancelled": 10**9, "failed": 10**9}
 KEYS = (None, None, "a", "b", "c", "d")
 RARE = "rare"  # a type that one worker alone handles, and a key that all its jobs have
 MOST = 2  # jobs of another key that are claimed while one is the next of its own: one of this round, one of the next
+READS = ("turns", "look", "get", "allowed")  # scripts that change nothing
 FIELDS = ("status", "score", "fair_key", "started", "type", "due")
 
 LOOK = """
@@ -90,7 +91,7 @@ class Story:
             args = list(args)
             self.names = _ids_of(args) if name == "submit" else []
             answer = run(link, place, name, key, args, *rest)
-            if key == Q and name not in ("turns", "look", "get", "allowed"):
+            if key == Q and name not in READS:
                 self.look(name, answer)
                 if self.random.random() < TWICE:
                     run(link, place, name, key, args)
@@ -268,6 +269,48 @@ class Story:
         assert self.queue.check("default") == []
 
 
+class Pauses(Story):
+    """The machine stands still between two calls: leases end, and jobs with long delays come due together. In between workers
+    have time for all that waits, so that turns end while other jobs are still to come due."""
+
+    PAUSE = 0.02  # a script comes after one
+    PAUSES_MS = (3000, LEASE_MS + 1, 60_000, 600_000)
+
+    def __init__(self, server: Server, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(server, seed, monkeypatch)
+        self.pauses = random.Random(seed)
+        run, transaction = Link._run, Link.transaction
+
+        def one(link: Link, place: str, name: str, *call: Any) -> Any:
+            if name not in READS:
+                self.pause()
+            return run(link, place, name, *call)
+
+        def many(link: Link, *call: Any) -> Any:
+            self.pause()
+            return transaction(link, *call)
+
+        monkeypatch.setattr(Link, "_run", one)
+        monkeypatch.setattr(Link, "transaction", many)
+        self.steps += [self.works_long] * 4
+
+    def pause(self) -> None:
+        if self.pauses.random() < self.PAUSE:
+            self.clock(self.now + self.pauses.choice(self.PAUSES_MS))
+
+    def time_passes(self) -> None:
+        self.clock(self.now + 10)
+
+    def a_job(self, **more: Any) -> NewJob:
+        delay = {"delay_s": self.random.choice((30, 300))} if self.random.random() < 0.3 else {}
+        return super().a_job(**{**delay, **more})
+
+    def works_long(self) -> None:
+        for _ in range(self.random.choice((3, 10, 20))):
+            self.works()
+        self.ticks()
+
+
 def _ids_of(args: Sequence[Any]) -> list[str]:
     """Of a submit, in its order."""
     ids, at = [], 9
@@ -305,12 +348,13 @@ def test_no_story_breaks_a_turn(bound: int, steps: int, lua: Path, server: Serve
 
 
 @pytest.mark.long(120)
+@pytest.mark.parametrize("kind", [Story, Pauses])
 @pytest.mark.parametrize("bound", [250, 3])
-def test_many_stories(bound: int, lua: Path, server: Server) -> None:
+def test_many_stories(bound: int, kind: type[Story], lua: Path, server: Server) -> None:
     if bound == 3:
         few(lua)
     for seed in range(SEED, SEED + STORIES):
-        tell(server, seed, 300)
+        tell(server, seed, 300, kind)
 
 
 @pytest.mark.long(60)
@@ -323,10 +367,10 @@ def test_many_stories(bound: int, lua: Path, server: Server) -> None:
         ("parts/fair.lua", "digits(first_behind('(' .. digits(behind)) or behind + 1)", "digits(behind + 1)"),
         ("parts/fair.lua", "if last then call('ZADD'", "if false then call('ZADD'"),
         ("parts/passed.lua", "tonumber(place) > tonumber(round)", "false"),
-        ("parts/edges.lua", "if not (fair.on or job.fair_key) then", "if true then"),
-        ("promote.lua", "if d.new and (fair.on or d[3]) then", "if false then"),
+        ("parts/edges.lua", "if not (fair.on or fair.over or job.fair_key) then", "if true then"),
+        ("promote.lua", "if d.new and (fair.on or fair.over or keyed) then", "if false then"),
         ("promote.lua", "new = not f[5]", "new = true"),
-        ("run.lua", "if job.new and (fair.on or job[3]) then", "if false then"),
+        ("run.lua", "if job.new and (fair.on or fair.over or job[3]) then", "if false then"),
         ("retry.lua", "if not open and (fair.on or job.fair_key) then", "if false then"),
     ],
     ids=[
@@ -340,3 +384,20 @@ def test_broken_script_is_caught(script: str, line: str, broken: str, lua: Path,
     with pytest.raises(AssertionError):
         for seed in range(1, 200):
             tell(server, seed)
+
+
+@pytest.mark.long(60)
+@pytest.mark.parametrize(
+    ("script", "line", "broken"),
+    [
+        ("promote.lua", "over = not keyed and meta[6]", "over = false"),
+        ("promote.lua", "keyed = keyed or f[4] and not f[5]", ""),
+        ("turns.lua", "place > tonumber(round) and not f[4]", "place > tonumber(round)"),
+    ],
+    ids=["old numbers before rounds", "jobs due together begin no turns", "attempts from before turns"],
+)
+def test_pauses_catch_what_depends_on_the_clock(script: str, line: str, broken: str, lua: Path, server: Server) -> None:
+    change(lua, script, line, broken)
+    with pytest.raises(AssertionError):
+        for seed in range(200, 300):
+            tell(server, seed, kind=Pauses)

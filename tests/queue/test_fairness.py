@@ -90,6 +90,54 @@ def test_delayed_jobs_get_their_turns_when_they_are_due(queue: JobQueue, worker:
     assert rounds(runs(worker, 15), 3) == [{"a", "b", "c"}] * 5
 
 
+def turns_were_taken(queue: JobQueue, worker: Worker, server: Server) -> None:
+    submit(queue, "a"), runs(worker, 1), tick(queue)
+    assert is_off(server)
+
+
+def test_delayed_jobs_since_before_turns_ended_take_turns(queue: JobQueue, worker: Worker, server: Server) -> None:
+    """By the numbers of their submits they stand in front of all rounds to come."""
+    late, later = submit(queue, None, 10, delay_s=60), submit(queue, None, 5, delay_s=60)
+    turns_were_taken(queue, worker, server)
+    are_due(server, late), tick(queue)
+    queue.act_on("run", later)
+    assert is_off(server)
+    submit(queue, "b", 10)
+    assert rounds(runs(worker, 20), 2) == [{"null", "b"}] * 10
+    assert runs(worker, 5) == ["null"] * 5
+
+
+def test_children_since_before_turns_ended_take_turns(
+    queue: JobQueue, worker: Worker, other: Worker, server: Server
+) -> None:
+    [parent] = submit(queue, None)
+    other.claim()
+    submit(queue, None, 10, after=[parent]), turns_were_taken(queue, worker, server)
+    other.end("done")
+    submit(queue, "b", 10)
+    assert rounds(runs(worker, 20), 2) == [{"null", "b"}] * 10
+
+
+def test_jobs_due_together_begin_turns_together(queue: JobQueue, worker: Worker, server: Server) -> None:
+    """The machine stood still, and one tick promotes jobs without a key and the first ones with one."""
+    late = submit(queue, None, 10, delay_s=60) + submit(queue, "a", 5, delay_s=60)
+    are_due(server, late)
+    tick(queue)
+    submit(queue, "b", 5)
+    assert rounds(runs(worker, 15), 3) == [{"null", "a", "b"}] * 5
+
+
+def test_attempt_from_before_turns_comes_back(queue: JobQueue, worker: Worker, other: Worker, server: Server) -> None:
+    """Its place is that of its submit, in front of which turns begin meanwhile."""
+    late = submit(queue, None, 3, delay_s=60)
+    submit(queue, None), other.claim()
+    are_due(server, late), tick(queue)
+    submit(queue, "a", 3)
+    other.end("failed", delay_ms=0), tick(queue)
+    assert queue.check("default") == []
+    assert Counter(runs(worker, 7)) == {"null": 4, "a": 3}
+
+
 def test_failed_attempt_keeps_its_turn(queue: JobQueue, worker: Worker, server: Server) -> None:
     [first, *_] = submit(queue, "a", 5)
     submit(queue, "b", 5)

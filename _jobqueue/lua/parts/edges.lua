@@ -17,8 +17,11 @@ local function tell_children(owed, now, finish, changed, tagged, turn)
 
   -- The place of a job that may run from now on.
   local function place_for(job)
-    fair = fair or { on = call('HGET', key('meta'), 'fair'), rounds = {} }
-    if not (fair.on or job.fair_key) then return job.score end
+    if not fair then
+      local meta = call('HMGET', key('meta'), 'fair', 'turns_ended')
+      fair = { on = meta[1], over = meta[2], rounds = {} }
+    end
+    if not (fair.on or fair.over or job.fair_key) then return job.score end
     return turn(fair, job.score, job.fair_key or '', call('HINCRBY', key('meta'), 'seq', 1))
   end
 

@@ -5,12 +5,15 @@
 --   rounds              hash: priority -> the greatest place that was claimed
 --   fair                of meta: 1 while a key other than '' is ahead. Else `turns` is not there, and '<priority> was' in `rounds`
 --     says how far its rounds had come: jobs of keys that come back at their places are not ahead.
+--   turns_ended         of meta: 1 once turns have ended. A job without a key whose submit was before that, and which may run later,
+--     gets its number anew: at its old one it would stand in front of all rounds to come, and never take turns.
 
 -- Returns the place of a job that may run for the first time. It is the next round in which jobs wait, behind the last one claimed
 -- and the last one of its key; else a new round. New rounds come behind all others, so nobody gets between a job and its turn.
 --   old                 a place of its priority
 --   number              a new one, as a submit gets it, which the round never exceeds
---   fair                {on = that field of meta, rounds = {}}, one table for all jobs of a script
+--   fair                {on, over = those fields of meta, rounds = {}}, one table for all jobs of a script; `over` only where
+--     the job may have been submitted long ago
 local function turn_of(fair, old, fair_key, number)
   local priority = priority_of(old)
   local bottom, top = '(' .. place_of(priority, 0), '(' .. place_of(priority - 1, 0)
@@ -28,6 +31,10 @@ local function turn_of(fair, old, fair_key, number)
     return queued and math.max(queued, parked or queued) or tonumber(parked)
   end
 
+  if not fair.on and fair.over and fair_key == '' then
+    local was = call('HGET', key('rounds'), priority .. ' was')
+    return was and tonumber(old) <= tonumber(was) and place_of(priority, number) or old
+  end
   if not fair.on then
     call('HSET', key('meta'), 'fair', '1')
     fair.on = '1'

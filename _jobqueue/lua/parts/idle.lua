@@ -32,6 +32,7 @@ local function drop_idle(place_of)
   if call('ZCARD', KEYS[1] .. 'turns') == common then
     call('DEL', KEYS[1] .. 'turns')
     call('HDEL', KEYS[1] .. 'meta', 'fair')
+    call('HSET', KEYS[1] .. 'meta', 'turns_ended', '1')
     for priority = 0, 9 do
       local round = call('HGET', KEYS[1] .. 'rounds', priority)
       if round then call('HSET', KEYS[1] .. 'rounds', priority .. ' was', round) end
