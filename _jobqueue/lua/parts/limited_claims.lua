@@ -42,7 +42,8 @@ local function claim_under_limits(room, args, now, held_before, late)
       end
       if at > #waiting and not all then
         local first, last = from == 0 and '0' or from, step == 9 and from == 0 and '8' or from + step - 1 -- of one job
-        waiting = width == 2 and call('ZRANGE', KEYS[1] .. 'queue', first, last, 'WITHSCORES') or call('ZRANGE', KEYS[1] .. 'queue', first, last)
+        local queue = KEYS[1] .. 'queue'
+        waiting = width == 2 and call('ZRANGE', queue, first, last, 'WITHSCORES') or call('ZRANGE', queue, first, last)
         base, from, at, all, step = from, from + step, 1, #waiting < width * step, STEP
       end
       local best = room.freed and math.min(tonumber(waiting[at + 1]) or math.huge, aside_score or math.huge)

@@ -44,7 +44,8 @@ local function limits_room(refresh_lane)
     -- claim has found it so}, or false. The exact
     -- definition counts, else that of the longest pattern.
     look_up = function(self, names)
-      local known, texts = self.known, redis.call('HMGET', KEYS[1] .. 'limits', ' ', unpack(names)) -- the field ' ' says that there are patterns
+      local known = self.known
+      local texts = redis.call('HMGET', KEYS[1] .. 'limits', ' ', unpack(names)) -- the field ' ' says that there are patterns
       if texts[1] and not known[''] then
         local flat, patterns, lengths = redis.call('HGETALL', KEYS[1] .. 'patterns'), {}, {}
         for at = 1, #flat, 2 do
@@ -72,8 +73,10 @@ local function limits_room(refresh_lane)
             end
           end
           local max, starts, per_s, state = string.match(text or '', '^(%d+) (%d+) (%d+) (%S+)$')
-          known[name] = max and { max = tonumber(max), starts = starts == '0' and 0 or tonumber(starts), per_ms = starts ~= '0' and per_s * 1000 or 0,
-            counting = state == 'c', by = by, running = 0, is_open = false } or false
+          known[name] = max and {
+            max = tonumber(max), starts = starts == '0' and 0 or tonumber(starts), per_ms = starts ~= '0' and per_s * 1000 or 0,
+            counting = state == 'c', by = by, running = 0, is_open = false,
+          } or false
         end
       end
     end,
