@@ -309,6 +309,16 @@ MUTANTS = {
         "if tonumber(score) >= best then",
         "if false then",
     ),
+    "one too many runs where nobody waits": (
+        "parts/claim_one.lua",
+        "running >= tonumber(max)",
+        "running > tonumber(max)",
+    ),
+    "a window is a moment too short where nobody waits": (
+        "parts/claim_one.lua",
+        "per_s * 1000 >= now",
+        "per_s * 1000 > now",
+    ),
     "a permit that the claim does not take is lost": (
         "exchange.lua",
         "  if room.freed then room.open_freed() end\n  requeued",
