@@ -297,13 +297,8 @@ MUTANTS = {
         "names[#names + 1] = name end\n      return names",
         "names[2] = name end\n      return names",
     ),
-    "only its own kit hears of room": ("exchange.lua", "requeued = requeued or room.rings\nend", "end"),
+    "only its own kit hears of room": ("exchange.lua", "unsuccessful or opened", "unsuccessful"),
     "a claim does not look at the time": ("exchange.lua", "if due and due[1] then", "if false then"),
-    "a permit goes to a job that another limit holds back": (
-        "parts/hand_over.lua",
-        "if room:shut_until(names[i], now, true) then",
-        "if false and room:shut_until(names[i], now, true) then",
-    ),
     "a permit goes to a job that is not the next": (
         "parts/hand_over.lua",
         "if tonumber(score) >= best then",
