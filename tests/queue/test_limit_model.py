@@ -299,26 +299,6 @@ MUTANTS = {
     ),
     "only its own kit hears of room": ("exchange.lua", "unsuccessful or opened", "unsuccessful"),
     "a claim does not look at the time": ("exchange.lua", "if due and due[1] then", "if false then"),
-    "a permit goes to a job that is not the next": (
-        "parts/hand_over.lua",
-        "if tonumber(score) >= best then",
-        "if false then",
-    ),
-    "one too many runs where nobody waits": (
-        "parts/claim_one.lua",
-        "running >= tonumber(max)",
-        "running > tonumber(max)",
-    ),
-    "a window is a moment too short where nobody waits": (
-        "parts/claim_one.lua",
-        "per_s * 1000 >= now",
-        "per_s * 1000 > now",
-    ),
-    "a permit that the claim does not take is lost": (
-        "exchange.lua",
-        "  if room.freed then room.open_freed() end\n  requeued",
-        "  requeued",
-    ),
     "a shut type stays open": (
         "parts/lanes.lua",
         "if not plain and call('ZSCORE', key('shut')",
