@@ -1,4 +1,4 @@
--- needs: prelude expiry jobs tokens places policy lanes limits leases kinds fair tags webhooks edges ends failures claims limited_claims passed marks
+-- needs: prelude expiry jobs tokens places policy lanes limits leases kinds fair tags webhooks edges ends failures claims hand_over limited_claims claim_one passed marks
 -- A slot's one round trip: settles attempts that the slot holds, then claims the best queued jobs of the types that it handles,
 -- in strict priority and FIFO order. Jobs of other types, and of paused ones, it parks. A call sent twice settles once and gives
 -- the same jobs again: (slot, seq) is the token of the claim.
@@ -59,7 +59,7 @@ do
     at = at + FIELDS + 2 * ARGV[at + PAIRS]
   end
 
-  if #jobs > 0 then opened, room = left_processing(jobs, seq > 0 and slot) else call('LREM', held_key, 0, '') end -- a full Redis allows either
+  if #jobs > 0 then opened, room = left_processing(jobs, seq > 0 and slot, false, seq > 0) else call('LREM', held_key, 0, '') end -- a full Redis allows either
   for _, job in ipairs(jobs) do
     at = job.at
     local outcome, first, last_pair = ARGV[at + OUTCOME], at + FIELDS, at + FIELDS - 1 + 2 * ARGV[at + PAIRS]
@@ -123,6 +123,10 @@ if seq == last then
   write_ends(now, mine)
   local rev = next(mine) and call('HGET', key('meta'), 'rev')
   if rev then mark(rev, now, mine) end
+  if room and room.freed then
+    room.open_freed()
+    ring()
+  end
   return rows
 end
 
@@ -161,17 +165,31 @@ repeat -- once: `break` leaves it
   local DELIVERY = 'jobqueue.webhook'
   local beat = alive_ms == 0 and now or call('ZSCORE', key('workers'), worker_of(slot))
   if want < 1 or not beat or now - beat > alive_ms then break end
-  room = gates == '2' and (room or limits_room(refresh_lane)) -- the queue uses limits
-  local aside = room and call('EXISTS', key('held'), key('shut'), key('pauses')) > 0 -- something may wait aside
-  if aside and room:open_due(now, MOVES) then requeued = true end
+  local ids, leases, aside = {}, {}, false
+  if gates == '2' then -- the queue uses limits
+    aside = call('EXISTS', key('held'), key('shut'), key('pauses')) > 0 -- something may wait aside
+    if not aside and want == 1 and kit ~= '' and not expires and paused ~= '1' then
+      local job, lease = claim_one(ARGV, now)
+      if job then claimed, ids, leases = { job }, { job.id }, { lease, job.id } end
+    end
+    room = room or not ids[1] and limits_room(refresh_lane)
+  elseif room then
+    if room.freed then room.open_freed() end
+    requeued, room = requeued or room.rings, nil
+  end
+  local due = aside and call('ZRANGEBYSCORE', key('shut'), '-inf', now_text, 'LIMIT', '0', MOVES)
+  if due and due[1] then -- time has opened them
+    room.open_all(due)
+    requeued = true
+  end
   local delivery = paused == '1' and next_delivery(kit, now, refresh_lane, room)
   if paused == '1' and not delivery then break end
-  local lanes = gates and not room and lanes_for(kit) -- looked at while something is parked or a type is paused
-  if gates and not room and not lanes then claimed = nil break end
+  local lanes = gates and gates ~= '2' and lanes_for(kit) -- looked at while something is parked or a type is paused
+  if gates and gates ~= '2' and not lanes then claimed = nil break end
 
   -- Whether a job of `expires` stands there whose time is over; mostly a reaper has cancelled it.
   local late = expires and call('ZRANGEBYSCORE', key('expires'), '-inf', now_text, 'LIMIT', 0, 1)[1]
-  local ids, leases, timeouts, gone, moves, bytes = {}, {}, {}, {}, 0, 0
+  local timeouts, gone, moves, bytes = {}, {}, 0, 0
   local waiting, from, at, step, all = {}, 0, 1, want + SPARE, false -- the next of the queue, from this rank on
   if delivery then
     local job = job_of(delivery, call('HGETALL', key('job:' .. delivery)))
@@ -179,14 +197,11 @@ repeat -- once: `break` leaves it
     claimed, ids, leases = { job }, { delivery }, { digits(lease_end(now, lease_ms, timeout_ms)), delivery }
     call('ZADD', key('deliveries'), 'XX', '-' .. now_text, delivery)
   end
-  if room and not delivery then
-    local found = claim_under_limits(room, { now = now, want = want, kit = kit, aside = aside, MOVES = MOVES, SPARE = SPARE,
-      ENOUGH_BYTES = ENOUGH_BYTES, lease_ms = lease_ms, defaults = defaults, late = late })
-    if not found then claimed = nil break end
-    claimed, ids, leases, more = found.jobs, found.ids, found.leases, found.more
-    too_late = found.too_late[1] and found.too_late
+  if room and not delivery and not ids[1] then
+    claimed, ids, leases, more, too_late = claim_under_limits(room, ARGV, now, aside, late)
+    if not claimed then break end
   end
-  while not room and not delivery do
+  while gates ~= '2' and not delivery do
     local width = lanes and 2 or 1
     if at > #waiting and not all then
       local to = from + step - 1
@@ -269,6 +284,10 @@ repeat -- once: `break` leaves it
   call('RPUSH', held_key, unpack(ids))
 until true
 
+if room then
+  if room.freed then room.open_freed() end
+  requeued = requeued or room.rings
+end
 if fair and claimed and claimed[1] then pass_rounds(claimed) end
 if too_late then
   ENDS, TALLIES, OWED = {}, {}, nil -- those that ended before are written

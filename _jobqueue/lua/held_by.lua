@@ -11,7 +11,7 @@ table.insert(names, table.remove(names, 1)) -- that of its type comes last
 for _, name in ipairs(names) do
   local at = room:shut_until(name, now)
   if at then
-    local limit = room:definition(name)
+    local limit = room.definition(name)
     return { name, call('SCARD', key('permits:' .. name)), limit.max, limit.starts, limit.per_ms / 1000,
       at == math.huge and 'inf' or digits(at), limit.counting and 1 or 0 }
   end

@@ -15,7 +15,9 @@ local from, opened = ARGV[1] == '-' and meta[2] or ARGV[1], 0
 if from == '-' or not from then from = '' end
 
 call('HDEL', key('meta'), 'limits_at') -- a first write that a full Redis allows
-if room:open_due(now, ANY_OF) then opened = 1 end
+local due = call('ZRANGEBYSCORE', key('shut'), '-inf', digits(now), 'LIMIT', 0, ANY_OF)
+room.open_all(due)
+if due[1] then opened = 1 end
 
 local counting = call('HSCAN', key('counting'), 0, 'COUNT', 1)[2]
 if counting[1] then
@@ -44,7 +46,7 @@ for _, name in ipairs(names) do
     local at = room:shut_until(name, now, true)
     if not at then opened = room.open(name) and 1 or opened elseif at < math.huge then room.shut(name, at) end
   end
-  local limit = room:definition(name)
+  local limit = room.definition(name)
   local last = call('LINDEX', key('starts:' .. name), 0)
   if last and (not limit or limit.starts == 0 or last + limit.per_ms + STARTS_KEPT_MS < now) then call('DEL', key('starts:' .. name)) end
   local used = call('EXISTS', permits, key('waits:' .. name), key('starts:' .. name)) > 0 or call('ZSCORE', key('shut'), name)

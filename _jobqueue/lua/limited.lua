@@ -30,7 +30,7 @@ if ARGV[1] == 'from' then
   names = call('ZRANGEBYLEX', key('limited'), ARGV[2] == '' and '-' or '(' .. ARGV[2], '+', 'LIMIT', 0, ARGV[3])
 end
 for _, name in ipairs(names) do
-  local limit = room:definition(name)
+  local limit = room.definition(name)
   local running, waits = call('SCARD', key('permits:' .. name)), waiting(name)
   if limit then
     local at = room:shut_until(name, now)

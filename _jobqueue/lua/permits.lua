@@ -21,7 +21,7 @@ for i = 3, #ARGV do
     if bad and repair then call('SREM', key('permits:' .. name), ARGV[i]) end
   else
     for each in pairs(names) do
-      local limit = room:definition(each)
+      local limit = room.definition(each)
       bad = bad or limit and not limit.counting and call('SISMEMBER', key('permits:' .. each), ARGV[i]) == 0
     end
     if bad and repair then room.count_in(ARGV[i]) end

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-SELDOM = "-- seldom\n"
+SELDOM = re.compile(r"-- seldom ?(\w*)\n")
 
 
 class Script:
@@ -15,7 +15,8 @@ class Script:
     names (``-- calls: ...``) stands between them, with its parts, as a function of its ARGV.
 
     Redis makes the functions of a script anew in every call. Those of parts whose first line is ``-- seldom`` are made all
-    together when the first of them is called: ``name(...)`` becomes ``seldom().name(...)``."""
+    together when the first of them is called: ``name(...)`` becomes ``seldom().name(...)``. A word behind that, as in
+    ``-- seldom limits``, makes them a group of their own, which the rest does not make."""
 
     folder = Path(__file__).resolve().parent.parent / "lua"
 
@@ -35,19 +36,38 @@ class Script:
 
 def _put_together(parts: Sequence[str], body: str) -> tuple[str, str]:
     """The parts, and the script behind them."""
-    always = "".join(part for part in parts if not part.startswith(SELDOM))
-    seldom = "".join(part for part in parts if part.startswith(SELDOM))
-    names = re.findall(r"^local function (\w+)", seldom, re.MULTILINE)
-    if not names:
+    always = "".join(part for part in parts if not SELDOM.match(part))
+    groups: dict[str, str] = {}
+    for part in parts:
+        if found := SELDOM.match(part):
+            groups[found[1]] = groups.get(found[1], "") + part
+    if not groups:
         return always, body
+    names = {group: re.findall(r"^local function (\w+)", text, re.MULTILINE) for group, text in groups.items()}
     values = re.compile(r"^local (?!function ).*\n", re.MULTILINE)
-    # Not where it is a member, a text or the name of a field.
-    uses = re.compile(rf"""(?<![\w.:'"])({"|".join(names)})(?![\w'"]|\s*=[^=])""")
-    always, body = (uses.sub(r"seldom().\1", text) for text in (always, body))
-    table = ", ".join(f"{name} = {name}" for name in names)
-    made = f"if SELDOM then return SELDOM end\n{values.sub('', seldom)}SELDOM = {{ {table} }}\nreturn SELDOM\n"
-    first = "".join(["local SELDOM, seldom\n", *values.findall(seldom), always])
-    return f"{first}function seldom()\n{made}end\n", body
+
+    def by_group(text: str, own: str | None = None) -> str:
+        """The same, with the functions of other groups taken from these."""
+        for group in names.keys() - {own}:
+            # Not where it is a member, a text or the name of a field.
+            uses = re.compile(rf"""(?<![\w.:'"])({"|".join(names[group])})(?![\w'"]|\s*=[^=])""")
+            asked = f"'{group}'" if group else ""
+            text = uses.sub(rf"seldom({asked}).\1", text)
+        return text
+
+    made = "".join(_made(group, by_group(values.sub("", text), group), names[group]) for group, text in groups.items())
+    kept = [
+        f"local {', '.join(f'SELDOM_{group}' for group in groups)}, seldom\n",
+        *values.findall("".join(groups.values())),
+    ]
+    return f"{''.join(kept)}{by_group(always)}function seldom(group)\n{made}end\n", by_group(body)
+
+
+def _made(group: str, text: str, names: Sequence[str]) -> str:
+    """The lines that make the functions of a group when it is asked for, once."""
+    kept, table = f"SELDOM_{group}", ", ".join(f"{name} = {name}" for name in names)
+    asked = f"group == '{group}'" if group else "not group"
+    return f"if {asked} then\nif {kept} then return {kept} end\n{text}{kept} = {{ {table} }}\nreturn {kept}\nend\n"
 
 
 def _named(how: str, text: str) -> list[str]:

@@ -167,7 +167,7 @@ def test_a_replica_is_checked_though_it_takes_no_note(own_server: Server) -> Non
 
 def test_a_check_of_a_queue_that_was_never_used_makes_none(served: System, queue: JobQueue) -> None:
     answer = served.post("/queues/nowhere/check")
-    assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+    assert (answer.status_code, answer.json()["code"]) == (404, "queue_not_found")
     assert queue.check("nowhere") == [] and served.server.client.keys("jq:{nowhere}*") == []
 
 

@@ -58,7 +58,7 @@ local function next_delivery(kit, now, refresh, room)
   local LOOK, TYPE = 250, 'jobqueue.webhook' -- some of those it looks at are not promoted yet
   if not call('ZSCORE', key('kit:' .. kit), TYPE) or call('SISMEMBER', key('pauses'), TYPE) == 1 then return nil end
   local names = room and room.names_of(TYPE, false)
-  if room and room:shut_until(names[1], now, true, names) then return nil end
+  if room and room:shut_until(names[1], now, true) then return nil end
   for _, id in ipairs(call('ZRANGEBYSCORE', key('deliveries'), 0, digits(now), 'LIMIT', 0, LOOK)) do
     if call('HGET', key('job:' .. id), 'status') == 'queued' then
       if call('ZREM', key('queue'), id) == 0 then
