@@ -97,6 +97,15 @@ def test_a_selection_can_be_made_and_used_with_a_thumb(busy: System, tab: Browse
     tab.see(f"{LIVE} && {ROWS}", 29)
 
 
+def test_a_phone_is_turned_before_the_first_view_is_there(busy: System, tab: Browser) -> None:
+    turned = "addEventListener('DOMContentLoaded', () => dispatchEvent(new Event('resize')))"
+    script = tab.call("Page.addScriptToEvaluateOnNewDocument", source=turned)["identifier"]
+    at_night(tab, busy, "jobs?status=failed")
+    tab.see(ROWS, 30)
+    tab.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    assert tab.complaints == []
+
+
 def test_a_workflow_says_that_it_goes_on_beyond_the_edge_and_keys_lead_there(system: System, tab: Browser) -> None:
     """By a shadow at that edge."""
     system.api()

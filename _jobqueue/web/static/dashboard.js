@@ -134,6 +134,9 @@ function placeInView(isSame) {
 }
 
 function draw() {
+  if (!view.element) {
+    return; // the first view's file is still on its way
+  }
   const findings = findingsOf(app.stats, failure);
   const errors = errorsAmong(findings.open);
   document.title = `${errors ? `(${number(errors)}) ` : ''}${titleOf(view)} · jobqueue`;
