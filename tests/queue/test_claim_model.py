@@ -120,7 +120,7 @@ class Story:
     def claimed(self, worker: Worker, jobs: Hashes, got: Sequence[str]) -> None:
         """Called after each claim that was right."""
 
-    def before_a_claim(self) -> None:
+    def before_a_claim(self, want: int) -> None:
         """What it will find is to be known to its judge."""
 
     def bell(self, worker: Worker) -> int:
@@ -211,7 +211,7 @@ class Story:
         rung = self.redis.lpop(f"{Q}bell:{worker.talk.kit}") if self.random.random() < 0.6 else None
         jobs = self.hashes()
         parked = self.redis.zcard(f"{Q}held")
-        self.before_a_claim()
+        self.before_a_claim(want)
         _, claimed = worker.exchange(want=want)
         got, more = [job.id for job in claimed], worker.talk.more
         self.seen.update(claims=1, claimed=len(got), more=more)

@@ -91,10 +91,10 @@ class LimitStory(Story):
     def is_last(self, job: dict[str, str]) -> bool:
         return self.is_limited(job)
 
-    def before_a_claim(self) -> None:
-        """It opens as many names as its bound allows, of those whose time has come: the next claim or tick opens more. Who waits
-        aside at one of the others may be passed over; who still stands in the queue may not."""
-        late = set(self.redis.zrange(f"{Q}shut", "-inf", self.now, byscore=True)[self.moves :])
+    def before_a_claim(self, want: int) -> None:
+        """It opens as many names as its bound allows, of those whose time has come, and none when it wants no job: the next claim
+        or tick opens more. Who waits aside at one of the others may be passed over; who still stands in the queue may not."""
+        late = set(self.redis.zrange(f"{Q}shut", "-inf", self.now, byscore=True)[self.moves if want else 0 :])
         held = self.redis.zrange(f"{Q}held", 0, -1) if late else []
         jobs = self.hashes() if held else {}
         self.not_opened = {job_id for job_id in held if not late.isdisjoint(self.names_of(jobs[job_id]))}

@@ -59,13 +59,13 @@ class ShortStory(LimitStory):
     def ends_and_claims(self) -> None:
         """What has ended by then is known, so what may be claimed is too."""
         worker = self.random.choice(self.workers)
-        self.before_a_claim()
+        want = self.random.choice([1, 1, 1, 1, 3])
+        self.before_a_claim(want)
         jobs = self.hashes()
         for job in worker.running:
             found = jobs.get(job.id, {})
             if found.get("token") == job.token and found["status"] == "processing":
                 found["status"] = "done"
-        want = self.random.choice([1, 1, 1, 1, 3])
         _, claimed = worker.exchange(*[Settlement(job.id, job.token, "done") for job in worker.running], want=want)
         got = [job.id for job in claimed]
         self.seen.update(claims=1, claimed=len(got), more=worker.talk.more)
