@@ -76,6 +76,7 @@ def tell(server: Server, seed: int, kind: type[AllUnderOne], steps: int = 150) -
 def few(lua: Path) -> None:
     """A claim moves three jobs, a tick drops three entries."""
     change(lua, "exchange.lua", "MOVES = 250", "MOVES = 3")
+    change(lua, "parts/limited_claims.lua", "ENOUGH_BYTES = 250,", "ENOUGH_BYTES = 3,")
     change(lua, "parts/idle.lua", "IDLE_MOST = redis.call, 250", "IDLE_MOST = redis.call, 3")
 
 

@@ -26,13 +26,16 @@ from tests.queue.test_claim_model import tell as tell_of_claims
 STORIES, SEED = int(os.environ.get("LIMIT_STORIES", "20")), int(os.environ.get("LIMIT_SEED", "1"))
 NAMES = ("api", "cpu", "tenant:1", "tenant:2", "tenant:3")
 DEFINED = (*NAMES[:3], "tenant:*", "*", "type:a", "type:*")
-Log = dict[str, list[int]]
+EARLIEST, LATEST = 0, 1  # readings
+Log = dict[str, list[tuple[int, int]]]
 
 
 class LimitStory(Story):
     def __init__(self, server: Server, seed: int, moves: int) -> None:
         self.limits: dict[str, Limit] = {}
-        self.log: Log = defaultdict(list)  # name -> when jobs were claimed under it, since its definition changed
+        self.log: Log = defaultdict(list)  # name -> when jobs were claimed under it, since its definition changed. Two
+        # readings of each time, see `clock`
+        self.not_opened: set[str] = set()  # jobs that wait at names which the next claim does not come to
         self.logged: set[tuple[str, str]] = set()  # claims: id and token
         self.passed = False  # time, since the last claim or tick
         super().__init__(server, seed, moves)
@@ -51,27 +54,32 @@ class LimitStory(Story):
     def names_of(job: dict[str, str]) -> list[str]:
         return [f"type:{job['type']}", *job.get("limits", "").split()]
 
-    def is_shut(self, name: str, running: Counter[str], log: Log) -> bool:
+    def is_shut(self, name: str, running: Counter[str], log: Log, reading: int) -> bool:
+        """By the earliest reading of the log (0), it must not let anybody in. By the latest (1), it need not."""
         found = self.definition(name)
         if not found:
             return False
         limit = found[1]
         if limit.max_running and running[name] >= limit.max_running:
             return True
-        lately = [at for at in log[name] if self.now - at <= limit.per_s * 1000]
-        return bool(limit.starts) and len(lately) >= limit.starts
+        last = log[name][-limit.starts :] if limit.starts else []
+        return limit.starts > 0 and len(last) == limit.starts and self.now - last[0][reading] <= limit.per_s * 1000
 
     def allowed(self, jobs: Hashes, types: Sequence[str], gone: Sequence[str]) -> list[str]:
+        some = self.let_in(jobs, super().allowed(jobs, types, gone), gone, LATEST)
+        return [job_id for job_id in some if job_id not in self.not_opened]
+
+    def possible(self, jobs: Hashes, types: Sequence[str], gone: Sequence[str]) -> list[str]:
+        return self.let_in(jobs, super().allowed(jobs, types, gone), gone, EARLIEST)
+
+    def let_in(self, jobs: Hashes, some: Sequence[str], gone: Sequence[str], reading: int) -> list[str]:
         running = self.running(jobs, gone)
         log = defaultdict(list, {name: list(times) for name, times in self.log.items()})
         for job_id in gone:
             for name in self.names_of(jobs[job_id]):
-                log[name].append(self.now)
-        return [
-            job_id
-            for job_id in super().allowed(jobs, types, gone)
-            if not any(self.is_shut(name, running, log) for name in self.names_of(jobs[job_id]))
-        ]
+                log[name].append((self.now, self.now))
+        shut = {name for name in self.names() if self.is_shut(name, running, log, reading)}
+        return [job_id for job_id in some if shut.isdisjoint(self.names_of(jobs[job_id]))]
 
     def running(self, jobs: Hashes, gone: Sequence[str] = ()) -> Counter[str]:
         busy = [job for job_id, job in jobs.items() if job["status"] == "processing" or job_id in gone]
@@ -83,6 +91,14 @@ class LimitStory(Story):
     def is_last(self, job: dict[str, str]) -> bool:
         return self.is_limited(job)
 
+    def before_a_claim(self, want: int) -> None:
+        """It opens as many names as its bound allows, of those whose time has come, and none when it wants no job: the next claim
+        or tick opens more. Who waits aside at one of the others may be passed over; who still stands in the queue may not."""
+        late = set(self.redis.zrange(f"{Q}shut", "-inf", self.now, byscore=True)[self.moves if want else 0 :])
+        held = self.redis.zrange(f"{Q}held", 0, -1) if late else []
+        jobs = self.hashes() if held else {}
+        self.not_opened = {job_id for job_id in held if not late.isdisjoint(self.names_of(jobs[job_id]))}
+
     def claimed(self, worker: Worker, jobs: Hashes, got: Sequence[str]) -> None:
         assert not any(self.is_limited(jobs[job_id]) for job_id in got[:-1]), "a job under a limit was not the last"
         self.passed = self.redis.zcount(f"{Q}shut", 0, self.now) > 0  # one claim opens a bounded number
@@ -93,7 +109,7 @@ class LimitStory(Story):
         if (job_id, token) not in self.logged:
             self.logged.add((job_id, token))
             for name in self.names_of(jobs[job_id]):
-                self.log[name].append(self.now)
+                self.log[name].append((self.now, self.now))
                 self.seen.update(under=bool(self.definition(name)))
 
     def look(self) -> None:
@@ -101,12 +117,13 @@ class LimitStory(Story):
         for worker in self.workers:  # also what was claimed and not judged
             for job in worker.running:
                 self.logs(jobs, job.id, job.token)
+        self.not_opened = set()
         if self.passed:  # what time has opened is found by the next claim or tick
             self.ticks()
         super().look()
         running = self.running(jobs)
         for name in self.redis.zrange(f"{Q}shut", 0, -1):
-            assert self.is_shut(name, running, self.log), ("open, and who waits is not let in", name)
+            assert self.is_shut(name, running, self.log, LATEST), ("open, and who waits is not let in", name)
         for name in {*NAMES, *(f"type:{each}" for each in (*TYPES, STRANGE))}:
             under = {
                 job_id for job_id, job in jobs.items() if job["status"] == "processing" and name in self.names_of(job)
@@ -205,9 +222,12 @@ class LimitStory(Story):
         super().reaps()
 
     def clock(self, now: int) -> None:
-        if now < getattr(self, "now", 0):  # what was claimed at a time that is still to come counts as claimed now
-            self.log.update({name: [min(at, now) for at in times] for name, times in self.log.items()})
+        """After it has gone back, what was claimed at a time that is still to come counts as claimed then, or earlier: as claimed
+        when a script has first met such a time. When nobody looks before the clock is there again, nobody knows."""
         back = now < getattr(self, "now", 0)
+        if back:
+            for times in self.log.values():
+                times[:] = [(min(earliest, now), latest) for earliest, latest in times]
         self.passed = True
         super().clock(now)
         if back:  # the next tick sees it

@@ -324,6 +324,30 @@ def test_rate_when_the_clock_jumps(parked: bool, queue: JobQueue, clock: Callabl
     assert worker.claim() == [] and queue.get(third).status == "queued"
 
 
+@pytest.mark.parametrize("parked", [False, True])
+def test_rate_when_jobs_start_before_and_after_a_jump(
+    parked: bool, queue: JobQueue, clock: Callable[[int], None], put: Put
+) -> None:
+    """The start that is still to come stands behind one that is not."""
+    worker = Worker(queue).handles("echo")
+    put("api", Limit(starts=2, per_s=10))
+    first, second, third = (submit(queue, "api") for _ in range(3))
+    clock(3_600_000)
+    assert [job.id for job in worker.claim()] == [first]
+    worker.end("done")
+    clock(0)
+    assert [job.id for job in worker.claim()] == [second]
+    worker.end("done")
+    if parked:
+        assert worker.claim() == []
+    tick(queue)
+    assert worker.claim() == []
+    clock(10_000)
+    assert worker.claim() == []
+    clock(10_001)
+    assert [job.id for job in worker.claim()] == [third]
+
+
 def test_tick_opens_what_time_has_opened_and_rings(
     queue: JobQueue, server: Server, clock: Callable[[int], None], put: Put
 ) -> None:

@@ -97,10 +97,9 @@ local function limits_room(refresh_lane)
       local starts = KEYS[1] .. 'starts:' .. name
       local first = call('LINDEX', starts, limit.starts - 1)
       if not first or first + limit.per_ms < now then return nil end
-      if write and tonumber(call('LINDEX', starts, '0')) > now then
-        for i, time in ipairs(call('LRANGE', starts, '0', '-1')) do
-          if tonumber(time) <= now then break end
-          call('LSET', starts, i - 1, string.format('%d', now))
+      if write and (tonumber(first) > now or tonumber(call('LINDEX', starts, '0')) > now) then
+        for i, time in ipairs(call('LRANGE', starts, '0', '-1')) do -- some may stand behind what started after the clock went back
+          if tonumber(time) > now then call('LSET', starts, i - 1, string.format('%d', now)) end
         end
       end
       return math.min(first, now) + limit.per_ms + 1
