@@ -7,16 +7,17 @@
 --       5 lease in ms   6-8 default max_attempts, timeout_ms, backoff_ms   9 0, or for a claim that was sent before its time:
 --       the greatest age in ms of its worker's last beat; a claim of an older one gets nothing
 --       10 its worker's kit, the name of the set of types that it handles; '' for one that takes any type, from `queue` alone
---       11   number of attempts to settle (its own, or those of a slot that it replaces), then for each: id, token, outcome,
+--       11 number of attempts to settle (its own, or those of a slot that it replaces), then for each: id, token, outcome,
 --       delay in ms, kind, message, number of field-value pairs to store, field, value ...
---       outcome:   done | failed | cancelled | released (the attempt is not counted, the job keeps its place) | snoozed (it is not
+--       outcome: done | failed | cancelled | released (the attempt is not counted, the job keeps its place) | snoozed (it is not
 --       counted either, and follows after the delay);
 --       delay, kind, message: of a failed one, see parts/failures.lua
 -- Returns {settled, 1 when it stopped at its bound and there may be more for it, else 0, and 2 more when children are still to be
 -- told of an end (tell.lua), then for each claimed job how many values follow for it: id, type, attempts before this one,
 -- timeout_ms or '', ms it has waited or '' if it ran before (of a job that belongs to a trace, then a blank and that), payload,
 -- further pieces of it ...}.
--- settled:   a text of a 1, or a 0 (refused: the token is no longer the job's), for each attempt. The answer is one flat list because Redis takes as long for a table as for five values.
+-- settled: a text of a 1, or a 0 (refused: the token is no longer the job's), for each attempt. The answer is one flat list
+-- because Redis takes as long for a table as for five values.
 -- Returns {} for a seq below the slot's last: the call is a copy that was delayed on its way.
 local slot, seq, defaults = ARGV[1], tonumber(ARGV[2]), { ARGV[6], ARGV[7], ARGV[8] }
 local last = tonumber(call('HGET', key('slots'), slot) or 0)

@@ -63,7 +63,7 @@ def odd(folder: Path) -> dict[str, Case]:
         "noop, blocked": [NewJob("fail", name="a", max_attempts=1), NewJob("noop", after=["a"])],
         "noop, later": [NewJob("noop", name="a"), NewJob("noop", after=["a"], delay_s=0.2)],
         "sleep": [NewJob("sleep", 0.01)],
-        "sleep, too long": [NewJob("sleep", 0.4, **brief)],
+        "sleep, too long": [NewJob("sleep", 0.6, **brief)],
         "spin": [NewJob("spin", **brief)],
         "spin.briefly": [NewJob("spin.briefly", backoff_s=0)],
         "spin.stubborn": [NewJob("spin.stubborn", gate)],
