@@ -89,7 +89,7 @@ def test_limits_hold_and_turns_go_on(bound: int, kind: type[AllUnderOne], lua: P
     assert story.judged or kind is EachItsOwn
 
 
-@pytest.mark.long(120)
+@pytest.mark.long(240)
 @pytest.mark.parametrize("kind", [AllUnderOne, EachItsOwn])
 @pytest.mark.parametrize("bound", [250, 3])
 def test_many_stories(bound: int, kind: type[AllUnderOne], lua: Path, server: Server) -> None:

@@ -347,7 +347,7 @@ def test_no_story_breaks_a_turn(bound: int, steps: int, lua: Path, server: Serve
     assert story.judged and story.twice
 
 
-@pytest.mark.long(120)
+@pytest.mark.long(200)
 @pytest.mark.parametrize("kind", [Story, Pauses])
 @pytest.mark.parametrize("bound", [250, 3])
 def test_many_stories(bound: int, kind: type[Story], lua: Path, server: Server) -> None:
