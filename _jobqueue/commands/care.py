@@ -12,9 +12,8 @@ from _jobqueue.commands.backend import FAILED, OK, USAGE, Backend
 from _jobqueue.commands.direct import OnRedis
 from _jobqueue.commands.queues import name
 from _jobqueue.errors import Invalid
+from _jobqueue.records import BEAT_LOST_MS
 from _jobqueue.store.schedule_files import apply
-
-KIT_LIVES_S = 15  # as parts/kits.lua has it
 
 
 def add(verbs: Any, actions: Any, common: argparse.ArgumentParser, on_redis: argparse.ArgumentParser) -> None:
@@ -91,7 +90,9 @@ def _in_the_way(queue: str, workers: int, blocked: int) -> bool:
     """Whether a queue cannot go back now. Says why, and what to do."""
     if workers:
         alive = f"served by {_count(workers, 'worker')} of this release, which would park jobs again"
-        show.warn(f"{queue} is {alive}: stop them and repeat this; one that was killed counts for {KIT_LIVES_S} s")
+        show.warn(
+            f"{queue} is {alive}: stop them and repeat this; one that was killed counts for {BEAT_LOST_MS // 1000} s"
+        )
     if blocked:
         wait = "1 job waits" if blocked == 1 else f"{blocked} jobs wait"
         show.warn(f"{queue}: {wait} for others: let them end or cancel them, and repeat this")

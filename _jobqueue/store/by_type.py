@@ -10,6 +10,7 @@ from _jobqueue.histograms import Counts
 from _jobqueue.records import DEFAULT_TYPE
 from _jobqueue.store.registry import Registry
 from _jobqueue.store.rows import pairs_of
+from _jobqueue.store.shares import of_each
 from _jobqueue.store.store import Store
 
 LOOKS = 500  # jobs of a queue that one script looks at; all of them are counted while there are no more
@@ -40,7 +41,7 @@ def look_back(store: Store, queue: str) -> ByType:
 
 
 def _looks_at_each(queues: Sequence[str]) -> int:
-    return max(LOOKS_LEAST, min(LOOKS, LOOKS_OF_ALL // max(1, len(queues))))
+    return of_each(len(queues), LOOKS, LOOKS_OF_ALL, LOOKS_LEAST)
 
 
 def _by_type_of(answer: Sequence[Any]) -> ByType:

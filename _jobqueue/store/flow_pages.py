@@ -12,6 +12,7 @@ from _jobqueue.listed import Flow, Workflow, WorkflowPage
 from _jobqueue.store.cursors import NO_CURSOR, cursor_of, read_parts
 from _jobqueue.store.flows import Flows
 from _jobqueue.store.registry import Registry
+from _jobqueue.store.shares import of_each
 from _jobqueue.store.store import Store
 
 PAGE_MOST, COUNTED_MOST = 20, 200  # workflows of a page, and jobs that are counted of each
@@ -47,7 +48,7 @@ class FlowPages:
     def page(self, cursor: str | None = None) -> WorkflowPage:
         """The newest workflows of a turn, up to PAGE_MOST; each stands in one page. There may be none while there are more."""
         queues = self._registry.queues()
-        looks = max(LOOKS_LEAST, min(LOOKS, LOOKS_OF_ALL // max(1, len(queues))))
+        looks = of_each(len(queues), LOOKS, LOOKS_OF_ALL, LOOKS_LEAST)
         place: Place | None = Place(looks) if cursor is None else read_place(cursor)
         found: list[Workflow] = []
         for _ in range(TURNS):

@@ -15,3 +15,8 @@ def shares(sizes: Mapping[K, int], most: int) -> dict[K, int]:
         share = min(size, max(1, left // (len(sizes) - at)))
         found[name], left = share, left - share
     return found
+
+
+def of_each(n: int, most: int, of_all: int, least: int) -> int:
+    """How many of each of ``n`` to look at: ``most``, but in all at most ``of_all``, and ``least`` however many there are."""
+    return max(least, min(most, of_all // max(1, n)))
