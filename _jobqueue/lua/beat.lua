@@ -4,7 +4,7 @@
 -- ARGV  1 worker   2 what it is and runs, JSON   3 lease in ms   4 its kit, '' when it has none   5 the format of its data
 --       6 number of types
 --       then for each type: type, '<max_attempts> <timeout_ms> <backoff_ms>', '<max_backoff_ms or -> <jitter, 0 to 1>'
---       then the number of counters, and for each:   name, how much to add
+--       then the number of counters, and for each: name, how much to add
 --       then the number of types that were counted, and for each: type, its counters as JSON, name -> n
 --       then for each running attempt: id, token, ms left of its timeout, number of field-value pairs to store, field, value ...
 -- Returns {now, reaper's last tick or '', answers}: 'ok', 'cancel' (somebody asked it to stop), 'stop' (at once) or 'lost' (not

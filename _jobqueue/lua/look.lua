@@ -9,11 +9,11 @@
 --   1 when paused;   the types that are paused;   since when the oldest waiting job waits, or '';   now;
 --   the checker's last verdict: '<when> <number of problems>' or '';
 --   some dead letters for which blocked jobs wait;
---   of the record, {} where none is kept:   {how many jobs it lacks, since when the first of them, what its process last said of
+--   of the record, {} where none is kept: {how many jobs it lacks, since when the first of them, what its process last said of
 --     itself or '', how many it has refused, one of them or '', why};
 --   max_queued or '';
 --   of the webhooks that are not told yet, {} where there is none: how many run, are due, are due later, are dead letters}
--- and, when asked,   {
+-- and, when asked, {
 --   types of the next jobs and of those that are parked, some of which nobody handles;
 --   workers: {worker, last beat, what it is and runs as JSON} ...;
 --   minutes, this one first: {counter, value ...} ...;

@@ -7,14 +7,14 @@
 --       6 the key that remembers the whole request, over all queues, or '' (on a Cluster it may live elsewhere)   7 its fingerprint
 --       8 types among them that no worker has published, separated by blanks
 --       9 jobs of the same request that are still to come, see parts/room.lua, or ''
---       then for each job:   id, priority 0-9, due, unique key or '', tags, number of field-value pairs, field, value ...
+--       then for each job: id, priority 0-9, due, unique key or '', tags, number of field-value pairs, field, value ...
 --       due: '' at once, '+<ms>' from now, or ms since the epoch; then, where it may not start for the first time whenever, '/' and
 --       within how many ms it must; tags: separated by blanks; a fair_key is the first field
 --       then what jobs wait for, see parts/flows.lua
 -- Returns '<now> <position of a single job or -1>' when all are new and none waits for others: a text costs a tenth of a table. Else
 -- {'stored' or 'replayed', now, position, for each job the id of the living one that has its unique key and stands for it, or '';
 -- where some wait for others, for each job how many these still are};
--- {'conflict'}   when the idempotency key was used for another request;
+-- {'conflict'} when the idempotency key was used for another request;
 -- {'refused', number of a job, number of a reference, 'unknown', 'parent_gone' (it is cancelled) or 'full' (it has too many
 -- children), that id}; {'old', 'worker' or 'reaper'} when one of the release before lives, which tells no children, and
 -- {'old', the same, 'webhook'} when it tells no webhook;

@@ -26,11 +26,7 @@ local function left_processing(jobs, slot, refuse_late, claims)
       local job_type = string.find(also, 'y', 1, true) and (call('HGET', key('job:' .. job.id), 'type') or 'echo')
       local limits = string.find(also, 'l', 1, true) and call('HGET', key('job:' .. job.id), 'limits') or ''
       if job_type then limits = 'type:' .. job_type .. (limits == '' and '' or ' ' .. limits) end
-      local at = #limits > 0 and 1
-      while at do
-        local blank = string.find(limits, ' ', at, true)
-        local name = string.sub(limits, at, (blank or 0) - 1)
-        at = blank and blank + 1
+      for name in string.gmatch(limits, '%S+') do
         local shut = call('SREM', key('permits:' .. name), job.id) == 1 and call('ZSCORE', key('shut'), name)
         if shut then -- somebody waits for it
           room = room or limits_room(refresh_lane)
