@@ -77,8 +77,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _in_order(files: list[Path]) -> list[Path]:
-    """Those that take long come early, so the processes end at about the same time; quick ones between them, so one sees
-    from the beginning that it goes on."""
+    """Those that take long come early, so the processes end at about the same time. Quick ones stand between
+    them: one sees from the beginning that it goes on."""
     quick = iter([path for path in files if path.stem not in SLOW])
     slow = sorted((path for path in files if path.stem in SLOW), key=lambda path: SLOW.index(path.stem))
     mixed = [each for path in slow for each in (path, *itertools.islice(quick, QUICK_ONES))]
