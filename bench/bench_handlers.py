@@ -1,5 +1,6 @@
-"""Handlers of the benchmark."""
+"""Handlers of the benchmark. BENCH_TYPES: so many more types that do nothing."""
 
+import os
 import time
 
 from jobqueue import handler
@@ -8,6 +9,10 @@ from jobqueue import handler
 @handler("noop")
 def noop(payload, ctx):
     return 1
+
+
+for number in range(int(os.environ.get("BENCH_TYPES", 0))):
+    handler(f"noop-{number}")(noop)
 
 
 @handler("stamp")

@@ -73,7 +73,8 @@ def awake() -> Iterator[None]:
     """Keep every core from halting, with a loop on each that gives way to all else.
 
     A virtual core that halted takes 0.1 to 0.6 ms to wake up, several times a round trip to Redis and differing by the
-    minute: without this, what is measured is how often each system waits, and on which kind of host.
+    minute: without this, what is measured is how often each system waits, and on which kind of host. Not for a worker with
+    more to do than it can: with no core that is idle, the kernel wakes its threads where others run.
     """
     cores = sorted(os.sched_getaffinity(0))
     loops = [subprocess.Popen([sys.executable, "-c", SPIN, str(core), str(os.getpid())]) for core in cores]

@@ -16,7 +16,8 @@ into .venv/peers the first time, from npm where there is node.
 
     enqueue   one by one, straight into Redis from one process that waits for each
     bulk      the same with the system's own call for many, 1,000 at a time
-    drain     no-op jobs from a full queue, by the times of their records, the first twentieth left out
+    drain     no-op jobs from a full queue, by the times of their records, the first twentieth left out. All cores are busy
+              by themselves. In the other parts, where one waits for another, they are kept from halting
     latency   from just before the submit to the start of the handler, a job every 20 ms
     I/O       jobs that sleep 10 ms; 8 slots could do 800 a second
     Redis     its CPU time and memory for each job, measured with N jobs and with one: the difference is theirs
@@ -36,7 +37,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -149,7 +150,8 @@ class Trial:
         )
         argv = self.peer.command(f"{adapters} {what} {jobs}")
         where = {"env": self.environment, "cwd": self.server.folder}
-        done = subprocess.run(argv, **where, capture_output=True, text=True, timeout=300)
+        with machine.awake():
+            done = subprocess.run(argv, **where, capture_output=True, text=True, timeout=300)
         assert not done.returncode, done.stderr[-500:]
         return float(done.stdout.split()[-1])
 
@@ -274,7 +276,8 @@ def io(peer: Peer) -> Figures:
     with trial(peer) as each:
         each.send("io", peer.io_jobs)
         each.work()
-        done = rate(each.ran_all(peer.io_jobs))
+        with machine.awake():
+            done = rate(each.ran_all(peer.io_jobs))
     return {"io": done, "io_share": done * IO_S / SLOTS}
 
 
@@ -399,7 +402,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(names), help="some of them (default %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="median of so many (default %(default)s)")
     parser.add_argument("--small", action="store_true", help="a tenth of the jobs, one run")
-    parser.add_argument("--let-cores-halt", action="store_true", help="do not keep the cores awake")
     options = parser.parse_args()
     if unknown := set(options.only.split(",")) - set(names):
         parser.error(f"no such peer: {', '.join(unknown)}")
@@ -430,20 +432,19 @@ def main() -> int:
     versions = dict(installed(options))
     runs: dict[Peer, list[Figures]] = {peer: [] for peer in versions}
     errors: list[str] = []
-    with nullcontext() if options.let_cores_halt else machine.awake():
-        for number in range(1, options.runs + 1):
-            for peer in runs:
-                began = time.monotonic()
-                figures, failed = measure(peer)
-                runs[peer].append(figures)
-                errors += failed
-                print(f"run {number}, {peer.name}: {time.monotonic() - began:.0f} s", *failed, file=sys.stderr)
+    for number in range(1, options.runs + 1):
+        for peer in runs:
+            began = time.monotonic()
+            figures, failed = measure(peer)
+            runs[peer].append(figures)
+            errors += failed
+            print(f"run {number}, {peer.name}: {time.monotonic() - began:.0f} s", *failed, file=sys.stderr)
     results = {peer: summary(figures) for peer, figures in runs.items()}
     print("\n".join([*table(results), "", *ratios(results)]))
     print(
         f"\n{', '.join(f'{peer.name} {version}' for peer, version in versions.items() if not peer.one_core)}; "
         f"Python {platform.python_version()}, redis-py {redis.__version__}, Redis {machine.redis_version()} (AOF everysec); "
-        f"{machine.described()}{' that may halt' if options.let_cores_halt else ', kept awake'}; "
+        f"{machine.described()}; "
         f"median of {options.runs} runs. A Python with redis-py alone: {bare_mb():.0f} MB."
     )
     for note in notes(results, errors):
