@@ -69,27 +69,25 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
             if first < start:
                 continue
             part_key = f"{key}\0{block // JOBS_PER_SCRIPT}.{part}" if key and part else block_key
+            some = jobs[first:end]
+            limited = any(map(_limits_of, some))
+            marks, strange = _marks(some, sure and first == start, limited), _strange(some, known)
+            behind = "" if len(some) == len(jobs) else f"{name} {len(jobs) - end}"
             ids: list[str] = []
-            args: list[Field] = [part_key or "", fingerprint, end - first, number]
-            limited = any(map(_limits_of, jobs[first:end]))
-            args.append(_marks(jobs[first:end], sure and first == start, limited))
-            strange = {job.type for job in jobs[first:end]} - known
-            args += (record, whole, " ".join(sorted(strange)) if strange else "")
-            args.append("" if end - first == len(jobs) else f"{name} {len(jobs) - end}")
+            args: list[Field] = [part_key or "", fingerprint, len(some), number, marks, record, whole, strange, behind]
             for index in range(first, end):
                 own = bits[index] if bits else _bits(queue, block_key, index - block) if block_key else None
                 ids.append(new_id(number, own))
                 _add(args, ids[-1], jobs[index], ["idem", part_key, *encoded[index]] if part_key else encoded[index])
             if limited:
                 args += NO_OLD_PROGRAM
-            yield Chunk(jobs[first:end], ids, args)
+            yield Chunk(some, ids, args)
 
 
 def _whole(request: Request, number: int, sure: bool) -> Chunk:
     """All jobs of a submit in which some wait for others."""
     queue, jobs, encoded, key, fingerprint, record, whole, known, references, bits, _ = request
-    strange = " ".join(sorted({job.type for job in jobs} - known))
-    marks = _marks(jobs, sure, any(map(_limits_of, jobs)))
+    marks, strange = _marks(jobs, sure, any(map(_limits_of, jobs))), _strange(jobs, known)
     ids: list[str] = []
     args: list[Field] = [key or "", fingerprint, len(jobs), number, marks, record, whole, strange, ""]
     for index, (job, pairs) in enumerate(zip(jobs, encoded, strict=True)):
@@ -101,6 +99,10 @@ def _whole(request: Request, number: int, sure: bool) -> Chunk:
 def _marks(jobs: Sequence[NewJob], sure: bool, limited: bool) -> str:
     """What lua/submit.lua is told of the whole call."""
     return ("r" if sure else "") + ("w" if any(map(_webhook_of, jobs)) else "") + ("l" if limited else "")
+
+
+def _strange(jobs: Sequence[NewJob], known: Set[str]) -> str:
+    return " ".join(sorted({job.type for job in jobs if job.type not in known}))
 
 
 def _parts(encoded: Sequence[Sequence[Field]], block: int) -> Iterator[tuple[int, int]]:

@@ -190,8 +190,11 @@ class Submits:
     ) -> str | None:
         """Adds to what is stored. None when all is; else Redis has another number of this queue, or none: '' ."""
         number, sure = numbered
-        queue, chunks = request.queue, Ahead(chunks_to_store(request, number, sure=sure, start=len(stored)))
-        meanwhile = chunks.fetch if len(request.jobs) > 1 else None
+        queue, chunks = request.queue, chunks_to_store(request, number, sure=sure, start=len(stored))
+        meanwhile = None
+        if len(request.jobs) > 1:
+            chunks = Ahead(chunks)
+            meanwhile = chunks.fetch
         for chunk in chunks:
             answer, unconfirmed = self._durability.run("submit", queue, chunk.args, meanwhile)
             if isinstance(answer, bytes):  # the text of a submit of which nothing more is to be said
