@@ -402,6 +402,7 @@ def test_claims_and_reads_that_wait_share_the_room(system: System, at_once: Call
     assert all(claim.result(30) is not None for claim in claims)
 
 
+@pytest.mark.long(5)
 def test_of_100_claims_that_wait_redis_hears_little(system: System, at_once: Callable[..., Future[Any]]) -> None:
     system.api(API_WAITERS="128")
     with ThreadPoolExecutor(100) as pool:

@@ -386,6 +386,7 @@ def built(folder: Path) -> tuple[list[str], dict[str, Any]]:
     return routes, described
 
 
+@pytest.mark.long(5)
 def test_the_dialects_are_gone_when_their_file_and_their_line_are(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "_jobqueue", tmp_path / "_jobqueue", ignore=shutil.ignore_patterns("__pycache__"))
     for path in ROOT.glob("*.py"):

@@ -35,6 +35,7 @@ def flood(urls: list[str], clients: int, each: int) -> list[int]:
         return [status for found in threads.map(client, range(clients)) for status in found]
 
 
+@pytest.mark.long(2)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_of_a_thousand_requests_at_once_exactly_the_limit_is_taken(system: System, processes: int) -> None:
     urls = []

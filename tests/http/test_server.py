@@ -105,6 +105,7 @@ def test_who_waits_for_a_thread_is_served_as_soon_as_one_is_free(start: Start) -
     assert time.monotonic() - began < 3  # it asks the sockets once a second when nothing happens
 
 
+@pytest.mark.long(4)
 def test_while_all_threads_are_held_up_others_are_still_let_in_and_refused(start: Start) -> None:
     client = start(threads=2)
     held = [client.raw(asking("/ms/4000/held", "Connection: close\r\n")) for _ in range(2)]

@@ -74,6 +74,7 @@ def test_no_script_writes_html() -> None:
         ), path.name
 
 
+@pytest.mark.long(5)
 def test_redis_goes_away_and_comes_back(own_system: System, tab: Browser) -> None:
     own_system.api()
     own_system.worker("--threads", "1")
@@ -122,6 +123,7 @@ def test_a_queue_that_grows_says_so_and_one_that_shrinks_when_it_is_empty(system
     assert re.fullmatch(r"[2-4](\.\d)? s", tab.run(cell % "shrinks"))
 
 
+@pytest.mark.long(5)
 def test_a_worker_of_several_queues_has_a_card_for_each(system: System, tab: Browser) -> None:
     system.api()
     system.worker("--queues", "default=2,email=2,reports=2")

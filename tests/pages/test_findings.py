@@ -33,6 +33,7 @@ def troubled(system: System) -> System:
     return system
 
 
+@pytest.mark.long(6)
 def test_the_worst_three_are_open_by_queue_and_the_rest_is_folded(troubled: System, tab: Browser) -> None:
     show(tab, troubled)
     told = tab.see(LINES, lambda lines: len(lines) == 3)
@@ -51,6 +52,7 @@ def test_the_worst_three_are_open_by_queue_and_the_rest_is_folded(troubled: Syst
     tab.see(LINES, told)
 
 
+@pytest.mark.long(5)
 def test_a_line_unfolds_into_the_whole_sentence_and_stays_so(troubled: System, tab: Browser) -> None:
     show(tab, troubled)
     tab.see(f"{LINES}.length", 3)

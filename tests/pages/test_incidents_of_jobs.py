@@ -99,6 +99,7 @@ def five_hundred_have_failed(system: System, tab: Browser, hand: Hand, n: int) -
     tab.see(f"{LIVE} && {chips}", lambda found: found and {f"queued {n - 3}", "done 2", "failed 1"} <= set(found))
 
 
+@pytest.mark.long(6)
 def test_of_many_errors_of_one_kind_those_that_say_the_same_are_retried_and_watched(
     system: System, tab: Browser, hand: Hand
 ) -> None:
@@ -329,6 +330,7 @@ def a_type_is_looked_for_among(system: System, tab: Browser, hand: Hand, n: int)
     tab.see(f"/looked at [0-9,]+ of/.test({TEXT})")
 
 
+@pytest.mark.long(4)
 def test_a_look_for_a_type_goes_on_by_itself(own_system: System, tab: Browser, hand: Hand) -> None:
     a_type_is_looked_for_among(own_system, tab, hand, 30_000)
 

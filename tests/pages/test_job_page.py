@@ -44,6 +44,7 @@ def clicks(tab: Browser) -> None:
 # ------------------------------------------------------------------------------------------------------ a stuck job
 
 
+@pytest.mark.long(6)
 def test_a_stuck_job_is_found_and_stopped(odd: System, tab: Browser) -> None:
     """The handler heeds no cancel. Seven clicks: the list, its status, the job, twice a button and its confirmation."""
     queue = JobQueue(odd.url)
@@ -195,6 +196,7 @@ def test_a_tree_folds_and_copies_a_path(api: System, tab: Browser, large: str) -
     tab.see(TEXT, lambda text: "S-49" not in text)
 
 
+@pytest.mark.long(5)
 def test_a_tree_is_bounded_and_keeps_what_was_unfolded(api: System, tab: Browser, large: str) -> None:
     show(tab, api, f"jobs/{large}", width=360)
     button(tab, "Unfold", "main")
@@ -223,6 +225,7 @@ def tell(queue: JobQueue, hand: Worker, log: LogLines) -> None:
     hand.beat(Held(claim.id, claim.token, 600_000, fields))  # type: ignore[arg-type]
 
 
+@pytest.mark.long(4)
 def test_a_log_follows_its_end_and_says_what_is_not_kept(system: System, tab: Browser) -> None:
     system.api()
     queue = JobQueue(system.url)
@@ -406,6 +409,7 @@ def test_run_again_makes_another_job_of_one_that_is_done(odd: System, tab: Brows
 # ---------------------------------------------------------------------------------------------------------- trouble
 
 
+@pytest.mark.long(4)
 def test_redis_restarts_while_a_job_is_shown(own_system: System, tab: Browser) -> None:
     own_system.api()
     own_system.worker(*ODD)
@@ -433,6 +437,7 @@ def other_tab() -> Iterator[Browser]:
         yield opened
 
 
+@pytest.mark.long(7)
 def test_what_one_tab_does_the_other_shows(odd: System, tab: Browser, other_tab: Browser, tmp_path: Path) -> None:
     gate = str(tmp_path / "gate")
     job_id = odd.submit({"gate": gate}, type="hold.politely")

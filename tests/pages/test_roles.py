@@ -74,6 +74,7 @@ def statuses(system: System) -> dict[str, str]:
     return {job.id: job.status for job in JobQueue(system.url).page().jobs}
 
 
+@pytest.mark.long(9)
 @whole_or_some
 def test_a_read_key_sees_no_button_that_writes(
     guarded: dict[str, str], system: System, tab: Browser, views: Sequence[str]
@@ -115,6 +116,7 @@ def test_with_a_read_key_no_key_of_the_keyboard_writes_either(
     assert statuses(system) == before
 
 
+@pytest.mark.long(8)
 @whole_or_some
 def test_a_submit_key_may_create_and_change_nothing_else(
     guarded: dict[str, str], system: System, tab: Browser, views: Sequence[str]

@@ -176,6 +176,7 @@ def test_a_mark_is_seen_in_the_chart_on_focus_and_in_the_table(system: System, t
     tab.see(TIP, lambda said: re.match(r"\d\d:\d\d", str(said)))
 
 
+@pytest.mark.long(4)
 def test_two_days_are_loaded_when_asked_for_and_then_only_their_newest_rows(system: System, tab: Browser) -> None:
     system.api()
     system.submit()

@@ -278,6 +278,7 @@ def test_the_reaper_goes_on_whatever_happens_to_the_log(
     assert reaper.stop(8) == 0
 
 
+@pytest.mark.long(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_the_api_answers_whatever_happens_to_the_log(
     system: System, talk: Callable[..., Talker], way: Callable[[], int | None]

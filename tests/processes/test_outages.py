@@ -72,6 +72,7 @@ def test_a_result_is_kept_while_redis_is_away(own_system, gate):
     assert (ended.result, ended.attempts) == (worker.pid, 1)
 
 
+@pytest.mark.long(5)
 def test_an_idle_worker_leaves_during_an_outage_without_waiting_for_its_end(own_system):
     worker = own_system.worker()
     own_system.server.kill()

@@ -171,6 +171,7 @@ def test_ctrl_c_lets_a_job_finish_and_stops_everything_in_order(start: Start) ->
     assert -1 not in places and places == sorted(places), places
 
 
+@pytest.mark.long(4)
 def test_a_second_ctrl_c_hurries_and_the_job_runs_again_after_a_restart(start: Start) -> None:
     one = start(SIMULATED_WORK_S="8").ready()
     job_id = one.submit()
@@ -203,6 +204,7 @@ def test_a_killed_worker_is_replaced_and_its_job_runs_again(start: Start) -> Non
     assert one.processes().keys() == one.children.keys()
 
 
+@pytest.mark.long(4)
 def test_a_killed_redis_is_replaced_and_the_jobs_are_still_there(start: Start) -> None:
     one = start(SIMULATED_WORK_S="2").ready()
     job_id = one.submit()
@@ -213,6 +215,7 @@ def test_a_killed_redis_is_replaced_and_the_jobs_are_still_there(start: Start) -
     assert one.ends(job_id)["attempts"] <= 2
 
 
+@pytest.mark.long(10)
 def test_everything_ends_when_run_py_is_killed_and_the_next_run_goes_on(start: Start) -> None:
     one = start(SIMULATED_WORK_S="3").ready()
     job_id = one.submit()
@@ -260,6 +263,7 @@ def test_sentinels_that_do_not_answer_are_said_without_their_password(start: Sta
     assert "s3cret" not in one.log
 
 
+@pytest.mark.long(5)
 def test_another_port_is_taken_when_something_else_sits_on_that_of_redis(start: Start, ports: tuple[int, int]) -> None:
     with socket.create_server(("127.0.0.1", ports[0])):
         one = start().ready()
@@ -267,6 +271,7 @@ def test_another_port_is_taken_when_something_else_sits_on_that_of_redis(start: 
     one.ends(one.submit())
 
 
+@pytest.mark.long(4)
 def test_a_second_run_may_not_open_the_same_data(start: Start) -> None:
     one = start().ready()
     other = start(API_PORT=str(free_port()), REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
@@ -277,6 +282,7 @@ def test_a_second_run_may_not_open_the_same_data(start: Start) -> None:
 # ----------------------------------------------------------------------------------------------------- what is there
 
 
+@pytest.mark.long(4)
 def test_wrong_settings_of_a_process_end_the_run_with_its_words(start: Start) -> None:
     one = start(HANDLERS="no.such.module")
     assert one.program.process.wait(30) == 1

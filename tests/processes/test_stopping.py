@@ -111,6 +111,7 @@ def test_a_thread_that_a_handler_left_keeps_nobody(
     assert noted(folder, "atexit")
 
 
+@pytest.mark.long(4)
 def test_what_hangs_at_the_end_has_a_bound(worker: Callable[..., Talker], queue: JobQueue, folder: Path) -> None:
     job_id = queue.submit("hang.at.exit").id
     running = worker("--drain", "0.5")
@@ -193,6 +194,7 @@ def frozen(own_system: System) -> Iterator[Callable[[], None]]:
     os.kill(server.process.pid, signal.SIGCONT)
 
 
+@pytest.mark.long(4)
 @pytest.mark.parametrize("queues", ["default", "a,b,c"])
 def test_a_frozen_redis_holds_a_worker_no_longer_than_5_s_beyond_its_drain(
     own_system: System, frozen: Callable[[], None], queues: str
@@ -205,6 +207,7 @@ def test_a_frozen_redis_holds_a_worker_no_longer_than_5_s_beyond_its_drain(
     assert time.monotonic() - began < 6.5
 
 
+@pytest.mark.long(5)
 def test_a_frozen_redis_does_not_hold_the_reaper_and_the_api(own_system: System, frozen: Callable[[], None]) -> None:
     own_system.worker("--queues", "a,b,c").stop()  # queues to tick over
     reaper, api = own_system.reaper(), own_system.start("api.py", "--port", str(free_port()))
@@ -220,6 +223,7 @@ def test_a_frozen_redis_does_not_hold_the_reaper_and_the_api(own_system: System,
     assert time.monotonic() - began < 5.5
 
 
+@pytest.mark.long(4)
 def test_a_reaper_that_has_met_only_a_frozen_redis_ends(own_system: System, frozen: Callable[[], None]) -> None:
     frozen()
     reaper = own_system.reaper()

@@ -175,6 +175,7 @@ HANGS = {
 }
 
 
+@pytest.mark.long(2)
 @pytest.mark.parametrize("in_c", [False, True], ids=["in Python", "in C"])
 @pytest.mark.parametrize("where", HANGS)
 def test_what_hangs_after_the_handler_is_stopped_or_replaced_as_a_handler_is(odd, queue, where, in_c):

@@ -239,6 +239,7 @@ def test_a_postgresql_that_is_stopped_is_503_until_it_is_back(
     eventually(lambda: system.get(f"/jobs/{kept.id}").status_code, equals=200)
 
 
+@pytest.mark.long(3)
 def test_a_frozen_postgresql_delays_nobody_who_does_not_ask_it(
     system: System, own_postgres: Postgres, kept: Job
 ) -> None:

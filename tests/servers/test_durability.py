@@ -150,6 +150,7 @@ def test_an_error_from_waitaof_confirms_nothing(front: Front) -> None:
     assert "replica instances" in durable(front).submit_one(NewJob("noop")).unconfirmed
 
 
+@pytest.mark.long(4)
 def test_an_old_redis_confirms_an_fsync_only_under_appendfsync_always(old: Front) -> None:
     jobs, redis = durable(old), old.server.client
     assert "appendfsync always" in jobs.submit_one(NewJob("noop")).unconfirmed
@@ -213,6 +214,7 @@ def test_a_replica_that_has_the_job_confirms_it(pair: tuple[Server, Server]) -> 
     front.close()
 
 
+@pytest.mark.long(6)
 def test_a_repeat_says_honestly_whether_a_replica_has_the_job_by_now(pair: tuple[Server, Server]) -> None:
     front, replica = Front(pair[0], "7.0.15"), pair[1]
     jobs = durable(front, "replicated")

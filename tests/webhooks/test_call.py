@@ -210,6 +210,7 @@ def test_certificate_must_be_of_the_old_name(certificates: Certificates, monkeyp
         over_tls(receiver, "hooks.example")
 
 
+@pytest.mark.long(4)
 def test_no_tls_where_tls_is_meant() -> None:
     with Receiver() as receiver, pytest.raises(NoAnswer):
         over_tls(receiver, "hooks.example")

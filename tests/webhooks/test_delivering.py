@@ -133,6 +133,7 @@ def test_what_goes_wrong_is_tried_again_under_the_same_id(
     assert receiver.connections == 2
 
 
+@pytest.mark.long(11)
 @pytest.mark.parametrize("answer", ["endless", "drip"])
 def test_endless_answer_is_none(answer: str, system: System, jobs: JobQueue, receiver: Receiver) -> None:
     receiver.answer = {"endless": endless, "drip": receiver.drip}[answer]
