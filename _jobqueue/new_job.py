@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
@@ -96,6 +96,17 @@ class NewJob:
             raise Invalid(problems)
         object.__setattr__(job, "_parsed", True)
         return job
+
+    @classmethod
+    def of_options(cls, type: str, payload: Any, options: Mapping[str, Any]) -> NewJob:
+        """The job that a call in Python asks for. TypeError names an option that there is not."""
+        try:
+            return cls(type, payload, **options)
+        except TypeError:
+            unknown = unknown_fields(options, [each.name for each in fields(cls) if each.init], "a job")
+            if not unknown:
+                raise
+            raise TypeError("; ".join(f"{pointer[1:]} {detail}" for pointer, detail in unknown)) from None
 
     def __post_init__(self) -> None:
         if problems := list(self._problems()):

@@ -8,6 +8,7 @@ import pytest
 
 from _jobqueue.new_job import MEMBERS
 from _jobqueue.slips import ELSEWHERE, GUESSED, LONGEST, unknown_fields
+from jobqueue import JobQueue
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,16 @@ def test_a_request_of_nothing_but_slips_is_not_compared_with_everything() -> Non
     problems = unknown_fields([f"paylod{n}" for n in range(100_000)], MEMBERS, "a job")
     assert [at for at, (_, said) in enumerate(problems) if "did you mean" in said] == list(range(GUESSED))
     assert time.process_time() - began < 5.0
+
+
+def test_an_option_in_python_that_there_is_not() -> None:
+    with pytest.raises(TypeError, match=r"^delay is not a field of a job: did you mean delay_s\?$"):
+        JobQueue("redis://127.0.0.1:1/0").submit("a.type", delay=5)  # type: ignore[call-arg]
+
+
+def test_a_url_that_is_none_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^the URL of Redis must start with redis://"):
+        JobQueue("localhost")
 
 
 def test_words_of_other_systems_are_none_of_ours() -> None:
