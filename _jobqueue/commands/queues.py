@@ -55,8 +55,11 @@ def _pause(backend: Backend, options: argparse.Namespace) -> int:
 
 
 def _list(backend: Backend, options: argparse.Namespace) -> int:
-    found = backend.schedules(options.of_queue or options.queue)
+    queue = options.of_queue or options.queue
+    found = backend.schedules(queue)
     show.answer({"schedules": found}, options.json, *show.schedules(found))
+    if not found:
+        show.warn(f"queue {queue} has no schedules" if queue else "there are no schedules")
     return OK
 
 

@@ -330,6 +330,12 @@ def test_check_of_a_queue_that_is_not_there_is_not_well(run: Run) -> None:
     sentence(run("check", "--queue", "chekced"), 1, "there is no queue chekced")
 
 
+def test_an_empty_list_says_so(run: Run) -> None:
+    for verb, flags in (("limits", ("bare",)), ("schedules", ("bare",)), ("schedules", ("--queue", "bare"))):
+        ran = run(verb, "list", *flags)
+        assert (ran.code, ran.out, ran.err) == (0, "", f"queue bare has no {verb}\n"), verb
+
+
 def test_a_submit_that_nobody_would_run_says_so(run: Run) -> None:
     nobody = run("submit", "a.type", "--queue", "unserved")
     assert nobody.code == 0 and len(nobody.lines) == 1
