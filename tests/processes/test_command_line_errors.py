@@ -90,6 +90,13 @@ def test_what_is_away_is_75_and_says_what_to_do(anywhere: Run, verb: tuple[str, 
     assert ("--idempotency-key" in ran.err) == (verb[0] == "submit")
 
 
+def test_a_redis_that_refuses_is_not_to_be_started(shop: System, anywhere: Run) -> None:
+    for url in (shop.url.removesuffix("0") + "9999", shop.url.replace("redis://", "redis://:a-password@")):
+        sentence(
+            anywhere("list", "--redis-url", url), 75, "Redis refused: ", "; put right what it says, or name another"
+        )
+
+
 def test_a_key_is_given_by_flag_or_variable(system: System, anywhere: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     (reads, entry), (admin, other) = (new_key(scope, scope) for scope in ("read", "admin"))
     system.api(API_KEYS=f"{entry},{other}")
