@@ -190,24 +190,27 @@ class Submits:
     ) -> str | None:
         """Adds to what is stored. None when all is; else Redis has another number of this queue, or none: '' ."""
         number, sure = numbered
-        queue, chunks = request.queue, chunks_to_store(request, number, sure=sure, start=len(stored))
-        meanwhile = None
-        if len(request.jobs) > 1:
-            chunks = Ahead(chunks)
-            meanwhile = chunks.fetch
+        queue, keyed = request.queue, request.key is not None
+        chunks = Ahead(chunks_to_store(request, number, sure=sure, start=len(stored)))
+        several = len(request.jobs) > 1
         for chunk in chunks:
+            drafts = Drafts(queue, chunk, published, self._policy)
+
+            def meanwhile(drafts: Drafts = drafts) -> None:
+                drafts.make()
+                if several:
+                    chunks.fetch()
+
             answer, unconfirmed = self._durability.run("submit", queue, chunk.args, meanwhile)
             if isinstance(answer, bytes):  # the text of a submit of which nothing more is to be said
                 answer = [b"stored", *answer.split(), [b""] * len(chunk.jobs)]
             if answer[0] == b"number":
                 return str(answer[1].decode())
-            results = self._results(queue, chunk, answer, published, request.key is not None)
+            results = self._results(queue, chunk, answer, drafts, keyed)
             stored += self._confirmed(results, unconfirmed or self._registry.unconfirmed(queue))
         return None
 
-    def _results(
-        self, queue: str, chunk: Chunk, answer: Any, published: dict[str, Policy], keyed: bool
-    ) -> list[Submitted]:
+    def _results(self, queue: str, chunk: Chunk, answer: Any, drafts: Drafts, keyed: bool) -> list[Submitted]:
         if answer[0] == b"types":
             raise TooManyTypes(
                 [("/type", f"the queue {queue} holds jobs of many types that nobody handles, and takes no further one")]
@@ -226,18 +229,14 @@ class Submits:
         # Replayed without a key: the script was sent twice because the first answer was lost.
         stored, now, ahead = answer[0] == b"stored", int(answer[1]), int(answer[2])
         stand_ins = [existing.decode() for existing in answer[3]]
+        fresh = drafts.stored(now, ahead) if stored else []
         if stored and not any(stand_ins) and not chunk.references:
-            return [
-                Submitted(_fresh(queue, job_id, job, (now, ahead), published.get(job.type, self._policy)))
-                for job_id, job in zip(chunk.ids, chunk.jobs, strict=True)
-            ]
+            return [Submitted(job) for job in fresh]
         replayed = keyed and not stored
         found = self.found(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
         results = [
-            Submitted(_fresh(queue, job_id, job, (now, ahead), published.get(job.type, self._policy)))
-            if stored and not other
-            else _found(other or job_id, found, replayed, bool(other))
-            for job_id, job, other in zip(chunk.ids, chunk.jobs, stand_ins, strict=True)
+            Submitted(fresh[n]) if stored and not other else _found(other or job_id, found, replayed, bool(other))
+            for n, (job_id, other) in enumerate(zip(chunk.ids, stand_ins, strict=True))
         ]
         return _waiting(results, chunk, stand_ins, answer[4]) if stored and chunk.references else results
 
@@ -308,35 +307,53 @@ def _found(job_id: str, jobs: dict[str, Job], replayed: bool, existing: bool) ->
     return Submitted(None, error=NotFound(f"job {job_id}, submitted before, is past its retention"))
 
 
-def _fresh(queue: str, job_id: str, job: NewJob, answer: tuple[int, int], policy: Policy) -> Job:
-    """The job as lua/submit.lua has just stored it. ``answer``: when, and how many are ahead of it."""
-    now, ahead = answer
-    due = job.due()
-    due_ms = now + int(due) if due.startswith("+") else int(due or 0)
-    waits = due_ms > now
-    expires_ms = round(job.expires_s * 1000) if job.expires_s else None
-    return Job(
-        id=job_id,
-        status="scheduled" if waits else "queued",
-        type=job.type,
-        queue=queue,
-        priority=int(job.priority),
-        payload=job.payload,
-        result=None,
-        attempts=0,
-        max_attempts=job.max_attempts or policy.max_attempts,
-        timeout_ms=round(job.timeout_s * 1000) if job.timeout_s else policy.timeout_ms,
-        created_ms=now,
-        run_at_ms=due_ms if waits else None,
-        expires_ms=expires_ms,
-        expires_at_ms=now + expires_ms if expires_ms else None,
-        position=ahead + 1 if ahead >= 0 else None,
-        tags=list(dict.fromkeys(job.tags)) if job.tags else [],
-        limits=list(dict.fromkeys(job.limits)) if job.limits else [],
-        name=job.name,
-        webhook=job.webhook,
-        fair_key=job.fair_key,
-        traceparent=job.traceparent,
-        tracestate=job.tracestate,
-        words=job.words,
-    )
+class Drafts:
+    """The jobs of a chunk, made while Redis stores them. What its answer says of them is added then."""
+
+    def __init__(self, queue: str, chunk: Chunk, published: Mapping[str, Policy], policy: Policy) -> None:
+        self._queue, self._chunk, self._published, self._policy = queue, chunk, published, policy
+        self._jobs: list[Job] = []
+
+    def make(self) -> None:
+        if not self._jobs:
+            self._jobs = [self._draft(*each) for each in zip(self._chunk.ids, self._chunk.jobs, strict=True)]
+
+    def stored(self, now: int, ahead: int) -> list[Job]:
+        """As lua/submit.lua has just stored them. ``now``: when, in ms; ``ahead``: how many are ahead of it, where that is
+        known, else below 0."""
+        self.make()
+        for job, new in zip(self._jobs, self._chunk.jobs, strict=True):
+            job.created_ms = now
+            job.position = ahead + 1 if ahead >= 0 else None
+            if job.expires_ms:
+                job.expires_at_ms = now + job.expires_ms
+            if due := new.due():
+                due_ms = now + int(due) if due.startswith("+") else int(due)
+                if due_ms > now:
+                    job.status, job.run_at_ms = "scheduled", due_ms
+        return self._jobs
+
+    def _draft(self, job_id: str, job: NewJob) -> Job:
+        policy = self._published.get(job.type, self._policy)
+        return Job(
+            id=job_id,
+            status="queued",
+            type=job.type,
+            queue=self._queue,
+            priority=int(job.priority),
+            payload=job.payload,
+            result=None,
+            attempts=0,
+            max_attempts=job.max_attempts or policy.max_attempts,
+            timeout_ms=round(job.timeout_s * 1000) if job.timeout_s else policy.timeout_ms,
+            created_ms=0,
+            expires_ms=round(job.expires_s * 1000) if job.expires_s else None,
+            tags=list(dict.fromkeys(job.tags)) if job.tags else [],
+            limits=list(dict.fromkeys(job.limits)) if job.limits else [],
+            name=job.name,
+            webhook=job.webhook,
+            fair_key=job.fair_key,
+            traceparent=job.traceparent,
+            tracestate=job.tracestate,
+            words=job.words,
+        )
