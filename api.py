@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import _jobqueue.web  # noqa: F401  # isort: skip  (first: it says which package is missing)
 import bottle
 import waitress
 
@@ -258,7 +259,7 @@ class Fuse:
 
 
 NO_KEYS = """api.py: refusing to listen on {host}, where others can reach it, without API keys. Do one of these:
-    make keys        python api.py --new-key my-service submit     and set API_KEYS to the line that it prints
+    use keys         python api.py --new-key my-service submit     and set API_KEYS to the line that it prints
     stay at home     python api.py --host 127.0.0.1
     really do it     python api.py --insecure                      anybody who can reach it may do anything"""
 

@@ -289,10 +289,11 @@ class Worker:
 def _mistake(error: Exception) -> str:
     """On one line, with the place in the module."""
     text = " ".join(str(error).split())
-    if isinstance(error, (ImportError, SyntaxError, ValueError)):
+    if isinstance(error, (SyntaxError, ValueError)):
         return text
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {text} ({place.filename}, line {place.lineno})"
+    kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+    return f"{kind}{text} ({place.filename}, line {place.lineno})"
 
 
 def _flags(parser: argparse.ArgumentParser) -> None:

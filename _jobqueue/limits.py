@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from _jobqueue.errors import Invalid, pointer_to
+from _jobqueue.errors import Invalid
 from _jobqueue.rfc3339 import rfc3339
+from _jobqueue.slips import unknown_fields
 
 LIMIT = re.compile(r"[A-Za-z0-9_.:@-]{1,64}")
 LIMIT_RULE = "must be 1 to 64 of the characters A-Z a-z 0-9 _ . : @ -"
@@ -94,8 +95,7 @@ def _problems(name: str, members: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(members, dict):
         yield "", "must be a JSON object"
         return
-    for unknown in members.keys() - {"max_running", "rate"}:
-        yield pointer_to(unknown), "is not a field of a limit"
+    yield from unknown_fields(members, ("max_running", "rate"), "a limit")
     if not members.keys() & {"max_running", "rate"}:
         yield "", "must have max_running, or rate, or both"
     if "max_running" in members and not _whole(members["max_running"], MAX_RUNNING):

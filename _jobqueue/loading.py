@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,11 +45,22 @@ def import_named(name: str) -> ModuleType:
     if sys.path[:1] != [""]:
         sys.path.insert(0, "")  # the current folder is searched before ours
     if not name.endswith(".py") and "/" not in name:
-        return importlib.import_module(name)
+        return _module(name)
     path = Path(name) / "__init__.py" if Path(name).is_dir() else Path(name)
     if not path.is_file():
         raise ValueError(f"there is no file {name}")
     return _under_its_name(path) or _by_itself(path)
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{name}.".startswith(f"{error.name}."):
+            raise  # one that it imports
+        close = get_close_matches(error.name, [path.stem for path in Path().glob("*.py")], 1, 0.75)
+        meant = f"did you mean {close[0]}?" if close else "name a module, like my_jobs, or a file, like jobs/mail.py"
+        raise ValueError(f"No module named {error.name!r} in {Path.cwd()} or in PYTHONPATH: {meant}") from None
 
 
 def _under_its_name(path: Path) -> ModuleType | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from _jobqueue.errors import Invalid, pointer_to
+from _jobqueue.errors import Invalid
 from _jobqueue.limits import named_problems
 from _jobqueue.pieces import Field, pieces
 from _jobqueue.records import (
@@ -35,6 +35,7 @@ from _jobqueue.records import (
     WHEN,
 )
 from _jobqueue.rfc3339 import epoch_ms
+from _jobqueue.slips import unknown_fields
 from _jobqueue.strict_json import encode_json
 from _jobqueue.trace_context import packed, parent_of, state_of
 from _jobqueue.webhooks.address import problem_with
@@ -81,7 +82,7 @@ class NewJob:
         """The job that a request asks for. ``members``: what parse_json gave, unchanged; the payload is not parsed again."""
         if not isinstance(members, dict):
             raise Invalid([("", "must be a JSON object")])
-        problems = [(pointer_to(name), "is not a field of a job") for name in members if name not in MEMBERS]
+        problems = [] if members.keys() <= MEMBERS else unknown_fields(members, MEMBERS, "a job")
         # NewJob takes None for "not given", so an explicit null is told apart here.
         nulls = [name for name, value in members.items() if value is None and name in MEMBERS and name != "payload"]
         if problems or nulls:
@@ -95,6 +96,17 @@ class NewJob:
             raise Invalid(problems)
         object.__setattr__(job, "_parsed", True)
         return job
+
+    @classmethod
+    def of_options(cls, type: str, payload: Any, options: Mapping[str, Any]) -> NewJob:
+        """The job that a call in Python asks for. TypeError names an option that there is not."""
+        try:
+            return cls(type, payload, **options)
+        except TypeError:
+            unknown = unknown_fields(options, [each.name for each in fields(cls) if each.init], "a job")
+            if not unknown:
+                raise
+            raise TypeError("; ".join(f"{pointer[1:]} {detail}" for pointer, detail in unknown)) from None
 
     def __post_init__(self) -> None:
         if problems := list(self._problems()):
@@ -110,7 +122,7 @@ class NewJob:
         if not _is_name(self.type):
             yield "/type", NAME_RULE
         elif self.type.startswith(RESERVED):
-            yield "/type", f"types that begin with {RESERVED} are reserved"
+            yield "/type", f"must not begin with {RESERVED}: these are reserved"
         if self.queue is not None and not _is_name(self.queue):
             yield "/queue", NAME_RULE
         if not (

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
-from _jobqueue.errors import Invalid, pointer_to
+from _jobqueue.errors import Invalid
 from _jobqueue.new_job import MEMBERS, NewJob
 from _jobqueue.records import NAME, NAME_RULE
 from _jobqueue.rfc3339 import epoch_ms, rfc3339
+from _jobqueue.slips import unknown_fields
 from _jobqueue.timetable import Timetable, checked
 
 MAX_SCHEDULES = 1000  # of a queue
@@ -54,7 +55,7 @@ class Schedule:
         if not isinstance(members, dict):
             raise Invalid([("", "must be a JSON object")])
         known = (*RULE_MEMBERS, *JOB_MEMBERS)
-        problems = [(pointer_to(name), "is not a field of a schedule") for name in members if name not in known]
+        problems = unknown_fields(members, known, "a schedule")
         rule = {name: members[name] for name in RULE_MEMBERS if name in members}
         job: NewJob | None = None
         try:

@@ -15,6 +15,7 @@ from _jobqueue.errors import (
     Unavailable,
 )
 from _jobqueue.store.schedule_files import Plans
+from _jobqueue.store.weather import REFUSED
 
 # Exit codes. The last is that of sysexits.h for what may go well when it is repeated.
 OK, FAILED, USAGE, UNAVAILABLE = 0, 1, 2, 75
@@ -94,6 +95,8 @@ def sentence_of(error: JobQueueError, backend: Backend) -> str:
         return "; ".join(f"{pointer[1:]} {detail}" if pointer else detail for pointer, detail in error.problems)
     if isinstance(error, NoAnswer):
         return f"{error}; start the API, or name another by --url"
+    if isinstance(error, Unavailable) and error.public == REFUSED:
+        return f"{error}; put right what it says, or name another by --redis-url"
     if isinstance(error, Unavailable):
         return f"{error}; start it, or name another by --redis-url"
     if isinstance(error, Refused):

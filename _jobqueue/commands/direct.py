@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from _jobqueue.commands.backend import Members
+from _jobqueue.errors import Unavailable
 from _jobqueue.limits import Limit
 from _jobqueue.listed import Filter
 from _jobqueue.records import ENDED, SAME
 from _jobqueue.rfc3339 import moment
-from jobqueue import JobQueue, NewJob
+from _jobqueue.sentences import no_handler, none_serves
+from jobqueue import Job, JobQueue, NewJob
 
 LOOK_S = 0.1  # between two looks at a job that is waited for
 
@@ -30,7 +33,18 @@ class OnRedis:
     def submit(self, job: Members, key: str | None) -> Members:
         stored = self.jobs.submit_one(NewJob.of_json(job), key)
         assert stored.job is not None
-        return stored.job.as_dict()
+        answer = stored.job.as_dict()
+        with suppress(Unavailable):  # the job is stored: nothing that is asked after that may fail the command
+            if stored.job.status not in ENDED and (warning := self._idle(stored.job)):
+                answer["warning"] = warning
+        return answer
+
+    def _idle(self, job: Job) -> str:
+        """Who is missing to run a job; '' when a living worker handles it. A mistyped name would wait in silence."""
+        living = self.jobs.look(job.queue).living()
+        if not living:
+            return none_serves(job.queue)
+        return "" if any(job.type in info.get("types", ()) for info in living) else no_handler(job.queue, job.type)
 
     def get(self, job_id: str) -> Members:
         return self.jobs.get(job_id).as_dict()

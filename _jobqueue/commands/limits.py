@@ -47,6 +47,8 @@ def _rate(text: str) -> Members:
 def _list(backend: Backend, options: argparse.Namespace) -> int:
     found = backend.limits(options.queue)
     show.answer({"limits": found}, options.json, *map(_line, found))
+    if not found:
+        show.warn(f"queue {options.queue} has no limits")
     return OK
 
 

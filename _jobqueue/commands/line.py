@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from _jobqueue.commands import care, jobs, limits, queues, show
-from _jobqueue.commands.backend import OK, UNAVAILABLE, Backend, code_of, sentence_of
+from _jobqueue.commands.backend import OK, UNAVAILABLE, USAGE, Backend, code_of, sentence_of
 from _jobqueue.commands.direct import OnRedis
 from _jobqueue.commands.remote import OverHttp
 from _jobqueue.config import Config
@@ -27,6 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the arguments say. Returns the exit code; argparse exits by itself with 2."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        show.warn(f"{parser.prog}: name a VERB, like list")
+        return USAGE
     backend = _backend(parser, options)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -64,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--url", type=_url, help="of the HTTP API, like http://127.0.0.1:8000, instead of Redis")
     common.add_argument("--key", help="API key for it (JOBQUEUE_KEY, or API_KEY)")
     common.add_argument("--json", action="store_true", help="print JSON, on one line")
-    verbs = parser.add_subparsers(dest="command", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(dest="command", metavar="VERB")
     jobs.add(verbs, common)
     queues.add(verbs, common)
     limits.add(verbs, common)

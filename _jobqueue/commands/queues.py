@@ -30,7 +30,8 @@ def add_schedules(verbs: Any, common: argparse.ArgumentParser) -> Any:
     schedules = verbs.add_parser("schedules", help="list schedules; see, run, pause, resume, delete one; apply a file")
     actions = schedules.add_subparsers(dest="action", required=True)
     many = actions.add_parser("list", parents=[common], help="all, or a queue's")
-    many.add_argument("--queue", type=name)
+    many.add_argument("queue", metavar="QUEUE", nargs="?", type=name)
+    many.add_argument("--queue", dest="of_queue", metavar="QUEUE", type=name, help="the same")
     many.set_defaults(do=_list, doing="list schedules")
     for action, what in (
         ("get", "show one"),
@@ -54,8 +55,11 @@ def _pause(backend: Backend, options: argparse.Namespace) -> int:
 
 
 def _list(backend: Backend, options: argparse.Namespace) -> int:
-    found = backend.schedules(options.queue)
+    queue = options.of_queue or options.queue
+    found = backend.schedules(queue)
     show.answer({"schedules": found}, options.json, *show.schedules(found))
+    if not found:
+        show.warn(f"queue {queue} has no schedules" if queue else "there are no schedules")
     return OK
 
 

@@ -78,7 +78,7 @@ class Inline:
         **options: Unpack[JobOptions],
     ) -> Job:
         """As JobQueue.submit; the job has ended. Inside a handler it is only stored: it runs after that one."""
-        return self.submit_one(NewJob(type, payload, **options), key).job  # type: ignore[return-value]
+        return self.submit_one(NewJob.of_options(type, payload, options), key).job  # type: ignore[return-value]
 
     def submit_one(self, job: NewJob, key: str | None = None) -> Submitted:
         """As JobQueue.submit_one."""

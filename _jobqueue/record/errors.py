@@ -19,6 +19,10 @@ class RecordMissing(RecordUnavailable):
     """It was never made: there is nothing in it."""
 
 
+class RecordFileMissing(RecordMissing):
+    """Not even its file is there."""
+
+
 class RecordTooNew(JobQueueError):
     """A later release has changed the record's tables. Start that one."""
 

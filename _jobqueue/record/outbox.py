@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from _jobqueue.record import schema
 from _jobqueue.record.connection import Connection, Refused, TooSlow, marks
 from _jobqueue.record.database import connector_of
-from _jobqueue.record.errors import RecordMissing, RecordUnavailable
+from _jobqueue.record.errors import RecordFileMissing, RecordMissing, RecordUnavailable
 
 T = TypeVar("T")
 ROWS, BYTES = 100, 4 * 2**20  # that are claimed at once; a larger row comes alone
@@ -29,6 +29,8 @@ _LONG_AGO = {
     "sqlite": f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-{SURE_S} seconds')",
     "postgresql": f"now() - interval '{SURE_S} seconds'",
 }
+_NO_TABLE = "there is no table jobqueue_outbox: python outbox.py --database URL --create makes it"
+_NO_FILE = "there is no such file: it is your program's own database, and --create makes a table in it: make it first"
 _WAITS = "error IS NULL AND unsure = 0"
 
 
@@ -111,7 +113,7 @@ class Outbox:
             if isinstance(error, TooSlow):
                 raise RecordUnavailable("the outbox's database takes too long") from error
             if isinstance(error, RecordMissing):
-                why = "there is no table jobqueue_outbox: python outbox.py --database URL --create makes it"
+                why = _NO_FILE if isinstance(error, RecordFileMissing) else _NO_TABLE
                 raise RecordUnavailable(why, error.detail) from error
             if isinstance(error, RecordUnavailable):
                 raise RecordUnavailable("the outbox's database cannot be used", error.detail or error.public) from error

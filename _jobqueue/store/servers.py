@@ -65,7 +65,10 @@ def servers_of(url: str, timeouts: Timeouts) -> OneServer | Cluster:
 
 
 def _servers_of(url: str, timeouts: Timeouts) -> OneServer | Cluster:
-    scheme = check_redis_url(url).partition("://")[0]
+    try:
+        scheme = check_redis_url(url).partition("://")[0]
+    except ValueError as error:
+        raise ValueError(f"the URL of Redis {error}") from None
     if "+" not in scheme:
         return OneServer(lambda: _one_server(url, scheme, timeouts))
     nodes, service, options = _addresses(url)

@@ -15,6 +15,7 @@ PASSING = (
     redis.exceptions.ClusterDownError,
 )
 _AWAY = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.RedisClusterException, OSError)
+NO_ANSWER, REFUSED = "Redis does not answer", "Redis refused"
 _SILENT = (redis.TimeoutError, TimeoutError)
 
 
@@ -36,7 +37,8 @@ weather = _Weather()
 def unavailable(error: BaseException) -> Unavailable:
     """The address of Redis may stand in an error's text: that is for the log."""
     text = " ".join(str(error).split())[:200]
-    public = "Redis does not answer" if isinstance(error, _AWAY) else "Redis refused"
+    away = isinstance(error, _AWAY) and not isinstance(error, redis.AuthenticationError)  # that one is both
+    public = NO_ANSWER if away else REFUSED
     # A Cluster's client tells of the last node that it has asked.
     silent = isinstance(error, _SILENT) or isinstance(error.__cause__, _SILENT)
     return Unavailable(public, text, silent=silent)

@@ -10,8 +10,8 @@ from _jobqueue.books import Books, Look
 from _jobqueue.listed import GONE, Parent
 from _jobqueue.records import DEFAULT_QUEUE, DELIVERY, ENDED, MAX_QUEUES, NO_REAPER, REAPER_MISSED_S, Warned
 from _jobqueue.rfc3339 import epoch_ms, rfc3339
+from _jobqueue.sentences import no_handler, none_serves, span
 from _jobqueue.web.rates import crew, pace_of_work, types_of
-from _jobqueue.web.sentences import no_handler, none_serves, span
 from jobqueue import Job, JobQueue, NewJob, Unavailable
 
 # What a job may wait for, or what became of it.

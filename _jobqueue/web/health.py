@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from _jobqueue.books import Look
 from _jobqueue.by_type import ByType
 from _jobqueue.records import DELIVERY, ENDED, NO_REAPER, STATUSES, Warned
+from _jobqueue.sentences import jobs_wait, no_handler, none_serves, span
 from _jobqueue.store.new_dead import NewDead
 from _jobqueue.web import backlog, fullness
 from _jobqueue.web.diagnosis import Patience
 from _jobqueue.web.findings import About, Finding, of_no_queue, ranked
 from _jobqueue.web.long_runs import long_runs
 from _jobqueue.web.rates import crew, last, types_of
-from _jobqueue.web.sentences import jobs_wait, no_handler, none_serves, span
 
 UNENDED = tuple(status for status in STATUSES if status not in ENDED)
 OLD_MS = 60_000

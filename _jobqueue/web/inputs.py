@@ -10,7 +10,7 @@ from typing import Any
 import bottle
 
 from _jobqueue import rfc3339
-from _jobqueue.errors import pointer_to
+from _jobqueue.slips import unknown_fields
 from _jobqueue.strict_json import parse_json
 from _jobqueue.web.problems import Problem
 from jobqueue import Invalid, NewJob
@@ -104,7 +104,7 @@ def members(value: Any, *known: str) -> dict[str, Any]:
     """A JSON object without other members than those."""
     if not isinstance(value, dict):
         raise Invalid([("", "must be a JSON object")])
-    if unknown := [(pointer_to(name), "is not a field of this call") for name in value if name not in known]:
+    if unknown := unknown_fields(value, known, "this call"):
         raise Invalid(unknown)
     return value
 

@@ -65,7 +65,7 @@ CODES = {
 PROBLEM_JSON = "application/problem+json"
 MAX_PROBLEMS = 20  # fields named in one answer
 RETRY_AFTER_S = 2  # of a 503
-NO_ADDRESS = "there is no such address here"
+NO_ADDRESS = "there is no such address here: GET /docs shows all"
 OURS_TO_FIND = "something went wrong here; the log has the request id"
 
 

@@ -39,7 +39,9 @@ def limit(backend: Backend, queue: str) -> dict[str, Any]:
     sent = inputs.members(inputs.body(backend.config.max_body_bytes), "max_queued")
     if not sent:
         raise Invalid([("/max_queued", "is missing: give a number, or null for no limit")])
-    backend.jobs.limit_waiting(queue, sent["max_queued"])
+    most = sent["max_queued"]
+    # By JSON Schema 51.0 is a whole number, and some languages write it so.
+    backend.jobs.limit_waiting(queue, int(most) if isinstance(most, float) and most.is_integer() else most)
     return queue_row(queue, backend.jobs.books(queue))
 
 

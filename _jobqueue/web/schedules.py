@@ -31,7 +31,7 @@ from _jobqueue.web.openapi import Route
 from _jobqueue.web.problems import Problem
 from _jobqueue.web.schemas import NEW_JOB
 from _jobqueue.web.shapes import STATUS, SWITCH, TEXT, TIME, WHOLE, Schema, full, listed, maybe, ref, said, shape
-from jobqueue import Conflict, Invalid
+from jobqueue import Conflict, Invalid, NewJob
 
 # ------------------------------------------------------------------------------------------------------------- calls
 
@@ -43,7 +43,9 @@ def put(backend: Backend, queue: str, schedule: str) -> dict[str, Any]:
     wanted = Schedule.of_json(inputs.body(backend.config.max_body_bytes))
     planned, is_new = backend.jobs.schedules.put(queue, schedule, wanted, dry_run=dry_run)
     bottle.response.status = 201 if is_new and not dry_run else 200
-    return planned.as_dict(NEXT_PREVIEWED) if dry_run else planned.as_dict()
+    missing = backend.advice.on([NewJob(wanted.job.type, queue=queue, webhook=wanted.job.webhook)])
+    answer = planned.as_dict(NEXT_PREVIEWED) if dry_run else planned.as_dict()
+    return answer | ({"warning": missing[0].text} if missing else {})
 
 
 def get(backend: Backend, queue: str, schedule: str) -> dict[str, Any]:
@@ -187,6 +189,7 @@ SCHEDULE = shape(
         ),
         "created_at": maybe(TIME),
         "updated_at": maybe(TIME),
+        "warning": said(TEXT, "In the answer to a PUT: who is missing to run its jobs, as things are."),
     },
     ("name", "queue", "type", "paused", "next", "in_words"),
 )

@@ -59,7 +59,7 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
         _without_filters_that_need_others(body["filter"])
     if isinstance(body.get("wait_s"), (int, float)) and 0.1 < body["wait_s"] <= 20:
         body["wait_s"] = 0.1
-    if isinstance(body.get("max_queued"), int) and 0 < body["max_queued"] < 10**6:
+    if isinstance(body.get("max_queued"), (int, float)) and 0 < body["max_queued"] < 10**6:
         body["max_queued"] = 10**6  # else batches of later calls would never fit
     _limited_as_one_may(case, body)
     for job in (body, *(body["jobs"] if isinstance(body.get("jobs"), list) else ())):

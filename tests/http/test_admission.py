@@ -31,6 +31,7 @@ def waiting(system: System, queue: str = "default") -> int:
 def test_submit_to_a_full_queue_is_429_and_says_when_to_come_back(system: System) -> None:
     answer = limit(system, 2)
     assert (answer.status_code, answer.json()["max_queued"]) == (200, 2)
+    assert limit(system, 2.0).json()["max_queued"] == 2 and limit(system, 2.5).status_code == 422
     system.submit(), system.submit(delay_s=60)
     full = system.post("/jobs", {"payload": 1})
     assert (full.status_code, full.json()["code"], full.headers["Retry-After"]) == (429, "queue_full", "300")

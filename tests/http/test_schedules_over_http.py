@@ -44,6 +44,22 @@ def test_schedule_is_made_shown_replaced_paused_and_deleted(system: System) -> N
     assert requests.delete(system.api_url + AT, timeout=30).status_code == 404
 
 
+def test_it_says_who_is_missing_to_run_its_jobs(system: System) -> None:
+    system.api()
+    assert "no worker serves the queue reports" in put(system, AT, {"every_s": 3600}).json()["warning"]
+    assert "warning" not in system.get(AT).json()
+    system.worker(QUEUES="served")
+    system.reaper()
+    served = "/queues/served/schedules/hourly"
+    eventually(
+        lambda: (
+            "no worker of the queue served has a handler for the type nonesuch"
+            in put(system, served, {"every_s": 3600, "type": "nonesuch"}).json().get("warning", "")
+        )
+    )
+    eventually(lambda: "warning" not in put(system, served, {"every_s": 3600, "type": "noop"}).json())
+
+
 def test_dry_run_says_the_next_five_times_and_stores_nothing(system: System, server: Server) -> None:
     system.api()
     said = put(system, f"{AT}?dry_run", {"every_s": 3600})

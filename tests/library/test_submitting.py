@@ -57,7 +57,7 @@ def test_of_several_types_it_is_the_topmost(queue: JobQueue) -> None:
 
 
 def test_a_misspelt_option_is_refused(queue: JobQueue) -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'que'"):
+    with pytest.raises(TypeError, match=r"^que is not a field of a job: did you mean queue"):
         bare.submit(1, via=queue, que="x")  # type: ignore[call-arg]
 
 

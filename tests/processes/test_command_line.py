@@ -326,6 +326,25 @@ def test_going_back_changes_nothing_while_it_would_not_hold(run: Run, redis_jobs
     assert run("migrate", "--to", "1", "--queue", queue, at=at).code == 0
 
 
+def test_check_of_a_queue_that_is_not_there_is_not_well(run: Run) -> None:
+    sentence(run("check", "--queue", "chekced"), 1, "there is no queue chekced")
+
+
+def test_an_empty_list_says_so(run: Run) -> None:
+    for verb, flags in (("limits", ("bare",)), ("schedules", ("bare",)), ("schedules", ("--queue", "bare"))):
+        ran = run(verb, "list", *flags)
+        assert (ran.code, ran.out, ran.err) == (0, "", f"queue bare has no {verb}\n"), verb
+
+
+def test_a_submit_that_nobody_would_run_says_so(run: Run) -> None:
+    nobody = run("submit", "a.type", "--queue", "unserved")
+    assert nobody.code == 0 and len(nobody.lines) == 1
+    assert nobody.err == "no worker serves the queue unserved: start one (python worker.py --queues unserved)\n"
+    slip = run("submit", "ehco", "--queue", "served")
+    assert slip.code == 0 and "no worker of the queue served has a handler for the type ehco" in slip.err
+    assert run("submit", "echo", "--queue", "served").err == ""
+
+
 def test_check_says_whether_all_is_well(run: Run, redis_jobs: JobQueue, shop: System) -> None:
     run("submit", "a.type", "--queue", "checked")
     good = run("check", "--queue", "checked")

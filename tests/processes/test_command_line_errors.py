@@ -45,6 +45,25 @@ def test_wrong_usage_is_2_and_says_how(anywhere: Run, arguments: tuple[str, ...]
     assert (ran.code, ran.out) == (2, "") and "jobqueue.py" in ran.err.splitlines()[-1], ran
 
 
+def test_without_a_verb_it_shows_them(anywhere: Run) -> None:
+    said = anywhere().err
+    assert "submit a job" in said and said.endswith("name a VERB, like list\n")
+
+
+@pytest.mark.parametrize("program", ["api.py", "worker.py", "reaper.py", "history.py", "outbox.py", "jobqueue.py"])
+def test_a_python_without_the_packages_is_told_in_one_line(program: str) -> None:
+    bare = subprocess.run(
+        [sys.executable, "-S", program, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (bare.returncode, bare.stdout) == (2, "") and len(bare.stderr.splitlines()) == 1, bare
+    assert bare.stderr.startswith(f"{program}: this Python (") and "has no package" in bare.stderr
+
+
+def test_a_program_of_others_gets_the_import_error() -> None:
+    bare = subprocess.run([sys.executable, "-S", "-c", "import jobqueue"], cwd=ROOT, capture_output=True, text=True)
+    assert bare.returncode == 1 and bare.stderr.endswith("ModuleNotFoundError: No module named 'redis'\n")
+
+
 VERBS = (
     ("submit", "a.type"),
     ("get", NOBODY),
@@ -69,6 +88,13 @@ def test_what_is_away_is_75_and_says_what_to_do(anywhere: Run, verb: tuple[str, 
     ran = anywhere(*verb, "--redis-url", f"redis://127.0.0.1:{port}/0")
     assert ran.code == 75 and "start it, or name another by --redis-url" in ran.err.splitlines()[0], ran
     assert ("--idempotency-key" in ran.err) == (verb[0] == "submit")
+
+
+def test_a_redis_that_refuses_is_not_to_be_started(shop: System, anywhere: Run) -> None:
+    for url in (shop.url.removesuffix("0") + "9999", shop.url.replace("redis://", "redis://:a-password@")):
+        sentence(
+            anywhere("list", "--redis-url", url), 75, "Redis refused: ", "; put right what it says, or name another"
+        )
 
 
 def test_a_key_is_given_by_flag_or_variable(system: System, anywhere: Run, monkeypatch: pytest.MonkeyPatch) -> None:

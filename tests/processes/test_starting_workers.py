@@ -105,7 +105,7 @@ def test_a_newcomers_own_module_in_another_folder(system, queue, tmp_path):
 
 BROKEN = {
     "missing": (None, "No module named 'mine'"),
-    "a dependency is missing": ("import not_installed", "No module named 'not_installed'"),
+    "a dependency is missing": ("import not_installed", "No module named 'not_installed' ("),
     "empty": ("", "mine has no handlers"),
     "two for one type": (
         "from jobqueue import handler\n@handler('a')\ndef f(p, c): ...\n@handler('a')\ndef g(p, c): ...",
@@ -132,6 +132,13 @@ def test_handlers_that_cannot_be_loaded_are_one_clear_line(system, tmp_path, cas
     assert len(said) == 1
     line = said.pop()
     assert line.startswith("worker.py: --handlers mine: ") and reason in line
+
+
+def test_a_slip_in_the_name_of_a_module_is_told_the_nearest_file(system, tmp_path):
+    (tmp_path / "my_jobs.py").write_text("")
+    worker = system.start("worker.py", "--handlers", "my-jobs", cwd=tmp_path)
+    assert worker.exits() == 2 and f"No module named 'my-jobs' in {tmp_path}" in worker.log
+    assert "did you mean my_jobs?" in worker.log
 
 
 HANDLER = "from jobqueue import handler\n{more}\n@handler('{name}')\ndef f(payload, ctx): return {result}\n"
