@@ -31,7 +31,7 @@ from _jobqueue.web.openapi import Route
 from _jobqueue.web.problems import Problem
 from _jobqueue.web.schemas import NEW_JOB
 from _jobqueue.web.shapes import STATUS, SWITCH, TEXT, TIME, WHOLE, Schema, full, listed, maybe, ref, said, shape
-from jobqueue import Conflict, Invalid
+from jobqueue import Conflict, Filter, Invalid
 
 # ------------------------------------------------------------------------------------------------------------- calls
 
@@ -86,8 +86,8 @@ def page(backend: Backend) -> dict[str, Any]:
     """All queues' schedules, by queue and name."""
     given = inputs.query("queue", "limit", "cursor")
     limit = inputs.whole(given, "limit", PAGE, 1, MAX_PAGE)
-    queues = backend.jobs.queues()
-    wanted = [queue for queue in queues if given.get("queue") in (None, queue)]
+    queue = Filter(queue=given.get("queue")).queue
+    wanted = [each for each in backend.jobs.queues() if queue in (None, each)]
     found, total = backend.jobs.schedules.page(wanted, limit + 1, _place_of(given.get("cursor")))
     shown = found[:limit]
     return {
@@ -156,7 +156,9 @@ NEW_SCHEDULE = shape(
     },
 )
 _LAST = full(
-    outcome=said({"enum": list(OUTCOMES)}, "What became of the due time."),
+    outcome=said(
+        {"enum": list(OUTCOMES)}, "What became of that due time or, when there was one since, of an operator's run."
+    ),
     at=TIME,
     scheduled_for=said(maybe(TIME), "The latest due time that is over."),
     job_id=said(maybe(TEXT), "The last job that it made."),

@@ -68,6 +68,7 @@ def test_bad_schedules_are_refused_with_a_pointer(system: System, server: Server
     assert put(system, "/queues/no%20name/schedules/x", {"every_s": 60}).status_code == 422
     assert put(system, "/queues/x/schedules/no%20name", {"every_s": 60}).status_code == 422
     assert system.get("/schedules?cursor=no").status_code == 422
+    assert system.get("/schedules?queue=").status_code == 422
     assert server.client.keys("jq:*") == []
 
 
