@@ -19,6 +19,10 @@ class RecordMissing(RecordUnavailable):
     """It was never made: there is nothing in it."""
 
 
+class FileMissing(RecordMissing):
+    """Nor is the file there that would hold it."""
+
+
 class RecordTooNew(JobQueueError):
     """A later release has changed the record's tables. Start that one."""
 

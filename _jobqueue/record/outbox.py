@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from _jobqueue.record import schema
 from _jobqueue.record.connection import Connection, Refused, TooSlow, marks
 from _jobqueue.record.database import connector_of
-from _jobqueue.record.errors import RecordMissing, RecordUnavailable
+from _jobqueue.record.errors import FileMissing, RecordMissing, RecordUnavailable
 
 T = TypeVar("T")
 ROWS, BYTES = 100, 4 * 2**20  # that are claimed at once; a larger row comes alone
@@ -110,6 +110,10 @@ class Outbox:
                 self.close()
             if isinstance(error, TooSlow):
                 raise RecordUnavailable("the outbox's database takes too long") from error
+            if isinstance(error, FileMissing):  # the program makes it whose rows these are
+                raise RecordUnavailable(
+                    "there is no such file: name the database of your program", error.detail
+                ) from error
             if isinstance(error, RecordMissing):
                 why = "there is no table jobqueue_outbox: python outbox.py --database URL --create makes it"
                 raise RecordUnavailable(why, error.detail) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from _jobqueue.record.connection import READ_S, WRITE_S, Refused, TooSlow, Values
-from _jobqueue.record.errors import RecordMissing, RecordUnavailable
+from _jobqueue.record.errors import FileMissing, RecordMissing, RecordUnavailable
 from _jobqueue.record.row import to_json
 
 LOCKED_S = 5.0
@@ -109,5 +109,5 @@ class SQLite:
         if "no such table" in error:
             return RecordMissing("the record has no tables yet: start history.py", detail)
         if "unable to open" in error and not Path(self._path).exists():
-            return RecordMissing("the record's file cannot be opened: history.py makes it", detail)
+            return FileMissing("the record's file cannot be opened: history.py makes it", detail)
         return RecordUnavailable("the record's file cannot be used", detail)

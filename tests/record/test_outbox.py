@@ -477,7 +477,7 @@ def test_a_database_that_restarts_costs_no_job_and_makes_none(
 
 def test_it_touches_nothing_of_a_file_that_is_not_ours(tmp_path: Any) -> None:
     missing = Outbox(f"sqlite:///{tmp_path}/folder/none.db")
-    with pytest.raises(RecordUnavailable):
+    with pytest.raises(RecordUnavailable, match=r"no such file.*none\.db"):
         missing.create()
     assert not list(tmp_path.iterdir())
     file = tmp_path / "shop.db"
