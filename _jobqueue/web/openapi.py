@@ -156,7 +156,12 @@ PARAMETERS = {
     "format": _in_query("format", {"enum": ["json", "prometheus"]}),
     "name": _in_query("cursor", LIMIT_NAME, description="next_cursor of the page before."),
     "place": _in_query("cursor", PLACE, description="next_cursor of the page before."),
-    "dry_run": _in_query("dry_run", TEXT, description="Say what it would be, and store nothing.", allowEmptyValue=True),
+    "dry_run": _in_query(
+        "dry_run",
+        {**TEXT, "pattern": "^(true|false)?$"},
+        description="Say what it would be, and store nothing.",
+        allowEmptyValue=True,
+    ),
     "verbose": _in_query("verbose", TEXT, description="Say what was found.", allowEmptyValue=True),
 }
 

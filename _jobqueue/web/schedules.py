@@ -39,7 +39,10 @@ from jobqueue import Conflict, Filter, Invalid
 def put(backend: Backend, queue: str, schedule: str) -> dict[str, Any]:
     """Make or replace a schedule. ``?dry_run`` says when it would be due."""
     _check(queue, schedule)
-    dry_run = "dry_run" in inputs.query("dry_run")
+    asked = inputs.query("dry_run").get("dry_run", "false")
+    if asked not in ("", "true", "false"):
+        raise Invalid([("/dry_run", "must be true or false, or have no value")])
+    dry_run = asked != "false"
     wanted = Schedule.of_json(inputs.body(backend.config.max_body_bytes))
     planned, is_new = backend.jobs.schedules.put(queue, schedule, wanted, dry_run=dry_run)
     bottle.response.status = 201 if is_new and not dry_run else 200
