@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from _jobqueue.errors import Invalid
 from _jobqueue.records import Job
+
+NAMED = ("status", "type", "queue", "tag", "kind", "operation")  # none of them is ever empty
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which jobs to list. None: any. ``kind`` is that of the last error; only dead letters have one. ``error``: what that
-    says, as pattern_of has it. ``operation``: the name of an action on many jobs, of those that it has changed. ``since_ms`` and
-    ``until_ms`` (not that moment itself): when they ended, for a status in ENDED or a kind; when they were submitted, for a
-    tag."""
+    """Which jobs to list. None: any. Invalid for an empty text, as a script has it of a variable that is not set. ``kind`` is
+    that of the last error; only dead letters have one. ``error``: what that says, as pattern_of has it. ``operation``: the name of
+    an action on many jobs, of those that it has changed. ``since_ms`` and ``until_ms`` (not that moment itself): when they ended,
+    for a status in ENDED or a kind; when they were submitted, for a tag."""
 
     status: str | None = None
     type: str | None = None
@@ -24,6 +27,10 @@ class Filter:
     until_ms: int | None = None
     error: str | None = None
     operation: str | None = None
+
+    def __post_init__(self) -> None:
+        if empty := [name for name in NAMED if getattr(self, name) == ""]:
+            raise Invalid([(f"/{name}", "must not be empty; leave it out") for name in empty])
 
 
 class Hit(NamedTuple):

@@ -53,7 +53,8 @@ class Timetable:
         """From ``due_ms`` on: the latest due times up to ``now_ms``, ``most`` of them, and how many there are. Of a cron
         expression there may be more, when the number exceeds COUNTED_MOST."""
         if self.every_ms:
-            count = (now_ms - due_ms) // self.every_ms + 1
+            until_ms = now_ms if self.ends_ms is None else max(due_ms, min(now_ms, self.ends_ms))
+            count = (until_ms - due_ms) // self.every_ms + 1
             return [due_ms + at * self.every_ms for at in range(max(0, count - most), count)], count
         found, count = deque([due_ms], most), 1
         for due in self.times(due_ms):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from _jobqueue.commands import show
 from _jobqueue.commands.backend import FAILED, OK, USAGE, Backend
 from _jobqueue.commands.direct import OnRedis
 from _jobqueue.commands.queues import name
-from _jobqueue.errors import Invalid, NotFound
+from _jobqueue.errors import Invalid, NotFound, QueueNotFound
 from _jobqueue.records import BEAT_LOST_MS
 from _jobqueue.store.schedule_files import apply
 
@@ -43,7 +44,7 @@ def add(verbs: Any, actions: Any, common: argparse.ArgumentParser, on_redis: arg
 def _check(backend: Backend, options: argparse.Namespace) -> int:
     """0 and one line when all is well, else 1 and a line for each violation."""
     there = backend.queues()
-    names = options.queue or list(there)
+    names = _wanted(options.queue, there)
     if options.repair:
         assert isinstance(backend, OnRedis)
         found = {queue: backend.jobs.check(queue, repair=True) for queue in names}
@@ -65,6 +66,14 @@ def _check(backend: Backend, options: argparse.Namespace) -> int:
     return FAILED if wrong else OK
 
 
+def _wanted(named: Sequence[str] | None, there: Collection[str]) -> list[str]:
+    """Those that are named, or all. QueueNotFound: all is well in a queue that is not there, so a wrong name would look good."""
+    for queue in named or ():
+        if queue not in there:
+            raise QueueNotFound(queue)
+    return list(named or there)
+
+
 def _count(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
@@ -72,7 +81,7 @@ def _count(n: int, what: str) -> str:
 def _migrate(backend: OnRedis, options: argparse.Namespace) -> int:
     """0 when the release before can go on; 1 while workers of this one would park jobs again, or jobs are blocked. That is looked for
     in all queues before anything is changed, and again after, for a worker that has started meanwhile."""
-    queues = options.queue or backend.jobs.queues()
+    queues = _wanted(options.queue, backend.jobs.queues())
     if [queue for queue in queues if _in_the_way(queue, *backend.jobs.migrate(queue, 0)[1:])]:
         show.warn("nothing was changed")
         return FAILED

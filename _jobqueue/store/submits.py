@@ -304,7 +304,7 @@ def _check_key(key: str | None) -> None:
 def _found(job_id: str, jobs: dict[str, Job], replayed: bool, existing: bool) -> Submitted:
     if job_id in jobs:
         return Submitted(jobs[job_id], replayed, existing)
-    return Submitted(None, error=NotFound(f"job {job_id}, submitted before, is past its retention"))
+    return Submitted(None, error=NotFound(f"job {job_id}, submitted before, was deleted or is past its retention"))
 
 
 class Drafts:

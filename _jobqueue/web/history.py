@@ -88,6 +88,8 @@ def _text(given: dict[str, str], wanted: Filter) -> str | None:
         return None
     if not 1 <= len(text) <= MAX_TEXT_CHARS:
         raise Invalid([("/text", f"must be 1 to {MAX_TEXT_CHARS} characters")])
+    if "\0" in text:
+        raise Invalid([("/text", "must not hold U+0000, which databases do not tell from the end of a text")])
     if wanted.since_ms is None:
         raise Invalid([("/since", "is needed with text: each job since then is looked at")])
     until_ms = wanted.until_ms if wanted.until_ms is not None else round(time.time() * 1000)

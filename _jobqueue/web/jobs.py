@@ -57,9 +57,10 @@ def _stored(backend: Backend, job: NewJob) -> Submitted:
 def submit_batch(backend: Backend) -> dict[str, Any]:
     """201 when all jobs were stored, 200 when all had been before, 202 when none is confirmed as DURABILITY asks. Else 207; an
     error when none is there."""
-    rows = [_checked(row) for row in inputs.rows(backend.config.max_batch_bytes)]
+    sent = inputs.rows(backend.config.max_batch_bytes)
+    rows = [_checked(row) for row in sent]
     good = [row for row in rows if isinstance(row, NewJob)]
-    if len(good) < len(rows) and any(row.after for row in good):  # stored whole or not at all
+    if len(good) < len(rows) and any(_waits(row) for row in sent):  # stored whole or not at all
         wrong = [_placed(Submitted(None, error=row), at) for at, row in enumerate(rows) if not isinstance(row, NewJob)]
         raise _in_one([each.error for each in wrong if each.error])
     stored = iter(backend.jobs.submit_many(good, key=inputs.idempotency_key()))
@@ -80,6 +81,11 @@ def _checked(row: Any) -> NewJob | Invalid:
         return inputs.in_trace(NewJob.of_json(row))
     except Invalid as error:
         return error
+
+
+def _waits(row: Any) -> bool:
+    """Whether a job would wait for others, as somebody has sent it: perhaps it is wrong."""
+    return isinstance(row, dict) and bool(row.get("after"))
 
 
 def _placed(answer: Submitted, index: int) -> Submitted:

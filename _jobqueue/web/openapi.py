@@ -13,7 +13,7 @@ from _jobqueue.web.jobs import CANONICAL, MAX_OFFSET, MAX_PAGE, MAX_WAIT_S, PAGE
 from _jobqueue.web.meanings import with_meanings
 from _jobqueue.web.problems import PROBLEM_JSON
 from _jobqueue.web.schemas import NAMED
-from _jobqueue.web.shapes import CURSOR, JOB_ID, LIMIT_NAME, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
+from _jobqueue.web.shapes import CURSOR, GIVEN, JOB_ID, LIMIT_NAME, PLACE, STATUS, TEXT, TIME, WHOLE, WORD, Schema, ref
 
 # Instead of the scope that a key needs.
 ANYBODY = "anybody"
@@ -97,15 +97,15 @@ PARAMETERS = {
         "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "pattern": "^[!-~]([ -~]*[!-~])?$"},
     },
     "status": _in_query("status", STATUS),
-    "type": _in_query("type", TEXT),
-    "queue": _in_query("queue", TEXT),
-    "tag": _in_query("tag", TEXT),
-    "kind": _in_query("kind", TEXT, description="Dead letters whose last error is of that kind."),
+    "type": _in_query("type", GIVEN),
+    "queue": _in_query("queue", GIVEN),
+    "tag": _in_query("tag", GIVEN),
+    "kind": _in_query("kind", GIVEN, description="Dead letters whose last error is of that kind."),
     "error": _in_query(
         "error", TEXT, description="Dead letters of a kind whose last error says that, as `GET /dlq/errors` has it."
     ),
     "operation": _in_query(
-        "operation", TEXT, description="What an action on many jobs has changed, by the name that it was given."
+        "operation", GIVEN, description="What an action on many jobs has changed, by the name that it was given."
     ),
     "since": _in_query(
         "since",
@@ -120,7 +120,7 @@ PARAMETERS = {
     "span": _in_query("span", {"enum": ["hour", "two_days"], "default": "hour"}),
     "text": _in_query(
         "text",
-        {**TEXT, "minLength": 1, "maxLength": 200},
+        {**GIVEN, "maxLength": 200, "pattern": "^[^\\u0000]+$"},
         description="Stands in the payload, the result or the last error, whatever its case. Needs since, at most 31 days before until.",
     ),
     "history_cursor": _in_query(
@@ -156,7 +156,12 @@ PARAMETERS = {
     "format": _in_query("format", {"enum": ["json", "prometheus"]}),
     "name": _in_query("cursor", LIMIT_NAME, description="next_cursor of the page before."),
     "place": _in_query("cursor", PLACE, description="next_cursor of the page before."),
-    "dry_run": _in_query("dry_run", TEXT, description="Say what it would be, and store nothing.", allowEmptyValue=True),
+    "dry_run": _in_query(
+        "dry_run",
+        {**TEXT, "pattern": "^(true|false)?$"},
+        description="Say what it would be, and store nothing.",
+        allowEmptyValue=True,
+    ),
     "verbose": _in_query("verbose", TEXT, description="Say what was found.", allowEmptyValue=True),
 }
 

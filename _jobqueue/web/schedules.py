@@ -31,7 +31,7 @@ from _jobqueue.web.openapi import Route
 from _jobqueue.web.problems import Problem
 from _jobqueue.web.schemas import NEW_JOB
 from _jobqueue.web.shapes import STATUS, SWITCH, TEXT, TIME, WHOLE, Schema, full, listed, maybe, ref, said, shape
-from jobqueue import Conflict, Invalid, NewJob
+from jobqueue import Conflict, Filter, Invalid, NewJob
 
 # ------------------------------------------------------------------------------------------------------------- calls
 
@@ -39,7 +39,10 @@ from jobqueue import Conflict, Invalid, NewJob
 def put(backend: Backend, queue: str, schedule: str) -> dict[str, Any]:
     """Make or replace a schedule. ``?dry_run`` says when it would be due."""
     _check(queue, schedule)
-    dry_run = "dry_run" in inputs.query("dry_run")
+    asked = inputs.query("dry_run").get("dry_run", "false")
+    if asked not in ("", "true", "false"):
+        raise Invalid([("/dry_run", "must be true or false, or have no value")])
+    dry_run = asked != "false"
     wanted = Schedule.of_json(inputs.body(backend.config.max_body_bytes))
     planned, is_new = backend.jobs.schedules.put(queue, schedule, wanted, dry_run=dry_run)
     bottle.response.status = 201 if is_new and not dry_run else 200
@@ -88,8 +91,8 @@ def page(backend: Backend) -> dict[str, Any]:
     """All queues' schedules, by queue and name."""
     given = inputs.query("queue", "limit", "cursor")
     limit = inputs.whole(given, "limit", PAGE, 1, MAX_PAGE)
-    queues = backend.jobs.queues()
-    wanted = [queue for queue in queues if given.get("queue") in (None, queue)]
+    queue = Filter(queue=given.get("queue")).queue
+    wanted = [each for each in backend.jobs.queues() if queue in (None, each)]
     found, total = backend.jobs.schedules.page(wanted, limit + 1, _place_of(given.get("cursor")))
     shown = found[:limit]
     return {
@@ -158,7 +161,9 @@ NEW_SCHEDULE = shape(
     },
 )
 _LAST = full(
-    outcome=said({"enum": list(OUTCOMES)}, "What became of the due time."),
+    outcome=said(
+        {"enum": list(OUTCOMES)}, "What became of that due time or, when there was one since, of an operator's run."
+    ),
     at=TIME,
     scheduled_for=said(maybe(TIME), "The latest due time that is over."),
     job_id=said(maybe(TEXT), "The last job that it made."),

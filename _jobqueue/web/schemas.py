@@ -35,6 +35,7 @@ from _jobqueue.web.queue_schemas import QUEUE, VERDICT, WORKER
 from _jobqueue.web.shapes import (
     ANYTHING,
     CURSOR,
+    GIVEN,
     INTEGER,
     NUMBER,
     PRIORITY,
@@ -292,7 +293,7 @@ HISTORY_PAGE = full(
     looked_to=said(maybe(TIME), "All that match and are not older are told of; null: all that match."),
 )
 FILTER_TO_ERASE = shape(
-    {name: STATUS if name == "status" else TEXT for name in FILTERS} | {"since": TIME, "until": TIME},
+    {name: STATUS if name == "status" else GIVEN for name in FILTERS} | {"since": TIME, "until": TIME},
     minProperties=1,
     additionalProperties=False,
 )
@@ -354,7 +355,8 @@ BULK = shape(
         "action": {"enum": list(ACTIONS)},
         "ids": listed(TEXT, minItems=1, maxItems=ACT_MOST),
         "filter": shape(
-            {name: STATUS if name == "status" else TEXT for name in LIST_FILTERS} | {"since": TIME, "until": TIME},
+            {name: {"status": STATUS, "error": TEXT}.get(name, GIVEN) for name in LIST_FILTERS}
+            | {"since": TIME, "until": TIME},
             minProperties=1,
             additionalProperties=False,
             description="As those of a list. Without a status, only jobs whose status allows the action match.",

@@ -46,6 +46,7 @@ def seconds(low_ms: int, high_ms: int, description: str) -> Schema:
 
 ANYTHING: Schema = {"type": "object"}
 TEXT: Schema = {"type": "string"}
+GIVEN: Schema = {"type": "string", "minLength": 1}  # what a filter asks for
 SWITCH: Schema = {"type": "boolean"}
 INTEGER: Schema = {"type": "integer"}
 WHOLE: Schema = {"type": "integer", "minimum": 0}

@@ -19,7 +19,10 @@ Network = IPv4Network | IPv6Network
 Place = tuple[int, str]
 
 _VISIBLE = re.compile(r"[!-~]+")
-_HOST = re.compile(r"[A-Za-z0-9_.-]{1,254}|\[[0-9A-Fa-f:.]{2,45}\]")
+# Of a name, the length and its parts; none that is empty or longer than these can be resolved.
+_HOST = re.compile(
+    r"(?=[A-Za-z0-9_.-]{1,254}\Z)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]{2,45}\]"
+)
 PORTS = {"https": 443, "http": 80}
 
 

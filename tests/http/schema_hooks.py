@@ -59,9 +59,9 @@ def before_call(context: Any, case: Any, **_: Any) -> None:
         _without_filters_that_need_others(body["filter"])
     if isinstance(body.get("wait_s"), (int, float)) and 0.1 < body["wait_s"] <= 20:
         body["wait_s"] = 0.1
+    _limited_as_one_may(case, body)
     if isinstance(body.get("max_queued"), (int, float)) and 0 < body["max_queued"] < 10**6:
         body["max_queued"] = 10**6  # else batches of later calls would never fit
-    _limited_as_one_may(case, body)
     for job in (body, *(body["jobs"] if isinstance(body.get("jobs"), list) else ())):
         _without_whole_floats(job)
         _waiting_for_nobody(job)
@@ -90,7 +90,7 @@ def _expiring_after_its_delay(job: Any) -> None:
 def _limited_as_one_may(case: Any, body: Any) -> None:
     """JSON Schema takes 5.0 for an integer, and cannot say that a name that ends in * has a lower bound."""
     rate = body.get("rate") if isinstance(body.get("rate"), dict) else {}
-    for holder, name in ((body, "max_running"), (rate, "starts"), (rate, "per_s")):
+    for holder, name in ((body, "max_queued"), (body, "max_running"), (rate, "starts"), (rate, "per_s")):
         if isinstance(holder.get(name), float) and holder[name].is_integer():
             holder[name] = int(holder[name])
     starts = rate.get("starts")

@@ -140,6 +140,9 @@ def test_of_dead_letters_with_one_unique_key_a_sweep_counts_and_retries_one(
         ({"action": "retry", "filter": "all"}, "/filter"),
         ({"action": "retry", "filter": {"colour": "red"}}, "/filter/colour"),
         ({"action": "retry", "filter": {"type": None}}, "/filter/type"),
+        ({"action": "retry", "filter": {"type": ""}}, "/filter/type"),  # of a variable that is not set
+        ({"action": "delete", "filter": {"status": "failed", "tag": ""}}, "/filter/tag"),
+        ({"action": "cancel", "filter": {"operation": ""}}, "/filter/operation"),
         ({"action": "retry", "filter": {"status": ["failed"]}}, "/filter/status"),
         ({"action": "retry", "filter": {"status": "lost"}}, "/filter/status"),
         ({"action": "retry", "filter": {"type": "a"}, "cursor": "x"}, "/cursor"),

@@ -79,6 +79,10 @@ def test_wrong_batch_is_refused_whole(system: System, report: list[dict[str, Any
     assert [each["pointer"] for each in wrong["errors"]] == ["/jobs/2/after/0"]
     wrong = refused(batch(system, {"name": "a"}, {"after": ["a"]}, {"priority": 77}), 422, "invalid_request")
     assert [each["pointer"] for each in wrong["errors"]] == ["/jobs/2/priority"]
+    wrong = refused(batch(system, {"name": "a"}, {"after": ["a"], "priority": 77}), 422, "invalid_request")
+    assert [each["pointer"] for each in wrong["errors"]] == ["/jobs/1/priority"], "the one that waits is the wrong one"
+    wrong = refused(batch(system, {"name": "a"}, {"after": ["a", "*"]}), 422, "invalid_request")
+    assert [each["pointer"] for each in wrong["errors"]] == ["/jobs/1/after"]
     wrong = refused(batch(system, {"name": "a"}, {"after": ["a"], "queue": "other"}), 422, "other_queue")
     assert [each["pointer"] for each in wrong["errors"]] == ["/jobs/1/queue"]
     system.post(f"/jobs/{report[1]['job_id']}/cancel")

@@ -162,6 +162,9 @@ def test_a_page_knows_of_a_queue_that_came_between(system: System, jobs: JobQueu
         ("offset=-1", "/offset"),
         ("offset=10001", "/offset"),
         ("limit=1&limit=2", "/limit"),
+        ("type=", "/type"),
+        ("queue=", "/queue"),
+        ("kind=", "/kind"),
         ("colour=red", "/colour"),
         ("Limit=5", "/Limit"),
         ("cursor=!", "/cursor"),
@@ -178,6 +181,8 @@ def test_a_wrong_parameter_is_a_422_that_names_it(bystander: System, path: str, 
 
 
 def test_a_list_knows_its_statuses_and_utf_8(bystander: System) -> None:
+    assert invalid(bystander.get("/jobs?tag=&operation=")) == ["/tag", "/operation"]
+    assert invalid(bystander.get("/jobs/counts?tag=")) == ["/tag"]
     assert invalid(bystander.get("/jobs?status=lost")) == ["/status"]
     assert invalid(bystander.get("/dlq?status=failed")) == ["/status"]
     assert invalid(bystander.get("/jobs?type=%ff")) == [""]

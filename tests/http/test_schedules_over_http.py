@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.answers import invalid
 from tests.harness import Server, System, eventually
 from tests.played import now_ms
 
@@ -64,7 +65,10 @@ def test_dry_run_says_the_next_five_times_and_stores_nothing(system: System, ser
     system.api()
     said = put(system, f"{AT}?dry_run", {"every_s": 3600})
     assert (said.status_code, len(said.json()["next"]), said.json()["in_words"]) == (200, 5, "Every hour")
+    assert len(put(system, f"{AT}?dry_run=true", {"every_s": 3600}).json()["next"]) == 5
+    assert invalid(put(system, f"{AT}?dry_run=0", {"every_s": 3600})) == ["/dry_run"]
     assert system.get(AT).status_code == 404 and server.client.keys("jq:*") == []
+    assert put(system, f"{AT}?dry_run=false", {"every_s": 3600}).status_code == 201
 
 
 def test_bad_schedules_are_refused_with_a_pointer(system: System, server: Server) -> None:
@@ -84,6 +88,7 @@ def test_bad_schedules_are_refused_with_a_pointer(system: System, server: Server
     assert put(system, "/queues/no%20name/schedules/x", {"every_s": 60}).status_code == 422
     assert put(system, "/queues/x/schedules/no%20name", {"every_s": 60}).status_code == 422
     assert system.get("/schedules?cursor=no").status_code == 422
+    assert system.get("/schedules?queue=").status_code == 422
     assert server.client.keys("jq:*") == []
 
 

@@ -356,3 +356,8 @@ def test_check_says_whether_all_is_well(run: Run, redis_jobs: JobQueue, shop: Sy
     assert bad.code == 1 and f"spoiled: job {job_id} is queued but stands in no index" in bad.lines
     assert run("check", "--queue", "spoiled", "--repair", at=("--redis-url", shop.url)).code == 1
     assert run("check", "--queue", "spoiled").code == 0
+    for verb in ("check", "migrate"):
+        mistyped = run(
+            verb, "--queue", "chekced", *(("--to", "1") if verb == "migrate" else ()), at=("--redis-url", shop.url)
+        )
+        assert (mistyped.code, mistyped.out) == (1, "") and "there is no queue chekced" in mistyped.err

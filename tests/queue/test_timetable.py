@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 import pytest
 
@@ -265,3 +266,15 @@ def test_year_without_a_reaper_is_looked_through_in_bounded_steps() -> None:
     steps = steps_of(minutely, now_ms - 365 * DAY_MS, now_ms)
     assert [len(steps), steps[-1].over_ms, steps[-1].next_ms] == [100, now_ms, now_ms + MINUTE_MS]
     assert steps[0].passed >= 900
+
+
+@pytest.mark.parametrize("rule", [{"every_s": 60}, {"cron": "* * * * *"}], ids=["every_s", "cron"])
+@pytest.mark.parametrize("missed, runs", [("all", [1, 2, 3]), ("one", [3]), ("none", [])])
+def test_what_is_made_up_for_ends_with_the_schedule(rule: dict[str, Any], missed: str, runs: list[int]) -> None:
+    """No reaper was there from before its first due time until long after its end."""
+    grace = {} if missed == "none" else {"grace_s": 3600}
+    schedule = Schedule.of_json({**rule, **grace, "missed": missed, "ends_at": "2027-01-01T00:03:30Z"})
+    start_ms = ms("2027-01-01T00:00:00Z")
+    steps = steps_of(schedule, start_ms + 60_000, start_ms + 20 * 60_000)
+    assert [(step.over_ms - start_ms) // 60_000 for step in steps if step.runs] == runs
+    assert sum(step.passed for step in steps) == 3 - len(runs) and steps[-1].next_ms is None

@@ -81,6 +81,8 @@ def test_pages_lead_on_and_say_how_far_they_looked(api: System, record: Record) 
         ("text=x&since=2026-01-01T00:00:00Z&until=2026-02-02T00:00:00Z", "/since"),
         ("text=&since=2026-01-01T00:00:00Z", "/text"),
         ("text=" + "x" * 201, "/text"),
+        ("text=%00&since=2026-01-01T00:00:00Z", "/text"),  # SQLite would find it in every job that has failed
+        ("tag=", "/tag"),
         ("limit=201", "/limit"),
         ("offset=1", "/offset"),
         ("cursor=nonsense", "/cursor"),
@@ -166,6 +168,7 @@ def test_a_filter_is_erased_and_how_many_is_said(api: System, record: Record) ->
         ({"filter": {}}, "/filter"),
         ({"filter": {"text": "x"}}, "/filter/text"),
         ({"filter": {"type": 1}}, "/filter/type"),
+        ({"filter": {"status": "done", "tag": ""}}, "/filter/tag"),
         ({"filter": {"since": "now"}}, "/filter/since"),
         ({"filter": {"status": "lost"}}, "/filter/status"),
         ({"filter": {"type": "x"}, "cursor": 1}, "/cursor"),

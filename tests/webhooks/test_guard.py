@@ -68,6 +68,10 @@ def test_host_that_leads_here_is_forbidden_however_it_is_written(host: str) -> N
         *(
             "a,b",
             "a;b",
+            "a..b",
+            ".a",
+            "a..",
+            "a" * 64 + ".example",
             "a b",
             "h:",
             "h:0",
