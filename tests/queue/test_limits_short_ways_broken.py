@@ -141,8 +141,8 @@ MUTANTS: dict[str, tuple[str, str, str, Callable[..., None], dict[str, Any]]] = 
     ),
     "one: though somebody waits aside": (
         "../exchange",
-        "if not aside and want == 1",
-        "if want == 1",
+        "if not aside and one",
+        "if one",
         cases.test_first_job_that_nobody_may_start_is_left,
         {},
     ),
