@@ -169,8 +169,9 @@ repeat -- once: `break` leaves it
   local ids, leases, aside = {}, {}, false
   if gates == '2' then -- the queue uses limits
     aside = call('EXISTS', key('held'), key('shut'), key('pauses')) > 0 -- something may wait aside
-    if not aside and want == 1 and kit ~= '' and not expires and paused ~= '1' then
-      local job, lease = claim_one(ARGV, now)
+    local one = want == 1 or tonumber(ARGV[11]) < 2 -- who has just run several gets several again: the long way at once
+    if not aside and one and kit ~= '' and not expires and paused ~= '1' then
+      local job, lease = claim_one(ARGV, now, want)
       if job then claimed, ids, leases = { job }, { job.id }, { lease, job.id } end
     end
     room = room or not ids[1] and limits_room(refresh_lane)

@@ -14,7 +14,7 @@ from _jobqueue.store import limit_checks
 from jobqueue import JobQueue
 from tests.harness import Server
 from tests.played import Q, Worker, ended, tick
-from tests.queue.changed_scripts import CLOCK
+from tests.queue.changed_scripts import CLOCK, change
 
 ONE, TWO = Limit(max_running=1), Limit(max_running=2)
 
@@ -43,9 +43,9 @@ def claimed(worker: Worker) -> list[str]:
     return [job.id for job in worker.claim()]
 
 
-def goes_on(worker: Worker) -> list[str]:
+def goes_on(worker: Worker, want: int = 1) -> list[str]:
     """It ends what it has and claims the next, in one call."""
-    worker.running = worker.exchange(*[ended(job) for job in worker.running])[1]
+    worker.running = worker.exchange(*[ended(job) for job in worker.running], want=want)[1]
     return [job.id for job in worker.running]
 
 
@@ -177,6 +177,31 @@ def test_first_job_notes_its_start(
     server.client.set(CLOCK, 1_700_000_014_001)
     assert goes_on(worker) == ids[3:4]
     assert server.client.llen(f"{Q}starts:api") == 2
+
+
+def test_first_job_under_a_limit_is_a_batch_of_its_own(
+    queue: JobQueue, server: Server, put: Callable[..., bool]
+) -> None:
+    put("api", TWO)
+    ids = [submit(queue, *limits) for limits in (["api"], ["api"], [], ["undefined"], [], ["api"], ["api"], [])]
+    one, two = workers(queue, 2)
+    assert goes_on(one, 10) == ids[:1] and goes_on(two, 10) == ids[1:2]
+    assert server.client.smembers(f"{Q}permits:api") == set(ids[:2]) and queue.check("default") == []
+    assert goes_on(one, 10) == ids[2:6], "others go together, up to the next under a limit"
+    assert goes_on(one, 10) == ids[6:7] and queue.check("default") == []
+    assert goes_on(two, 10) == ids[7:] and goes_on(one, 10) == goes_on(two, 10) == []
+    assert server.client.exists(f"{Q}permits:api") == 0
+
+
+def test_slot_that_wants_several_is_given_one_by_the_short_way(
+    lua: Path, queue: JobQueue, server: Server, put: Callable[..., bool]
+) -> None:
+    server.client.set(CLOCK, 1_700_000_000_000)
+    change(lua, "parts/limited_claims.lua", "local jobs, ids, leases,", "do return nil end\n  local jobs, ids, leases,")
+    put("api", TWO)
+    ids = [submit(queue, "api") for _ in range(3)]
+    (worker,) = workers(queue, 1)
+    assert [goes_on(worker, 10) for _ in range(4)] == [*([each] for each in ids), []]
 
 
 # --------------------------------------------------------------------------------------------------- from hand to hand

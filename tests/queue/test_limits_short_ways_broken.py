@@ -141,8 +141,8 @@ MUTANTS: dict[str, tuple[str, str, str, Callable[..., None], dict[str, Any]]] = 
     ),
     "one: though somebody waits aside": (
         "../exchange",
-        "if not aside and want == 1",
-        "if want == 1",
+        "if not aside and one",
+        "if one",
         cases.test_first_job_that_nobody_may_start_is_left,
         {},
     ),
@@ -151,6 +151,27 @@ MUTANTS: dict[str, tuple[str, str, str, Callable[..., None], dict[str, Any]]] = 
         "and not expires and paused ~= '1' then",
         "and not expires then",
         cases.test_first_job_of_a_paused_queue_is_left,
+        {},
+    ),
+    "one: any first job is a batch of its own": (
+        "claim_one",
+        "if not text and want > 1 then return nil end",
+        "",
+        cases.test_first_job_under_a_limit_is_a_batch_of_its_own,
+        {},
+    ),
+    "one: it is given with others": (
+        "../exchange",
+        "room = room or not ids[1] and limits_room(refresh_lane)",
+        "room = room or (want > 1 or not ids[1]) and limits_room(refresh_lane) if want > 1 then ids[1] = nil end",
+        cases.test_first_job_under_a_limit_is_a_batch_of_its_own,
+        {},
+    ),
+    "one: not for who wants several": (
+        "../exchange",
+        "local one = want == 1 or tonumber(ARGV[11]) < 2",
+        "local one = want == 1",
+        cases.test_slot_that_wants_several_is_given_one_by_the_short_way,
         {},
     ),
     "over: it stays shut when nobody waits any more": (

@@ -3,8 +3,9 @@
 -- make first.
 
 -- Takes the first job of the queue, with the permit of the one limit that it may be under. Returns it and when its lease ends. Nil, and
--- nothing has changed, when it may not run, or this is not so simple. `args`: of exchange.lua.
-local function claim_one(args, now)
+-- nothing has changed, when it may not run, or this is not so simple. `args`: of exchange.lua. `want`: where that is more than
+-- one, it takes only a job under a limit, for that is the last of its batch.
+local function claim_one(args, now, want)
   local id = call('ZRANGE', key('queue'), '0', '0')[1]
   local job = id and job_of(id, call('HGETALL', key('job:' .. id)))
   if not job or job.status ~= 'queued' or job.type == 'jobqueue.webhook' then return nil end
@@ -23,6 +24,7 @@ local function claim_one(args, now)
       if name and not texts[3] and length > longest and string.sub(name, 1, length) == start then text, longest = flat[at + 1], length end
     end
   end
+  if not text and want > 1 then return nil end
   if text then
     local letter = name and 'l' or 'y'
     name = name or type_name

@@ -14,7 +14,8 @@ local function claim_under_limits(room, args, now, held_before, late)
   local timeouts = {} -- type -> ms; false: not for this worker, or not now
   local shut = nil -- name -> true when this claim has found it shut
   local kinds, parked, lanes = nil, nil, nil -- what is met in the queue is written at the end: this claim takes none of it
-  local waiting, base, from, at, step, all, width = {}, 0, 0, 1, want + SPARE, false, 1 -- width 2: with scores
+  local ahead = tonumber(args[11]) < 2 and 1 or want -- who has just run one job gets mostly one again
+  local waiting, base, from, at, step, all, width = {}, 0, 0, 1, ahead + SPARE, false, 1 -- width 2: with scores
   local aside, aside_score, stale = nil, nil, held_before and kit ~= '' -- the best that waits aside; whether to look for it
   if held_before then room.puts_off = true end
   if room.freed and (not stale or room.freed[2]) then room.open_freed() end
