@@ -130,6 +130,7 @@ def with_feature(made: Made, jobs: int) -> Rates:
     with system() as place:
         queue = JobQueue(place.server.url)
         queue.limits.put("default", "api", ROOMY)
+        place.reaper()  # it tells the many who wait for one job
         return [fill(queue, made, jobs), drained(place, jobs)]
 
 
@@ -175,6 +176,7 @@ def main() -> None:
         for n in range(ROUNDS):
             for name, made in FEATURES.items():
                 of_features[name].append(with_feature(made, options.jobs))
+                print(f"round {n + 1}, {name}: {told(of_features[name][-1][-1:])} ends/s", file=sys.stderr)
             of_records.setdefault("SQLite", []).append(with_record(f"sqlite:///{folder}/{n}.db", options.jobs))
             if options.postgres:
                 database = Postgres(fsync="on")
