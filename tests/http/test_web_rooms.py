@@ -113,6 +113,7 @@ def test_a_reaper_is_missed_only_when_it_had_time_to_tick(queue: JobQueue, monke
     assert not patience.misses_reaper("default", queue.books("default"))
 
 
+@pytest.mark.long(4)
 def test_the_first_submit_of_a_system_does_not_miss_a_reaper_that_is_starting(system: System) -> None:
     system.worker()
     system.api()

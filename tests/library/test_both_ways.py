@@ -47,6 +47,7 @@ def inline_jobs(module: str, folder: Path, url: str) -> dict[str, list[dict[str,
     return found
 
 
+@pytest.mark.long(6)
 @pytest.mark.parametrize("module", ["handlers", "tests.odd_handlers"])
 def test_a_job_is_the_same_inline_and_through_a_worker(
     system: System, queue: JobQueue, tmp_path: Path, module: str

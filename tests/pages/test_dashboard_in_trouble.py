@@ -134,6 +134,7 @@ def test_a_worker_of_several_queues_has_a_card_for_each(system: System, tab: Bro
     assert tab.run(cards) == ["default", "email", "reports"]
 
 
+@pytest.mark.long(5)
 def test_all_that_is_wrong_is_shown_each_thing_once(whole: System, tab: Browser) -> None:
     whole.post("/queues/default/pause")
     for name in ("one", "another", "a-third"):

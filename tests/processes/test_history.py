@@ -102,6 +102,7 @@ def test_it_waits_for_a_database_and_delays_nobody(system: System, queue: JobQue
     eventually(lambda: kept(file), equals={job.id: "done"})
 
 
+@pytest.mark.long(4)
 @pytest.mark.parametrize("frozen", ["redis", "nothing"])
 def test_it_stops_when_it_is_told_to(own_system: System, tmp_path: Path, frozen: str) -> None:
     program = keep(own_system, tmp_path / "history.db")

@@ -62,6 +62,7 @@ def test_check_looks_at_its_own_program(system: System, tmp: Path) -> None:
     assert check(system, "reaper", tmp) == (1, "no reaper is running here\n")
 
 
+@pytest.mark.long(2)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_check_finds_a_program_that_stands_still(system: System, tmp: Path, program: str) -> None:
     running = start(system, program, tmp)

@@ -247,6 +247,7 @@ WAYS = [stalled, broken, full, closed]
 OF_MANY = [stalled, *(pytest.param(way, marks=pytest.mark.long(2)) for way in (broken, full, closed))]
 
 
+@pytest.mark.long(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_jobs_go_on_and_sigterm_works_whatever_happens_to_the_log(
     talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None]

@@ -74,6 +74,7 @@ def status(queue: JobQueue, job_id: str, becomes: str) -> None:
 # -------------------------------------------------------------------------------------------------------- a clean end
 
 
+@pytest.mark.long(2)
 @pytest.mark.parametrize("flags", [(), ("--burst",), ("--processes", "2")], ids=["one", "burst", "two processes"])
 def test_an_end_flushes_stdout_and_runs_atexit(
     worker: Callable[..., Talker], queue: JobQueue, folder: Path, flags: tuple[str, ...]

@@ -348,6 +348,7 @@ def test_programs_of_both_releases_side_by_side(
 # ------------------------------------------------------------------------------------------------------- the checker
 
 
+@pytest.mark.long(2)
 @pytest.mark.parametrize("step", [recounts.STEP, 3])
 @pytest.mark.parametrize(
     ("spoil", "says"),
