@@ -13,7 +13,7 @@ from jobqueue import JobQueue, NewJob
 from tests.harness import System, eventually
 from tests.http.overviews import past
 from tests.pages.browser import Browser
-from tests.pages.dashboard import LIVE, ROWS, dead_letters, says, show
+from tests.pages.dashboard import LIVE, ROWS, dead_letters, polled_twice, says, show
 from tests.played import Worker, now_ms
 
 TITLE = "document.querySelector('.trend h2').innerText"
@@ -142,6 +142,19 @@ def test_a_part_is_chosen_by_dragging_and_leads_to_its_jobs(system: System, tab:
     tab.run("history.back()")
     tab.see(f"{TABLE}.length", 13)
     eventually(lambda: (tab.press("Escape"), tab.run(f"{TABLE}.length"))[1], equals=60)  # the first may leave a field
+
+
+def test_a_chart_that_was_drawn_again_keeps_its_rows(system: System, tab: Browser) -> None:
+    system.api()
+    system.submit()
+    show(tab, system)
+    tab.see(f"{TABLE}.length", 60)
+    drag(tab, 33, 45, 60)
+    tab.see(f"{TABLE}.length", 13)
+    tab.run("location.hash = '#/'")
+    tab.see(f"{TABLE}.length", 60)
+    polled_twice(tab)
+    assert tab.run(f"{TABLE}.length") == 60
 
 
 def test_a_part_is_chosen_by_keyboard(system: System, tab: Browser) -> None:

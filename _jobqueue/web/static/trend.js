@@ -218,6 +218,8 @@ export function trend(app) {
         isReady ? figure(all, width - FRAME) : h('p.empty', 'Loading…'),
         part(all),
       );
+      // The one that is shown: what is new in it was moved there out of the one that was drawn.
+      drawn.node = body.querySelector('figure') ?? drawn.node;
       return section;
     },
   };
