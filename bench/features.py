@@ -4,8 +4,8 @@
     python bench/features.py --jobs 5000         to try it out
     python bench/features.py --postgres          the record also in a PostgreSQL of its own, from the system's packages
 
-One worker process with 8 threads, jobs that do nothing in batches as the worker chooses them, results stored, Redis with its
-append-only file on (everysec). A workflow is one job, 998 that wait for it, and one that waits for all of these.
+One worker process with 8 threads. Jobs that do nothing, in batches as the worker chooses them, results stored. Redis with its
+append-only file on (everysec). A workflow: one job, 998 that wait for it, one that waits for these.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 import machine
 
 from _jobqueue.limits import Limit
+from bench import fresh
 from jobqueue import JobQueue, NewJob, __version__
-from tests.harness import Server, System, eventually
+from tests.harness import System, eventually
 from tests.postgres import Postgres
 
 ROUNDS, CHUNK, WORKFLOW, TYPES, TENANTS = 3, 1000, 1000, 200, 1000
@@ -78,16 +79,6 @@ FEATURES: dict[str, Made] = {
 }
 
 
-@contextmanager
-def system() -> Iterator[System]:
-    made = System(Server())
-    try:
-        yield made
-    finally:
-        made.close(show_logs=False)
-        made.server.close()
-
-
 def fill(queue: JobQueue, made: Made, jobs: int) -> float:
     """Returns how many a second."""
     began = time.perf_counter()
@@ -127,7 +118,7 @@ def drained(place: System, jobs: int) -> float:
 
 def with_feature(made: Made, jobs: int) -> Rates:
     """Submits and ends of jobs a second."""
-    with system() as place:
+    with fresh() as place:
         queue = JobQueue(place.server.url)
         queue.limits.put("default", "api", ROOMY)
         place.reaper()  # it tells the many who wait for one job
@@ -136,7 +127,7 @@ def with_feature(made: Made, jobs: int) -> Rates:
 
 def with_record(url: str, jobs: int) -> Rates:
     """Submits and ends of jobs a second while a record is kept, but nobody writes it. And rows a second that it then writes."""
-    with system() as place:
+    with fresh() as place:
         queue = JobQueue(place.server.url)
         fill(queue, plain, CHUNK)  # the queue is there
         first = place.start("history.py", "--database", url)
