@@ -50,7 +50,7 @@ def fresh() -> Iterator[System]:
         system.server.close()
 
 
-def start_worker(system: System, batch: int, one_core: bool = False) -> subprocess.Popen[bytes]:
+def start_worker(system: System, batch: int, one_core: bool = False, **settings: str) -> subprocess.Popen[bytes]:
     """One process with 8 threads; ``batch`` is the most jobs that it may claim in one round trip."""
     environment = os.environ | {
         "REDIS_URL": system.server.url,
@@ -58,6 +58,7 @@ def start_worker(system: System, batch: int, one_core: bool = False) -> subproce
         "PYTHONPATH": f"{ROOT}:{ROOT / 'bench'}",
         "LOG_JOBS": "failures",
         "ONE_CORE": str(int(one_core)),
+        **settings,
     }
     return subprocess.Popen(
         [sys.executable, "-c", WORKER.format(batch=batch)], env=environment, stderr=subprocess.DEVNULL

@@ -11,15 +11,12 @@ append-only file on (everysec). A workflow: one job, 998 that wait for it, one t
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,13 +25,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 import machine
 
 from _jobqueue.limits import Limit
-from bench import fresh
+from bench import PAYLOAD, fresh, start_worker
 from jobqueue import JobQueue, NewJob, __version__
 from tests.harness import System, eventually
 from tests.postgres import Postgres
 
 ROUNDS, CHUNK, WORKFLOW, TYPES, TENANTS = 3, 1000, 1000, 200, 1000
-PAYLOAD = "x" * 98  # 100 bytes as JSON
 ROOMY = Limit(max_running=1000)
 Made = Callable[[int], NewJob]
 Rates = list[float]
@@ -88,20 +84,6 @@ def fill(queue: JobQueue, made: Made, jobs: int) -> float:
     return jobs / (time.perf_counter() - began)
 
 
-@contextmanager
-def worker(redis_url: str) -> Iterator[None]:
-    paths = f"{ROOT}:{ROOT / 'bench'}"
-    settings = {"REDIS_URL": redis_url, "HANDLERS": "bench_handlers", "BENCH_TYPES": str(TYPES), "PYTHONPATH": paths}
-    command = [sys.executable, str(ROOT / "worker.py"), "--threads", "8"]
-    environment = os.environ | settings | {"LOG_JOBS": "failures"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def timed(left: Callable[[], int], jobs: int) -> float:
     """Jobs a second from the first that is gone to the last."""
     first = eventually(left, equals=lambda n: n < jobs, within_s=60)
@@ -112,8 +94,11 @@ def timed(left: Callable[[], int], jobs: int) -> float:
 
 def drained(place: System, jobs: int) -> float:
     done: Callable[[], int] = lambda: jobs - place.server.client.zcard("jq:{default}:done")  # noqa: E731
-    with worker(place.server.url):
-        return timed(done, jobs)
+    process = start_worker(place, 64, BENCH_TYPES=str(TYPES))
+    rate = timed(done, jobs)
+    process.terminate()
+    process.wait()
+    return rate
 
 
 def with_feature(made: Made, jobs: int) -> Rates:

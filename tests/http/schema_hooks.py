@@ -90,7 +90,7 @@ def _expiring_after_its_delay(job: Any) -> None:
 def _limited_as_one_may(case: Any, body: Any) -> None:
     """JSON Schema takes 5.0 for an integer, and cannot say that a name that ends in * has a lower bound."""
     rate = body.get("rate") if isinstance(body.get("rate"), dict) else {}
-    for holder, name in ((body, "max_queued"), (body, "max_running"), (rate, "starts"), (rate, "per_s")):
+    for holder, name in ((body, "max_running"), (rate, "starts"), (rate, "per_s")):
         if isinstance(holder.get(name), float) and holder[name].is_integer():
             holder[name] = int(holder[name])
     starts = rate.get("starts")
