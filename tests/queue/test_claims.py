@@ -284,6 +284,7 @@ def test_worker_that_has_not_beaten_lately_is_given_nothing_while_it_waits(
 def test_worker_that_has_never_beaten_is_given_nothing_while_it_waits(
     queue: JobQueue, server: Server, worker: Worker
 ) -> None:
+    assert worker.claim() == [], "as each worker begins: Redis knows its slot, and the script that waits for the bell"
     queue.submit()
     assert worker.wait() == []
 
@@ -292,6 +293,7 @@ def test_job_whose_waiting_claim_was_never_answered_goes_back_unharmed(
     queue: JobQueue, server: Server, worker: Worker
 ) -> None:
     worker.beat()
+    assert worker.claim() == []
     job = queue.submit()
     assert ids(worker.wait(lost=True)) == [job.id]
     [again] = worker.claim()
