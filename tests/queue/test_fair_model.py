@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -104,7 +103,7 @@ class Story:
             self.look("tick", None)
             return answer
 
-        monkeypatch.setattr(secrets, "token_bytes", self.random.randbytes)  # of job ids
+        monkeypatch.setattr(os, "urandom", self.random.randbytes)  # of job ids
         monkeypatch.setattr(Link, "_run", one)
         monkeypatch.setattr(Link, "transaction", many)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def machine(lua: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Itera
     class Here(Stories):
         url, redis, proxy = server.url, server.client, Proxy(server.port)
 
-    monkeypatch.setattr(secrets, "token_bytes", lambda n: next(Here.random_bits)[:n])
+    monkeypatch.setattr(os, "urandom", lambda n: next(Here.random_bits)[:n])
     yield Here
     Here.proxy.close()
 
