@@ -169,7 +169,7 @@ from _jobqueue.store.webhooks import Deliveries
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from _jobqueue.submitting import JobOptions
+    from _jobqueue.new_job import JobOptions
 
 __all__ = [
     "Acted",
@@ -264,7 +264,7 @@ class JobQueue:
         self, type: str = DEFAULT_TYPE, payload: Any = None, *, key: str | None = None, **options: Unpack[JobOptions]
     ) -> Job:
         """Store one job and return it. ``options`` are those of NewJob; ``key`` makes a repeat harmless."""
-        return self.submit_one(NewJob.of_options(type, payload, options), key).job  # type: ignore[return-value]
+        return self.submit_one(NewJob(type, payload, **options), key).job  # type: ignore[return-value]
 
     def submit_one(self, job: NewJob, key: str | None = None) -> Submitted:
         """Store one job. Raises what ``Submitted.error`` would hold."""

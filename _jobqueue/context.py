@@ -12,7 +12,7 @@ from _jobqueue.spans import following
 if TYPE_CHECKING:  # at run time nobody needs it
     from typing_extensions import Unpack
 
-    from _jobqueue.submitting import JobOptions
+    from _jobqueue.new_job import JobOptions
 
 
 class Interrupted(BaseException):
@@ -71,7 +71,7 @@ class Context:
     def submit(self, type: str, payload: Any = None, *, key: str = "", **options: Unpack[JobOptions]) -> Job:
         """Submit a job, once: the same call of a later attempt gives the same job. ``key`` tells those apart that have the same
         type and payload, else their order does. ``options`` are those of NewJob."""
-        return self.submit_many([NewJob.of_options(type, payload, options)], key=key)[0]
+        return self.submit_many([NewJob(type, payload, **options)], key=key)[0]
 
     def submit_many(self, jobs: Sequence[NewJob], *, key: str = "") -> list[Job]:
         """The same for several, which may wait for each other."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from _jobqueue.errors import Invalid
 from _jobqueue.limits import named_problems
@@ -40,10 +40,38 @@ from _jobqueue.strict_json import encode_json
 from _jobqueue.trace_context import packed, parent_of, state_of
 from _jobqueue.webhooks.address import problem_with
 
+if TYPE_CHECKING:  # at run time nobody needs it
+    from typing_extensions import Unpack
+
 _BESIDE = {"beside": True}  # no member of a request's JSON: it tells of who asks, not of what is asked for
 
 
-@dataclass(frozen=True, slots=True)
+class JobOptions(TypedDict, total=False):
+    """What a submit may say of a job beside its type and payload: the other fields of NewJob."""
+
+    queue: str | None
+    priority: int | str
+    delay_s: float | None
+    run_at: str | datetime | None
+    expires_s: float | None
+    max_attempts: int | None
+    timeout_s: float | None
+    backoff_s: float | None
+    max_backoff_s: float | None
+    jitter: float | None
+    unique_key: str | None
+    limits: Sequence[str]
+    fair_key: str | None
+    tags: Sequence[str]
+    webhook: str | None
+    name: str | None
+    after: Sequence[str]
+    when: str
+    traceparent: str | None
+    tracestate: str | None
+
+
+@dataclass(frozen=True, init=False)
 class NewJob:
     """A job to submit. Seconds; None means the type's default. Invalid, with all problems, for what cannot be."""
 
@@ -65,17 +93,28 @@ class NewJob:
     fair_key: str | None = None  # within a priority, jobs of different keys take turns
     limits: Sequence[str] = ()  # names; see _jobqueue/limits.py
     name: str | None = None  # in its workflow
-    after: Sequence[
-        str
-    ] = ()  # ids of jobs that it waits for; in a batch also names of earlier ones, or "*" for all of them
+    # Ids of jobs that it waits for; in a batch also names of earlier ones, or "*" for all of them
+    after: Sequence[str] = ()
     when: str = "done"  # or "ended": in whatever way
     # The trace that it belongs to, as W3C Trace Context writes it; what is not of that form is left out
     traceparent: str | None = field(default=None, compare=False, metadata=_BESIDE)
     tracestate: str | None = field(default=None, compare=False, metadata=_BESIDE)
-    words: str | None = field(
-        default=None, compare=False, metadata=_BESIDE
-    )  # those of another system, in which HTTP shows it
+    # Those of another system, in which HTTP shows it
+    words: str | None = field(default=None, compare=False, metadata=_BESIDE)
     _parsed: bool = field(default=False, init=False, repr=False, compare=False)  # parse_json gave the payload
+
+    def __init__(self, type: str = DEFAULT_TYPE, payload: Any = None, **options: Unpack[JobOptions]) -> None:
+        """TypeError names an option that there is not."""
+        # What is not given is the class's. A dataclass's own way, to set each field of one that is frozen, takes ten times as long.
+        members = self.__dict__
+        members["type"], members["payload"] = type, payload
+        if options:
+            members.update(options)
+            if not members.keys() <= _ALL:
+                unknown = unknown_fields(options, _ALL, "a job")
+                raise TypeError("; ".join(f"{pointer[1:]} {detail}" for pointer, detail in unknown))
+        if options or not _is_name(type) or type.startswith(RESERVED):
+            self._check()
 
     @classmethod
     def of_json(cls, members: Any) -> NewJob:
@@ -94,29 +133,18 @@ class NewJob:
             raise Invalid(problems + error.problems) from None
         if problems:
             raise Invalid(problems)
-        object.__setattr__(job, "_parsed", True)
+        job.__dict__["_parsed"] = True
         return job
 
-    @classmethod
-    def of_options(cls, type: str, payload: Any, options: Mapping[str, Any]) -> NewJob:
-        """The job that a call in Python asks for. TypeError names an option that there is not."""
-        try:
-            return cls(type, payload, **options)
-        except TypeError:
-            unknown = unknown_fields(options, [each.name for each in fields(cls) if each.init], "a job")
-            if not unknown:
-                raise
-            raise TypeError("; ".join(f"{pointer[1:]} {detail}" for pointer, detail in unknown)) from None
-
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if problems := list(self._problems()):
             raise Invalid(problems)
+        members = self.__dict__
         if isinstance(self.priority, str):
-            object.__setattr__(self, "priority", PRIORITIES[self.priority])
+            members["priority"] = PRIORITIES[self.priority]
         if self.traceparent is not None:
-            traceparent = parent_of(self.traceparent)
-            object.__setattr__(self, "traceparent", traceparent)
-            object.__setattr__(self, "tracestate", state_of(self.tracestate) if traceparent else None)
+            members["traceparent"] = parent_of(self.traceparent)
+            members["tracestate"] = state_of(self.tracestate) if self.traceparent else None
 
     def _problems(self) -> Iterator[tuple[str, str]]:
         if not _is_name(self.type):
@@ -208,7 +236,7 @@ class NewJob:
     def traced(self, traceparent: str | None, tracestate: str | None) -> NewJob:
         """The same job as a part of a trace."""
         job = replace(self, traceparent=traceparent, tracestate=tracestate)
-        object.__setattr__(job, "_parsed", self._parsed)
+        job.__dict__["_parsed"] = self._parsed
         return job
 
     def beside(self) -> list[Field]:
@@ -219,6 +247,11 @@ class NewJob:
     def fields(self) -> list[Field]:
         """What its hash holds besides status, score and times: field, value ..."""
         pairs: list[Field] = ["type", self.type]
+        if not self.__dict__.keys() <= _ELSEWHERE:
+            self._add_options(pairs)
+        return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
+
+    def _add_options(self, pairs: list[Field]) -> None:
         if self.webhook is not None:  # the script looks for it here
             pairs += ["webhook", self.webhook]
         if self.max_attempts is not None:
@@ -237,11 +270,13 @@ class NewJob:
             pairs += ["limits", " ".join(dict.fromkeys(self.limits))]
         if rooms := ("w" if self.webhook is not None else "") + ("l" if self.limits else ""):
             pairs += ["also", rooms]
-        return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
 
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ALL = frozenset(each.name for each in fields(NewJob) if each.init)
 MEMBERS = frozenset(each.name for each in fields(NewJob) if each.init and not each.metadata)
+# Options of which its hash says nothing, or not here
+_ELSEWHERE = {"type", "payload", "queue", "priority", "delay_s", "run_at", "expires_s", "unique_key", "tags", "_parsed"}
 
 
 def is_id(text: str) -> bool:

@@ -1,44 +1,19 @@
-"""What a submit may say, as types; and ``.submit`` of a function that is marked with @handler."""
+"""``.submit`` of a function that is marked with @handler."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from _jobqueue.context import Context
+from _jobqueue.new_job import JobOptions
 from _jobqueue.records import Job
 
 if TYPE_CHECKING:  # at run time nobody needs it
     from typing_extensions import Unpack
-
-
-class JobOptions(TypedDict, total=False):
-    """What a submit may say of a job beside its type and payload: the other fields of NewJob."""
-
-    queue: str | None
-    priority: int | str
-    delay_s: float | None
-    run_at: str | datetime | None
-    expires_s: float | None
-    max_attempts: int | None
-    timeout_s: float | None
-    backoff_s: float | None
-    max_backoff_s: float | None
-    jitter: float | None
-    unique_key: str | None
-    limits: Sequence[str]
-    fair_key: str | None
-    tags: Sequence[str]
-    webhook: str | None
-    name: str | None
-    after: Sequence[str]
-    when: str
-    traceparent: str | None
-    tracestate: str | None
 
 
 class Submits(Protocol):

@@ -29,7 +29,7 @@ from _jobqueue.work.run import Run
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from _jobqueue.submitting import JobOptions
+    from _jobqueue.new_job import JobOptions
 
 MAX_RESULT_BYTES = 2**20
 ATTEMPTS_MOST = 20_000  # that one submit may lead to: a job that submits itself would never end
@@ -78,7 +78,7 @@ class Inline:
         **options: Unpack[JobOptions],
     ) -> Job:
         """As JobQueue.submit; the job has ended. Inside a handler it is only stored: it runs after that one."""
-        return self.submit_one(NewJob.of_options(type, payload, options), key).job  # type: ignore[return-value]
+        return self.submit_one(NewJob(type, payload, **options), key).job  # type: ignore[return-value]
 
     def submit_one(self, job: NewJob, key: str | None = None) -> Submitted:
         """As JobQueue.submit_one."""

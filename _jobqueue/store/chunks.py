@@ -28,9 +28,8 @@ class Request(NamedTuple):
     """A submit to one queue. ``encoded``: each job's fields. Under a key the ids follow from it, and it must be the same request
     again. ``record`` is the key that remembers the whole request, over all queues, where that is in the same Redis.
 
-    ``known``: types that some worker has a handler for, or had. ``references``: the parents of each job; with them the request is
-    stored whole or not at all. ``bits``: what each id is made of, where nothing else says it. ``name``: one that no other has, where
-    one script may not be enough."""
+    ``references``: the parents of each job; with them the request is stored whole or not at all. ``bits``: what each id is made of,
+    where nothing else says it."""
 
     queue: str
     jobs: list[NewJob]
@@ -39,10 +38,8 @@ class Request(NamedTuple):
     fingerprint: str = ""
     record: str = ""
     whole: str = ""
-    known: Set[str] = frozenset()
     references: Sequence[Sequence[Reference]] = ()
     bits: Sequence[bytes] = ()
-    name: str = ""
 
 
 class Chunk(NamedTuple):
@@ -54,13 +51,16 @@ class Chunk(NamedTuple):
     references: Sequence[Sequence[Reference]] = ()
 
 
-def chunks_to_store(request: Request, number: int, *, sure: bool = False, start: int = 0) -> Iterator[Chunk]:
-    """A submit to one queue, from its job ``start`` on, cut into scripts. ``number``: the queue's; ``sure``: the registry has
-    just said so. Ids follow from a job's place in the request, not from the cut."""
-    queue, jobs, encoded, key, fingerprint, record, whole, known, references, bits, name = request
-    if references:
+def chunks_to_store(
+    request: Request, number: int, known: Set[str], *, sure: bool = False, start: int = 0, name: str = ""
+) -> Iterator[Chunk]:
+    """A submit to one queue, from its job ``start`` on, cut into scripts. Ids follow from a job's place in the request, not from the
+    cut. ``number``: the queue's; ``sure``: the registry has just said so. ``known``: types that some worker has a handler for, or
+    had. ``name``: one that no other submit has, where one script may not be enough."""
+    queue, jobs, encoded, key, fingerprint, record, whole, references, bits = request
+    if references or len(jobs) == 1:
         if not start:
-            yield _whole(request, number, sure)
+            yield _whole(request, number, known, sure)
         return
     for block in range(0, len(jobs), JOBS_PER_SCRIPT):
         # No header can hold a NUL: nobody's own key.
@@ -84,16 +84,22 @@ def chunks_to_store(request: Request, number: int, *, sure: bool = False, start:
             yield Chunk(some, ids, args)
 
 
-def _whole(request: Request, number: int, sure: bool) -> Chunk:
-    """All jobs of a submit in which some wait for others."""
-    queue, jobs, encoded, key, fingerprint, record, whole, known, references, bits, _ = request
-    marks, strange = _marks(jobs, sure, any(map(_limits_of, jobs))), _strange(jobs, known)
+def _whole(request: Request, number: int, known: Set[str], sure: bool) -> Chunk:
+    """A single job, or all of a submit in which some wait for others."""
+    queue, jobs, encoded, key, fingerprint, record, whole, references, bits = request
+    limited = any(map(_limits_of, jobs))
     ids: list[str] = []
-    args: list[Field] = [key or "", fingerprint, len(jobs), number, marks, record, whole, strange, ""]
-    for index, (job, pairs) in enumerate(zip(jobs, encoded, strict=True)):
+    args: list[Field] = [key or "", fingerprint, len(jobs), number, _marks(jobs, sure, limited), record, whole]
+    args += (_strange(jobs, known), "")
+    for index, job in enumerate(jobs):
+        pairs = encoded[index]
         ids.append(new_id(number, bits[index] if bits else _bits(queue, key, index) if key else None))
         _add(args, ids[-1], job, ["idem", key, *pairs] if key else pairs)
-    return Chunk(jobs, ids, args + args_of(references, jobs), references)
+    if references:
+        args += args_of(references, jobs)
+    elif limited:
+        args += NO_OLD_PROGRAM
+    return Chunk(jobs, ids, args, references)
 
 
 def _marks(jobs: Sequence[NewJob], sure: bool, limited: bool) -> str:
@@ -102,7 +108,8 @@ def _marks(jobs: Sequence[NewJob], sure: bool, limited: bool) -> str:
 
 
 def _strange(jobs: Sequence[NewJob], known: Set[str]) -> str:
-    return " ".join(sorted({job.type for job in jobs if job.type not in known}))
+    strange = {job.type for job in jobs if job.type not in known}
+    return " ".join(sorted(strange)) if strange else ""
 
 
 def _parts(encoded: Sequence[Sequence[Field]], block: int) -> Iterator[tuple[int, int]]:

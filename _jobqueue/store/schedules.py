@@ -195,7 +195,7 @@ class Schedules:
             *job.fields()[:-2],
             *pieces("payload", planned.payload),
         ]  # the job itself is kept without its payload
-        [chunk] = chunks_to_store(Request(planned.queue, [job], [fields], known=known), numbered[0], sure=numbered[1])
+        [chunk] = chunks_to_store(Request(planned.queue, [job], [fields]), numbered[0], known, sure=numbered[1])
         return [job_id if arg == chunk.ids[0] else arg for arg in chunk.args]
 
     # -- inside

@@ -174,9 +174,11 @@ class Submits:
             number, sure = self._registry.register(queue)
             published = self._registry.published(queue)  # before the script: it must not fail after the jobs are stored
             name = secrets.token_urlsafe(9) if len(request.jobs) > 1 else ""
-            request = request._replace(known=published.keys(), name=name)
             for _ in range(NUMBERED_MOST):
-                own = self._store_chunks(request, (number, sure), published, stored)
+                chunks = Ahead(
+                    chunks_to_store(request, number, published.keys(), sure=sure, start=len(stored), name=name)
+                )
+                own = self._store_chunks(request, chunks, published, stored)
                 if own is None:
                     return stored
                 number, sure = self._registry.renumber(queue, own), True
@@ -186,12 +188,10 @@ class Submits:
         return stored
 
     def _store_chunks(
-        self, request: Request, numbered: tuple[int, bool], published: dict[str, Policy], stored: list[Submitted]
+        self, request: Request, chunks: Ahead[Chunk], published: dict[str, Policy], stored: list[Submitted]
     ) -> str | None:
         """Adds to what is stored. None when all is; else Redis has another number of this queue, or none: '' ."""
-        number, sure = numbered
         queue, keyed = request.queue, request.key is not None
-        chunks = Ahead(chunks_to_store(request, number, sure=sure, start=len(stored)))
         several = len(request.jobs) > 1
         for chunk in chunks:
             drafts = Drafts(queue, chunk, published, self._policy)

@@ -11,6 +11,7 @@ Nothing else knows of them: to drop them all, delete this file and its line in t
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from _jobqueue.records import PRIORITIES
@@ -53,7 +54,7 @@ def submit_task(backend: Backend) -> dict[str, Any]:
     if not isinstance(sent, dict) or not isinstance(sent.get("task"), str) or not sent["task"]:
         raise Invalid([("/task", "is required: the name of the task")])
     inputs.members(sent, "task")
-    job = submit_new(backend, NewJob("task", {"task": sent["task"]}, words=TASKS))
+    job = submit_new(backend, replace(NewJob("task", {"task": sent["task"]}), words=TASKS))
     return {"status": "queued", "task": sent["task"], "id": job.id}
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from _jobqueue.new_job import NewJob
-from _jobqueue.submitting import JobOptions
+from _jobqueue.new_job import JobOptions, NewJob
 from tests.harness import ROOT
 
 TYPED = ROOT / "tests/library/typed.py"
