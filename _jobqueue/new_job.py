@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -223,6 +223,11 @@ class NewJob:
             elif when > time.time() * 1000 + MAX_DELAY_MS:
                 yield "/run_at", f"must be within {MAX_DELAY_MS // DAY_MS} days"
 
+    @property
+    def given(self) -> Set[str]:
+        """The names of what it was made with."""
+        return self.__dict__.keys()
+
     def due(self) -> str:
         """When it runs, as lua/submit.lua takes it."""
         if self.run_at is not None:
@@ -247,7 +252,7 @@ class NewJob:
     def fields(self) -> list[Field]:
         """What its hash holds besides status, score and times: field, value ..."""
         pairs: list[Field] = ["type", self.type]
-        if not self.__dict__.keys() <= _ELSEWHERE:
+        if not self.given <= _ELSEWHERE:
             self._add_options(pairs)
         return pairs + pieces("payload", encode_json(self.payload, MAX_PAYLOAD_BYTES, "/payload", parsed=self._parsed))
 

@@ -148,7 +148,8 @@ class Ahead(Iterator[T]):
     """The items of an iterator. ``fetch`` has the next one made before it is asked for."""
 
     def __init__(self, items: Iterator[T]) -> None:
-        self._items, self._fetched = items, list[T]()
+        self._items = items
+        self._fetched: list[T] = []
 
     def __next__(self) -> T:
         return self._fetched.pop() if self._fetched else next(self._items)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import uuid
 
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
 
 def new_id(queue_number: int, bits: bytes | None = None) -> str:
     """A UUID of version 8 (RFC 9562): random but for the 12 bits behind the version, the queue's number."""
     digits = (bits or os.urandom(16)).hex()  # by hand: class UUID takes twice as long
-    variant = "89ab"[int(digits[16], 16) & 3]
+    variant = _VARIANT[digits[16]]
     return f"{digits[:8]}-{digits[8:12]}-8{queue_number:03x}-{variant}{digits[17:20]}-{digits[20:]}"
 
 

@@ -169,7 +169,8 @@ class Submits:
     def store(self, request: Request) -> list[Submitted]:
         """Store the jobs of one queue, chunk by chunk: the next is made ready while Redis stores one. An error of a chunk stops
         those behind it."""
-        queue, stored = request.queue, list[Submitted]()
+        queue = request.queue
+        stored: list[Submitted] = []
         try:
             number, sure = self._registry.register(queue)
             published = self._registry.published(queue)  # before the script: it must not fail after the jobs are stored
@@ -192,21 +193,21 @@ class Submits:
     ) -> str | None:
         """Adds to what is stored. None when all is; else Redis has another number of this queue, or none: '' ."""
         queue, keyed = request.queue, request.key is not None
-        several = len(request.jobs) > 1
         for chunk in chunks:
             drafts = Drafts(queue, chunk, published, self._policy)
 
             def meanwhile(drafts: Drafts = drafts) -> None:
                 drafts.make()
-                if several:
-                    chunks.fetch()
+                chunks.fetch()
 
-            answer, unconfirmed = self._durability.run("submit", queue, chunk.args, meanwhile)
+            alone = len(request.jobs) == 1
+            answer, unconfirmed = self._durability.run("submit", queue, chunk.args, drafts.make if alone else meanwhile)
             if isinstance(answer, bytes):  # the text of a submit of which nothing more is to be said
-                answer = [b"stored", *answer.split(), [b""] * len(chunk.jobs)]
-            if answer[0] == b"number":
+                results = [Submitted(job) for job in drafts.stored(*map(int, answer.split()))]
+            elif answer[0] == b"number":
                 return str(answer[1].decode())
-            results = self._results(queue, chunk, answer, drafts, keyed)
+            else:
+                results = self._results(queue, chunk, answer, drafts, keyed)
             stored += self._confirmed(results, unconfirmed or self._registry.unconfirmed(queue))
         return None
 
@@ -230,10 +231,9 @@ class Submits:
         stored, now, ahead = answer[0] == b"stored", int(answer[1]), int(answer[2])
         stand_ins = [existing.decode() for existing in answer[3]]
         fresh = drafts.stored(now, ahead) if stored else []
-        if stored and not any(stand_ins) and not chunk.references:
-            return [Submitted(job) for job in fresh]
         replayed = keyed and not stored
-        found = self.found(queue, [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)])
+        ids = [other or job_id for job_id, other in zip(chunk.ids, stand_ins, strict=True)]
+        found = {} if stored and not any(stand_ins) else self.found(queue, ids)
         results = [
             Submitted(fresh[n]) if stored and not other else _found(other or job_id, found, replayed, bool(other))
             for n, (job_id, other) in enumerate(zip(chunk.ids, stand_ins, strict=True))
@@ -307,6 +307,10 @@ def _found(job_id: str, jobs: dict[str, Job], replayed: bool, existing: bool) ->
     return Submitted(None, error=NotFound(f"job {job_id}, submitted before, was deleted or is past its retention"))
 
 
+# What each draft says, or none.
+_IN_EACH = {"type", "payload", "queue", "priority", "delay_s", "run_at", "max_attempts", "timeout_s"}
+
+
 class Drafts:
     """The jobs of a chunk, made while Redis stores them. What its answer says of them is added then."""
 
@@ -316,7 +320,8 @@ class Drafts:
 
     def make(self) -> None:
         if not self._jobs:
-            self._jobs = [self._draft(*each) for each in zip(self._chunk.ids, self._chunk.jobs, strict=True)]
+            ids, jobs = self._chunk.ids, self._chunk.jobs
+            self._jobs = [self._draft(job_id, new) for job_id, new in zip(ids, jobs, strict=True)]
 
     def stored(self, now: int, ahead: int) -> list[Job]:
         """As lua/submit.lua has just stored them. ``now``: when, in ms; ``ahead``: how many are ahead of it, where that is
@@ -333,27 +338,15 @@ class Drafts:
                     job.status, job.run_at_ms = "scheduled", due_ms
         return self._jobs
 
-    def _draft(self, job_id: str, job: NewJob) -> Job:
-        policy = self._published.get(job.type, self._policy)
-        return Job(
-            id=job_id,
-            status="queued",
-            type=job.type,
-            queue=self._queue,
-            priority=int(job.priority),
-            payload=job.payload,
-            result=None,
-            attempts=0,
-            max_attempts=job.max_attempts or policy.max_attempts,
-            timeout_ms=round(job.timeout_s * 1000) if job.timeout_s else policy.timeout_ms,
-            created_ms=0,
-            expires_ms=round(job.expires_s * 1000) if job.expires_s else None,
-            tags=list(dict.fromkeys(job.tags)) if job.tags else [],
-            limits=list(dict.fromkeys(job.limits)) if job.limits else [],
-            name=job.name,
-            webhook=job.webhook,
-            fair_key=job.fair_key,
-            traceparent=job.traceparent,
-            tracestate=job.tracestate,
-            words=job.words,
-        )
+    def _draft(self, job_id: str, new: NewJob) -> Job:
+        policy = self._published.get(new.type, self._policy)
+        most = new.max_attempts or policy.max_attempts
+        timeout_ms = round(new.timeout_s * 1000) if new.timeout_s else policy.timeout_ms
+        queue, priority = self._queue, int(new.priority)
+        draft = Job(job_id, "queued", new.type, queue, priority, new.payload, None, 0, most, timeout_ms, 0)
+        if not new.given <= _IN_EACH:
+            draft.expires_ms = round(new.expires_s * 1000) if new.expires_s else None
+            draft.tags, draft.limits = list(dict.fromkeys(new.tags)), list(dict.fromkeys(new.limits))
+            draft.name, draft.webhook, draft.fair_key = new.name, new.webhook, new.fair_key
+            draft.traceparent, draft.tracestate, draft.words = new.traceparent, new.tracestate, new.words
+        return draft
