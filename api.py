@@ -47,7 +47,7 @@ from _jobqueue.web.problems import (
     problem_of_status,
     refusal,
 )
-from _jobqueue.web.security import NO_STORE, is_loopback
+from _jobqueue.web.security import is_loopback
 from _jobqueue.web.serving import Server
 from _jobqueue.web.status import HEALTH_S
 from jobqueue import JobQueue, TooNew, TooOld, Unavailable
@@ -87,6 +87,7 @@ class Api:
         self.backend = Backend(config, jobs, probe)
         self.app = App()
         self.app.uninstall(True)  # Bottle's own JSON
+        bottle.response.default_content_type = "application/json"
         self._install_rooms()
         self._install_pages()
         largest = max(config.max_batch_bytes, config.max_body_bytes)
@@ -151,7 +152,8 @@ class Api:
                 return compressed(refusal(self._told(error)))
             if bottle.response.status_code == 204:
                 return b""
-            bottle.response.content_type = metrics.CONTENT_TYPE if isinstance(body, str) else "application/json"
+            if isinstance(body, str):
+                bottle.response.content_type = metrics.CONTENT_TYPE
             return compressed(raw)
 
         return answer
@@ -192,8 +194,6 @@ class Front:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             environ["jobqueue.status"] = int(status[:3])
-            if NO_STORE[0] not in dict(headers):
-                headers.append(NO_STORE)
             headers.append(("X-Request-ID", request_id))
             return start_response(status, headers, exc_info)
 
@@ -206,13 +206,15 @@ class Front:
         request_id, detail = _request_id(request_id), self.refusals.get(status, detail[:200])
         self.log("refused before it was read", status=status, request_id=request_id)
         body = problem_of_status(status, detail).encoded()
-        return [("Content-Type", PROBLEM_JSON), NO_STORE, ("X-Request-ID", request_id)], body
+        return [("Content-Type", PROBLEM_JSON), ("X-Request-ID", request_id)], body
 
     def _log(self, environ: dict[str, Any], began: float) -> None:
-        method, status = environ["REQUEST_METHOD"], environ["jobqueue.status"]
-        acted = environ.get(ACTED, {})
+        status, acted = environ["jobqueue.status"], environ.get(ACTED, {})
+        if status < 400 and not acted and not self.log_all:
+            return
+        method = environ["REQUEST_METHOD"]
         polls = method in ("GET", "HEAD") or (method == "POST" and status == 204)  # people, and workers without work
-        if status < 400 and not acted and (polls or not self.log_all):
+        if status < 400 and not acted and polls:
             return
         reason = {"reason": environ["jobqueue.reason"]} if "jobqueue.reason" in environ else {}
         self.log(

@@ -123,7 +123,9 @@ class NewJob:
             raise Invalid([("", "must be a JSON object")])
         problems = [] if members.keys() <= MEMBERS else unknown_fields(members, MEMBERS, "a job")
         # NewJob takes None for "not given", so an explicit null is told apart here.
-        nulls = [name for name, value in members.items() if value is None and name in MEMBERS and name != "payload"]
+        nulls: list[str] = []
+        if None in members.values():
+            nulls = [name for name, value in members.items() if value is None and name in MEMBERS and name != "payload"]
         if problems or nulls:
             problems += [(f"/{name}", "must not be null; leave it out") for name in nulls]
             members = {name: value for name, value in members.items() if name in MEMBERS and name not in nulls}

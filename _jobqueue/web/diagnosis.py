@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from _jobqueue.books import Books, Look
@@ -59,9 +59,9 @@ class Advice:
         self.jobs, self.patience = jobs, patience
         self._kept: dict[str, Outlook] = {}
 
-    def on(self, jobs: Iterable[NewJob | Job]) -> list[Warned]:
+    def on(self, jobs: Sequence[NewJob | Job]) -> list[Warned]:
         """One for each queue and type, of the first few, whose jobs will not be done."""
-        kinds = set[tuple[str, str]]()
+        kinds: set[tuple[str, str]] = set()
         for job in jobs:
             kinds.add((job.queue or DEFAULT_QUEUE, job.type))
             if job.webhook:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+from functools import lru_cache
 from typing import Any
 
 import bottle
@@ -121,13 +122,18 @@ def no_body() -> None:
 
 def _content_type() -> str:
     environ = bottle.request.environ
-    kind, _, parameters = environ.get("CONTENT_TYPE", "").partition(";")
-    charset = CHARSET.search(parameters) if parameters else None
-    if charset and charset[1].lower() not in ("utf-8", "utf8"):
-        raise Problem(415, "wrong_content_type", f"JSON is sent as UTF-8, not {charset[1][:50]}")
     if environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
         raise Problem(415, "wrong_content_type", "send the body as it is, without a Content-Encoding")
-    return str(kind.strip().lower())
+    return _type_in(environ.get("CONTENT_TYPE", ""))
+
+
+@lru_cache(64)  # of few texts, for each request
+def _type_in(header: str) -> str:
+    kind, _, parameters = header.partition(";")
+    charset = CHARSET.search(parameters)
+    if charset and charset[1].lower() not in ("utf-8", "utf8"):
+        raise Problem(415, "wrong_content_type", f"JSON is sent as UTF-8, not {charset[1][:50]}")
+    return kind.strip().lower()
 
 
 def _raw(limit: int) -> bytes:

@@ -129,7 +129,7 @@ def _job_of(answer: Submitted) -> dict[str, Any]:
 
 def _warnings(backend: Backend, answers: Sequence[Submitted]) -> Iterator[Warned]:
     """What is not confirmed; then who is missing to do the new jobs, which costs a look at Redis now and then."""
-    yield from dict.fromkeys(Warned("unconfirmed", each.unconfirmed) for each in answers if each.unconfirmed)
+    yield from dict.fromkeys([Warned("unconfirmed", each.unconfirmed) for each in answers if each.unconfirmed])
     yield from backend.advice.on([each.job for each in answers if each.job and not (each.replayed or each.existing)])
 
 

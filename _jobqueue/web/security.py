@@ -32,7 +32,7 @@ HEADERS = [
     ("X-Frame-Options", "DENY"),
     ("Referrer-Policy", "no-referrer"),
 ]
-NO_STORE = ("Cache-Control", "no-store")  # on every answer that does not say otherwise
+NO_STORE = ("Cache-Control", "no-store")  # on every answer that says nothing of it
 
 
 class Refused(Exception):
@@ -154,5 +154,6 @@ def _host_of(origin: str) -> str | None:
         return None
 
 
+@lru_cache(64)  # of few names, for each request
 def _without_port(host: str) -> str:
     return PORT.sub("", host.lower())

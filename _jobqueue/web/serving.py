@@ -21,7 +21,7 @@ from _jobqueue.processes import is_child
 from _jobqueue.web.ending import Ending
 from _jobqueue.web.framing import frames_too_much, objection
 from _jobqueue.web.room import Room
-from _jobqueue.web.security import HEADERS
+from _jobqueue.web.security import HEADERS, NO_STORE
 from _jobqueue.web.threads import Threads
 from _jobqueue.web.waiting import HAS_LEFT, KEPT, Asleep
 
@@ -54,13 +54,15 @@ class Parser(HTTPRequestParser):
 
 
 class Answer(Task):
+    # As text at once: waitress takes its time with each header of an application
     safe = "".join(f"{name}: {value}\r\n" for name, value in HEADERS).encode()
+    no_store = safe + "{}: {}\r\n".format(*NO_STORE).encode()
 
     def build_response_header(self) -> bytes:
         if self.channel.adj.ending.begun and not self.channel.rest:
             self.set_close_on_finish()
         head: bytes = super().build_response_header()
-        return head[:-2] + self.safe + b"\r\n"
+        return head[:-2] + (self.safe if b"\r\nCache-Control: " in head else self.no_store) + b"\r\n"
 
     def finish(self) -> None:
         super().finish()
