@@ -1,4 +1,4 @@
--- seldom
+-- seldom policy
 -- How often a job is tried, how long an attempt may take, how long a failed one waits.
 
 -- Returns max_attempts, timeout_ms, backoff_ms: what the job names, else its type's, else the caller's defaults (three strings).
