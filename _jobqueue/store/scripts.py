@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+CONSTANT = re.compile(r"^local ([A-Z_]+) = ('[^']*'|-?[0-9]+)(?: --.*)?$", re.MULTILINE)
 SELDOM = re.compile(r"-- seldom ?(\w*)\n")
 
 
@@ -16,7 +17,7 @@ class Script:
 
     Redis makes the functions of a script anew in every call. Those of parts whose first line is ``-- seldom`` are made all
     together when the first of them is called: ``name(...)`` becomes ``seldom().name(...)``. A word behind that, as in
-    ``-- seldom limits``, makes them a group of their own, which the rest does not make."""
+    ``-- seldom limits``, makes them a group of their own, which the rest does not make. Constants stand where they are used."""
 
     folder = Path(__file__).resolve().parent.parent / "lua"
 
@@ -27,7 +28,7 @@ class Script:
         texts = [self._read(f"parts/{part}") for part in dict.fromkeys(parts)]
         functions = "".join(f"local function {other}(ARGV)\n{text}end\n" for other, text in called.items())
         self.parts, body = _put_together(texts, functions + operation)
-        self.text = self.parts + body
+        self.text = _with_constants(self.parts + body)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def _read(self, name: str) -> str:
@@ -68,6 +69,15 @@ def _made(group: str, text: str, names: Sequence[str]) -> str:
     kept, table = f"SELDOM_{group}", ", ".join(f"{name} = {name}" for name in names)
     asked = f"group == '{group}'" if group else "not group"
     return f"if {asked} then\nif {kept} then return {kept} end\n{text}{kept} = {{ {table} }}\nreturn {kept}\nend\n"
+
+
+def _with_constants(text: str) -> str:
+    """The same with numbers and texts in the place of their names: each name that a function uses makes it dearer to make."""
+    values: dict[str, str] = dict(CONSTANT.findall(text))
+    if not values:
+        return text
+    uses = re.compile(rf"""(?<![\w.:'"])({"|".join(values)})(?![\w'"]|\s*=[^=])""")
+    return uses.sub(lambda found: f"({values[found[1]]})", CONSTANT.sub("", text))
 
 
 def _named(how: str, text: str) -> list[str]:

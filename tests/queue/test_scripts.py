@@ -11,7 +11,7 @@ import pytest
 
 from _jobqueue.pieces import MAX_IN_PIECES_BYTES, PIECE_BYTES
 from _jobqueue.records import PRIORITY_STEP
-from _jobqueue.store.scripts import Script
+from _jobqueue.store.scripts import CONSTANT, Script
 
 FILES = {str(path.relative_to(Script.folder)): path.read_text() for path in Script.folder.rglob("*.lua")}
 SCRIPTS = sorted(name.removesuffix(".lua") for name in FILES if "/" not in name)
@@ -214,7 +214,9 @@ def test_script_that_stands_in_another_brings_its_parts() -> None:
     }
     text = Script("fire").text
     for part in {*needs("submit"), *needs("fire")}:
-        for name in defined_in(PARTS[part]):
+        constants = {name for name, _ in CONSTANT.findall(PARTS[part])}
+        assert not constants & uses(text), "their values stand there"
+        for name in defined_in(PARTS[part]) - constants:
             assert len(re.findall(rf"^local (?:function )?{name}\b|^local .*\b{name}\b.*=", text, re.MULTILINE)) == 1
     for name in defined_in(PARTS["fair"]):  # seldom needed
         assert f"{name} = {name}" in text and f"seldom().{name}(" in text
