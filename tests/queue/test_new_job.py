@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from copy import copy
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -33,6 +34,23 @@ def test_what_is_stored_is_the_same_to_the_byte(payload: Any) -> None:
     of_json = NewJob.of_json(sent(payload=payload, max_attempts=3, timeout_s=2))
     assert of_json.fields() == NewJob(payload=payload, max_attempts=3, timeout_s=2).fields()
     assert of_json == NewJob(payload=payload, max_attempts=3, timeout_s=2)
+
+
+def test_a_job_is_what_it_says_however_it_says_it() -> None:
+    plain, explicit = NewJob("mail", 1), NewJob(type="mail", payload=1, tags=(), queue=None, priority="normal")
+    assert plain == explicit and hash(plain) == hash(explicit) and repr(plain) == repr(explicit)
+    assert plain != NewJob("mail", 1, queue="other") and plain != NewJob("mail", 2)
+    for copied in (replace(explicit), copy(explicit)):
+        assert copied == plain and copied.fields() == plain.fields()
+    assert replace(plain, priority="high").priority == 9
+    with pytest.raises(Invalid, match="priority"):
+        replace(plain, priority=10)
+    with pytest.raises(FrozenInstanceError):
+        plain.queue = "other"  # type: ignore[misc]
+    with pytest.raises(TypeError, match="did you mean queue"):
+        NewJob("mail", quue="other")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="_parsed"):
+        NewJob("mail", _parsed=True)  # type: ignore[call-arg]
 
 
 def test_a_payload_that_was_parsed_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
