@@ -27,6 +27,19 @@ Args = Iterable[Field]
 Command = tuple[Field, ...]
 
 
+class Packed(list[Field]):
+    """A script's arguments, packed for their way before they are sent. Without hiredis they are as they were."""
+
+    command: bytes | Command
+
+    @classmethod
+    def of(cls, sha: str, key: str, args: Args) -> Packed:
+        self = cls(args)
+        command: Command = (b"EVALSHA", sha, 1, key, *self)
+        self.command = _pack(command) if _pack else command
+        return self
+
+
 class Link:
     """Connections of one thread, one to each place that it needs. Sends everything once: a caller that gets Unavailable may send
     again, and that call may go to another server."""
@@ -141,7 +154,8 @@ class Link:
 
     def _run(self, place: str, name: str, key: str, args: Args, meanwhile: Callable[[], None] | None = None) -> Any:
         script = self._scripts[name]
-        [answer] = self._ask(place, (b"EVALSHA", script.sha, 1, key, *args), meanwhile=meanwhile)
+        command = args.command if isinstance(args, Packed) else (b"EVALSHA", script.sha, 1, key, *args)
+        [answer] = self._ask(place, command, meanwhile=meanwhile)
         if isinstance(answer, redis.exceptions.NoScriptError):
             [answer] = self._ask(place, ("EVAL", script.text, 1, key, *args))
         if isinstance(answer, Exception):
@@ -168,7 +182,7 @@ class Link:
             raise answer
         return answer
 
-    def _ask(self, place: str, *commands: Command, meanwhile: Callable[[], None] | None = None) -> list[Any]:
+    def _ask(self, place: str, *commands: Command | bytes, meanwhile: Callable[[], None] | None = None) -> list[Any]:
         """The answers to commands that are sent at once, refusals among them."""
         answers: list[Any] = []
         try:
@@ -212,9 +226,9 @@ class Link:
             self.close()
 
 
-def _packed(connection: Any, commands: Sequence[Command]) -> Iterable[bytes]:
+def _packed(connection: Any, commands: Sequence[Command | bytes]) -> Iterable[bytes]:
     if _pack:
-        return map(_pack, commands)
+        return [command if isinstance(command, bytes) else _pack(command) for command in commands]
     return (part for command in commands for part in connection.pack_command(*command))
 
 

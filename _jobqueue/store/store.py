@@ -13,7 +13,7 @@ import redis
 from _jobqueue.errors import Unavailable
 from _jobqueue.pieces import Field
 from _jobqueue.records import Policy
-from _jobqueue.store.link import Args, Command, Link
+from _jobqueue.store.link import Args, Command, Link, Packed
 from _jobqueue.store.scripts import Scripts
 from _jobqueue.store.servers import LINK_TIMEOUT_S, Timeouts, servers_of
 from _jobqueue.store.weather import PASSING, weather
@@ -42,6 +42,10 @@ class Store:
     def run(self, name: str, queue: str, args: Args, meanwhile: Callable[[], None] | None = None) -> Any:
         """A script's answer. ``meanwhile`` is called while Redis works, again if the script is sent again."""
         return self.run_at(prefix_of(queue), name, args, meanwhile)
+
+    def packed(self, name: str, queue: str, args: Args) -> Packed:
+        """The arguments of a script that is to run, packed: that takes time, which Redis may need for another."""
+        return Packed.of(self._scripts[name].sha, prefix_of(queue), args)
 
     def run_at(self, key: str, name: str, args: Args, meanwhile: Callable[[], None] | None = None) -> Any:
         """The same for a script whose key is no queue's prefix."""

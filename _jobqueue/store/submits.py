@@ -176,10 +176,11 @@ class Submits:
             published = self._registry.published(queue)  # before the script: it must not fail after the jobs are stored
             name = secrets.token_urlsafe(9) if len(request.jobs) > 1 else ""
             for _ in range(NUMBERED_MOST):
-                chunks = Ahead(
-                    chunks_to_store(request, number, published.keys(), sure=sure, start=len(stored), name=name)
-                )
-                own = self._store_chunks(request, chunks, published, stored)
+                start = len(stored)
+                chunks = chunks_to_store(request, number, published.keys(), sure=sure, start=start, name=name)
+                if len(request.jobs) > 1:
+                    chunks = (self._packed(queue, chunk) for chunk in chunks)
+                own = self._store_chunks(request, Ahead(chunks), published, stored)
                 if own is None:
                     return stored
                 number, sure = self._registry.renumber(queue, own), True
@@ -187,6 +188,9 @@ class Submits:
         except JobQueueError as error:
             stored += [Submitted(None, error=error)] * (len(request.jobs) - len(stored))
         return stored
+
+    def _packed(self, queue: str, chunk: Chunk) -> Chunk:
+        return chunk._replace(args=self._store.packed("submit", queue, chunk.args))
 
     def _store_chunks(
         self, request: Request, chunks: Ahead[Chunk], published: dict[str, Policy], stored: list[Submitted]
