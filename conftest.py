@@ -51,8 +51,8 @@ def server(shared_server: Server) -> Server:
 
 @pytest.fixture
 def own_server() -> Iterator[Server]:
-    """A Redis for one test, which may kill it."""
-    server = Server()
+    """A Redis for one test, which may kill it. With everysec it may keep a write to itself while the disk is busy, and lose it."""
+    server = Server("--appendfsync", "always")
     yield server
     server.close()
 
