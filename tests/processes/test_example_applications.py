@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
@@ -133,11 +134,12 @@ class _Shown(BaseHTTPRequestHandler):
             shop.now += 1
             shop.most = max(shop.most, shop.now)
         code = {2: 429, 4: 500}.get(n, 200) if shop.asked[n] == 1 else 200
+        time.sleep(0.02)  # an answer takes its time: two at once would be seen
+        with shop.lock:
+            shop.now -= 1  # before the head has left: the client may ask for the next page then
         self.send_response(code)
         self.send_header("Retry-After", "0.1")
         self.end_headers()
-        with shop.lock:
-            shop.now -= 1
         self.wfile.write(json.dumps(shop.page(n)).encode())
 
     def log_message(self, *what: Any) -> None:
