@@ -153,6 +153,7 @@ def test_an_error_from_waitaof_confirms_nothing(front: Front) -> None:
 @pytest.mark.long(4)
 def test_an_old_redis_confirms_an_fsync_only_under_appendfsync_always(old: Front) -> None:
     jobs, redis = durable(old), old.server.client
+    redis.config_set("appendfsync", "everysec")
     assert "appendfsync always" in jobs.submit_one(NewJob("noop")).unconfirmed
     redis.config_set("appendfsync", "always")
     eventually(lambda: jobs.submit_one(NewJob("noop")).unconfirmed, equals="")
