@@ -209,12 +209,8 @@ class Front:
         return [("Content-Type", PROBLEM_JSON), ("X-Request-ID", request_id)], body
 
     def _log(self, environ: dict[str, Any], began: float) -> None:
-        status, acted = environ["jobqueue.status"], environ.get(ACTED, {})
-        if status < 400 and not acted and not self.log_all:
-            return
-        method = environ["REQUEST_METHOD"]
-        polls = method in ("GET", "HEAD") or (method == "POST" and status == 204)  # people, and workers without work
-        if status < 400 and not acted and polls:
+        method, status, acted = environ["REQUEST_METHOD"], environ["jobqueue.status"], environ.get(ACTED, {})
+        if status < 400 and not acted and (not self.log_all or _polls(method, status)):
             return
         reason = {"reason": environ["jobqueue.reason"]} if "jobqueue.reason" in environ else {}
         self.log(
@@ -227,6 +223,11 @@ class Front:
             **reason,
             **acted,
         )
+
+
+def _polls(method: str, status: int) -> bool:
+    """People do, and workers without work."""
+    return method in ("GET", "HEAD") or (method == "POST" and status == 204)
 
 
 def _request_id(given: str) -> str:

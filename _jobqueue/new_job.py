@@ -282,8 +282,9 @@ class NewJob:
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ALL = frozenset(each.name for each in fields(NewJob) if each.init)
 MEMBERS = frozenset(each.name for each in fields(NewJob) if each.init and not each.metadata)
-# Options of which its hash says nothing, or not here
-_ELSEWHERE = {"type", "payload", "queue", "priority", "delay_s", "run_at", "expires_s", "unique_key", "tags", "_parsed"}
+# What most jobs are made with, if with more than type and payload
+PLAIN = frozenset({"type", "payload", "queue", "priority", "delay_s", "run_at", "unique_key", "_parsed"})
+_ELSEWHERE = PLAIN | {"expires_s", "tags"}  # options of which its hash says nothing, or not here
 
 
 def is_id(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 CONSTANT = re.compile(r"^local ([A-Z_]+) = ('[^']*'|-?[0-9]+)(?: --.*)?$", re.MULTILINE)
@@ -50,10 +50,8 @@ def _put_together(parts: Sequence[str], body: str) -> tuple[str, str]:
     def by_group(text: str, own: str | None = None) -> str:
         """The same, with the functions of other groups taken from these."""
         for group in names.keys() - {own}:
-            # Not where it is a member, a text or the name of a field.
-            uses = re.compile(rf"""(?<![\w.:'"])({"|".join(names[group])})(?![\w'"]|\s*=[^=])""")
             asked = f"'{group}'" if group else ""
-            text = uses.sub(rf"seldom({asked}).\1", text)
+            text = _uses_of(names[group]).sub(rf"seldom({asked}).\1", text)
         return text
 
     made = "".join(_made(group, by_group(values.sub("", text), group), names[group]) for group, text in groups.items())
@@ -76,8 +74,12 @@ def _with_constants(text: str) -> str:
     values: dict[str, str] = dict(CONSTANT.findall(text))
     if not values:
         return text
-    uses = re.compile(rf"""(?<![\w.:'"])({"|".join(values)})(?![\w'"]|\s*=[^=])""")
-    return uses.sub(lambda found: f"({values[found[1]]})", CONSTANT.sub("", text))
+    return _uses_of(values).sub(lambda found: f"({values[found[1]]})", CONSTANT.sub("", text))
+
+
+def _uses_of(names: Iterable[str]) -> re.Pattern[str]:
+    """Where one of them is used: not where it is a member, a text or the name of a field."""
+    return re.compile(rf"""(?<![\w.:'"])({"|".join(names)})(?![\w'"]|\s*=[^=])""")
 
 
 def _named(how: str, text: str) -> list[str]:

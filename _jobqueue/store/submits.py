@@ -18,7 +18,7 @@ from _jobqueue.errors import (
     TooManyTypes,
     Unavailable,
 )
-from _jobqueue.new_job import NewJob
+from _jobqueue.new_job import PLAIN, NewJob
 from _jobqueue.pieces import Field
 from _jobqueue.records import MAX_KEY_CHARS, Job, Policy, Submitted
 from _jobqueue.spans import sending
@@ -204,8 +204,7 @@ class Submits:
                 drafts.make()
                 chunks.fetch()
 
-            alone = len(request.jobs) == 1
-            answer, unconfirmed = self._durability.run("submit", queue, chunk.args, drafts.make if alone else meanwhile)
+            answer, unconfirmed = self._durability.run("submit", queue, chunk.args, meanwhile)
             if isinstance(answer, bytes):  # the text of a submit of which nothing more is to be said
                 results = [Submitted(job) for job in drafts.stored(*map(int, answer.split()))]
             elif answer[0] == b"number":
@@ -311,8 +310,7 @@ def _found(job_id: str, jobs: dict[str, Job], replayed: bool, existing: bool) ->
     return Submitted(None, error=NotFound(f"job {job_id}, submitted before, was deleted or is past its retention"))
 
 
-# What each draft says, or none.
-_IN_EACH = {"type", "payload", "queue", "priority", "delay_s", "run_at", "max_attempts", "timeout_s"}
+_IN_EACH = PLAIN | {"max_attempts", "timeout_s"}  # what each draft says, or none
 
 
 class Drafts:
