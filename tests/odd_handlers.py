@@ -454,6 +454,7 @@ async def await_tidily(payload, ctx):
 @handler("await.stubborn", timeout=60)
 async def await_stubborn(payload, ctx):
     """Will not be cancelled before the file ``gate`` exists."""
+    _started(payload, ctx)
     while not Path(payload["gate"]).exists():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,11 +105,16 @@ def test_its_log_lines_name_its_job(odd: Callable[..., Program], queue: JobQueue
     assert (line["job"], line["type"], line["attempt"], line["order"]) == (job.id, "await.raise", 1, "MemoryError")
 
 
-def test_a_worker_that_is_told_to_stop_lets_it_finish(odd: Callable[..., Program], queue: JobQueue) -> None:
-    worker = odd()
-    job = queue.submit("await", 0.5)
-    eventually(lambda: queue.get(job.id).status, equals="processing")
-    assert worker.stop() == 0
+def test_a_worker_that_is_told_to_stop_lets_it_finish(
+    odd: Callable[..., Program], queue: JobQueue, tmp_path: Path
+) -> None:
+    worker, gate = odd(), tmp_path / "gate"
+    job = queue.submit("await.stubborn", {"gate": str(gate)})
+    eventually((tmp_path / "gate.starts").exists)  # a job that is claimed and not begun would be put back
+    worker.signal(signal.SIGTERM)
+    worker.says("draining")
+    gate.touch()
+    assert worker.exits() == 0
     assert queue.get(job.id).status == "done"
 
 
