@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,6 +11,10 @@ from typing import Any
 
 HELD_BYTES = 40 * 2**20  # or two of the largest bodies
 WEIGHED_BYTES = 2**20  # after so many more bytes it is looked whether that is too much
+AHEAD_BYTES = (
+    4 * 2**20
+)  # with so many more nobody begins an answer: the loop is behind, and closes only what it has looked at
+BEHIND_S = 1.0
 LINGER_S = 5.0  # a refused client is listened to for so long, or it might not read why
 
 
@@ -22,6 +27,7 @@ class Room:
         self.sockets, self.silence_s = sockets, adj.channel_timeout
         self.size = max(HELD_BYTES, 2 * adj.max_request_body_size)
         self.grown = 0  # counted without a lock: a lost count is made up for by the next
+        self.looked = threading.Condition()
 
     def channels(self) -> list[Any]:
         return [each for each in list(self.sockets.values()) if hasattr(each, "lingers")]
@@ -37,6 +43,14 @@ class Room:
             if too_much > 0 and not channel.requests:  # else its answer is being made
                 too_much -= held[channel]
                 hang_up(channel)
+        with self.looked:
+            self.looked.notify_all()
+
+    def wait(self) -> None:
+        """For the loop to look, where it is behind, for a second at most. Called by a thread that is about to make an answer."""
+        if self.grown > AHEAD_BYTES:
+            with self.looked:
+                self.looked.wait_for(lambda: self.grown <= AHEAD_BYTES, BEHIND_S)
 
     def clear_of_silence(self, channels: Iterable[Any], now: float) -> None:
         """``now``: time.time()."""

@@ -119,6 +119,8 @@ class Channel(HTTPChannel):
     def service(self) -> None:
         request = self.requests[0]
         self.rest = request.rest
+        if not request.error:  # else this is the loop
+            self.adj.room.wait()
         try:
             super().service()
         except Asleep as asleep:
@@ -158,7 +160,7 @@ class Channel(HTTPChannel):
             sent = 0 if self.total_outbufs_len or not self.connected else self.send(data, do_close=False)
             if sent < len(data):  # the loop sends the rest
                 self.since = time.monotonic()
-                super().write_soon(data[sent:])
+                super().write_soon(memoryview(data)[sent:])
                 self.adj.room.grown += len(data) - sent
 
     def handle_write(self) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import resource
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
 
+from _jobqueue.web import room
 from _jobqueue.web.framing import objection
+from _jobqueue.web.room import AHEAD_BYTES, Room
 from tests.harness import Program, System, eventually, free_port
 
 MOST_MB = 150
@@ -113,6 +117,23 @@ def test_answers_that_nobody_reads_take_a_bounded_memory(system: System, crowd: 
     others_are_served(system)
     assert mb(program) < MOST_MB
     assert not [name for name in files(program) if name.startswith("/tmp") and "deleted" in name]
+
+
+def test_nobody_begins_an_answer_before_the_loop_has_looked_at_what_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = Room({}, SimpleNamespace(channel_timeout=20, max_request_body_size=1))
+    space.grown = AHEAD_BYTES
+    space.wait()
+    space.grown += 1
+    monkeypatch.setattr(room, "BEHIND_S", 0.1)
+    space.wait()  # a loop that does not come holds nobody up for ever
+    monkeypatch.setattr(room, "BEHIND_S", 600)
+    thread = threading.Thread(target=space.wait, daemon=True)
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    space.make()
+    thread.join(20)
+    assert space.grown == 0 and not thread.is_alive()
 
 
 # ------------------------------------------------------------------------------------------------ who does not go on
