@@ -320,6 +320,7 @@ def test_nothing_is_lost_when_every_connection_is_cut_again_and_again(own_system
     system.check()
 
 
+@pytest.mark.long(9)
 def test_a_redis_that_stands_still_for_less_than_a_lease_costs_no_attempt(own_system, gate):
     """Long enough that calls time out and are sent again, and Redis finds both copies when it goes on."""
     system, server = own_system, own_system.server

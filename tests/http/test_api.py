@@ -340,6 +340,7 @@ def test_health_says_in_words_what_endangers_the_jobs(system: System) -> None:
         system.server.client.config_set("maxmemory-policy", "noeviction")
 
 
+@pytest.mark.long(8)
 def test_a_submit_tells_who_is_missing(system: System) -> None:
     def warning(**fields: Any) -> str:
         return str(system.post("/jobs", {"payload": None, **fields}).json().get("warning"))

@@ -208,7 +208,7 @@ SOME, ALL = "examples,fuzzing", "examples,coverage,fuzzing,stateful"
 @pytest.mark.parametrize(
     ("examples", "phases"),
     [
-        (1, SOME),
+        pytest.param(1, SOME, marks=pytest.mark.long(8)),
         pytest.param(2, ALL, marks=pytest.mark.long(15)),
         pytest.param(12, ALL, marks=pytest.mark.long(40)),
     ],

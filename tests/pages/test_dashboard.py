@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jobqueue import JobQueue, NewJob
 from tests.harness import System, eventually
 from tests.pages.browser import Browser
@@ -146,6 +148,7 @@ def test_a_group_of_dead_letters_goes_only_after_its_number_was_typed(whole: Sys
     tab.see("document.querySelector('#toasts').innerText", "7 deleted")
 
 
+@pytest.mark.long(4)
 def test_what_is_selected_is_retried_and_nothing_moves_meanwhile(whole: System, tab: Browser) -> None:
     ids = dead_letters(whole, 4)
     show(tab, whole, "jobs?status=failed")
@@ -195,6 +198,7 @@ def asked(tab: Browser) -> tuple[str, str, str]:
     return said[0], said[1], said[2]
 
 
+@pytest.mark.long(3)
 def test_a_dialog_names_the_queue_and_its_button_says_what_it_does(system: System, tab: Browser) -> None:
     system.api()
     dead_letters(system, 3)

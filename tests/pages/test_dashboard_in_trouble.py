@@ -32,6 +32,7 @@ UNSEEN = "\u202e\u2066\u200f\u200b\u2060\ufeff\u00ad\U000e0041"
 SHOWN = r"\u202e\u2066\u200f\u200b\u2060\ufeff\u00ad\udb40\udc41"
 
 
+@pytest.mark.long(2)
 def test_characters_that_cannot_be_seen_are_shown_by_their_numbers(whole: System, tab: Browser) -> None:
     payload = {"name": f"{UNSEEN}evil txt.exe", "family": "\U0001f468\u200d\U0001f469", "joined": "a\u200db"}
     whole.ends(whole.submit(payload, type="echo"))

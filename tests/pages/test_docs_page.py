@@ -62,7 +62,7 @@ def sample(tab: Browser, operation: str, name: str) -> str:
     return str(tab.see(f"document.querySelector('#{operation} pre[aria-label=\"Sample, {name}\"]').textContent", bool))
 
 
-@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+@pytest.mark.parametrize("page", ["/docs", pytest.param("/redoc", marks=pytest.mark.long(2))])
 def test_every_call_is_on_the_page_and_in_its_list(api: System, tab: Browser, page: str) -> None:
     show(tab, api, page)
     articles = tab.run("[...document.querySelectorAll('article')].map(each => [each.id, each.innerText])")

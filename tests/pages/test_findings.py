@@ -67,7 +67,7 @@ def test_a_line_unfolds_into_the_whole_sentence_and_stays_so(troubled: System, t
     tab.see("document.querySelector('.finding')", None)
 
 
-@pytest.mark.parametrize("width, height", [(360, 740), (1280, 720)])
+@pytest.mark.parametrize("width, height", [pytest.param(360, 740, marks=pytest.mark.long(3)), (1280, 720)])
 def test_findings_never_push_the_counters_off_the_first_screen(
     troubled: System, tab: Browser, width: int, height: int
 ) -> None:

@@ -113,6 +113,7 @@ def test_five_hundred_errors_among_others_of_their_kind(system: System, tab: Bro
     five_hundred_have_failed(system, tab, hand, 500)
 
 
+@pytest.mark.long(2)
 def test_a_group_is_retried_with_the_keyboard(system: System, tab: Browser) -> None:
     system.api()
     vats, hosts = fail(system, 3, "ledger.post", "'vat_id_v2'"), fail(system, 2, "webhook.deliver", "'host'")
@@ -283,6 +284,7 @@ def test_filters_are_typed_completed_and_taken_away(system: System, tab: Browser
     assert tab.run("document.querySelector('#search').getAttribute('aria-expanded')") == "false"
 
 
+@pytest.mark.long(2)
 def test_a_job_is_created_and_retried_with_another_payload(whole: System, tab: Browser, hand: Hand) -> None:
     show(tab, whole)
     hand.on("nav a[href='#/create']")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jobqueue import JobQueue
 from tests.harness import System, eventually
 from tests.pages.browser import Browser
@@ -11,6 +13,7 @@ from tests.played import Worker
 FOCUSED = "document.activeElement.closest('tr')?.dataset.key"
 
 
+@pytest.mark.long(2)
 def test_pages_are_turned_with_n_and_p(whole: System, tab: Browser) -> None:
     dead_letters(whole, 120)
     show(tab, whole, "jobs?status=failed")
@@ -86,6 +89,7 @@ def test_a_kind_is_retried_with_r_and_the_next_one_gets_the_focus(system: System
     tab.see("document.activeElement.id", "title")
 
 
+@pytest.mark.long(4)
 def test_focus_moves_to_the_next_row_when_its_row_leaves(system: System, tab: Browser) -> None:
     system.api()
     dead_letters(system, 4)

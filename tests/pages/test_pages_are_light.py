@@ -70,6 +70,7 @@ def visit(tab: Browser, url: str, until: str, last: str = "true") -> Visit:
     return Visit(shown, asked, loads)
 
 
+@pytest.mark.long(3)
 def test_the_first_counters_come_early_on_a_slow_line(whole: System, slowly: Browser) -> None:
     """In three quarters of a second on a machine that has nothing else to do. Here the trips are counted, which do not depend on that."""
     whole.ends(whole.submit(1, type="noop"))

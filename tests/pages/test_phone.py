@@ -75,7 +75,9 @@ def test_the_menu_closes_by_escape_and_by_a_tap_beside_it(busy: System, tab: Bro
     assert tab.run("location.hash") == "#/"
 
 
-@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.long(8))])
+@pytest.mark.parametrize(
+    "step", [pytest.param(4, marks=pytest.mark.long(2)), pytest.param(1, marks=pytest.mark.long(8))]
+)
 def test_a_thumb_finds_whatever_can_be_pressed(busy: System, tab: Browser, step: int) -> None:
     jobs = sorted({job["status"]: f"jobs/{job['job_id']}" for job in busy.get("/jobs").json()["jobs"]}.values())
     for view in [*VIEWS, *jobs][::step]:

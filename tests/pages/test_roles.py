@@ -94,6 +94,7 @@ def test_a_read_key_sees_no_button_that_writes(
     assert "Action" not in tab.run("document.querySelector('thead').innerText")
 
 
+@pytest.mark.long(2)
 def test_with_a_read_key_no_key_of_the_keyboard_writes_either(
     guarded: dict[str, str], system: System, tab: Browser
 ) -> None:

@@ -77,6 +77,7 @@ def growing(system: System) -> System:
     return system
 
 
+@pytest.mark.long(2)
 def test_a_queue_that_grows_says_which_type_since_when_and_that_it_does_not_drain(
     growing: System, tab: Browser
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_part_is_chosen_by_dragging_and_leads_to_its_jobs(system: System, tab:
     eventually(lambda: (tab.press("Escape"), tab.run(f"{TABLE}.length"))[1], equals=60)  # the first may leave a field
 
 
+@pytest.mark.long(7)
 def test_a_chart_that_was_drawn_again_keeps_its_rows(system: System, tab: Browser) -> None:
     system.api()
     system.submit()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jobqueue import JobQueue, NewJob
 from tests.harness import System, eventually
 from tests.pages.browser import Browser
@@ -17,6 +19,7 @@ def card(queue: str) -> str:
     )
 
 
+@pytest.mark.long(3)
 def test_a_worker_of_several_queues_tells_what_it_does_in_each(system: System, tab: Browser) -> None:
     system.api()
     system.worker("--handlers", "tests.odd_handlers", "--queues", "default=2,email=3")

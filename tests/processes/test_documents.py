@@ -55,6 +55,7 @@ def test_the_jobs_that_are_shown_have_the_fields_of_a_job(system: System) -> Non
     assert len(shown) == 2 and all(job.keys() == fields for job in shown)
 
 
+@pytest.mark.long(4)
 def test_what_the_page_on_handlers_shows_is_a_test_that_passes(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n# (\w+\.py)\n(.+?)```", (ROOT / "docs/handlers.md").read_text(), re.DOTALL)
     assert [name for name, _ in blocks] == ["my_jobs.py", "test_my_jobs.py"]

@@ -154,6 +154,7 @@ def rows(file: Path, sql: str) -> list[Any]:
         return []
 
 
+@pytest.mark.long(5)
 def test_sync_copies_all_pages_once_under_its_limit(system: System, queue: JobQueue, tmp_path: Path) -> None:
     copied, record = tmp_path / "customers.db", tmp_path / "history.db"
     system.api()
@@ -186,6 +187,7 @@ class _Files(SimpleHTTPRequestHandler):
         pass
 
 
+@pytest.mark.long(4)
 def test_sync_of_the_shipped_pages_is_scheduled(system: System, queue: JobQueue, tmp_path: Path) -> None:
     copied = tmp_path / "customers.db"
     system.api()

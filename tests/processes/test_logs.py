@@ -243,7 +243,7 @@ def closed() -> None:
 
 
 WAYS = [stalled, broken, full, closed]
-# For programs of several processes: a reader that stalls is the worst; the others are long.
+# A reader that stalls is the worst; the others are long.
 OF_MANY = [stalled, *(pytest.param(way, marks=pytest.mark.long(2)) for way in (broken, full, closed))]
 
 
@@ -299,7 +299,8 @@ def test_the_api_answers_whatever_happens_to_the_log(
     assert api.stop(8) == 0
 
 
-@pytest.mark.parametrize("way", OF_MANY)
+@pytest.mark.long(4)
+@pytest.mark.parametrize("way", WAYS)
 def test_make_run_stops_in_order_whatever_happens_to_the_terminal(
     system: System, talk: Callable[..., Talker], queue: JobQueue, way: Callable[[], int | None], tmp_path: Path
 ) -> None:

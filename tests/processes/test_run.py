@@ -194,6 +194,7 @@ def test_jobs_survive_a_restart(start: Start) -> None:
     assert again.job(waiting)["status"] == "scheduled"
 
 
+@pytest.mark.long(6)
 def test_a_killed_worker_is_replaced_and_its_job_runs_again(start: Start) -> None:
     one = start(SIMULATED_WORK_S="1", PROCESSING_TIMEOUT_S="2").ready()
     job_id = one.submit()
@@ -231,6 +232,7 @@ def test_everything_ends_when_run_py_is_killed_and_the_next_run_goes_on(start: S
 # ------------------------------------------------------------------------------------------------------- not alone
 
 
+@pytest.mark.long(4)
 def test_a_redis_that_answers_is_used_and_left_running(start: Start, server: Server) -> None:
     one = start(REDIS_URL=server.url).ready()
     one.program.says(f"using the Redis at 127.0.0.1:{server.port}")

@@ -162,6 +162,7 @@ def test_the_others_end_in_order_too(system: System, program: str, tmp_path: Pat
     assert running.exits() == 0 and "stopped" in running.log
 
 
+@pytest.mark.long(3)
 def test_a_closed_terminal_stops_all_of_make_run(system: System, folder: Path, talk: Callable[..., Talker]) -> None:
     port = str(free_port())
     with open(folder / "out", "ab") as out:

@@ -327,7 +327,7 @@ def bound(lua: Path, moves: int) -> None:
 
 
 @pytest.mark.parametrize("stories", [1, pytest.param(3, marks=pytest.mark.long(5))])
-@pytest.mark.parametrize("moves", [250, FEW_MOVES])
+@pytest.mark.parametrize("moves", [pytest.param(250, marks=pytest.mark.long(3)), FEW_MOVES])
 def test_each_claim_takes_the_best_that_it_may(moves: int, stories: int, lua: Path, server: Server) -> None:
     bound(lua, moves)
     seen = sum((tell(server, seed, moves, 150) for seed in range(stories)), Counter[str]())

@@ -80,7 +80,9 @@ def few(lua: Path) -> None:
     change(lua, "parts/idle.lua", "IDLE_MOST = redis.call, 250", "IDLE_MOST = redis.call, 3")
 
 
-@pytest.mark.parametrize(("bound", "kind"), [(250, AllUnderOne), (3, EachItsOwn)])
+@pytest.mark.parametrize(
+    ("bound", "kind"), [pytest.param(250, AllUnderOne, marks=pytest.mark.long(4)), (3, EachItsOwn)]
+)
 def test_limits_hold_and_turns_go_on(bound: int, kind: type[AllUnderOne], lua: Path, server: Server) -> None:
     if bound == 3:
         few(lua)

@@ -348,7 +348,7 @@ def few(lua: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", [80, pytest.param(STEPS, marks=pytest.mark.long(4))])
-@pytest.mark.parametrize("bound", [250, 3])
+@pytest.mark.parametrize("bound", [pytest.param(250, marks=pytest.mark.long(3)), 3])
 def test_no_story_breaks_a_turn(bound: int, steps: int, lua: Path, server: Server) -> None:
     if bound == 3:
         few(lua)

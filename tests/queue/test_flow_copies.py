@@ -104,7 +104,11 @@ EACH_ALONE = [{number: [which]} for number in range(9) for which in range(2 * nu
 
 @pytest.mark.parametrize(
     "plays",
-    [ALL_BACKWARDS, EACH_ALONE[-18:], pytest.param(EACH_ALONE, marks=pytest.mark.long(4))],
+    [
+        ALL_BACKWARDS,
+        pytest.param(EACH_ALONE[-18:], marks=pytest.mark.long(3)),
+        pytest.param(EACH_ALONE, marks=pytest.mark.long(4)),
+    ],
     ids=["all backwards", "each alone after the last step", "each alone after each step"],
 )
 def test_f64_a_copy_of_any_message_releases_nobody_again(

@@ -26,7 +26,7 @@ def bound(lua: Path, step: int) -> None:
         change(lua, script, constant, constant.replace("250", str(step)))
 
 
-@pytest.mark.parametrize("step", [STEP, FEW])
+@pytest.mark.parametrize("step", [pytest.param(STEP, marks=pytest.mark.long(3)), FEW])
 def test_no_job_runs_too_early_and_nobody_is_forgotten(
     step: int, lua: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

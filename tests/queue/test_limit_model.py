@@ -270,7 +270,7 @@ def bind(lua: Path, moves: int) -> None:
 
 
 @pytest.mark.parametrize("stories", [1, pytest.param(3, marks=pytest.mark.long(10))])
-@pytest.mark.parametrize("moves", [250, FEW_MOVES])
+@pytest.mark.parametrize("moves", [pytest.param(250, marks=pytest.mark.long(5)), FEW_MOVES])
 def test_each_claim_obeys_all_limits(moves: int, stories: int, lua: Path, server: Server) -> None:
     bind(lua, moves)
     seen = sum((tell(server, seed, moves, 150) for seed in range(stories)), Counter[str]())

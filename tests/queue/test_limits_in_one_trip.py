@@ -89,7 +89,7 @@ def count(lua: Path) -> None:
         change(lua, f"parts/{part}.lua", line, f"  call('INCR', '{COUNTERS[part]}')\n{line}")
 
 
-@pytest.mark.parametrize("moves", [250, FEW_MOVES])
+@pytest.mark.parametrize("moves", [pytest.param(250, marks=pytest.mark.long(2)), FEW_MOVES])
 def test_short_ways_give_what_the_long_one_gives(moves: int, lua: Path, server: Server) -> None:
     count(lua)
     bind(lua, moves)

@@ -278,7 +278,7 @@ def dies_at(monkeypatch: pytest.MonkeyPatch, relay: Relay, step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "history_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long(3))], indirect=True
+    "history_url", [pytest.param(each, marks=pytest.mark.long(4)) for each in ("sqlite", "postgresql")], indirect=True
 )
 def test_killed_at_any_call_there_is_one_job_a_row(
     box_url: str, server: Server, monkeypatch: pytest.MonkeyPatch
