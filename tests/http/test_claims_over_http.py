@@ -212,6 +212,7 @@ def test_a_lease_ends_with_the_timeout(system: System, client: Client) -> None:
     assert client.says("extend", job).json()["lease_until"] == job["lease_until"]
 
 
+@pytest.mark.long(4)
 def test_a_long_silence_within_its_lease_is_no_death(system: System, client: Client, queue: JobQueue) -> None:
     system.reaper()
     job_id = system.submit(timeout_s=600)

@@ -44,6 +44,7 @@ def test_burst_ends_when_nothing_of_its_types_is_queued_and_says_what_stays(queu
     assert "others stay queued" in worker.log and "stay=600" in worker.log
 
 
+@pytest.mark.long(4)
 def test_idle_workers_beside_jobs_that_nobody_handles_ask_as_seldom_as_without_them(queue, odd, server):
     """Eight threads look once each BLOCK_S, and their beat says little more."""
     queue.submit_many([NewJob("strange")] * 1000)

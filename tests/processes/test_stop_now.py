@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from jobqueue import JobQueue
 from tests.harness import System, eventually
 
@@ -42,6 +44,7 @@ def test_one_that_does_not_yield_gives_its_place_to_a_new_thread(
         eventually(lambda other=other: queue.get(other).status, equals="done", within_s=10)
 
 
+@pytest.mark.long(3)
 def test_asking_alone_interrupts_nobody(system: System, queue: JobQueue) -> None:
     job_id = start(system, queue, "spin")
     queue.cancel(job_id)

@@ -39,6 +39,7 @@ def test_a_job_longer_than_its_lease_keeps_it_while_the_worker_lives(odd, system
     assert (ended.attempts, ended.errors) == (1, [])
 
 
+@pytest.mark.long(4)
 def test_a_reaper_with_a_shorter_lease_takes_nothing_from_a_healthy_worker(odd, system, queue, server, gate):
     system.reaper(PROCESSING_TIMEOUT_S="1")
     odd(PROCESSING_TIMEOUT_S="300")

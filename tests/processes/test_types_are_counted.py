@@ -17,6 +17,7 @@ def counted(queue: JobQueue) -> dict[str, tuple[int, int]]:
     return {name: (its.get("done", 0), its.get("failed", 0)) for name, its in ever.items()}
 
 
+@pytest.mark.long(4)
 def test_attempts_that_hang_or_are_interrupted_count_as_failed(system: System, queue: JobQueue) -> None:
     worker = system.worker("--handlers", "tests.odd_handlers", "--threads", "2", "--drain", "1", BACKOFF_S="0")
     queue.submit("sleep", 600, timeout_s=0.2, max_attempts=1)
