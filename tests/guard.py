@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 _WATCH = """
@@ -55,3 +59,29 @@ def watch(pid: int) -> None:
 def forget(pid: int) -> None:
     """It has ended, and another may get its number."""
     os.write(_guard().tell, b"- %d\n" % pid)
+
+
+def children(pid: int) -> list[int]:
+    """Of a process that starts them in its first thread. None where it is gone, and where the system does not tell."""
+    with suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def lives(pid: int) -> bool:
+    """Not one that has ended and whose parent has not looked yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def end(pids: Iterable[int], within_s: float = 30.0) -> None:
+    """Kill them, and wait until they are gone."""
+    killed, deadline = list(pids), time.monotonic() + within_s
+    for pid in killed:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    while any(map(lives, killed)):
+        assert time.monotonic() < deadline, f"of {killed} one is still there after {within_s} s"
+        time.sleep(0.002)

@@ -443,7 +443,10 @@ class System:
 
     def close(self, show_logs: bool) -> None:
         for program in self.programs:
+            # In sessions of their own. One that is just coming up would write into the Redis of the next test.
+            children = guard.children(program.pid)
             program.kill()
+            guard.end(children)
             if show_logs:
                 print(f"--- {program.name} {program.pid}\n{program.log}")
             program.path.unlink()

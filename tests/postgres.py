@@ -119,7 +119,7 @@ class Postgres:
         """All of its processes."""
         if self.process:
             os.killpg(self.process.pid, signal.SIGSTOP if frozen else signal.SIGCONT)
-            for pid in _children(self.process.pid):
+            for pid in guard.children(self.process.pid):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 
@@ -139,9 +139,3 @@ class Postgres:
         self.freeze(False)
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _children(pid: int) -> list[int]:
-    with suppress(OSError):
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []

@@ -29,6 +29,8 @@ class Talker:
         return self.process.wait(within_s)
 
     def close(self) -> None:
+        children = guard.children(self.process.pid)
         self.process.kill()
         self.process.wait()
+        guard.end(children)
         guard.forget(self.process.pid)

@@ -10,21 +10,11 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.guard import children, lives
 from tests.harness import Program, System, eventually, free_port
 from tests.http.locks import JOB, everything
 from tests.http.talking import connect, head
 from tests.http.test_rate_limit import flood
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def sockets(pid: int) -> int:

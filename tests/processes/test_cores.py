@@ -7,6 +7,7 @@ import os
 import pytest
 
 from _jobqueue import processes
+from tests import guard
 from tests.harness import System, eventually, free_port
 
 CORES = {2, 3, 5, 7}
@@ -69,8 +70,7 @@ def test_where_no_core_can_be_chosen_nothing_is_done(machine: Machine, monkeypat
 def test_an_api_of_two_processes_keeps_each_on_its_core(system: System) -> None:
     program = system.start("api.py", "--port", str(free_port()), "--processes", "2")
     eventually(lambda: program.log.count("listening"), equals=2, within_s=30)
-    with open(f"/proc/{program.pid}/task/{program.pid}/children") as file:
-        chosen = [os.sched_getaffinity(int(child)) for child in file.read().split()]
+    chosen = [os.sched_getaffinity(child) for child in guard.children(program.pid)]
     assert all(len(each) == 1 for each in chosen)
     assert len(set.union(*chosen)) == min(2, os.cpu_count() or 1)
     assert program.stop() == 0

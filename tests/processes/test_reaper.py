@@ -36,7 +36,9 @@ def strand(queue: JobQueue, server: Server, n: int = 1, **options: Any) -> list[
     jobs = [submitted.job for submitted in queue.submit_many([NewJob("echo", at, **options) for at in range(n)])]
     claimed = 0
     while claimed < n:
-        claimed += len(Worker(queue, "gone", claimed).claim(50))
+        taken = Worker(queue, "gone", claimed).claim(50)
+        assert taken
+        claimed += len(taken)
     ids = [job.id for job in jobs if job]
     server.client.zadd("jq:{default}:leases", dict.fromkeys(ids, hour_ago(server)))
     return ids
