@@ -36,12 +36,14 @@ def test_a_schedule_is_made_with_a_preview_run_paused_and_changed(whole: System,
     tab.see("document.querySelector('dialog .wrong').innerText", lambda text: "every_s must be" in text)
     tab.run("document.querySelector('dialog textarea').select()")
     tab.write('{"every_s": 7200, "timezone": "America/New_York", "type": "noop"}')
-    tab.see(shown, lambda n: n == 6)
+    missing = "document.querySelector('dialog ol li:nth-child(7)').innerText"
+    tab.see(missing, lambda text: "no worker serves the queue reports" in (text or ""))
     tab.see("document.title", lambda _: tab.complaints != [])  # of what was typed first
     assert all("422" in text for text in tab.complaints)
     tab.complaints.clear()
     assert whole.get("/schedules").json()["total"] == 0
     button(tab, "Save", "dialog")
+    tab.see("document.getElementById('toasts').innerText", lambda text: text.startswith("Saved, but no worker serves"))
     says(tab, "nightly", "reports", "Every 2 hours", "in 1 h 59 min")
     button(tab, "Pause", "main")
     says(tab, "paused", "Resume")
@@ -49,7 +51,7 @@ def test_a_schedule_is_made_with_a_preview_run_paused_and_changed(whole: System,
     tab.see("[...document.querySelectorAll('main button')].some(each => each.innerText === 'Pause')")
     button(tab, "Edit", "main")
     tab.see("document.querySelector('dialog textarea')?.value.includes('America/New_York')")
-    tab.see(shown, lambda n: n == 6)  # the same here
+    tab.see(shown, lambda n: n == 7)  # the same here
     tab.run("document.querySelector('dialog textarea').select()")
     tab.write('{"every_s": 60, "type": "noop", "payload": 5}')
     button(tab, "Save", "dialog")

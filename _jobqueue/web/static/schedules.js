@@ -173,7 +173,8 @@ function edited(app, schedule) {
       const path = pathOf({ queue: queue || 'default', name: name || 'new' });
       const answer = await call('PUT', `${path}?dry_run`, area.value);
       if (mine === asked) {
-        show(times, [h('li', answer.in_words), ...answer.next.map((at) => h('li', inZone(at)))]);
+        const lines = [answer.in_words, ...answer.next.map(inZone)].map((line) => h('li', line));
+        show(times, [lines, answer.warning && h('li.wrong', answer.warning)]);
       }
     } catch (error) {
       if (mine === asked) {
@@ -194,9 +195,9 @@ function edited(app, schedule) {
   async function onsubmit(event) {
     event.preventDefault();
     try {
-      await call('PUT', pathOf(place()), area.value);
+      const { warning } = await call('PUT', pathOf(place()), area.value);
       box.close();
-      toast('Saved');
+      toast(warning ? `Saved, but ${warning}` : 'Saved', warning && 'error');
       app.refresh();
     } catch (error) {
       said.textContent = error.message;
