@@ -9,6 +9,7 @@ import time
 import pytest
 
 from jobqueue import JobQueue, NewJob
+from tests import guard
 from tests.harness import eventually
 from tests.processes.working import children, ends, keys_left, last_error
 
@@ -189,8 +190,10 @@ def test_two_processes_and_a_killed_one_is_replaced(system, queue, server):
 def test_children_drain_when_their_parent_is_killed(system, queue, server):
     parent = system.start("worker.py", "--processes", "2", "--threads", "1")
     eventually(lambda: len(queue.look("default").workers), equals=2, within_s=20)
+    children = guard.children(parent.pid)
     parent.kill()
     eventually(lambda: keys_left(server), equals=[])
+    eventually(lambda: any(map(guard.lives, children)), equals=False)
 
 
 def test_reload_runs_the_new_code_when_a_file_changes(system, queue, tmp_path):
