@@ -62,10 +62,12 @@ def forget(pid: int) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """Of a process that starts them in its first thread. None where it is gone, and where the system does not tell."""
-    with suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+    """None where it is gone, and where the system does not tell."""
+    found = list[int]()
+    for each in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, each.read_text().split())
+    return found
 
 
 def lives(pid: int) -> bool:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests import guard
 from tests.harness import ROOT, eventually
 
 KILLED = """
@@ -25,22 +26,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def alive(pid: int) -> bool:
-    """One that has ended and was not collected does not live."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.parametrize("start", ["anew", "forked"])
 def test_servers_and_programs_die_with_tests_that_are_killed(start: str) -> None:
     command = [sys.executable, "-c", KILLED, start]
     killed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     server, worker, _ = map(int, killed.stdout.split())
-    eventually(lambda: [pid for pid in (server, worker) if alive(pid)], equals=[])
+    eventually(lambda: [pid for pid in (server, worker) if guard.lives(pid)], equals=[])
 
 
 def test_a_number_that_belongs_to_another_by_now_is_left_alone() -> None:

@@ -11,7 +11,7 @@ import pytest
 from jobqueue import JobQueue, NewJob
 from tests import guard
 from tests.harness import eventually
-from tests.processes.working import children, ends, keys_left, last_error
+from tests.processes.working import ends, keys_left, last_error
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -218,7 +218,7 @@ def test_reload_waits_for_the_next_change_after_a_mistake(system, queue, tmp_pat
     (tmp_path / "my_jobs.py").write_text("def broken(:")
     worker = system.start("worker.py", "--handlers", "my_jobs", "--reload", "--threads", "2", cwd=tmp_path)
     worker.says("--handlers my_jobs")
-    eventually(lambda: children(worker.pid), equals=[])  # the parent has seen that it ended, and starts no other
+    eventually(lambda: guard.children(worker.pid), equals=[])  # the parent has seen that it ended, and starts no other
     (tmp_path / "my_jobs.py").write_text(code)
     assert ends(queue, queue.submit("greet", "world").id).result == "good, world"
     assert worker.log.count("worker.py: --handlers") == 1

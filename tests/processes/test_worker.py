@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jobqueue import NewJob
+from tests import guard
 from tests.harness import eventually
-from tests.processes.working import children, ends
+from tests.processes.working import ends
 
 pytestmark = pytest.mark.usefixtures("server")
 
@@ -20,7 +21,7 @@ def test_a_fork_that_returns_from_the_child_counts_once(odd, queue):
     assert [ends(queue, job.id).result for job in jobs] == [worker.pid] * 10
     totals = queue.books("default").totals
     assert totals["done"] == 10 and "refused" not in totals
-    assert children(worker.pid) == []
+    assert guard.children(worker.pid) == []
 
 
 def test_a_pool_of_processes_that_a_handler_leaves_ends_at_once(odd, queue):

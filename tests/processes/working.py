@@ -57,14 +57,3 @@ def shift(types: dict[str, JobType], lease_ms: int = 10_000) -> Shift:
 def watching(ours: Shift) -> Watch:
     """A watch that starts, wakes and ends nobody."""
     return Watch(ours, lambda queue, ended: None, lambda: None, lambda code: None, spare=1)
-
-
-def children(pid: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(path.parent.name))
-        except OSError:
-            pass
-    return found
