@@ -24,13 +24,14 @@ import redis
 
 from _jobqueue.pieces import result_fields
 from _jobqueue.records import Settlement
-from _jobqueue.store.ids import new_id
+from _jobqueue.store.chunks import Request, chunks_to_store
+from _jobqueue.store.ids import new_id, queue_number_of
 from _jobqueue.store.scripts import Script
 from jobqueue import JobQueue, NewJob, __version__
 from tests.harness import Server
 
 PAYLOAD = "x" * 98  # 100 bytes as JSON
-FIELDS = ["type", "noop", "payload", '"' + "x" * 63, "payload.1", "x" * 35 + '"']
+ID = 9  # where the id stands among the arguments of lua/submit.lua
 BATCH = 64
 ROUNDS = 7
 
@@ -48,12 +49,22 @@ class Bench:
         self.server = Server()
         self.queue = JobQueue(self.server.url)
         self.talk, self.ended = self.queue.conversation("default", "bench-1", 10_000), list[Settlement]()
+        self.number = queue_number_of(self.queue.submit("noop", PAYLOAD).id)
+        assert self.number is not None
+        job = NewJob("noop", PAYLOAD)
+        [self.chunk] = chunks_to_store(Request("default", [job], [job.fields()]), self.number, {"noop"})
 
-    def bare(self, text: str) -> Callable[[], None]:
-        """A script of ours or none, through the connection that submits use."""
+    def bare(self, text: str, stores: bool = False) -> Callable[[], None]:
+        """A script of ours or none, as JobQueue.submit asks for it. ``stores``: another job each time."""
         sha = self.server.client.script_load(text)
-        store, args = self.queue.store, ("", "", 1, new_id(1), 5, "", "", "", 3, *FIELDS)
-        return lambda: store.ask("EVALSHA", sha, 1, "jq:{default}:", *args)
+        before, after = self.chunk.args[:ID], self.chunk.args[ID + 1 :]
+        assert self.chunk.args[ID] == self.chunk.ids[0]
+
+        def ask() -> None:
+            answer = self.queue.store.ask("EVALSHA", sha, 1, "jq:{default}:", *before, new_id(self.number), *after)
+            assert not stores or len(answer.split()) == 2  # when, and its place: it is stored
+
+        return ask
 
     def ping(self) -> None:
         self.talk.link.ask("", "PING")
@@ -90,7 +101,7 @@ def main() -> None:
         "PING": (bench.ping, 1500, 1),
         "a script that does nothing": (bench.bare("return 1"), 1500, 1),
         "the parts that submit.lua needs": (bench.bare(Script("submit").parts + "return 1"), 1500, 1),
-        "submit.lua": (bench.bare(Script("submit").text), 1500, 1),
+        "submit.lua": (bench.bare(Script("submit").text, stores=True), 1500, 1),
         "JobQueue.submit": (bench.submit, 1500, 1),
         "JobQueue.submit_many, a job": (bench.submit_many, 10, 1000),
         "Conversation.exchange, finish one and claim one": (lambda: bench.exchange(1), 1500, 1),
