@@ -18,12 +18,13 @@ pytest.register_assert_rewrite("tests.queue.stories", "tests.queue.flow_stories"
 
 # Files that take long, the slowest of them first.
 SLOW = (
-    *("test_e2e", "test_run", "test_incidents_of_jobs", "test_job_page", "test_dashboard", "test_dashboard_in_trouble"),
-    *("test_roles", "test_logs", "test_findings", "test_openapi", "test_trend", "test_stopping", "test_limit_model"),
-    *("test_starting_workers", "test_workers_page", "test_phone", "test_checker", "test_docs_page"),
-    *("test_claims_over_http", "test_pages_for_everybody", "test_outbox", "test_keyboard", "test_readme"),
-    *("test_history_over_http", "test_history_pages", "test_examples", "test_forks", "test_history", "test_timeouts"),
-    *("test_tags", "test_model", "test_hostile", "test_example_applications", "test_docs_samples", "test_claim_model"),
+    *("test_e2e", "test_checker", "test_dashboard", "test_incidents_of_jobs", "test_claims_over_http"),
+    *("test_timeouts", "test_bulk", "test_server", "test_job_page", "test_command_line", "test_run", "test_hostile"),
+    *("test_api", "test_findings", "test_starting_workers", "test_bounds", "test_async_handlers"),
+    *("test_dashboard_in_trouble", "test_history_over_http", "test_workers_page", "test_explain", "test_operations"),
+    *("test_fairness", "test_readme", "test_forks", "test_history", "test_marks", "test_delivering", "test_leaving"),
+    *("test_logs", "test_durability", "test_outages", "test_outbox", "test_examples", "test_stop_now"),
+    *("test_command_line_errors", "test_worker", "test_reaper"),
 )
 QUICK_ONES = 3  # after each of them
 
