@@ -72,7 +72,8 @@ def test_killed_again_and_again_there_is_one_job_a_row(system: System, server: S
     """F73, with the process itself: it dies while it sends."""
     for round_ in range(2):
         insert(file, *range(round_ * 60, round_ * 60 + 60))
-        program, before = relay(system, file), JobQueue(server.url).page().total or 0
+        before = JobQueue(server.url).page().total or 0
+        program = relay(system, file)
         eventually(lambda before=before: JobQueue(server.url).page().total > before)
         program.kill()
     assert relay(system, file, "--once").exits() == 0
