@@ -95,10 +95,11 @@ def timed(left: Callable[[], int], jobs: int) -> float:
 def drained(place: System, jobs: int) -> float:
     done: Callable[[], int] = lambda: jobs - place.server.client.zcard("jq:{default}:done")  # noqa: E731
     process = start_worker(place, 64, BENCH_TYPES=str(TYPES))
-    rate = timed(done, jobs)
-    process.terminate()
-    process.wait()
-    return rate
+    try:
+        return timed(done, jobs)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def with_feature(made: Made, jobs: int) -> Rates:
