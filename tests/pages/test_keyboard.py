@@ -89,6 +89,42 @@ def test_a_kind_is_retried_with_r_and_the_next_one_gets_the_focus(system: System
     tab.see("document.activeElement.id", "title")
 
 
+HELD = """(() => {
+  const ask = fetch;
+  window.fetch = async (path, options) => {
+    const answer = await ask(path, options);
+    if (String(path).endsWith('/jobs/bulk') && !JSON.parse(options.body).dry_run) {
+      await new Promise((go) => { window.release = go; });
+    }
+    return answer;
+  };
+})()"""
+
+
+def test_the_next_row_gets_the_focus_though_its_row_left_behind_a_dialog(system: System, tab: Browser) -> None:
+    """An action that takes longer has a dialog, under which the list goes on."""
+    system.api()
+    for kind, n in (("Boom", 2), ("Bang", 1)):
+        dead_letters(system, n, kind)
+    show(tab, system, "dead")
+    tab.see(ROWS, 2)
+    tab.run(HELD)
+    for row, order, left, then in (
+        ("Boom", "Retry 2 jobs?", 1, "document.activeElement.closest('tr')?.dataset.key === 'Bang'"),
+        ("Bang", "Retry 1 job?", 0, "document.activeElement.id === 'title'"),
+    ):
+        tab.press(*"j"[:left])
+        tab.see(FOCUSED, row)
+        tab.press("r")
+        tab.see("document.querySelector('dialog h2')?.innerText", order)
+        tab.press("Enter")
+        tab.see("document.querySelector('dialog h2')?.innerText", lambda text: str(text).startswith("Retry:"))
+        tab.see(ROWS, left)
+        tab.run("window.release()")
+        tab.see("document.querySelector('dialog')", None)
+        tab.see(then)
+
+
 @pytest.mark.long(4)
 def test_focus_moves_to_the_next_row_when_its_row_leaves(system: System, tab: Browser) -> None:
     system.api()

@@ -46,9 +46,7 @@ export async function call(method, path, body, signal = new AbortController().si
     return answer;
   }
   if (reply.status === 401) {
-    if (key === apiKey()) {
-      await askForKey(key);
-    }
+    await askForKey(key);
     return call(method, path, body, signal);
   }
   throw new Problem(detailOf(answer) || reply.statusText, reply.status);
@@ -91,6 +89,9 @@ let asking = null;
 // One dialog for all calls. Whoever gives up is not asked again before the button in System.
 async function askForKey(refused) {
   const { givenKey } = await import('./account.js');
+  if (refused !== apiKey()) {
+    return; // another one has been given meanwhile
+  }
   asking ??= givenKey(refused);
   if (!(await asking)) {
     throw new Problem('An API key is needed: System has a button for it', 401);

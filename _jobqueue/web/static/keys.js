@@ -31,19 +31,53 @@ function moveBy(step) {
   focusable(rows[at < 0 ? 0 : at + step])?.focus();
 }
 
+const isCovered = () => document.querySelector('dialog[open]') !== null;
+
+// Also in a dialog that has just been closed.
+const isNowhere = () =>
+  document.activeElement.matches('body, dialog:not([open]), dialog:not([open]) *');
+
+// The row that has the focus, or will have it when the dialog in front has gone; undefined: it was the last one.
+let held = null;
+
+document.addEventListener('focusin', ({ target }) => {
+  if (!target.closest('dialog')) {
+    held = target.closest('tr[data-key]');
+  }
+});
+
+// A dialog gives the focus back to what had it, unless that has left meanwhile.
+document.addEventListener(
+  'close',
+  () => {
+    if (held !== null && !isCovered() && isNowhere()) {
+      focusOn(held);
+    }
+  },
+  true,
+);
+
+function focusOn(row) {
+  (focusable(row) ?? document.getElementById('title')).focus({ preventScroll: true });
+}
+
 // Draws; when the row that has the focus is not there any more, the next one gets it.
 export function keepingPlace(draw) {
-  const row = focusedRow();
-  const before = row ? allRows() : [];
-  const at = before.indexOf(row);
+  if (!isCovered() && !isNowhere()) {
+    held = focusedRow();
+  }
+  const before = held ? allRows() : [];
+  const at = before.indexOf(held);
   draw();
-  if (at < 0 || row.isConnected || document.querySelector('dialog')) {
+  if (at < 0 || held.isConnected) {
     return;
   }
   const rows = allRows();
   const near = [...before.slice(at + 1), ...before.slice(0, at).reverse()];
-  const next = near.find((each) => each.isConnected) ?? rows[Math.min(at, rows.length - 1)];
-  (focusable(next) ?? document.getElementById('title')).focus({ preventScroll: true });
+  held = near.find((each) => each.isConnected) ?? rows[Math.min(at, rows.length - 1)];
+  if (!isCovered()) {
+    focusOn(held);
+  }
 }
 
 function pickRow({ shiftKey }) {
