@@ -11,10 +11,8 @@ from typing import Any
 
 HELD_BYTES = 40 * 2**20  # or two of the largest bodies
 WEIGHED_BYTES = 2**20  # after so many more bytes it is looked whether that is too much
-AHEAD_BYTES = (
-    4 * 2**20
-)  # with so many more nobody begins an answer: the loop is behind, and closes only what it has looked at
-BEHIND_S = 1.0
+AHEAD_BYTES = 4 * 2**20  # with so many more the loop is behind, and nobody begins an answer
+BEHIND_S = 1.0  # and waits so long at most
 LINGER_S = 5.0  # a refused client is listened to for so long, or it might not read why
 
 

@@ -38,7 +38,7 @@ const isNowhere = () =>
   document.activeElement.matches('body, dialog:not([open]), dialog:not([open]) *');
 
 // The row that has the focus, or will have it when the dialog in front has gone; undefined: it was the last one.
-let held = null;
+let held = focusedRow();
 
 document.addEventListener('focusin', ({ target }) => {
   if (!target.closest('dialog')) {
@@ -63,9 +63,6 @@ function focusOn(row) {
 
 // Draws; when the row that has the focus is not there any more, the next one gets it.
 export function keepingPlace(draw) {
-  if (!isCovered() && !isNowhere()) {
-    held = focusedRow();
-  }
   const before = held ? allRows() : [];
   const at = before.indexOf(held);
   draw();
